@@ -1,0 +1,285 @@
+"""Checking a stored image: is it complete, valid and right?"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale import image as _image
+from chunkscale import ome, storage
+from chunkscale.errors import ChunkscaleError, CorruptChunkError, MetadataError
+from chunkscale.grid import Box, VoxelGrid, aligned_grid
+from chunkscale.image import Image
+from chunkscale.kernels import get_backend
+from chunkscale.mapping import AxisMapping, axis_table, grid_mapping, inside_range
+from chunkscale.region import reduce_box, resample_leading
+from chunkscale.storage import ArrayReader, StoreIO
+
+__all__ = ["CheckReport", "check_image"]
+
+#: Decoded bytes that are read at a time.
+READ_BYTES = 32 * 2**20
+#: Edge of the regions that are recomputed, by number of spatial axes, and how many per axis.
+SAMPLE_EDGES = {2: 256, 3: 48}
+SAMPLES = 3
+MOST_FAULTS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What was checked, and what is wrong.
+
+    Parameters
+    ----------
+    path : str
+    faults : tuple of str
+        Empty if nothing is wrong.
+    levels : int
+    chunks_read : int
+    regions_compared, voxels_compared : int
+        Recomputed from the source; 0 if none was given.
+    """
+
+    path: str
+    faults: tuple[str, ...]
+    levels: int = 0
+    chunks_read: int = 0
+    regions_compared: int = 0
+    voxels_compared: int = 0
+
+    def __bool__(self) -> bool:
+        return not self.faults
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "path": self.path,
+            "ok": bool(self),
+            "faults": list(self.faults),
+            "levels": self.levels,
+            "chunks_read": self.chunks_read,
+            "regions_compared": self.regions_compared,
+            "voxels_compared": self.voxels_compared,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"fault: {text}" for text in self.faults]
+        compared = (
+            f", {self.voxels_compared} voxels in {self.regions_compared} regions compared with "
+            "the source"
+            if self.regions_compared
+            else ""
+        )
+        verdict = "nothing wrong" if self else f"{len(self.faults)} faults"
+        return "\n".join(
+            [
+                *lines,
+                f"{self.path}: {verdict}; {self.levels} levels, {self.chunks_read} chunks "
+                f"read{compared}",
+            ]
+        )
+
+
+def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) -> CheckReport:
+    """Check one image; see `chunkscale.check`."""
+    attributes = storage.group_attributes(uri)
+    record = attributes.get("chunkscale")
+    record = record if isinstance(record, Mapping) else {}
+    if record.get("state") == "unfinished":
+        fault = "the run that wrote it did not finish; run it again with overwrite"
+        return CheckReport(path=uri, faults=(fault,))
+    target = _image.open_image(uri, io=io)
+    faults: list[str] = []
+    arrays: list[ArrayReader] = []
+    for index in range(len(target.multiscale.datasets)):
+        try:
+            arrays.append(target.level(index))
+        except ChunkscaleError as error:
+            faults.append(f"level {index}: {error}")
+    if faults:
+        return CheckReport(path=uri, faults=tuple(faults), levels=len(arrays))
+    faults += ome.validate(
+        attributes, [array.shape for array in arrays], strict_geometry=bool(record)
+    )
+    faults += _object_faults(uri, target, record)
+    chunks = 0
+    for array in arrays:
+        read, corrupt = _read_all(array)
+        chunks += read
+        faults += corrupt
+    regions = voxels = 0
+    if source is not None and not faults:
+        original = _image.open_image(source, source_voxel_size=None, io=io) if not record.get(
+            "source_voxel_size"
+        ) else _with_recorded_grid(source, record, target, io)  # fmt: skip
+        for count, wrong in _compare(original, target, arrays, record):
+            regions, voxels = regions + 1, voxels + count
+            faults += wrong
+            if len(faults) >= MOST_FAULTS:
+                break
+    return CheckReport(
+        path=uri,
+        faults=tuple(faults[:MOST_FAULTS]),
+        levels=len(arrays),
+        chunks_read=chunks,
+        regions_compared=regions,
+        voxels_compared=voxels,
+    )
+
+
+def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterator[str]:
+    """Compare the number of stored objects with what the run counted at its end."""
+    counted = record.get("objects")
+    if not isinstance(counted, Mapping) or storage.is_remote(uri):
+        return
+    for dataset in target.multiscale.datasets:
+        found = storage.object_count(storage.join(uri, dataset.path))
+        if dataset.path in counted and found != counted[dataset.path]:
+            yield (
+                f"array {dataset.path!r} has {found} stored chunks or shards, and the run that "
+                f"wrote it left {counted[dataset.path]}; files are missing or were added"
+            )
+
+
+def _read_all(array: ArrayReader) -> tuple[int, list[str]]:
+    """Read every chunk; return how many, and what cannot be read."""
+    faults: list[str] = []
+    count = 0
+    for box in _tiles(array.shape, array.chunk, array.dtype.itemsize):
+        chunks = list(array.chunks(box))
+        count += len(chunks)
+        try:
+            array.read(box)
+        except CorruptChunkError:
+            for index in chunks:
+                try:
+                    array.read(array.chunk_box(index))
+                except CorruptChunkError as error:
+                    faults.append(str(error))
+        if len(faults) >= MOST_FAULTS:
+            break
+    return count, faults
+
+
+def _tiles(shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> Iterator[Box]:
+    """Cut an array into boxes of whole chunks, as large as may be read at a time."""
+    tile = list(chunk)
+    for axis in reversed(range(len(shape))):
+        size = int(np.prod([min(t, n) for t, n in zip(tile, shape, strict=True)])) * itemsize
+        tile[axis] *= max(1, READ_BYTES // max(size, 1))
+    for start in itertools.product(*(range(0, n, t) for n, t in zip(shape, tile, strict=True))):
+        stop = tuple(min(a + t, n) for a, t, n in zip(start, tile, shape, strict=True))
+        yield Box(start=start, stop=stop)
+
+
+def _with_recorded_grid(
+    source: str | os.PathLike[str], record: Mapping[str, Any], target: Image, io: StoreIO
+) -> Image:
+    """Open the source with the voxel size that the run took it to have."""
+    axes = target.grid.axes
+    sizes = {axes[i].name: float(record["source_voxel_size"][i]) for i in target.grid.spatial}
+    return _image.open_image(source, source_voxel_size=sizes, io=io)
+
+
+def _compare(
+    source: Image, target: Image, arrays: Sequence[ArrayReader], record: Mapping[str, Any]
+) -> Iterator[tuple[int, list[str]]]:
+    """Recompute boxes of every level; yield voxels compared and faults found."""
+    method = str(record.get("method") or ("nearest" if target.is_label else "linear"))
+    outside = record.get("outside", "edge")
+    fill = None if outside == "edge" else outside
+    grid = aligned_grid(source.grid, target.grid)
+    if record.get("source_translation"):
+        grid = grid.replace(translation=tuple(map(float, record["source_translation"])))
+    mapping = grid_mapping(
+        grid, target.grid, method=method, antialias=bool(record.get("antialias"))
+    )
+    yield from ((0, [text]) for text in _coordinate_faults(grid, target.grid, mapping))
+    if target.array.dtype != source.array.dtype:
+        raise MetadataError(
+            f"the data types differ: {target.array.dtype} in the output, {source.array.dtype} in "
+            "the source"
+        )
+    reference = get_backend("reference")
+    for box in _samples(target.grid):
+        expected = resample_leading(
+            mapping, box, source.array.read, outside=fill, dtype=target.array.dtype,
+            device="reference",
+        )  # fmt: skip
+        yield box.size, _differences("0", box, arrays[0].read(box), expected)
+    for index in range(1, len(arrays)):
+        fine, coarse = arrays[index - 1], arrays[index]
+        factors = [-(-a // b) for a, b in zip(fine.shape, coarse.shape, strict=True)]
+        if any(f not in (1, 2) for f in factors):
+            continue
+        for box in _samples(target.level_grid(index)):
+            above = Box(
+                start=tuple(a * f for a, f in zip(box.start, factors, strict=True)),
+                stop=tuple(
+                    min(b * f, n) for b, f, n in zip(box.stop, factors, fine.shape, strict=True)
+                ),
+            )
+            expected = reduce_box(fine.read(above), factors, method=method, backend=reference)
+            path = target.multiscale.datasets[index].path
+            yield box.size, _differences(path, box, coarse.read(box), expected)
+
+
+def _samples(grid: VoxelGrid) -> Iterator[Box]:
+    """Spread boxes over an image: its corners, edges, faces and middle."""
+    spatial = set(grid.spatial)
+    starts = []
+    edge = SAMPLE_EDGES[len(spatial)]
+    for i, n in enumerate(grid.shape):
+        size = edge if i in spatial else 1
+        count = SAMPLES if i in spatial else 2
+        # An odd box size would cut cells of the next level; starts are even for that reason.
+        positions = np.linspace(0, max(0, n - size), count).astype(int) // 2 * 2
+        last = max(0, n - size)
+        starts.append(sorted({int(p) for p in positions[:-1]} | {last}))
+    for start in itertools.product(*starts):
+        sizes = (edge if i in spatial else 1 for i in range(grid.ndim))
+        stop = tuple(min(a + s, n) for a, s, n in zip(start, sizes, grid.shape, strict=True))
+        yield Box(start=start, stop=stop)
+
+
+def _differences(path: str, box: Box, found: NDArray[Any], expected: NDArray[Any]) -> list[str]:
+    same = found == expected
+    if found.dtype.kind == "f":
+        same |= np.isnan(found) & np.isnan(expected)
+    wrong = int(same.size - np.count_nonzero(same))
+    if not wrong:
+        return []
+    at = tuple(int(i) for i in np.argwhere(~same)[0])
+    where = tuple(a + i for a, i in zip(box.start, at, strict=True))
+    return [
+        f"level {path}: {wrong} of {box.size} voxels in {box} differ from what the source gives; "
+        f"the first, at {where}, is {found[at]} and should be {expected[at]}"
+    ]
+
+
+def _coordinate_faults(
+    source: VoxelGrid, target: VoxelGrid, mapping: Sequence[AxisMapping]
+) -> Iterator[str]:
+    """Compare the mapping with positions computed from the metadata alone."""
+    for axis in source.spatial:
+        m = mapping[axis]
+        start, stop = inside_range(m)
+        if stop <= start or m.interpolation == "triangle":
+            continue
+        table = axis_table(m, stop - 1, stop)
+        position = target.translation[axis] + (stop - 1) * target.voxel_size[axis]
+        index = (position - source.translation[axis]) / source.voxel_size[axis]
+        index = min(max(index, 0.0), source.shape[axis] - 1.0)
+        used = float(table.index[0]) + (float(table.weight[0]) if len(table.weight) else 0.0)
+        allowed = 1e-6 * max(1.0, index) + (0.5 if m.interpolation == "nearest" else 0.0)
+        if abs(used - index) > allowed:
+            yield (
+                f"axis {source.axes[axis].name!r}: voxel {stop - 1} lies at source index {index} "
+                f"by its metadata, and was computed at {used}"
+            )

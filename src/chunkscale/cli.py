@@ -1,0 +1,284 @@
+"""The command line: arguments in, text or JSON out.
+
+Exit codes: 0 done, 1 failed while running, 2 refused before anything was
+written, 3 check found faults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from chunkscale._version import __version__
+from chunkscale.errors import (
+    ChunkscaleError,
+    ChunkscaleWarning,
+    CorruptChunkError,
+    RegionError,
+)
+
+if TYPE_CHECKING:
+    from chunkscale.execute import Progress
+
+__all__ = ["main"]
+
+DONE, FAILED, REFUSED, FAULTS = 0, 1, 2, 3
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chunkscale",
+        description="Resample OME-Zarr volumes of any size to isotropic voxels.",
+        epilog="exit codes: 0 done, 1 failed while running, 2 refused before anything was "
+        "written, 3 check found faults",
+    )
+    parser.add_argument("--version", action="version", version=f"chunkscale {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    verb = _verb(verbs, "info", "say what an image or a collection of images is", _info,
+                 "chunkscale info stack.ome.zarr")  # fmt: skip
+    verb.add_argument("source", metavar="SRC", help="OME-Zarr image, local path or http(s) URL")
+    _json_option(verb)
+
+    verb = _verb(verbs, "plan", "say what resampling would read, compute and write", _plan,
+                 "chunkscale plan stack.ome.zarr --voxel-size 0.5 --memory 4GiB")  # fmt: skip
+    verb.add_argument("source", metavar="SRC", help="OME-Zarr image, local path or http(s) URL")
+    _target_options(verb)
+    _run_options(verb)
+    _json_option(verb)
+
+    verb = _verb(verbs, "resample", "resample an image into a new OME-Zarr", _resample,
+                 "chunkscale resample stack.ome.zarr iso.ome.zarr --voxel-size finest")  # fmt: skip
+    verb.add_argument("source", metavar="SRC", help="OME-Zarr image, local path or http(s) URL")
+    verb.add_argument("destination", metavar="DST", help="path of the new image")
+    _target_options(verb)
+    _run_options(verb)
+    verb.add_argument(
+        "--overwrite", action="store_true", help="replace DST if it is a zarr hierarchy"
+    )
+
+    verb = _verb(verbs, "check", "say whether an image is complete, valid and right", _check,
+                 "chunkscale check iso.ome.zarr --source stack.ome.zarr")  # fmt: skip
+    verb.add_argument("destination", metavar="DST", help="OME-Zarr image")
+    verb.add_argument(
+        "--source", metavar="SRC",
+        help="recompute regions from the image it was made from, and compare every voxel",
+    )  # fmt: skip
+    _json_option(verb)
+
+    verb = _verb(verbs, "demo", "resample a synthetic stack in every way, and look at it", _demo,
+                 "chunkscale demo /tmp/chunkscale-demo")  # fmt: skip
+    verb.add_argument("folder", metavar="DIR", nargs="?", default="chunkscale-demo",
+                      help="where to put the files (default: %(default)s)")  # fmt: skip
+    return parser
+
+
+def _verb(
+    verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], int], example: str
+) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _json_option(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _target_options(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("target")
+    group.add_argument(
+        "--voxel-size", metavar="V",
+        help="of the target, in the source's unit: a number, z=1,y=0.5,x=0.5, finest or coarsest "
+        "(default: finest)",
+    )  # fmt: skip
+    group.add_argument(
+        "--zoom", type=float, metavar="F", help="divide the voxel size by F (default: 1)"
+    )
+    group.add_argument("--like", metavar="OTHER", help="take the grid of another OME-Zarr image")
+    group.add_argument(
+        "--source-voxel-size", metavar="V",
+        help="of the source, like z=1,y=0.2,x=0.2, where its metadata is missing or wrong",
+    )  # fmt: skip
+    group.add_argument(
+        "--method", choices=("linear", "nearest"),
+        help="interpolation (default: linear; nearest for label images)",
+    )  # fmt: skip
+    group.add_argument("--antialias", action="store_true", help="average where an axis shrinks")
+    group.add_argument(
+        "--outside", metavar="edge|VALUE", default="edge",
+        help="value of samples outside the source (with --like; default: edge)",
+    )  # fmt: skip
+
+
+def _run_options(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("run")
+    group.add_argument("--chunk", metavar="N[,N,N]", help="voxels per chunk, per spatial axis")
+    group.add_argument(
+        "--shard", metavar="N[,N,N]", help="voxels per shard, per spatial axis; 0 for no shards"
+    )
+    group.add_argument("--levels", type=int, metavar="N", help="number of levels")
+    group.add_argument(
+        "--ome-zarr-version", choices=("0.5", "0.4"), default="0.5",
+        help="format of the output (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--codec", metavar="NAME[:LEVEL]",
+        help="blosc-lz4 (default), blosc-zstd, zstd, gzip or none",
+    )  # fmt: skip
+    group.add_argument("--memory", metavar="SIZE", help="memory for the whole run, like 4GiB")
+    group.add_argument("--workers", type=int, metavar="N", help="regions at the same time")
+    group.add_argument(
+        "--device", choices=("auto", "cpu", "gpu"), default="auto",
+        help="where to compute (default: %(default)s)",
+    )  # fmt: skip
+
+
+_PLAN_OPTIONS = (
+    "voxel_size", "zoom", "like", "source_voxel_size", "method", "antialias", "outside",
+    "chunk", "shard", "levels", "ome_zarr_version", "codec", "memory", "workers", "device",
+)  # fmt: skip
+
+
+def _plan_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {name: getattr(arguments, name) for name in _PLAN_OPTIONS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from chunkscale import api
+
+    facts = api.info(arguments.source)
+    if arguments.json:
+        _print_json(facts)
+    else:
+        print(api.info_text(facts))
+    return DONE
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from chunkscale import api
+
+    plan = api.plan_resampling(arguments.source, **_plan_options(arguments))
+    if arguments.json:
+        _print_json(plan.as_dict())
+    else:
+        print(plan)
+    return DONE
+
+
+def _resample(arguments: argparse.Namespace) -> int:
+    from chunkscale import api
+
+    api.check_destination(arguments.destination, overwrite=arguments.overwrite)
+    plan = api.plan_resampling(
+        arguments.source, destination=arguments.destination, **_plan_options(arguments)
+    )
+    print(api.plan_summary(plan), flush=True)
+    for text in plan.warnings:
+        print(f"warning: {text}", file=sys.stderr)
+    with _progress_bar() as show:
+        run = api.carry_out(
+            plan, arguments.destination, overwrite=arguments.overwrite, progress=show
+        )
+    print(run)
+    return DONE
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from chunkscale import api
+
+    report = api.check(arguments.destination, source=arguments.source)
+    if arguments.json:
+        _print_json(report.as_dict())
+    else:
+        print(report)
+    return DONE if report else FAULTS
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from chunkscale import api
+
+    return DONE if api.demo(arguments.folder) else FAULTS
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """Yield a progress callback; it draws nothing where stderr is no terminal."""
+    from tqdm import tqdm
+
+    with tqdm(
+        unit=" regions",
+        disable=None,
+        dynamic_ncols=True,
+        bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit}, {postfix}",
+    ) as bar:
+
+        def show(progress: Progress) -> None:
+            if bar.disable:
+                return
+            seconds = max(progress.seconds, 1e-9)
+            left = (progress.total_voxels - progress.voxels) * seconds / max(progress.voxels, 1)
+            bar.total = progress.total_regions
+            bar.n = progress.regions
+            bar.set_postfix_str(
+                f"{progress.voxels / seconds / 1e6:.0f} Mvoxel/s, "
+                f"{progress.nbytes / seconds / 1e6:.0f} MB/s, {tqdm.format_interval(left)} left",
+                refresh=False,
+            )
+            bar.update(0)
+
+        yield show
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; default: those of the process.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            # Printed from the plan, where they stand without a line of source code.
+            warnings.simplefilter("ignore", ChunkscaleWarning)
+            code: int = arguments.run(arguments)
+            return code
+    except BrokenPipeError:
+        # The reader of a pipe (head, say) has left; there is no one to tell.
+        sys.stderr.close()
+        return FAILED
+    except KeyboardInterrupt:
+        message, code = "interrupted; the output is unfinished and opens as no image", FAILED
+    except (RegionError, CorruptChunkError) as error:
+        message, code = str(error), FAILED
+        if arguments.debug:
+            raise
+    except ChunkscaleError as error:
+        message, code = str(error), REFUSED
+        if arguments.debug:
+            raise
+    except OSError as error:
+        message, code = str(error), FAILED
+        if arguments.debug:
+            raise
+    print(f"chunkscale: error: {message}", file=sys.stderr)
+    return code

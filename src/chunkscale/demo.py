@@ -1,0 +1,256 @@
+"""The demonstration: a teaching page's two calls, its exercise, and a picture."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale import ome, storage
+from chunkscale.grid import Axis, Box, VoxelGrid
+from chunkscale.image import Image, open_image
+from chunkscale.pyramid import Layout, pyramid
+from chunkscale.storage import StoreIO
+
+__all__ = ["draw_projections", "run_demo", "synthetic_cells", "write_image"]
+
+SHAPE = (86, 396, 393)
+VOXEL_SIZE = (1.0, 0.202, 0.202)
+MEMORY_MIB = 400
+EXERCISE_ZOOM = 16.0
+
+
+def synthetic_cells(
+    shape: Sequence[int] = SHAPE,
+    voxel_size: Sequence[float] = VOXEL_SIZE,
+    *,
+    cells: int = 90,
+    seed: int = 7,
+) -> NDArray[np.uint16]:
+    """Return a stack of round cells with a brighter rim and camera noise.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (z, y, x).
+    voxel_size : sequence of float
+        Cells are round in these units.
+    cells : int
+    seed : int
+    """
+    random = np.random.default_rng(seed)
+    extent = np.array(shape) * voxel_size
+    image = np.full(shape, 100.0, np.float32)
+    axes = [np.arange(n, dtype=np.float32) * s for n, s in zip(shape, voxel_size, strict=True)]
+    for centre in random.uniform(0, 1, (cells, 3)) * extent:
+        radius = random.uniform(3.0, 6.5)
+        bright = random.uniform(400, 1600)
+        window = tuple(
+            slice(*np.searchsorted(a, (c - 2 * radius, c + 2 * radius)))
+            for a, c in zip(axes, centre, strict=True)
+        )
+        z, y, x = (((a[w] - c) / radius) ** 2 for a, w, c in zip(axes, window, centre, strict=True))
+        distance = np.sqrt(z[:, None, None] + y[None, :, None] + x[None, None, :])
+        body = 1.0 / (1.0 + np.exp((distance - 1.0) * 9.0))
+        rim = np.exp(-(((distance - 0.9) / 0.12) ** 2))
+        image[window] += bright * (0.55 * body + 0.45 * rim)
+    noisy = image + random.normal(0.0, 1.0, shape) * np.sqrt(image) * 0.8
+    result: NDArray[np.uint16] = np.clip(np.rint(noisy), 0, 65535).astype(np.uint16)
+    return result
+
+
+def write_image(
+    path: str | os.PathLike[str],
+    data: NDArray[Any],
+    grid: VoxelGrid,
+    *,
+    version: str = "0.5",
+    chunk: Sequence[int] = (32, 128, 128),
+    codec: str = "blosc-lz4",
+    name: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an array in memory as an OME-Zarr image of one level.
+
+    Parameters
+    ----------
+    path : str or path-like
+    data : ndarray
+        Shape of `grid`.
+    grid : VoxelGrid
+    version : {"0.5", "0.4"}
+    chunk : sequence of int
+    codec : str
+    name : str, optional
+    attributes : mapping, optional
+        Further attributes of a source group, as `chunkscale.ome` carries them over.
+    """
+    uri = storage.normalise(path)
+    zarr_format: Literal[2, 3] = 2 if version == "0.4" else 3
+    fitting = tuple(min(c, n) for c, n in zip(chunk, data.shape, strict=True))
+    levels = pyramid(grid, count=1, layouts={0: Layout(chunk=fitting)})
+    storage.start_group(uri, zarr_format=zarr_format, attributes={})
+    storage.create_levels(uri, levels, dtype=data.dtype.name, codec=codec, zarr_format=zarr_format)
+    writer = storage.open_writer(storage.join(uri, "0"), StoreIO(threads=1))
+    whole = Box(start=(0,) * data.ndim, stop=data.shape)
+    writer.finish_write(writer.start_write(whole, np.ascontiguousarray(data)))
+    dataset = ome.Dataset(path="0", voxel_size=grid.voxel_size, translation=grid.translation)
+    storage.set_attributes(
+        uri,
+        ome.multiscale_attributes(
+            version=version,
+            axes=grid.axes,
+            levels=[dataset],
+            name=name or Path(uri).name,
+            source=attributes,
+        ),
+    )
+
+
+def _run(arguments: Sequence[str], say: Callable[[str], None]) -> int:
+    """Run the command line in a process of its own; return its peak memory in bytes.
+
+    The peak is the largest sum over the process and its children, seen from
+    outside 100 times a second.
+    """
+    import psutil
+
+    say("$ chunkscale " + " ".join(arguments))
+    process = subprocess.Popen([sys.executable, "-m", "chunkscale", *arguments])
+    watched = psutil.Process(process.pid)
+    peak = 0
+    while process.poll() is None:
+        try:
+            tree = [watched, *watched.children(recursive=True)]
+            peak = max(peak, sum(p.memory_info().rss for p in tree))
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.01)
+    if process.wait() != 0:
+        raise subprocess.CalledProcessError(process.returncode, ["chunkscale", *arguments])
+    return peak
+
+
+def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = print) -> bool:
+    """Make a stack, resample it three times, check everything, draw a picture.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Results of an earlier demonstration in it are replaced.
+    say : callable
+        Gets the lines to print.
+
+    Returns
+    -------
+    bool
+        Whether every command succeeded.
+    """
+    base = Path(folder)
+    base.mkdir(parents=True, exist_ok=True)
+    stack, iso, zoomed, huge = (
+        base / f"{name}.ome.zarr" for name in ("stack", "isotropic", "zoomed", "exercise")
+    )
+    zyx = tuple(Axis(name=n, unit="micrometer") for n in "zyx")
+    grid = VoxelGrid(axes=zyx, shape=SHAPE, voxel_size=VOXEL_SIZE)
+    say(f"A synthetic stack of cells, {' x '.join(map(str, SHAPE))} voxels of 1 x 0.202 x 0.202 um")
+    if stack.exists():
+        storage.discard(str(stack))
+    write_image(stack, synthetic_cells(), grid, name="synthetic cells")
+    say("\n1. Isotropic voxels of 1 um")
+    _run(["resample", str(stack), str(iso), "--voxel-size", "1", "--overwrite"], say)
+    _run(["check", str(iso), "--source", str(stack)], say)
+    say("\n2. The same, zoomed twofold")
+    _run(["resample", str(stack), str(zoomed), "--voxel-size", "1", "--zoom", "2", "--overwrite"],
+         say)  # fmt: skip
+    _run(["check", str(zoomed), "--source", str(stack)], say)
+    say(f"\n3. The exercise: zoom until it crashes, with {MEMORY_MIB} MiB of memory")
+    peak = _run(
+        ["resample", str(stack), str(huge), "--voxel-size", "1", "--zoom", f"{EXERCISE_ZOOM:g}",
+         "--memory", f"{MEMORY_MIB}MiB", "--overwrite"],
+        say,
+    )  # fmt: skip
+    io = StoreIO(threads=2)
+    result = open_image(huge, io=io)
+    size = sum(math.prod(result.level(i).shape) * 2 for i in range(len(result.multiscale.datasets)))
+    say(
+        f"output {size / 2**20:.0f} MiB ({' x '.join(map(str, result.grid.shape))} and smaller "
+        f"levels), budget {MEMORY_MIB} MiB, measured peak memory {peak / 2**20:.0f} MiB: "
+        f"{size / peak:.0f} times its memory, and no crash"
+    )
+    _run(["check", str(huge), "--source", str(stack)], say)
+    picture = base / "projections.png"
+    draw_projections(
+        picture,
+        [
+            ("stack", open_image(stack, io=io)),
+            ("isotropic", open_image(iso, io=io)),
+            ("zoomed", open_image(zoomed, io=io)),
+        ],
+    )
+    say(f"\nMaximum projections before and after: {picture}")
+    return peak <= MEMORY_MIB * 2**20
+
+
+def draw_projections(
+    path: str | os.PathLike[str],
+    images: Sequence[tuple[str, Image]],
+    *,
+    pixels_per_unit: float = 4.5,
+) -> None:
+    """Draw the three maximum projections of 3D images in true physical proportions.
+
+    Parameters
+    ----------
+    path : str or path-like
+        PNG file.
+    images : sequence of (str, Image)
+        One row each; all with the same axes and unit.
+    pixels_per_unit : float
+    """
+    from PIL import Image as Picture
+    from PIL import ImageDraw, ImageFont
+
+    gap, head = 16, 40
+    rows = []
+    for title, image in images:
+        whole = Box(start=(0,) * 3, stop=image.grid.shape)
+        data = image.array.read(whole)
+        low, high = np.percentile(data, (1, 99.8))
+        panels = []
+        for axis, label in ((0, "xy (along z)"), (1, "xz (along y)"), (2, "yz (along x)")):
+            flat = (data.max(axis=axis).astype(float) - low) / max(high - low, 1)
+            grey = Picture.fromarray((np.clip(flat, 0, 1) * 255).astype(np.uint8))
+            a, b = (i for i in range(3) if i != axis)
+            extent = [image.grid.shape[i] * image.grid.voxel_size[i] for i in (b, a)]
+            size = [max(1, round(e * pixels_per_unit)) for e in extent]
+            panels.append((label, grey.resize((size[0], size[1]), Picture.Resampling.NEAREST)))
+        grid = image.grid
+        text = (
+            f"{title}: {' x '.join(map(str, grid.shape))} voxels of "
+            f"{' x '.join(f'{s:g}' for s in grid.voxel_size)} {grid.axes[0].unit or ''}"
+        )
+        rows.append((text, panels))
+    width = max(sum(p.width + gap for _, p in panels) for _, panels in rows) + gap
+    height = sum(max(p.height for _, p in panels) + head + gap for _, panels in rows) + gap
+    sheet = Picture.new("L", (width, height), 255)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
+    y = gap
+    for text, panels in rows:
+        draw.text((gap, y), text, fill=0, font=font)
+        x = gap
+        for label, panel in panels:
+            draw.text((x, y + 20), label, fill=90, font=font)
+            sheet.paste(panel, (x, y + head))
+            x += panel.width + gap
+        y += max(p.height for _, p in panels) + head + gap
+    sheet.save(path)

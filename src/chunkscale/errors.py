@@ -1,0 +1,92 @@
+"""Every exception and warning of the package.
+
+All errors derive from `ChunkscaleError` and from the builtin that a caller
+would catch without knowing this package. A message names the thing, the
+value and the remedy.
+"""
+
+__all__ = [
+    "AliasingWarning",
+    "ChunkscaleError",
+    "ChunkscaleWarning",
+    "CorruptChunkError",
+    "DestinationError",
+    "DeviceError",
+    "GridError",
+    "MemoryBudgetError",
+    "MetadataError",
+    "MultipleImagesError",
+    "NotAnImageError",
+    "OptionError",
+    "RegionError",
+    "SourceNotFoundError",
+]
+
+
+class ChunkscaleError(Exception):
+    """Base class of every error that this package raises on purpose."""
+
+
+class GridError(ChunkscaleError, ValueError):
+    """A voxel grid, or a pair of them, makes no sense."""
+
+
+class OptionError(ChunkscaleError, ValueError):
+    """An option has a value that cannot be honoured."""
+
+
+class MetadataError(ChunkscaleError, ValueError):
+    """OME-NGFF metadata breaks a MUST of its specification."""
+
+
+class NotAnImageError(MetadataError):
+    """The path holds no multiscale image (and no collection of images)."""
+
+
+class MultipleImagesError(MetadataError):
+    """The path holds several images, and none of them was asked for.
+
+    Attributes
+    ----------
+    paths : tuple of str
+        Paths of the images, relative to the path that was opened.
+    """
+
+    def __init__(self, message: str, paths: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.paths = paths
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...]]]:
+        return type(self), (str(self), self.paths)
+
+
+class SourceNotFoundError(ChunkscaleError, FileNotFoundError):
+    """A path or URL, or an array that metadata names, does not exist."""
+
+
+class DestinationError(ChunkscaleError, FileExistsError):
+    """The output path is taken, or lies where it must not."""
+
+
+class MemoryBudgetError(ChunkscaleError, ValueError):
+    """No region is small enough for the memory that was allowed."""
+
+
+class DeviceError(ChunkscaleError, RuntimeError):
+    """The requested compute device cannot be used."""
+
+
+class CorruptChunkError(ChunkscaleError, OSError):
+    """A stored chunk exists but cannot be decoded."""
+
+
+class RegionError(ChunkscaleError, RuntimeError):
+    """A region of the output could not be finished."""
+
+
+class ChunkscaleWarning(UserWarning):
+    """Base class of the package's warnings."""
+
+
+class AliasingWarning(ChunkscaleWarning):
+    """Plain interpolation skips source voxels, so fine structure aliases."""

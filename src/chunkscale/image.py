@@ -1,0 +1,200 @@
+"""One opened OME-Zarr image: its metadata, its grid and its arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chunkscale import ome, storage
+from chunkscale.errors import (
+    MetadataError,
+    MultipleImagesError,
+    NotAnImageError,
+    SourceNotFoundError,
+)
+from chunkscale.grid import VoxelGrid
+from chunkscale.storage import ArrayReader, StoreIO
+
+if TYPE_CHECKING:
+    import dask.array
+
+__all__ = ["Image", "list_images", "open_image"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A multiscale image that is read lazily.
+
+    Made by `open_image`.
+
+    Parameters
+    ----------
+    uri : str
+        Location of the image's group.
+    attributes : dict
+        All attributes of the group.
+    multiscale : chunkscale.ome.Multiscale
+        The metadata, parsed.
+    grid : VoxelGrid
+        Grid of level 0.
+    array : ArrayReader
+        Level 0.
+    labels : tuple of str
+        Paths of label images inside the group.
+    """
+
+    uri: str
+    attributes: dict[str, Any]
+    multiscale: ome.Multiscale
+    grid: VoxelGrid
+    array: ArrayReader
+    labels: tuple[str, ...] = ()
+
+    @property
+    def is_label(self) -> bool:
+        """Whether the voxels are label ids, which must not be averaged."""
+        return self.multiscale.is_label
+
+    @property
+    def channels(self) -> list[str]:
+        """Labels of the channels, as far as the metadata names them."""
+        holder = self.attributes.get("ome", self.attributes)
+        omero = holder.get("omero") if isinstance(holder, Mapping) else None
+        listed = omero.get("channels") if isinstance(omero, Mapping) else None
+        if not isinstance(listed, list):
+            return []
+        return [
+            str(channel.get("label") or f"channel {i}")
+            for i, channel in enumerate(listed)
+            if isinstance(channel, Mapping)
+        ]
+
+    def level(self, index: int) -> ArrayReader:
+        """Return the array of one stored level."""
+        if index == 0:
+            return self.array
+        path = self.multiscale.datasets[index].path
+        return storage.open_array(storage.join(self.uri, path), self.array.io)
+
+    def level_grid(self, index: int) -> VoxelGrid:
+        """Return the grid of one stored level, as its metadata has it."""
+        if index == 0:
+            return self.grid
+        return ome.grid_of(self.multiscale, index, self.level(index).shape)
+
+    def as_dask(self, level: int = 0) -> dask.array.Array:
+        """Return a stored level as a lazy Dask array with its own chunks.
+
+        Parameters
+        ----------
+        level : int
+            0 is the finest.
+        """
+        from chunkscale.lazy import as_dask
+
+        return as_dask(self.level(level))
+
+    def __str__(self) -> str:
+        from chunkscale.report import image_text
+
+        return image_text(self)
+
+
+def open_image(
+    path: str | os.PathLike[str],
+    *,
+    source_voxel_size: Mapping[str, float] | None = None,
+    io: StoreIO,
+) -> Image:
+    """Open one image; see `chunkscale.open_image`."""
+    uri = storage.normalise(path)
+    attributes = storage.group_attributes(uri)
+    try:
+        found = ome.describe(attributes)
+    except NotAnImageError as error:
+        state = attributes.get("chunkscale")
+        if isinstance(state, Mapping) and state.get("state") == "unfinished":
+            raise NotAnImageError(
+                f"{uri!r} is the output of a run that did not finish; run it again with overwrite"
+            ) from error
+        raise NotAnImageError(f"{uri!r}: {error}") from error
+    except MultipleImagesError:
+        raise
+    except MetadataError as error:
+        raise type(error)(f"{uri!r}: {error}") from error
+    if isinstance(found, ome.Collection):
+        paths = list_images(uri, found)
+        listing = "\n  ".join(paths) or "(none found)"
+        raise MultipleImagesError(
+            f"{uri!r} is a {found.kind} collection; open one of its images:\n  {listing}", paths
+        )
+    try:
+        array = storage.open_array(storage.join(uri, found.datasets[0].path), io)
+    except SourceNotFoundError as error:
+        raise SourceNotFoundError(
+            f"the metadata of {uri!r} names the array {found.datasets[0].path!r}, "
+            f"which cannot be opened: {error}"
+        ) from error
+    try:
+        grid = ome.grid_of(found, 0, array.shape, source_voxel_size)
+    except MetadataError as error:
+        raise type(error)(f"{uri!r}: {error}") from error
+    return Image(
+        uri=uri,
+        attributes=attributes,
+        multiscale=found,
+        grid=grid,
+        array=array,
+        labels=_label_paths(uri),
+    )
+
+
+def _label_paths(uri: str) -> tuple[str, ...]:
+    try:
+        labels = ome.describe(storage.group_attributes(storage.join(uri, "labels")))
+    except (SourceNotFoundError, MetadataError):
+        return ()
+    if not isinstance(labels, ome.Collection):
+        return ()
+    return tuple(f"labels/{path}" for path in labels.paths)
+
+
+def list_images(uri: str, collection: ome.Collection) -> tuple[str, ...]:
+    """Return the paths of the images of a collection, relative to `uri`.
+
+    Wells of a plate are looked into; one that is missing is listed as it is.
+    """
+    if collection.kind == "plate":
+        return tuple(image for well in collection.paths for image in _members(uri, well))
+    if collection.kind == "bioformats2raw":
+        return _series(uri)
+    return collection.paths
+
+
+def _members(uri: str, well: str) -> tuple[str, ...]:
+    try:
+        found = ome.describe(storage.group_attributes(storage.join(uri, well)))
+    except (SourceNotFoundError, MetadataError):
+        return ()
+    paths = found.paths if isinstance(found, ome.Collection) else ()
+    return tuple(f"{well}/{path}" for path in paths)
+
+
+def _series(uri: str) -> tuple[str, ...]:
+    """Return the images of a bioformats2raw group: those listed, or else those numbered."""
+    try:
+        listed = ome.describe(storage.group_attributes(storage.join(uri, "OME")))
+    except (SourceNotFoundError, MetadataError):
+        listed = None
+    if isinstance(listed, ome.Collection):
+        # Listed from the OME subgroup, whose paths start at its parent.
+        return listed.paths
+    found: list[str] = []
+    while True:
+        try:
+            storage.group_attributes(storage.join(uri, str(len(found))))
+        except (SourceNotFoundError, MetadataError):
+            return tuple(found)
+        found.append(str(len(found)))

@@ -1,0 +1,43 @@
+"""Numeric kernels behind one signature.
+
+A backend is a module with `resample`, `mean` and `mode` (see `Backend`).
+Kernels know arrays and tables; nothing of OME, Dask or paths.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol, cast
+
+from numpy.typing import NDArray
+
+from chunkscale.mapping import AxisTable
+
+__all__ = ["Backend", "Factors", "Tables", "get_backend"]
+
+Tables = tuple[AxisTable, AxisTable, AxisTable]
+Factors = tuple[int, int, int]
+
+
+class Backend(Protocol):
+    """What every device implements, bit for bit alike.
+
+    Blocks have the axes (z, y, x), C order, native byte order. A table's
+    indices count from the start of the block.
+    """
+
+    def resample(self, block: NDArray[Any], tables: Tables) -> NDArray[Any]:
+        """Interpolate: x first, then y, then z; same dtype out."""
+
+    def mean(self, block: NDArray[Any], factors: Factors) -> NDArray[Any]:
+        """Mean of the voxels that exist in every cell of `factors` (1 or 2 per axis)."""
+
+    def mode(self, block: NDArray[Any], factors: Factors) -> NDArray[Any]:
+        """Most frequent value in every cell; of equally frequent ones the smallest."""
+
+
+def get_backend(name: str) -> Backend:
+    """Return the backend called `name` (``"cpu"`` or ``"reference"``)."""
+    if name not in ("cpu", "reference"):
+        raise ValueError(f"unknown backend {name!r}")
+    return cast(Backend, importlib.import_module(f"{__name__}.{name}"))

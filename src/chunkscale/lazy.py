@@ -1,0 +1,140 @@
+"""Dask arrays: stored levels as lazy arrays, and lazy resampling of lazy arrays."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.grid import Box
+from chunkscale.mapping import AxisMapping, source_box
+from chunkscale.region import resample_leading
+from chunkscale.storage import ArrayReader
+
+if TYPE_CHECKING:
+    import dask.array
+
+__all__ = ["as_dask", "is_dask_array", "resample_dask"]
+
+
+def is_dask_array(value: object) -> bool:
+    """Whether `value` is a Dask array; does not import Dask."""
+    return type(value).__module__.partition(".")[0] == "dask" and hasattr(value, "dask")
+
+
+class _Sliceable:
+    """What ``dask.array.from_array`` slices: an `ArrayReader` with array manners."""
+
+    def __init__(self, reader: ArrayReader) -> None:
+        self.reader = reader
+        self.shape, self.dtype, self.ndim = reader.shape, reader.dtype, len(reader.shape)
+
+    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
+        bounds = [k.indices(n)[:2] for k, n in zip(key, self.shape, strict=True)]
+        box = Box(start=tuple(a for a, _ in bounds), stop=tuple(b for _, b in bounds))
+        return self.reader.read(box)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return type(self).__qualname__, self.reader.uri
+
+
+def as_dask(reader: ArrayReader) -> dask.array.Array:
+    """Return a stored array as a lazy Dask array with its own chunks (or shards)."""
+    import dask.array as da
+
+    return da.from_array(
+        _Sliceable(reader),
+        chunks=reader.shard or reader.chunk,
+        asarray=False,
+        fancy=False,
+        meta=np.empty((0,) * len(reader.shape), reader.dtype),
+    )
+
+
+def resample_dask(
+    array: dask.array.Array,
+    mapping: tuple[AxisMapping, ...],
+    *,
+    chunk: Sequence[int],
+    outside: float | None,
+    device: str,
+) -> dask.array.Array:
+    """Return the lazily resampled array; every block pulls just its source box.
+
+    One task per block takes the source blocks that its box touches; nothing
+    is sliced or concatenated in the graph.
+
+    Parameters
+    ----------
+    array : dask.array.Array
+        Known chunks, one index per chunk is not needed along any axis.
+    mapping : tuple of AxisMapping
+    chunk : sequence of int
+        Shape of the blocks of the result.
+    outside : float or None
+    device : str
+    """
+    import dask
+    import dask.array as da
+
+    bounds = [np.concatenate([[0], np.cumsum(c)]) for c in array.chunks]
+    sources = array.to_delayed(optimize_graph=False)
+    block = dask.delayed(_block, pure=True, traverse=False)
+    shape = tuple(m.target_size for m in mapping)
+    cuts = [[(a, min(a + c, n)) for a in range(0, n, c)] for n, c in zip(shape, chunk, strict=True)]
+    blocks = np.empty([len(c) for c in cuts], dtype=object)
+    for position in itertools.product(*(range(len(c)) for c in cuts)):
+        spans = [cuts[axis][i] for axis, i in enumerate(position)]
+        target = Box(start=tuple(a for a, _ in spans), stop=tuple(b for _, b in spans))
+        touched = _touched(bounds, source_box(mapping, target))
+        parts = [sources[index] for index in itertools.product(*touched)]
+        origin = tuple(
+            tuple(int(b) for b in bound[t.start : t.stop + 1])
+            for bound, t in zip(bounds, touched, strict=True)
+        )
+        delayed = block(mapping, target, origin, outside, device, array.dtype, *parts)
+        blocks[position] = da.from_delayed(delayed, target.shape, dtype=array.dtype)
+    return da.block(blocks.tolist())
+
+
+def _touched(bounds: Sequence[NDArray[np.int64]], box: Box) -> list[range]:
+    """Return the range of source blocks that a box touches, per axis."""
+    return [
+        range(
+            int(np.searchsorted(bound, a, side="right")) - 1,
+            int(np.searchsorted(bound, b, side="left")),
+        )
+        for bound, a, b in zip(bounds, box.start, box.stop, strict=True)
+    ]
+
+
+def _block(
+    mapping: tuple[AxisMapping, ...],
+    target: Box,
+    bounds: Sequence[Sequence[int]],
+    outside: float | None,
+    device: str,
+    dtype: np.dtype[Any],
+    *parts: NDArray[Any],
+) -> NDArray[Any]:
+    """Resample one block from the source blocks between `bounds` (C order)."""
+
+    def read(box: Box) -> NDArray[Any]:
+        result = np.empty(box.shape, dtype)
+        spans = [list(itertools.pairwise(bound)) for bound in bounds]
+        for part, span in zip(parts, itertools.product(*spans), strict=True):
+            low = [max(a, s) for a, (s, _) in zip(box.start, span, strict=True)]
+            high = [min(b, e) for b, (_, e) in zip(box.stop, span, strict=True)]
+            if any(a >= b for a, b in zip(low, high, strict=True)):
+                continue
+            into = tuple(slice(a - o, b - o) for a, b, o in zip(low, high, box.start, strict=True))
+            out_of = tuple(
+                slice(a - s, b - s) for a, b, (s, _) in zip(low, high, span, strict=True)
+            )
+            result[into] = part[out_of]
+        return result
+
+    return resample_leading(mapping, target, read, outside=outside, dtype=dtype, device=device)

@@ -1,0 +1,297 @@
+"""What users pass, as the values that the rest works with.
+
+Every function takes an option in all its spellings and returns one, or raises
+an error that names the option, its value and the remedy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chunkscale.errors import DeviceError, OptionError
+from chunkscale.grid import VoxelGrid, resized_grid
+from chunkscale.pyramid import Layout
+
+__all__ = [
+    "VoxelSize",
+    "check_dtype",
+    "default_memory",
+    "device",
+    "layout",
+    "method",
+    "outside",
+    "parse_bytes",
+    "parse_voxel_size",
+    "positive",
+    "shape_option",
+    "target_grid",
+]
+
+VoxelSize = float | str | Mapping[str, float] | Sequence[float]
+
+GIB = 2**30
+
+
+def parse_voxel_size(value: VoxelSize) -> float | str | dict[str, float] | tuple[float, ...]:
+    """Return a voxel-size option as a number, a keyword, or numbers by axis.
+
+    Examples
+    --------
+    >>> parse_voxel_size("0.5"), parse_voxel_size("finest"), parse_voxel_size("z=1,y=.5,x=.5")
+    (0.5, 'finest', {'z': 1.0, 'y': 0.5, 'x': 0.5})
+    """
+    try:
+        if isinstance(value, str):
+            text = value.strip()
+            if text in ("finest", "coarsest"):
+                return text
+            if "=" not in text:
+                return float(text)
+            pairs = [part.split("=", 1) for part in text.split(",") if part.strip()]
+            if len({name.strip() for name, _ in pairs}) < len(pairs):
+                raise ValueError("an axis is named twice")
+            return {name.strip(): float(number) for name, number in pairs}
+        if isinstance(value, Mapping):
+            return {str(name): float(number) for name, number in value.items()}
+        if isinstance(value, Sequence | np.ndarray):
+            return tuple(float(number) for number in value)
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"voxel size {value!r} is not understood ({error}); give a number, 'finest', "
+            "'coarsest', or one number for each axis like z=1,y=0.5,x=0.5"
+        ) from error
+
+
+def target_grid(
+    source: VoxelGrid, *, voxel_size: VoxelSize = "finest", zoom: float = 1.0
+) -> VoxelGrid:
+    """Return the target grid of a voxel size and a zoom.
+
+    Parameters
+    ----------
+    source : VoxelGrid
+    voxel_size : float, str, mapping or sequence
+        In the source's unit: one number for all spatial axes, one for each,
+        ``"finest"`` or ``"coarsest"`` (the smallest or largest that the source
+        has along a spatial axis).
+    zoom : float
+        Divides the voxel size.
+
+    Examples
+    --------
+    >>> from chunkscale import Axis, VoxelGrid
+    >>> zyx = tuple(Axis(name=n, unit="micrometer") for n in "zyx")
+    >>> stack = VoxelGrid(axes=zyx, shape=(86, 396, 393), voxel_size=(1.0, 0.202, 0.202))
+    >>> target_grid(stack, voxel_size=1).shape
+    (86, 80, 79)
+    >>> target_grid(stack, voxel_size=1, zoom=2).shape
+    (172, 160, 159)
+    """
+    if not (math.isfinite(zoom) and zoom > 0):
+        raise OptionError(f"zoom {zoom!r} is not a positive finite number")
+    names = {source.axes[i].name: i for i in source.spatial}
+    wanted = parse_voxel_size(voxel_size)
+    if isinstance(wanted, dict):
+        for name in wanted:
+            if name not in names:
+                raise OptionError(
+                    f"voxel size {voxel_size!r} names axis {name!r}; the spatial axes are "
+                    f"{', '.join(names)}"
+                )
+        sizes = {i: wanted.get(name, source.voxel_size[i]) for name, i in names.items()}
+    elif isinstance(wanted, tuple):
+        if len(wanted) != len(names):
+            raise OptionError(
+                f"voxel size {voxel_size!r} has {len(wanted)} values for the {len(names)} "
+                f"spatial axes {', '.join(names)}"
+            )
+        sizes = dict(zip(source.spatial, wanted, strict=True))
+    else:
+        units = {source.axes[i].unit for i in source.spatial}
+        if len(units) > 1:
+            raise OptionError(
+                f"the spatial axes have different units ({', '.join(map(str, units))}), so one "
+                f"voxel size {voxel_size!r} for all has no meaning; give one for each axis, "
+                "like z=1,y=0.5,x=0.5"
+            )
+        present = [source.voxel_size[i] for i in source.spatial]
+        if wanted == "finest":
+            wanted = min(present)
+        elif wanted == "coarsest":
+            wanted = max(present)
+        sizes = dict.fromkeys(source.spatial, float(wanted))
+    return resized_grid(source, {i: size / zoom for i, size in sizes.items()})
+
+
+def parse_bytes(value: int | float | str) -> int:
+    """Return a number of bytes.
+
+    Examples
+    --------
+    >>> parse_bytes("300MiB"), parse_bytes("4 GB"), parse_bytes(1024)
+    (314572800, 4000000000, 1024)
+    """
+    from dask.utils import parse_bytes as dask_parse_bytes
+
+    try:
+        number = int(dask_parse_bytes(value))
+    except (ValueError, TypeError) as error:
+        raise OptionError(
+            f"memory {value!r} is not understood; give bytes or a size like 4GiB"
+        ) from error
+    if number <= 0:
+        raise OptionError(f"memory {value!r} is not positive")
+    return number
+
+
+def default_memory(workers: int) -> int:
+    """Half of what is available, and no more than a run with good regions uses."""
+    import psutil
+
+    return int(min(psutil.virtual_memory().available // 2, GIB + workers * GIB))
+
+
+def shape_option(
+    name: str, value: int | Sequence[int] | str | None, grid: VoxelGrid
+) -> tuple[int, ...] | None:
+    """Return a chunk or shard option as one number per axis."""
+    if value is None:
+        return None
+    spatial = grid.spatial
+    if isinstance(value, str):
+        text = value.replace("x", ",").split(",")
+        try:
+            value = [int(part) for part in text]
+        except ValueError:
+            raise OptionError(
+                f"{name} {','.join(text)!r} is not understood; give voxels per axis, like "
+                "64,128,128, or one number for all spatial axes"
+            ) from None
+    numbers = [int(value)] if isinstance(value, int | np.integer) else [int(v) for v in value]
+    if len(numbers) == 1:
+        numbers *= len(spatial)
+    if len(numbers) == len(spatial):
+        full = [1] * grid.ndim
+        for i, number in zip(spatial, numbers, strict=True):
+            full[i] = number
+        numbers = full
+    if len(numbers) != grid.ndim:
+        raise OptionError(
+            f"{name} {tuple(numbers)} has {len(numbers)} values; give one for all, "
+            f"{len(spatial)} for the spatial axes, or {grid.ndim} for the axes {grid.names}"
+        )
+    if min(numbers) < 1:
+        raise OptionError(f"{name} {tuple(numbers)} has a value below 1")
+    for i in set(range(grid.ndim)) - set(spatial):
+        if numbers[i] != 1:
+            raise OptionError(
+                f"{name} {tuple(numbers)} is {numbers[i]} along {grid.axes[i].name!r}; "
+                "it must be 1 along axes that are not spatial"
+            )
+    return tuple(numbers)
+
+
+def layout(
+    grid: VoxelGrid,
+    chunk: int | Sequence[int] | str | None,
+    shard: int | Sequence[int] | str | None,
+    version: str,
+    edges: Mapping[int, tuple[int, int]],
+) -> tuple[Layout, bool]:
+    """Return the layout, and whether shards may be added to it.
+
+    Parameters
+    ----------
+    grid : VoxelGrid
+        Of the target.
+    chunk, shard, version
+        As in `chunkscale.plan_resampling`.
+    edges : mapping
+        Default chunk edges, in shards and without, by number of spatial axes.
+    """
+    sharded = version != "0.4" and shard not in (0, "0", "none")
+    if version == "0.4" and shard not in (None, 0, "0", "none"):
+        raise OptionError(
+            f"shard {shard!r} is not possible in OME-Zarr 0.4; use 0.5 or leave the shard out"
+        )
+    inner = shape_option("chunk", chunk, grid)
+    if inner is None:
+        edge = edges[min(len(grid.spatial), 3)][0 if sharded else 1]
+        inner = tuple(edge if i in grid.spatial else 1 for i in range(grid.ndim))
+    inner = tuple(min(c, n) for c, n in zip(inner, grid.shape, strict=True))
+    outer = shape_option("shard", shard if sharded else None, grid)
+    if outer is not None:
+        outer = tuple(
+            c if c == n and s >= n else s for s, c, n in zip(outer, inner, grid.shape, strict=True)
+        )
+        if any(s % c for s, c in zip(outer, inner, strict=True)):
+            raise OptionError(
+                f"shard {outer} is not a multiple of the chunk {inner}; change one of them"
+            )
+    return Layout(chunk=inner, shard=outer), sharded and outer is None
+
+
+def method(name: str | None, is_label: bool, antialias: bool) -> str:
+    """Return the interpolation method; label images default to nearest."""
+    chosen = name or ("nearest" if is_label else "linear")
+    if chosen not in ("linear", "nearest"):
+        raise OptionError(f"method {name!r} is unknown; use linear or nearest")
+    if antialias and chosen == "nearest":
+        raise OptionError(
+            "antialias has no meaning for method nearest"
+            + (" (the default for label images)" if name is None else "")
+            + "; leave one of them out"
+        )
+    return chosen
+
+
+def outside(value: float | str, dtype: str) -> float | int | None:
+    """Return the fill value for samples outside the source; None for the edge voxel."""
+    if value == "edge":
+        return None
+    try:
+        number: float = float(value)
+        kind = np.dtype(dtype)
+        if kind.kind in "iu" and number.is_integer():
+            info = np.iinfo(kind)
+            exact = int(value)
+            if info.min <= exact <= info.max:
+                return exact
+        elif (kind.kind == "b" and number in (0, 1)) or kind.kind == "f":
+            return number
+    except (TypeError, ValueError):
+        pass
+    raise OptionError(f"outside {value!r} is neither 'edge' nor a value of the data type {dtype}")
+
+
+def device(name: str) -> str:
+    """Return the backend that a device option means."""
+    if name in ("auto", "cpu"):
+        return "cpu"
+    if name == "gpu":
+        raise DeviceError(
+            "device 'gpu' is not available in this version; use cpu, or auto, which takes "
+            "a GPU as soon as it can be used"
+        )
+    raise OptionError(f"device {name!r} is unknown; use auto, cpu or gpu")
+
+
+def positive(name: str, value: int | None) -> int | None:
+    """Return a count, checked."""
+    if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
+        raise OptionError(f"{name} {value!r} is not a whole number of at least 1")
+    return value
+
+
+def check_dtype(what: str, dtype: np.dtype[Any]) -> None:
+    """Refuse data types that cannot be interpolated."""
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise OptionError(
+            f"{what} has the data type {dtype}; supported are bool, integers of 8 to 64 bit "
+            "and floats of 16 to 64 bit"
+        )

@@ -1,0 +1,726 @@
+"""The plan of a resampling run: a value that says everything before anything runs.
+
+A plan is small and picklable, whatever the size of the volume: regions are
+computed from their index, never listed. It knows geometry and bytes; nothing
+of zarr, Dask or devices.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from chunkscale.errors import MemoryBudgetError
+from chunkscale.grid import Box, VoxelGrid
+from chunkscale.mapping import AxisMapping, grid_mapping, source_box, source_ranges
+from chunkscale.pyramid import Layout, Level, level_count, pyramid
+
+__all__ = [
+    "Limits",
+    "MemoryEstimate",
+    "Pass",
+    "Region",
+    "ResamplePlan",
+    "SourceArray",
+    "make_plan",
+]
+
+MIB = 2**20
+
+#: Resident memory of a process that has imported everything and compiled its kernels.
+BASE_BYTES = 240 * MIB
+#: Regions of smaller outputs are at most this large (decoded bytes of level 0) ...
+SMALL_REGION = 32 * MIB
+#: ... and those of huge outputs this large, so that there are fewer objects.
+LARGE_REGION = 256 * MIB
+#: Regions of later passes; they read eight times as much.
+LATER_REGION = 8 * MIB
+#: Above this step plain interpolation skips whole source voxels.
+ALIASING_STEP = 2.0
+MAX_DOUBLINGS = 8
+_ALL = 99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceArray:
+    """What a plan needs to know of the array that is read.
+
+    Parameters
+    ----------
+    uri : str
+        Of the image's group; empty for an array in memory.
+    path : str
+        Of the array inside the group.
+    shape : tuple of int
+    dtype : str
+        NumPy name, native byte order.
+    chunk : tuple of int
+        What has to be decoded together: the inner chunk of a shard.
+    """
+
+    uri: str
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    chunk: tuple[int, ...]
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per voxel."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Decoded size in bytes."""
+        return math.prod(self.shape) * self.itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """Regions that may run in any order, each of which writes the same levels.
+
+    Parameters
+    ----------
+    reads : int or None
+        The stored level that is read; None for the source image.
+    first, last : int
+        The levels that are written.
+    shape : tuple of int
+        Shape of level `first`.
+    region_shape : tuple of int
+        Voxels of level `first` per region; whole stored objects at every
+        level written.
+    order : tuple of int
+        Axes from slowest to fastest in the numbering of regions.
+    start : int
+        Number of the first region.
+    """
+
+    reads: int | None
+    first: int
+    last: int
+    shape: tuple[int, ...]
+    region_shape: tuple[int, ...]
+    order: tuple[int, ...]
+    start: int
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Regions per axis."""
+        return tuple(-(-n // r) for n, r in zip(self.shape, self.region_shape, strict=True))
+
+    @property
+    def region_count(self) -> int:
+        """Number of regions."""
+        return math.prod(self.counts)
+
+    @property
+    def indices(self) -> range:
+        """Numbers of the regions."""
+        return range(self.start, self.start + self.region_count)
+
+    def box(self, index: int) -> Box:
+        """Return the box of level `first` that region `index` owns."""
+        position, rest = [0] * len(self.shape), index - self.start
+        for axis in reversed(self.order):
+            rest, position[axis] = divmod(rest, self.counts[axis])
+        start = tuple(p * r for p, r in zip(position, self.region_shape, strict=True))
+        stop = tuple(
+            min(a + r, n) for a, r, n in zip(start, self.region_shape, self.shape, strict=True)
+        )
+        return Box(start=start, stop=stop)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """One task: the boxes that it reads and owns.
+
+    Parameters
+    ----------
+    index : int
+    reads : int or None
+        The stored level that is read; None for the source image.
+    source_box : Box
+        In voxels of what is read, halo included.
+    boxes : tuple of (int, Box)
+        Levels that are written, finest first, with the box owned in each.
+    """
+
+    index: int
+    reads: int | None
+    source_box: Box
+    boxes: tuple[tuple[int, Box], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryEstimate:
+    """Upper bounds of resident memory in bytes.
+
+    Parameters
+    ----------
+    base : int
+        Interpreter, libraries, compiled kernels.
+    cache : int
+        Decoded source chunks that are kept for the neighbouring region.
+    per_worker : int
+        Source box, kernel scratch, outputs of all levels, encode buffers.
+    workers : int
+    """
+
+    base: int
+    cache: int
+    per_worker: int
+    workers: int
+
+    @property
+    def total(self) -> int:
+        """Promised peak of the whole run."""
+        return self.base + self.cache + self.workers * self.per_worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResamplePlan:
+    """What a run reads, computes and writes, and what it costs.
+
+    Made by `chunkscale.plan_resampling`; `chunkscale.resample` carries it out.
+
+    Parameters
+    ----------
+    source : SourceArray
+    source_grid : VoxelGrid
+        In the units of the target.
+    levels : tuple of Level
+        Level 0 is the resampled image; the others are means (modes of labels).
+    passes : tuple of Pass
+    method : {"linear", "nearest"}
+    antialias : bool
+    outside : float or None
+        Value of samples outside the source's extent; None for the edge voxel.
+    ngff_version : {"0.4", "0.5"}
+    codec : str
+    device : str
+    memory : MemoryEstimate
+    bytes_read : int
+        Decoded bytes of all chunks that the regions touch, at most.
+    warnings : tuple of str
+    """
+
+    source: SourceArray
+    source_grid: VoxelGrid
+    levels: tuple[Level, ...]
+    passes: tuple[Pass, ...]
+    method: str
+    antialias: bool
+    outside: float | None
+    ngff_version: str
+    codec: str
+    device: str
+    memory: MemoryEstimate
+    bytes_read: int
+    warnings: tuple[str, ...]
+    mapping: tuple[AxisMapping, ...]
+
+    @property
+    def target_grid(self) -> VoxelGrid:
+        """Grid of level 0."""
+        return self.levels[0].grid
+
+    @property
+    def dtype(self) -> str:
+        """Data type of source and target."""
+        return self.source.dtype
+
+    @property
+    def workers(self) -> int:
+        """Regions that are processed at the same time."""
+        return self.memory.workers
+
+    @property
+    def region_count(self) -> int:
+        """Number of regions of all passes."""
+        return sum(p.region_count for p in self.passes)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of all levels before compression."""
+        return sum(level.grid.size for level in self.levels) * self.source.itemsize
+
+    @property
+    def read_amplification(self) -> float:
+        """How many times the average source voxel is decoded, at most."""
+        return self.bytes_read / self.source.nbytes
+
+    def region(self, index: int) -> Region:
+        """Return region `index`, ``0 <= index < region_count``; computed, never listed."""
+        run = next(p for p in self.passes if index < p.start + p.region_count)
+        box = run.box(index)
+        boxes = tuple((k, self._owned(run, box, k)) for k in range(run.first, run.last + 1))
+        if run.reads is None:
+            read = source_box(self.mapping, box)
+        else:
+            ratio = self.level_ratio(run.reads, run.first)
+            read = Box(
+                start=tuple(a * f for a, f in zip(box.start, ratio, strict=True)),
+                stop=tuple(
+                    min(b * f, n)
+                    for b, f, n in zip(box.stop, ratio, self.levels[run.reads].shape, strict=True)
+                ),
+            )
+        return Region(index=index, reads=run.reads, source_box=read, boxes=boxes)
+
+    def level_ratio(self, fine: int, coarse: int) -> tuple[int, ...]:
+        """Return how many voxels of level `fine` make one of level `coarse`, per axis."""
+        pairs = zip(self.levels[fine].factors, self.levels[coarse].factors, strict=True)
+        return tuple(b // a for a, b in pairs)
+
+    def _owned(self, run: Pass, box: Box, level: int) -> Box:
+        ratio = self.level_ratio(run.first, level)
+        return Box(
+            start=tuple(a // f for a, f in zip(box.start, ratio, strict=True)),
+            stop=tuple(-(-b // f) for b, f in zip(box.stop, ratio, strict=True)),
+        )
+
+    def __str__(self) -> str:
+        from chunkscale.report import plan_text
+
+        return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        from chunkscale.report import plan_html
+
+        return plan_html(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan's figures as plain JSON values."""
+        from chunkscale.report import plan_dict
+
+        return plan_dict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a run may use.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes for the whole run.
+    workers : int
+        Regions at the same time, at most.
+    threads : int
+        Threads that encode and decode chunks.
+    """
+
+    memory: int
+    workers: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """One way to cut one axis."""
+
+    region: int  # voxels of the first level per region
+    target: int  # the same, cut to the axis
+    count: int  # regions
+    read: int  # longest source range
+    aligned: int  # longest source range in whole source chunks
+    amplification: float  # voxels in touched chunks over voxels of the axis
+    fused: int  # further levels whose stored objects a region owns whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A region shape for one pass, with what it costs."""
+
+    options: tuple[_Option, ...]
+    order: tuple[int, ...]
+    fused: int
+    shared: int
+    per_worker: int
+    amplification: float
+    cost: float
+
+    @property
+    def region(self) -> tuple[int, ...]:
+        return tuple(option.region for option in self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """The figures of one pass that do not depend on the region."""
+
+    itemsize: int
+    read_size: int  # voxels of what is read
+    read_chunk: tuple[int, ...]
+    write_size: int  # voxels of the first level written
+    write_chunk: tuple[int, ...]
+    taps: int
+    tail_levels: int  # levels after the first
+    spatial: int
+
+    @property
+    def compute_itemsize(self) -> int:
+        return 4 if self.itemsize <= 2 else 8
+
+
+def _doublings(unit: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (voxels, doublings) of a unit until it covers the axis."""
+    for e in range(MAX_DOUBLINGS):
+        yield unit << e, e
+        if unit << e >= size:
+            return
+
+
+def _resampling_options(
+    mapping: AxisMapping, unit: int, halvings: int, chunk: int
+) -> Iterator[_Option]:
+    size, read_size = mapping.target_size, mapping.source_size
+    for region, e in _doublings(unit, size):
+        count = -(-size // region)
+        # Planning must not take longer the more regions there are.
+        start = np.arange(min(count, 4096), dtype=np.int64) * region
+        first, stop = source_ranges(mapping, start, np.minimum(start + region, size))
+        aligned = np.minimum(-(-stop // chunk) * chunk, read_size) - first // chunk * chunk
+        yield _Option(
+            region=region,
+            target=min(region, size),
+            count=count,
+            read=int((stop - first).max()),
+            aligned=int(aligned.max()),
+            amplification=float(aligned.mean()) * count / read_size,
+            fused=_ALL if region >= size else halvings + e,
+        )
+
+
+def _halving_options(
+    size: int, read_size: int, unit: int, halvings: int, chunk: int
+) -> Iterator[_Option]:
+    factor = -(-read_size // size)
+    for region, e in _doublings(unit, size):
+        read = min(region * factor, read_size)
+        yield _Option(
+            region=region,
+            target=min(region, size),
+            count=-(-size // region),
+            read=read,
+            aligned=min(-(-read // chunk) * chunk, read_size),
+            amplification=1.0,
+            fused=_ALL if region >= size else halvings + e,
+        )
+
+
+def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) -> Iterator[_Choice]:
+    """Yield every region shape with every use of a cache that makes sense."""
+    itemsize, workers = job.itemsize, limits.workers
+    chunk_bytes = (math.prod(job.read_chunk) + math.prod(job.write_chunk)) * itemsize
+    decode = 2 * limits.threads * chunk_bytes
+    for combination in itertools.product(*options):
+        target = tuple(o.target for o in combination)
+        voxels = math.prod(target)
+        read = math.prod(o.read for o in combination)
+        aligned = math.prod(o.aligned for o in combination) * itemsize
+        count = math.prod(o.count for o in combination)
+        order = tuple(sorted(range(len(target)), key=lambda i: combination[i].amplification))
+        fused = min(job.tail_levels, *(o.fused for o in combination))
+        # All levels of a region, and the same again encoded (incompressible data).
+        outputs = 2 * math.ceil(voxels * (8 / 7 if fused else 1)) * itemsize
+        half = (read + voxels) * 4 if itemsize == 2 else 0
+        scratch = (job.taps + 2) * math.prod(target[-2:]) * job.compute_itemsize
+        per_worker = read * itemsize + outputs + scratch + half
+        tail = job.write_size * itemsize / 2 ** (job.spatial * fused)
+        if fused == job.tail_levels:
+            tail = 0.0
+        idle = (-(-count // workers) * workers / count - 1) * job.write_size * itemsize
+        for kept in range(3):
+            cached = order[len(order) - kept :]
+            if kept and combination[cached[0]].amplification <= 1.0:
+                break
+            amplification = math.prod(
+                o.amplification for i, o in enumerate(combination) if i not in cached
+            )
+            rows = (0, workers + 1, combination[order[-1]].count + workers)[kept]
+            cost = job.read_size * itemsize * amplification / 2 + tail + idle / 2 + count * 2 * MIB
+            yield _Choice(
+                combination, order, fused, decode + rows * aligned, per_worker,
+                amplification, cost,
+            )  # fmt: skip
+
+
+def _choose(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits, most: int) -> _Choice:
+    """Return the cheapest region that fits into memory.
+
+    `most` bounds the decoded bytes of a region at its first level, unless the
+    smallest region is larger.
+    """
+    smallest = None
+    best = None
+    available = limits.memory - BASE_BYTES
+    for choice in _choices(options, job, limits):
+        need = choice.shared + limits.workers * choice.per_worker
+        if smallest is None or need < smallest:
+            smallest = need
+        if need > available:
+            continue
+        size = math.prod(o.target for o in choice.options) * job.itemsize
+        rank = (max(size, most), choice.cost, need)
+        if best is None or rank < best[0]:
+            best = (rank, choice)
+    if best is None:
+        assert smallest is not None
+        raise _TooSmall(BASE_BYTES + smallest)
+    return best[1]
+
+
+class _TooSmall(Exception):
+    """No region fits; carries the bytes that would do."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
+def _halvings(unit: int, chunk: int) -> int:
+    """Return how often `unit` halves into whole chunks."""
+    count = 0
+    while unit % (2 * chunk) == 0:
+        unit, count = unit // 2, count + 1
+    return count
+
+
+def _first_choice(
+    source: SourceArray,
+    target: VoxelGrid,
+    mapping: tuple[AxisMapping, ...],
+    layout: Layout,
+    levels: int,
+    limits: Limits,
+) -> _Choice:
+    spatial = set(target.spatial)
+    unit = layout.shard or layout.chunk
+    options = [
+        list(
+            _resampling_options(m, unit[i], _halvings(unit[i], layout.chunk[i]), source.chunk[i])
+            if i in spatial
+            else itertools.islice(_resampling_options(m, 1, _ALL, source.chunk[i]), 1)
+        )
+        for i, m in enumerate(mapping)
+    ]
+    taps = math.ceil(2 * mapping[-3].step) + 1 if len(mapping) > 2 else 2
+    triangle = len(mapping) > 2 and mapping[-3].interpolation == "triangle"
+    job = _Job(
+        itemsize=source.itemsize,
+        read_size=math.prod(source.shape),
+        read_chunk=source.chunk,
+        write_size=target.size,
+        write_chunk=layout.chunk,
+        taps=taps if triangle else 2,
+        tail_levels=levels - 1,
+        spatial=len(spatial),
+    )
+    total = target.size * source.itemsize
+    most = min(max(SMALL_REGION, total // 1024), LARGE_REGION)
+    return _choose(options, job, limits, most)
+
+
+def _later_choice(levels: tuple[Level, ...], first: int, itemsize: int, limits: Limits) -> _Choice:
+    level, read = levels[first], levels[first - 1]
+    spatial = set(level.grid.spatial)
+    options = [
+        list(
+            itertools.islice(
+                _halving_options(
+                    level.shape[i],
+                    read.shape[i],
+                    level.chunk[i],
+                    0 if i in spatial else _ALL,
+                    read.chunk[i],
+                ),
+                None if i in spatial else 1,
+            )
+        )
+        for i in range(level.grid.ndim)
+    ]
+    job = _Job(
+        itemsize=itemsize,
+        read_size=read.grid.size,
+        read_chunk=read.chunk,
+        write_size=level.grid.size,
+        write_chunk=level.chunk,
+        taps=0,
+        tail_levels=len(levels) - 1 - first,
+        spatial=len(spatial),
+    )
+    return _choose(options, job, limits, LATER_REGION)
+
+
+def _pass(choice: _Choice, levels: tuple[Level, ...], first: int, start: int) -> Pass:
+    last = first + choice.fused
+    run = Pass(
+        reads=None if first == 0 else first - 1,
+        first=first,
+        last=last,
+        shape=levels[first].shape,
+        region_shape=choice.region,
+        order=choice.order,
+        start=start,
+    )
+    for level in levels[first : last + 1]:
+        _check_alignment(run, levels[first], level)
+    return run
+
+
+def _check_alignment(run: Pass, first: Level, level: Level) -> None:
+    """Prove that two regions never touch one stored object of `level`."""
+    for axis, (region, unit) in enumerate(zip(run.region_shape, level.write_unit, strict=True)):
+        ratio = level.factors[axis] // first.factors[axis]
+        alone = run.counts[axis] == 1
+        if not alone and (region % ratio or (region // ratio) % unit):
+            raise AssertionError(
+                f"regions of {region} along axis {axis} do not own whole stored objects of "
+                f"{unit} at level {level.path}"
+            )
+
+
+def make_plan(
+    source: SourceArray,
+    source_grid: VoxelGrid,
+    target_grid: VoxelGrid,
+    *,
+    method: str,
+    antialias: bool,
+    outside: float | None,
+    layout: Layout,
+    shard: bool,
+    levels: int | None,
+    ngff_version: str,
+    codec: str,
+    device: str,
+    limits: Limits,
+    free_disk: int | None = None,
+) -> ResamplePlan:
+    """Return the cheapest plan within the limits.
+
+    Parameters
+    ----------
+    source : SourceArray
+    source_grid, target_grid : VoxelGrid
+        In the same units.
+    method, antialias, outside, ngff_version, codec, device
+        As in `ResamplePlan`.
+    layout : Layout
+        Chunk, and the shard if the caller insists on one.
+    shard : bool
+        Whether to make shards of whole regions where `layout` has none.
+    levels : int, optional
+        Number of levels; by default until one fits into a chunk.
+    limits : Limits
+    free_disk : int, optional
+        Free bytes where the output goes, for a warning.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If even the smallest region needs more memory than allowed.
+    """
+    mapping = grid_mapping(source_grid, target_grid, method=method, antialias=antialias)
+    count = level_count(target_grid, layout.chunk) if levels is None else levels
+    choices: list[_Choice] = []
+    passes: list[Pass] = []
+    layouts = {0: layout}
+    while not passes or passes[-1].last + 1 < count:
+        first = passes[-1].last + 1 if passes else 0
+        start = passes[-1].indices.stop if passes else 0
+        if first == 0:
+            choose = partial(_first_choice, source, target_grid, mapping, layout, count)
+        else:
+            layouts[first] = Layout(chunk=layout.chunk)
+            stored = pyramid(target_grid, count=count, layouts=layouts)
+            choose = partial(_later_choice, stored, first, source.itemsize)
+        choice, limits = _within(limits, choose)
+        if layouts[first].shard is None:
+            layouts[first] = _stored_layout(choice, layout.chunk, shard)
+        stored = pyramid(target_grid, count=count, layouts=layouts)
+        choices.append(choice)
+        passes.append(_pass(choice, stored, first, start))
+    return ResamplePlan(
+        source=source,
+        source_grid=source_grid,
+        levels=stored,
+        passes=tuple(passes),
+        method=method,
+        antialias=antialias,
+        outside=outside,
+        ngff_version=ngff_version,
+        codec=codec,
+        device=device,
+        memory=MemoryEstimate(
+            base=BASE_BYTES,
+            cache=max(c.shared for c in choices),
+            per_worker=max(c.per_worker for c in choices),
+            workers=min(limits.workers, max(p.region_count for p in passes)),
+        ),
+        bytes_read=int(source.nbytes * choices[0].amplification),
+        warnings=_warnings(source, source_grid, stored, mapping, antialias, free_disk),
+        mapping=mapping,
+    )
+
+
+def _within(limits: Limits, choose: Callable[[Limits], _Choice]) -> tuple[_Choice, Limits]:
+    """Choose with fewer workers until a region fits."""
+    needed = 0
+    for workers in range(limits.workers, 0, -1):
+        attempt = replace(limits, workers=workers)
+        try:
+            return choose(attempt), attempt
+        except _TooSmall as error:
+            needed = error.needed
+    raise MemoryBudgetError(
+        f"the smallest region needs {needed / MIB:.0f} MiB with one worker, and memory is limited "
+        f"to {limits.memory / MIB:.0f} MiB; allow more memory, or use smaller chunks or shards"
+    )
+
+
+def _stored_layout(choice: _Choice, chunk: tuple[int, ...], shard: bool) -> Layout:
+    """Return the layout in which a region is one stored object, if shards are wanted."""
+    region = tuple(
+        -(-option.target // c) * c for option, c in zip(choice.options, chunk, strict=True)
+    )
+    return Layout(chunk=chunk, shard=region if shard and region != chunk else None)
+
+
+def _warnings(
+    source: SourceArray,
+    grid: VoxelGrid,
+    levels: tuple[Level, ...],
+    mapping: tuple[AxisMapping, ...],
+    antialias: bool,
+    free_disk: int | None,
+) -> tuple[str, ...]:
+    found = []
+    steps = {
+        grid.axes[i].name: m.step
+        for i, m in enumerate(mapping)
+        if m.interpolation == "linear" and m.step > ALIASING_STEP
+    }
+    if steps and not antialias:
+        text = ", ".join(f"{name} by {step:.3g}" for name, step in steps.items())
+        found.append(
+            f"aliasing: the image shrinks along {text} and plain interpolation skips the voxels "
+            "in between; antialias averages over them"
+        )
+    written = sum(level.grid.size for level in levels) * source.itemsize
+    if written > 16 * source.nbytes:
+        found.append(f"the output is {written / source.nbytes:.0f} times the input")
+    if free_disk is not None and written > free_disk:
+        found.append(
+            f"up to {written / 1e9:.1f} GB are written before compression, and only "
+            f"{free_disk / 1e9:.1f} GB are free where the output goes"
+        )
+    return tuple(found)

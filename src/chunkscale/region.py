@@ -1,0 +1,226 @@
+"""The story of one region: read its source box, resample, make its levels, write them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.grid import Box
+from chunkscale.kernels import Backend, Factors, Tables, get_backend
+from chunkscale.mapping import (
+    AxisMapping,
+    AxisTable,
+    axis_table,
+    inside_range,
+    rebased,
+    source_box,
+)
+from chunkscale.plan import ResamplePlan
+from chunkscale.storage import ArrayReader, ArrayWriter
+
+__all__ = ["Record", "process_region", "reduce_box", "resample_box", "resample_leading"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a finished region reports.
+
+    Parameters
+    ----------
+    index : int
+    voxels : int
+        Voxels written, all levels.
+    nbytes : int
+        Their size before compression.
+    read_seconds, compute_seconds, write_seconds : float
+    """
+
+    index: int
+    voxels: int
+    nbytes: int
+    read_seconds: float
+    compute_seconds: float
+    write_seconds: float
+
+
+_ONE_PLANE = AxisTable("nearest", np.zeros(1, np.int64), np.empty(0))
+
+
+def _as_zyx(block: NDArray[Any]) -> NDArray[Any]:
+    """View a block of (..., y, x) or (..., z, y, x) with single leading indices as (z, y, x)."""
+    spatial = block.shape[-3:] if block.ndim >= 3 else (1, *block.shape)
+    return block.reshape(spatial)
+
+
+def _tables(mapping: Sequence[AxisMapping], target: Box, source: Box) -> Tables:
+    tables = [
+        rebased(axis_table(m, a, b), start)
+        for m, a, b, start in zip(mapping, target.start, target.stop, source.start, strict=True)
+    ][-3:]
+    z, y, x = tables if len(tables) == 3 else (_ONE_PLANE, *tables)
+    return z, y, x
+
+
+def resample_box(
+    mapping: Sequence[AxisMapping],
+    target: Box,
+    read: Callable[[Box], NDArray[Any]],
+    *,
+    outside: float | None,
+    dtype: np.dtype[Any],
+    backend: Backend,
+) -> NDArray[Any]:
+    """Return the resampled voxels of a target box.
+
+    Parameters
+    ----------
+    mapping : sequence of AxisMapping
+        One per axis; of more than three axes all but the last three have one
+        index in `target`.
+    target : Box
+        Global target indices.
+    read : callable
+        Returns the voxels of a source box.
+    outside : float or None
+        Value of samples outside the source's extent; None for the edge voxel.
+    dtype : numpy.dtype
+        Of the source and of the result.
+    backend : Backend
+
+    Returns
+    -------
+    ndarray
+        Shape of `target`.
+    """
+    if outside is None:
+        source = source_box(tuple(mapping), target)
+        block = np.ascontiguousarray(read(source))
+        return backend.resample(_as_zyx(block), _tables(mapping, target, source)).reshape(
+            target.shape
+        )
+    limits = [inside_range(m) for m in mapping]
+    inner = Box(
+        start=tuple(max(a, low) for a, (low, _) in zip(target.start, limits, strict=True)),
+        stop=tuple(min(b, high) for b, (_, high) in zip(target.stop, limits, strict=True)),
+    )
+    if min(inner.shape) <= 0:
+        return np.full(target.shape, outside, dtype)
+    data = resample_box(mapping, inner, read, outside=None, dtype=dtype, backend=backend)
+    if inner == target:
+        return data
+    result = np.full(target.shape, outside, dtype)
+    result[
+        tuple(
+            slice(a - t, b - t)
+            for a, b, t in zip(inner.start, inner.stop, target.start, strict=True)
+        )
+    ] = data
+    return result
+
+
+def resample_leading(
+    mapping: Sequence[AxisMapping],
+    target: Box,
+    read: Callable[[Box], NDArray[Any]],
+    *,
+    outside: float | None,
+    dtype: np.dtype[Any],
+    device: str,
+) -> NDArray[Any]:
+    """Resample a box of any leading (non-spatial) extent, index by index."""
+    backend = get_backend(device)
+    leading = max(0, len(target.shape) - 3)
+    result = np.empty(target.shape, dtype)
+    for index in np.ndindex(*target.shape[:leading]):
+        at = tuple(a + i for a, i in zip(target.start, index, strict=False))
+        box = Box(
+            start=at + target.start[leading:],
+            stop=tuple(i + 1 for i in at) + target.stop[leading:],
+        )
+        result[index] = resample_box(
+            mapping, box, read, outside=outside, dtype=dtype, backend=backend
+        ).reshape(target.shape[leading:])
+    return result
+
+
+def reduce_box(
+    data: NDArray[Any], factors: Sequence[int], *, method: str, backend: Backend
+) -> NDArray[Any]:
+    """Return the next level of a box: means of cells, or modes where `method` is nearest.
+
+    Parameters
+    ----------
+    data : ndarray
+        A box that starts on a cell.
+    factors : sequence of int
+        Cell size per axis, 1 or 2.
+    """
+    z, y, x = (1, 1, 1, *factors)[-3:]
+    cells: Factors = (z, y, x)
+    combine = backend.mode if method == "nearest" else backend.mean
+    reduced = combine(_as_zyx(data), cells)
+    return reduced.reshape(tuple(-(-n // f) for n, f in zip(data.shape, factors, strict=True)))
+
+
+def process_region(
+    plan: ResamplePlan,
+    index: int,
+    source: ArrayReader,
+    target: Sequence[ArrayWriter],
+    backend: Backend,
+) -> Record:
+    """Make one region: everything that it owns, at every level of its pass.
+
+    Parameters
+    ----------
+    plan : ResamplePlan
+    index : int
+        Region number.
+    source : ArrayReader
+        Level 0 of the source image.
+    target : sequence of ArrayWriter
+        The levels of the output.
+    backend : Backend
+    """
+    region = plan.region(index)
+    clock = time.perf_counter()
+    read_seconds = 0.0
+
+    def read(box: Box) -> NDArray[Any]:
+        nonlocal read_seconds
+        start = time.perf_counter()
+        data = (source if region.reads is None else target[region.reads]).read(box)
+        read_seconds += time.perf_counter() - start
+        return data
+
+    pending = []
+    voxels = 0
+    data: NDArray[Any] | None = None
+    for level, box in region.boxes:
+        if level == 0:
+            data = resample_box(
+                plan.mapping, box, read,
+                outside=plan.outside, dtype=np.dtype(plan.dtype), backend=backend,
+            )  # fmt: skip
+        else:
+            finer = read(region.source_box) if data is None else data
+            factors = plan.level_ratio(level - 1, level)
+            data = reduce_box(finer, factors, method=plan.method, backend=backend)
+        pending.append((target[level], target[level].start_write(box, data)))
+        voxels += box.size
+    computed = time.perf_counter()
+    for writer, future in pending:
+        writer.finish_write(future)
+    return Record(
+        index=index,
+        voxels=voxels,
+        nbytes=voxels * plan.source.itemsize,
+        read_seconds=read_seconds,
+        compute_seconds=computed - clock - read_seconds,
+        write_seconds=time.perf_counter() - computed,
+    )

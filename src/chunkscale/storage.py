@@ -1,0 +1,560 @@
+"""Zarr hierarchies and chunk data: the only module that imports zarr, tensorstore or ome-zarr.
+
+Hierarchy, metadata and array creation go through zarr-python. Chunk data goes
+through tensorstore wherever it can open the array, and through zarr-python
+otherwise (codecs and filters that tensorstore does not know).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.errors import (
+    CorruptChunkError,
+    DestinationError,
+    MetadataError,
+    OptionError,
+    SourceNotFoundError,
+)
+from chunkscale.grid import Box
+from chunkscale.pyramid import Level
+
+__all__ = [
+    "CODECS",
+    "ArrayReader",
+    "ArrayWriter",
+    "StoreIO",
+    "array_names",
+    "compose_multiscales",
+    "create_levels",
+    "discard",
+    "free_bytes",
+    "group_attributes",
+    "is_remote",
+    "join",
+    "normalise",
+    "object_count",
+    "open_array",
+    "open_writer",
+    "set_attributes",
+    "start_group",
+    "stored_bytes",
+]
+
+#: Codec names of the interface: (compressor, its default level).
+CODECS: Mapping[str, tuple[str, int]] = {
+    "blosc-lz4": ("blosc", 5),
+    "blosc-zstd": ("blosc", 3),
+    "zstd": ("zstd", 3),
+    "gzip": ("gzip", 5),
+    "none": ("none", 0),
+}
+_METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+_LEVELS = {"blosc": (0, 9), "zstd": (-7, 22), "gzip": (0, 9), "none": (0, 0)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreIO:
+    """Limits of one run's chunk input and output.
+
+    Parameters
+    ----------
+    threads : int
+        Threads that encode and decode.
+    cache_bytes : int
+        Decoded chunks that are kept for the next read.
+    engine : {"auto", "zarr"}
+        ``"zarr"`` leaves tensorstore out.
+    """
+
+    threads: int
+    cache_bytes: int = 0
+    engine: Literal["auto", "zarr"] = "auto"
+
+    def context(self) -> Any:
+        """Return a tensorstore context with these limits."""
+        import tensorstore as ts
+
+        return ts.Context(
+            {
+                "data_copy_concurrency": {"limit": self.threads},
+                "file_io_concurrency": {"limit": max(2, self.threads)},
+                "cache_pool": {"total_bytes_limit": self.cache_bytes},
+                # A killed process must not leave torn files, and does not: files are renamed
+                # into place. Surviving a power cut is not worth an fsync for every chunk.
+                "file_io_sync": False,
+            }
+        )
+
+
+def is_remote(uri: str) -> bool:
+    """Whether `uri` is a URL rather than a local path."""
+    return "://" in uri and not uri.startswith("file://")
+
+
+def normalise(uri: str | os.PathLike[str]) -> str:
+    """Return a URL without a trailing slash, or an absolute local path.
+
+    Raises
+    ------
+    OptionError
+        For URL schemes that are not supported.
+    """
+    text = os.fspath(uri)
+    if not text:
+        raise OptionError("the path is empty; give the path of an OME-Zarr image")
+    if text.startswith("file://"):
+        text = text[len("file://") :]
+    if not is_remote(text):
+        return os.path.abspath(os.path.expanduser(text))
+    scheme = urlsplit(text).scheme
+    if scheme not in ("http", "https"):
+        raise OptionError(
+            f"cannot open {text!r}: the scheme {scheme!r} is not supported; "
+            "use a local path or an http(s) URL"
+        )
+    return text.rstrip("/")
+
+
+def join(uri: str, *parts: str) -> str:
+    """Return the location of a node below `uri`."""
+    path = "/".join(part.strip("/") for part in parts if part.strip("/"))
+    if not path:
+        return uri
+    return f"{uri}/{path}" if is_remote(uri) else os.path.normpath(os.path.join(uri, path))
+
+
+def _store(uri: str) -> Any:
+    if not is_remote(uri):
+        return uri
+    from zarr.storage import FsspecStore
+
+    try:
+        return FsspecStore.from_url(quote(uri, safe=":/%?=&+@~"), read_only=True)
+    except ImportError as error:
+        raise OptionError(
+            f"cannot open {uri!r}: {error}; install the extra chunkscale[http]"
+        ) from error
+
+
+@contextlib.contextmanager
+def _clear_errors(what: str) -> Any:
+    """Turn what zarr raises for unreadable metadata into this package's errors."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceNotFoundError(f"{what} does not exist: {error}") from error
+    except PermissionError as error:
+        raise SourceNotFoundError(f"{what} may not be read: {error}") from error
+    except json.JSONDecodeError as error:
+        raise MetadataError(f"the metadata of {what} is not valid JSON: {error}") from error
+    except OSError as error:
+        raise SourceNotFoundError(f"{what} cannot be reached: {error}") from error
+
+
+def group_attributes(uri: str) -> dict[str, Any]:
+    """Return the attributes of the zarr group at `uri`, whichever zarr format it has.
+
+    Consolidated metadata is left aside: it may be stale.
+
+    Raises
+    ------
+    SourceNotFoundError
+        If there is no zarr group.
+    """
+    import zarr
+    from zarr.errors import ContainsArrayError, NodeTypeValidationError
+
+    if not is_remote(uri) and not os.path.exists(uri):
+        raise SourceNotFoundError(f"{uri!r} does not exist; check the path")
+    with _clear_errors(f"{uri!r}"):
+        try:
+            group = zarr.open_group(_store(uri), mode="r", use_consolidated=False)
+        except (ContainsArrayError, NodeTypeValidationError) as error:
+            raise MetadataError(
+                f"{uri!r} is a zarr array, not an OME-Zarr group; give the path of the group "
+                "that holds it"
+            ) from error
+        except FileNotFoundError as error:
+            raise SourceNotFoundError(
+                f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
+                "give the path of an OME-Zarr image"
+            ) from error
+        return dict(group.attrs)
+
+
+def array_names(uri: str) -> tuple[str, ...]:
+    """Return the names of the children of a local group; empty where it cannot be listed."""
+    import zarr
+
+    if is_remote(uri):
+        return ()
+    with _clear_errors(f"{uri!r}"):
+        group = zarr.open_group(_store(uri), mode="r", use_consolidated=False)
+        return tuple(sorted(name for name, _ in group.members()))
+
+
+def _codec_text(array: Any) -> str:
+    if array.metadata.zarr_format == 2:
+        codecs: Iterable[Any] = [*(array.filters or ()), *(array.compressors or ())]
+    else:
+        codecs = [*array.filters, *array.compressors]
+    names = []
+    for codec in codecs:
+        config = codec.get_config() if hasattr(codec, "get_config") else codec.to_dict()
+        name = config.get("id") or config.get("name", type(codec).__name__)
+        inner = {**config, **config.get("configuration", {})}
+        cname = inner.get("cname")
+        names.append(f"{name}-{getattr(cname, 'value', cname)}" if cname else str(name))
+    return "+".join(names) or "none"
+
+
+class ArrayReader:
+    """One stored array that is read in boxes. Thread-safe and picklable.
+
+    Attributes
+    ----------
+    uri : str
+        Location of the array.
+    shape : tuple of int
+    dtype : numpy.dtype
+        Native byte order.
+    chunk : tuple of int
+        What is decoded together (the inner chunk of a shard).
+    shard : tuple of int or None
+    codec : str
+    engine : str
+        ``"tensorstore"`` or ``"zarr"``.
+    """
+
+    _mode: Literal["r", "r+"] = "r"
+
+    def __init__(self, uri: str, io: StoreIO) -> None:
+        self.uri = uri
+        self.io = io
+        self._array = _open_zarr(uri, self._mode)
+        self.shape: tuple[int, ...] = tuple(self._array.shape)
+        self.dtype: np.dtype[Any] = np.dtype(self._array.dtype).newbyteorder("=")
+        self.chunk: tuple[int, ...] = tuple(self._array.chunks)
+        shards = self._array.shards
+        self.shard: tuple[int, ...] | None = tuple(shards) if shards else None
+        self.codec = _codec_text(self._array)
+        self.zarr_format: int = self._array.metadata.zarr_format
+        self._fast = _open_tensorstore(uri, self.zarr_format, io) if io.engine == "auto" else None
+        self.engine = "zarr" if self._fast is None else "tensorstore"
+
+    def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
+        return type(self), (self.uri, self.io)
+
+    def _read(self, box: Box) -> NDArray[Any]:
+        if self._fast is not None:
+            data = self._fast[box.slices].read(order="C").result()
+        else:
+            data = self._array[box.slices]
+        return np.ascontiguousarray(data, dtype=self.dtype)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the voxels of a box, C order, native byte order; missing chunks are fill value.
+
+        Raises
+        ------
+        CorruptChunkError
+            Naming the array and the first chunk that cannot be decoded.
+        """
+        try:
+            return self._read(box)
+        except Exception as error:
+            raise self._explained(box, error) from error
+
+    def _explained(self, box: Box, error: Exception) -> CorruptChunkError:
+        for index in self.chunks(box):
+            try:
+                self._read(self.chunk_box(index))
+            except Exception as cause:
+                return CorruptChunkError(
+                    f"chunk {index} of array {self.uri!r} (voxels {self.chunk_box(index)}) "
+                    f"cannot be read: {_first_line(cause)}; restore that chunk from the "
+                    "original data and run again"
+                )
+        return CorruptChunkError(
+            f"voxels {box} of array {self.uri!r} cannot be read: {_first_line(error)}"
+        )
+
+    def chunks(self, box: Box) -> Iterable[tuple[int, ...]]:
+        """Yield the indices of the chunks that a box touches."""
+        return itertools.product(
+            *(
+                range(a // c, -(-b // c))
+                for a, b, c in zip(box.start, box.stop, self.chunk, strict=True)
+            )
+        )
+
+    def chunk_box(self, index: Sequence[int]) -> Box:
+        """Return the box of one chunk."""
+        start = tuple(i * c for i, c in zip(index, self.chunk, strict=True))
+        stop = tuple(min(a + c, n) for a, c, n in zip(start, self.chunk, self.shape, strict=True))
+        return Box(start=start, stop=stop)
+
+
+class ArrayWriter(ArrayReader):
+    """One stored array that is written in boxes of whole stored objects."""
+
+    _mode = "r+"
+
+    def __init__(self, uri: str, io: StoreIO) -> None:
+        super().__init__(uri, io)
+        self.unit = self.shard or self.chunk
+
+    def start_write(self, box: Box, data: NDArray[Any]) -> Any:
+        """Begin to write a box; `data` must not change until `finish_write`.
+
+        Parameters
+        ----------
+        box : Box
+            Starts on stored objects and ends on them or at the array's end:
+            two writers never share an object.
+        data : ndarray
+            Shape of the box.
+        """
+        for a, b, u, n in zip(box.start, box.stop, self.unit, self.shape, strict=True):
+            if a % u or (b % u and b != n):
+                raise AssertionError(
+                    f"box {box} of {self.uri!r} cuts stored objects of shape {self.unit}"
+                )
+        if self._fast is not None:
+            return self._fast[box.slices].write(data, can_reference_source_data_indefinitely=True)
+        self._array[box.slices] = data
+        return None
+
+    def finish_write(self, pending: Any) -> None:
+        """Wait until what `start_write` began is stored."""
+        if pending is None:
+            return
+        try:
+            pending.result()
+        except Exception as error:
+            raise OSError(f"cannot write to {self.uri!r}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).split(" [tensorstore_spec", maxsplit=1)[0].strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _open_zarr(uri: str, mode: Literal["r", "r+"]) -> Any:
+    import zarr
+    from zarr.errors import ContainsGroupError, NodeTypeValidationError
+
+    with _clear_errors(f"array {uri!r}"):
+        try:
+            return zarr.open_array(_store(uri), mode=mode)
+        except (ContainsGroupError, NodeTypeValidationError) as error:
+            raise MetadataError(f"{uri!r} is a zarr group where an array should be") from error
+        except (FileNotFoundError, OSError, json.JSONDecodeError):
+            raise
+        except Exception as error:  # zarr has no common base for bad array metadata
+            raise MetadataError(
+                f"array {uri!r} cannot be opened: {_first_line(error)}; "
+                "a codec may be missing from this environment"
+            ) from error
+
+
+def _open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
+    """Open with tensorstore; None for what it does not know."""
+    import tensorstore as ts
+
+    if is_remote(uri):
+        kvstore: dict[str, Any] = {"driver": "http", "base_url": quote(uri, safe=":/%?=&+@~") + "/"}
+    else:
+        kvstore = {"driver": "file", "path": uri.rstrip("/") + "/"}
+    spec = {
+        "driver": "zarr" if zarr_format == 2 else "zarr3",
+        "kvstore": kvstore,
+        "recheck_cached_data": False,
+        "recheck_cached_metadata": False,
+    }
+    try:
+        return ts.open(spec, open=True, context=io.context()).result()
+    except (ValueError, NotImplementedError):
+        # Unknown codec, filter or data type, or metadata that only zarr-python accepts.
+        return None
+
+
+def open_array(uri: str, io: StoreIO) -> ArrayReader:
+    """Open the array at `uri` for reading."""
+    return ArrayReader(uri, io)
+
+
+def open_writer(uri: str, io: StoreIO) -> ArrayWriter:
+    """Open the array at `uri` for writing (and reading back)."""
+    return ArrayWriter(uri, io)
+
+
+def parse_codec(text: str) -> tuple[str, int]:
+    """Return (name, level) of a codec option like ``"zstd"`` or ``"zstd:5"``.
+
+    Examples
+    --------
+    >>> parse_codec("blosc-lz4"), parse_codec("zstd:7")
+    (('blosc-lz4', 5), ('zstd', 7))
+    """
+    name, _, level = text.partition(":")
+    if name not in CODECS:
+        raise OptionError(f"unknown codec {text!r}; choose one of {', '.join(CODECS)}")
+    kind, default = CODECS[name]
+    low, high = _LEVELS[kind]
+    try:
+        number = int(level) if level else default
+    except ValueError:
+        raise OptionError(f"the level in codec {text!r} is not a whole number") from None
+    if not low <= number <= high:
+        raise OptionError(f"the level of codec {text!r} must be between {low} and {high}")
+    return name, number
+
+
+def _compressor(codec: str, zarr_format: int, itemsize: int) -> Any:
+    name, level = parse_codec(codec)
+    kind, _ = CODECS[name]
+    cname: Any = name.removeprefix("blosc-")
+    if zarr_format == 2:
+        import numcodecs
+
+        return {
+            "blosc": lambda: numcodecs.Blosc(cname=cname, clevel=level, shuffle=2),
+            "zstd": lambda: numcodecs.Zstd(level=level),
+            "gzip": lambda: numcodecs.GZip(level=level),
+            "none": lambda: None,
+        }[kind]()
+    from zarr import codecs
+
+    return {
+        "blosc": lambda: codecs.BloscCodec(
+            cname=cname, clevel=level, shuffle="bitshuffle", typesize=itemsize
+        ),
+        "zstd": lambda: codecs.ZstdCodec(level=level),
+        "gzip": lambda: codecs.GzipCodec(level=level),
+        "none": lambda: None,
+    }[kind]()
+
+
+def start_group(uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str, Any]) -> None:
+    """Create the group of an image, without the metadata that would make it one."""
+    import zarr
+
+    Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    zarr.create_group(uri, zarr_format=zarr_format, attributes=dict(attributes))
+
+
+def create_levels(
+    uri: str, levels: Sequence[Level], *, dtype: str, codec: str, zarr_format: int
+) -> None:
+    """Create the (empty) array of every level."""
+    import zarr
+
+    group = zarr.open_group(uri, mode="r+", use_consolidated=False)
+    names = [axis.name for axis in levels[0].grid.axes]
+    for level in levels:
+        group.create_array(
+            level.path,
+            shape=level.shape,
+            chunks=level.chunk,
+            shards=level.shard,
+            dtype=dtype,
+            compressors=_compressor(codec, zarr_format, np.dtype(dtype).itemsize),
+            filters=None,
+            fill_value=0,
+            dimension_names=names if zarr_format == 3 else None,
+            chunk_key_encoding={
+                "name": "v2" if zarr_format == 2 else "default",
+                "separator": "/",
+            },
+        )
+
+
+def set_attributes(uri: str, attributes: Mapping[str, Any]) -> None:
+    """Replace the attributes of a group in one write."""
+    import zarr
+
+    zarr.open_group(uri, mode="r+", use_consolidated=False).attrs.put(dict(attributes))
+
+
+def compose_multiscales(
+    *, version: str, name: str | None, axes: Sequence[Mapping[str, Any]],
+    datasets: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Return the group attributes that ome-zarr writes for a multiscale image.
+
+    They are composed in memory; nothing is stored.
+    """
+    import zarr
+    from zarr.storage import MemoryStore
+
+    with warnings.catch_warnings():
+        # ome-zarr 0.18 uses a class that it has deprecated itself.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from ome_zarr.format import format_from_version
+        from ome_zarr.writer import write_multiscales_metadata
+
+    fmt = format_from_version(version)
+    group = zarr.open_group(MemoryStore(), mode="w", zarr_format=fmt.zarr_format)
+    write_multiscales_metadata(
+        group, [dict(d) for d in datasets], fmt=fmt, axes=[dict(a) for a in axes], name=name
+    )
+    return dict(group.attrs)
+
+
+def discard(uri: str) -> None:
+    """Delete a zarr hierarchy, and nothing else.
+
+    Raises
+    ------
+    DestinationError
+        If the directory is not a zarr hierarchy.
+    """
+    path = Path(uri)
+    if not any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs")):
+        raise DestinationError(
+            f"{uri!r} exists and is not a zarr hierarchy, so it is not overwritten; "
+            "choose another output path or remove it yourself"
+        )
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+
+
+def free_bytes(uri: str) -> int:
+    """Return the free disk space where a local output would go."""
+    path = Path(uri)
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def stored_bytes(uri: str) -> int:
+    """Return the size of all files below a local path."""
+    return sum(os.path.getsize(path) for path in _files(uri))
+
+
+def object_count(uri: str) -> int:
+    """Return the number of stored chunks or shards of a local array."""
+    return sum(1 for path in _files(uri) if os.path.basename(path) not in _METADATA_FILES)
+
+
+def _files(uri: str) -> Iterator[str]:
+    for folder, _, names in os.walk(uri):
+        for name in names:
+            yield os.path.join(folder, name)
