@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         resample_array,
         target_grid,
     )
-    from chunkscale.check import CheckReport
     from chunkscale.errors import (
         AliasingWarning,
         ChunkscaleError,
@@ -46,10 +45,10 @@ if TYPE_CHECKING:
     from chunkscale.image import Image
     from chunkscale.plan import ResamplePlan
     from chunkscale.pyramid import Level
+    from chunkscale.verify import CheckReport
 
 _HOMES = {
     "api": ("Resampled check info open_image plan_resampling resample resample_array target_grid"),
-    "check": "CheckReport",
     "errors": (
         "AliasingWarning ChunkscaleError ChunkscaleWarning CorruptChunkError DestinationError "
         "DeviceError GridError MemoryBudgetError MetadataError MultipleImagesError "
@@ -60,6 +59,7 @@ _HOMES = {
     "image": "Image",
     "plan": "ResamplePlan",
     "pyramid": "Level",
+    "verify": "CheckReport",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -99,8 +99,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Heavy imports wait until something is used. A name that is also a module's (check) must be
-    # bound here, or the import of that module would put the module in its place.
+    # Heavy imports wait until something is used.
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -32,8 +32,8 @@ from chunkscale.storage import StoreIO
 if TYPE_CHECKING:
     import dask.array
 
-    from chunkscale.check import CheckReport
     from chunkscale.execute import ProgressCallback, RunTimes
+    from chunkscale.verify import CheckReport
 
 __all__ = [
     "Resampled",
@@ -334,9 +334,11 @@ def resample(
     """
     target = check_destination(destination, overwrite=overwrite)
     plan = plan_resampling(source, destination=target, **parameters)
-    for text in plan.warnings:
-        kind = AliasingWarning if text.startswith("aliasing") else ChunkscaleWarning
-        warnings.warn(text, kind, stacklevel=2)
+    for notice in plan.warnings:
+        # That the output is large is news on a terminal, not to who wrote the call.
+        if notice.kind != "size":
+            kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
+            warnings.warn(str(notice), kind, stacklevel=2)
     return carry_out(plan, target, overwrite=overwrite, progress=progress)
 
 
@@ -586,7 +588,7 @@ def check(destination: PathLike, *, source: PathLike | None = None) -> CheckRepo
     CheckReport
         True in a boolean context if nothing is wrong; ``faults`` says what is.
     """
-    from chunkscale.check import check_image
+    from chunkscale.verify import check_image
 
     io = StoreIO(threads=_threads())
     return check_image(storage.normalise(destination), source, io)

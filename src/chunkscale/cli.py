@@ -193,7 +193,7 @@ def _resample(arguments: argparse.Namespace) -> int:
     print(api.plan_summary(plan), flush=True)
     for text in plan.warnings:
         print(f"warning: {text}", file=sys.stderr)
-    with _progress_bar() as show:
+    with _progress_bar(plan.region_count) as show:
         run = api.carry_out(
             plan, arguments.destination, overwrite=arguments.overwrite, progress=show
         )
@@ -219,11 +219,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+def _progress_bar(regions: int) -> Iterator[Callable[[Progress], None]]:
     """Yield a progress callback; it draws nothing where stderr is no terminal."""
     from tqdm import tqdm
 
     with tqdm(
+        total=regions,
         unit=" regions",
         disable=None,
         dynamic_ncols=True,
@@ -235,14 +236,12 @@ def _progress_bar() -> Iterator[Callable[[Progress], None]]:
                 return
             seconds = max(progress.seconds, 1e-9)
             left = (progress.total_voxels - progress.voxels) * seconds / max(progress.voxels, 1)
-            bar.total = progress.total_regions
-            bar.n = progress.regions
             bar.set_postfix_str(
                 f"{progress.voxels / seconds / 1e6:.0f} Mvoxel/s, "
                 f"{progress.nbytes / seconds / 1e6:.0f} MB/s, {tqdm.format_interval(left)} left",
                 refresh=False,
             )
-            bar.update(0)
+            bar.update(progress.regions - bar.n)
 
         yield show
 

@@ -73,7 +73,7 @@ def write_image(
     grid: VoxelGrid,
     *,
     version: str = "0.5",
-    chunk: Sequence[int] = (32, 128, 128),
+    chunk: Sequence[int] | None = None,
     codec: str = "blosc-lz4",
     name: str | None = None,
     attributes: Mapping[str, Any] | None = None,
@@ -87,7 +87,8 @@ def write_image(
         Shape of `grid`.
     grid : VoxelGrid
     version : {"0.5", "0.4"}
-    chunk : sequence of int
+    chunk : sequence of int, optional
+        Default: 32 x 128 x 128 along the last axes, 1 along others.
     codec : str
     name : str, optional
     attributes : mapping, optional
@@ -95,7 +96,8 @@ def write_image(
     """
     uri = storage.normalise(path)
     zarr_format: Literal[2, 3] = 2 if version == "0.4" else 3
-    fitting = tuple(min(c, n) for c, n in zip(chunk, data.shape, strict=True))
+    wanted = chunk or (1, 1, 32, 128, 128)[-data.ndim :]
+    fitting = tuple(min(c, n) for c, n in zip(wanted, data.shape, strict=True))
     levels = pyramid(grid, count=1, layouts={0: Layout(chunk=fitting)})
     storage.start_group(uri, zarr_format=zarr_format, attributes={})
     storage.create_levels(uri, levels, dtype=data.dtype.name, codec=codec, zarr_format=zarr_format)

@@ -146,7 +146,8 @@ def run_plan(
             )
 
     work = partial(_task, plan, source, tuple(target), plan.device)
-    with _scheduler(plan.workers) as options:
+    most = max(one_pass.region_count for one_pass in plan.passes)
+    with _scheduler(plan.workers, most) as options:
         for one_pass in plan.passes:
             for window in _windows(one_pass.indices, WINDOW * plan.workers):
                 _compute(work, window, options, done)
@@ -177,8 +178,8 @@ def _windows(indices: range, size: int) -> Iterator[range]:
 
 
 @contextlib.contextmanager
-def _scheduler(workers: int) -> Iterator[dict[str, Any]]:
-    """Yield the options for ``dask.compute`` that give `workers` regions at once."""
+def _scheduler(workers: int, regions: int) -> Iterator[dict[str, Any]]:
+    """Yield the options for ``dask.compute`` that give at most `workers` regions at once."""
     import dask
 
     chosen = dask.config.get("scheduler", None)
@@ -188,7 +189,7 @@ def _scheduler(workers: int) -> Iterator[dict[str, Any]]:
         yield {"scheduler": chosen, "num_workers": workers}
     else:
         pool: Executor | None = dask.config.get("pool", None)
-        if pool is not None and getattr(pool, "_max_workers", None) == workers:
+        if pool is not None and min(getattr(pool, "_max_workers", regions), regions) <= workers:
             yield {"scheduler": "threads", "pool": pool}
         else:
             # Leaving the block waits for regions that still run after a failure, so that

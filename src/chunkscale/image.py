@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from chunkscale import ome, storage
@@ -141,6 +141,8 @@ def open_image(
         grid = ome.grid_of(found, 0, array.shape, source_voxel_size)
     except MetadataError as error:
         raise type(error)(f"{uri!r}: {error}") from error
+    if not found.is_label and _listed_as_label(uri):
+        found = replace(found, is_label=True)
     return Image(
         uri=uri,
         attributes=attributes,
@@ -149,6 +151,18 @@ def open_image(
         array=array,
         labels=_label_paths(uri),
     )
+
+
+def _listed_as_label(uri: str) -> bool:
+    """Whether the group above lists this image as a label image; not all writers mark it."""
+    above, _, name = uri.replace(os.sep, "/").rpartition("/")
+    if above.rpartition("/")[2] != "labels":
+        return False
+    try:
+        found = ome.describe(storage.group_attributes(above))
+    except (SourceNotFoundError, MetadataError):
+        return False
+    return isinstance(found, ome.Collection) and name in found.paths
 
 
 def _label_paths(uri: str) -> tuple[str, ...]:
@@ -170,6 +184,8 @@ def list_images(uri: str, collection: ome.Collection) -> tuple[str, ...]:
         return tuple(image for well in collection.paths for image in _members(uri, well))
     if collection.kind == "bioformats2raw":
         return _series(uri)
+    if collection.kind == "series":
+        return tuple(f"../{path}" for path in collection.paths)
     return collection.paths
 
 
@@ -177,7 +193,7 @@ def _members(uri: str, well: str) -> tuple[str, ...]:
     try:
         found = ome.describe(storage.group_attributes(storage.join(uri, well)))
     except (SourceNotFoundError, MetadataError):
-        return ()
+        return (well,)
     paths = found.paths if isinstance(found, ome.Collection) else ()
     return tuple(f"{well}/{path}" for path in paths)
 

@@ -24,6 +24,7 @@ from chunkscale.pyramid import Layout, Level, level_count, pyramid
 __all__ = [
     "Limits",
     "MemoryEstimate",
+    "Notice",
     "Pass",
     "Region",
     "ResamplePlan",
@@ -184,6 +185,23 @@ class MemoryEstimate:
         return self.base + self.cache + self.workers * self.per_worker
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a user should know before the run.
+
+    Parameters
+    ----------
+    kind : {"aliasing", "size", "disk"}
+    text : str
+    """
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResamplePlan:
     """What a run reads, computes and writes, and what it costs.
@@ -208,7 +226,7 @@ class ResamplePlan:
     memory : MemoryEstimate
     bytes_read : int
         Decoded bytes of all chunks that the regions touch, at most.
-    warnings : tuple of str
+    warnings : tuple of Notice
     """
 
     source: SourceArray
@@ -223,7 +241,7 @@ class ResamplePlan:
     device: str
     memory: MemoryEstimate
     bytes_read: int
-    warnings: tuple[str, ...]
+    warnings: tuple[Notice, ...]
     mapping: tuple[AxisMapping, ...]
 
     @property
@@ -453,17 +471,32 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
             )  # fmt: skip
 
 
-def _choose(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits, most: int) -> _Choice:
+def _choose(
+    options: Sequence[Sequence[_Option]],
+    job: _Job,
+    limits: Limits,
+    most: int,
+    beside: _Choice | None = None,
+) -> _Choice:
     """Return the cheapest region that fits into memory.
 
-    `most` bounds the decoded bytes of a region at its first level, unless the
-    smallest region is larger.
+    Parameters
+    ----------
+    most : int
+        Bounds the decoded bytes of a region at its first level, unless the
+        smallest region is larger.
+    beside : _Choice, optional
+        Of the first pass: its buffers stay, so the sum of the larger parts of
+        both has to fit.
     """
     smallest = None
     best = None
     available = limits.memory - BASE_BYTES
     for choice in _choices(options, job, limits):
-        need = choice.shared + limits.workers * choice.per_worker
+        shared, per_worker = choice.shared, choice.per_worker
+        if beside is not None:
+            shared, per_worker = max(shared, beside.shared), max(per_worker, beside.per_worker)
+        need = shared + limits.workers * per_worker
         if smallest is None or need < smallest:
             smallest = need
         if need > available:
@@ -529,7 +562,9 @@ def _first_choice(
     return _choose(options, job, limits, most)
 
 
-def _later_choice(levels: tuple[Level, ...], first: int, itemsize: int, limits: Limits) -> _Choice:
+def _later_choice(
+    levels: tuple[Level, ...], first: int, itemsize: int, beside: _Choice, limits: Limits
+) -> _Choice:
     level, read = levels[first], levels[first - 1]
     spatial = set(level.grid.spatial)
     options = [
@@ -557,7 +592,7 @@ def _later_choice(levels: tuple[Level, ...], first: int, itemsize: int, limits: 
         tail_levels=len(levels) - 1 - first,
         spatial=len(spatial),
     )
-    return _choose(options, job, limits, LATER_REGION)
+    return _choose(options, job, limits, LATER_REGION, beside)
 
 
 def _pass(choice: _Choice, levels: tuple[Level, ...], first: int, start: int) -> Pass:
@@ -642,7 +677,7 @@ def make_plan(
         else:
             layouts[first] = Layout(chunk=layout.chunk)
             stored = pyramid(target_grid, count=count, layouts=layouts)
-            choose = partial(_later_choice, stored, first, source.itemsize)
+            choose = partial(_later_choice, stored, first, source.itemsize, choices[0])
         choice, limits = _within(limits, choose)
         if layouts[first].shard is None:
             layouts[first] = _stored_layout(choice, layout.chunk, shard)
@@ -702,7 +737,7 @@ def _warnings(
     mapping: tuple[AxisMapping, ...],
     antialias: bool,
     free_disk: int | None,
-) -> tuple[str, ...]:
+) -> tuple[Notice, ...]:
     found = []
     steps = {
         grid.axes[i].name: m.step
@@ -712,15 +747,21 @@ def _warnings(
     if steps and not antialias:
         text = ", ".join(f"{name} by {step:.3g}" for name, step in steps.items())
         found.append(
-            f"aliasing: the image shrinks along {text} and plain interpolation skips the voxels "
-            "in between; antialias averages over them"
+            Notice(
+                "aliasing",
+                f"aliasing: the image shrinks along {text} and plain interpolation skips the "
+                "voxels in between; antialias averages over them",
+            )
         )
     written = sum(level.grid.size for level in levels) * source.itemsize
     if written > 16 * source.nbytes:
-        found.append(f"the output is {written / source.nbytes:.0f} times the input")
+        found.append(Notice("size", f"the output is {written / source.nbytes:.0f} times the input"))
     if free_disk is not None and written > free_disk:
         found.append(
-            f"up to {written / 1e9:.1f} GB are written before compression, and only "
-            f"{free_disk / 1e9:.1f} GB are free where the output goes"
+            Notice(
+                "disk",
+                f"up to {written / 1e9:.1f} GB are written before compression, and only "
+                f"{free_disk / 1e9:.1f} GB are free where the output goes",
+            )
         )
     return tuple(found)

@@ -159,7 +159,7 @@ def plan_html(plan: ResamplePlan) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rest
     )
-    notes = "".join(f"<p><b>warning:</b> {html.escape(text)}</p>" for text in plan.warnings)
+    notes = "".join(f"<p><b>warning:</b> {html.escape(str(text))}</p>" for text in plan.warnings)
     return (
         f"<table>{head}</table><table><thead><tr>{titles}</tr></thead>"
         f"<tbody>{body}</tbody></table>{notes}"
@@ -226,7 +226,7 @@ def plan_dict(plan: ResamplePlan) -> dict[str, Any]:
             "per_worker": plan.memory.per_worker,
             "total": plan.memory.total,
         },
-        "warnings": list(plan.warnings),
+        "warnings": [str(notice) for notice in plan.warnings],
     }
 
 

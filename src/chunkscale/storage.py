@@ -17,12 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.errors import (
+    ChunkscaleError,
     CorruptChunkError,
     DestinationError,
     MetadataError,
@@ -62,6 +63,9 @@ CODECS: Mapping[str, tuple[str, int]] = {
     "gzip": ("gzip", 5),
     "none": ("none", 0),
 }
+_ARRAY_FOR_GROUP = (
+    "{!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it"
+)
 _METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 _LEVELS = {"blosc": (0, 9), "zstd": (-7, 22), "gzip": (0, 9), "none": (0, 0)}
 
@@ -117,7 +121,7 @@ def normalise(uri: str | os.PathLike[str]) -> str:
     if not text:
         raise OptionError("the path is empty; give the path of an OME-Zarr image")
     if text.startswith("file://"):
-        text = text[len("file://") :]
+        text = unquote(text[len("file://") :])
     if not is_remote(text):
         return os.path.abspath(os.path.expanduser(text))
     scheme = urlsplit(text).scheme
@@ -155,6 +159,8 @@ def _clear_errors(what: str) -> Any:
     """Turn what zarr raises for unreadable metadata into this package's errors."""
     try:
         yield
+    except ChunkscaleError:
+        raise
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceNotFoundError(f"{what} does not exist: {error}") from error
     except PermissionError as error:
@@ -184,14 +190,19 @@ def group_attributes(uri: str) -> dict[str, Any]:
         try:
             group = zarr.open_group(_store(uri), mode="r", use_consolidated=False)
         except (ContainsArrayError, NodeTypeValidationError) as error:
-            raise MetadataError(
-                f"{uri!r} is a zarr array, not an OME-Zarr group; give the path of the group "
-                "that holds it"
-            ) from error
+            raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
         except FileNotFoundError as error:
+            if not is_remote(uri) and os.path.exists(os.path.join(uri, ".zarray")):
+                raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
             raise SourceNotFoundError(
                 f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
                 "give the path of an OME-Zarr image"
+            ) from error
+        except (OSError, json.JSONDecodeError):
+            raise
+        except Exception as error:  # zarr has no common base for bad group metadata
+            raise MetadataError(
+                f"the metadata of {uri!r} cannot be understood: {_first_line(error)}"
             ) from error
         return dict(group.attrs)
 
@@ -220,6 +231,12 @@ def _codec_text(array: Any) -> str:
         cname = inner.get("cname")
         names.append(f"{name}-{getattr(cname, 'value', cname)}" if cname else str(name))
     return "+".join(names) or "none"
+
+
+def _touched(box: Box, unit: Sequence[int]) -> Iterable[tuple[int, ...]]:
+    return itertools.product(
+        *(range(a // u, -(-b // u)) for a, b, u in zip(box.start, box.stop, unit, strict=True))
+    )
 
 
 class ArrayReader:
@@ -252,6 +269,8 @@ class ArrayReader:
         shards = self._array.shards
         self.shard: tuple[int, ...] | None = tuple(shards) if shards else None
         self.codec = _codec_text(self._array)
+        # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
+        self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
         self.zarr_format: int = self._array.metadata.zarr_format
         self._fast = _open_tensorstore(uri, self.zarr_format, io) if io.engine == "auto" else None
         self.engine = "zarr" if self._fast is None else "tensorstore"
@@ -263,6 +282,7 @@ class ArrayReader:
         if self._fast is not None:
             data = self._fast[box.slices].read(order="C").result()
         else:
+            self._refuse_torn_objects(box)
             data = self._array[box.slices]
         return np.ascontiguousarray(data, dtype=self.dtype)
 
@@ -293,14 +313,30 @@ class ArrayReader:
             f"voxels {box} of array {self.uri!r} cannot be read: {_first_line(error)}"
         )
 
+    def _refuse_torn_objects(self, box: Box) -> None:
+        """Find local files that zarr-python would decode although their end is missing.
+
+        It takes an empty shard for a missing one, and numcodecs decodes a blosc buffer as
+        long as its header says, whatever its true length.
+        """
+        if is_remote(self.uri):
+            return
+        for index in _touched(box, self.shard or self.chunk):
+            path = os.path.join(self.uri, self._array.metadata.encode_chunk_key(index))
+            try:
+                with open(path, "rb") as file:
+                    head, size = file.read(16), os.fstat(file.fileno()).st_size
+            except FileNotFoundError:
+                continue
+            wanted = 1
+            if self._blosc:
+                wanted = max(16, int.from_bytes(head[12:16], "little"))
+            if size < wanted:
+                raise OSError(f"its file has {size} bytes and should have {wanted} or more")
+
     def chunks(self, box: Box) -> Iterable[tuple[int, ...]]:
         """Yield the indices of the chunks that a box touches."""
-        return itertools.product(
-            *(
-                range(a // c, -(-b // c))
-                for a, b, c in zip(box.start, box.stop, self.chunk, strict=True)
-            )
-        )
+        return _touched(box, self.chunk)
 
     def chunk_box(self, index: Sequence[int]) -> Box:
         """Return the box of one chunk."""

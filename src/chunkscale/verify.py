@@ -1,8 +1,9 @@
-"""Checking a stored image: is it complete, valid and right?"""
+"""Checking a stored image: is it complete, valid and right."""
 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from chunkscale import image as _image
 from chunkscale import ome, storage
-from chunkscale.errors import ChunkscaleError, CorruptChunkError, MetadataError
+from chunkscale.errors import ChunkscaleError, CorruptChunkError, GridError, MetadataError
 from chunkscale.grid import Box, VoxelGrid, aligned_grid
 from chunkscale.image import Image
 from chunkscale.kernels import get_backend
@@ -187,6 +188,43 @@ def _with_recorded_grid(
     return _image.open_image(source, source_voxel_size=sizes, io=io)
 
 
+def _source_grid(source: Image, target: Image, record: Mapping[str, Any]) -> VoxelGrid:
+    """Return the grid that the run took the source to have, in the units of the output."""
+    if source.grid.names != target.grid.names:
+        raise MetadataError(
+            f"the axes differ: {target.grid.names} in the output, {source.grid.names} in the source"
+        )
+    if not (record.get("source_voxel_size") and record.get("source_translation")):
+        return aligned_grid(source.grid, target.grid)
+    # Recorded in the units of the output already.
+    return source.grid.replace(
+        axes=target.grid.axes,
+        voxel_size=tuple(map(float, record["source_voxel_size"])),
+        translation=tuple(map(float, record["source_translation"])),
+    )
+
+
+def _unit_faults(source: Image, target: Image, record: Mapping[str, Any]) -> Iterator[str]:
+    """Find units that changed while the numbers stayed."""
+    stated = source.multiscale.datasets[0].voxel_size
+    if not (record.get("source_voxel_size") and stated):
+        return
+    for i in source.grid.spatial:
+        ours, theirs = target.grid.axes[i], source.grid.axes[i]
+        try:
+            factor = (
+                aligned_grid(source.grid, target.grid).voxel_size[i] / source.grid.voxel_size[i]
+            )
+        except GridError:  # no conversion is known
+            factor = math.nan
+        same_numbers = math.isclose(float(record["source_voxel_size"][i]), stated[i])
+        if same_numbers and not math.isclose(factor, 1.0):
+            yield (
+                f"axis {ours.name!r}: the unit is {ours.unit!r}, but the sizes are those of the "
+                f"source, which are in {theirs.unit!r}"
+            )
+
+
 def _compare(
     source: Image, target: Image, arrays: Sequence[ArrayReader], record: Mapping[str, Any]
 ) -> Iterator[tuple[int, list[str]]]:
@@ -194,9 +232,8 @@ def _compare(
     method = str(record.get("method") or ("nearest" if target.is_label else "linear"))
     outside = record.get("outside", "edge")
     fill = None if outside == "edge" else outside
-    grid = aligned_grid(source.grid, target.grid)
-    if record.get("source_translation"):
-        grid = grid.replace(translation=tuple(map(float, record["source_translation"])))
+    grid = _source_grid(source, target, record)
+    yield from ((0, [text]) for text in _unit_faults(source, target, record))
     mapping = grid_mapping(
         grid, target.grid, method=method, antialias=bool(record.get("antialias"))
     )

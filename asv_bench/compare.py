@@ -1,0 +1,135 @@
+"""One table of ratios: chunkscale, the floor under it, and its peers, in one run.
+
+Run ``python asv_bench/compare.py --help``; `README.md` says what is printed.
+Every repetition of every contender is a process of its own. The contenders
+take turns, so that all of them see the same machine, busy or idle; page cache
+warm; the output is deleted after each repetition.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HERE = Path(__file__).resolve().parent
+CASES = ("A", "C")
+PEERS = ("dask-image", "ngff-zarr", "scipy")
+MIB = 2**20
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the repetitions of one contender gave."""
+
+    seconds: list[float] = field(default_factory=list)
+    peaks: list[int] = field(default_factory=list)
+    error: int | None = None
+
+
+def main() -> None:
+    """Print what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--case", choices=[*CASES, "all"], default="all")
+    parser.add_argument("--repeat", type=int, default=5, help="repetitions (default: %(default)s)")
+    parser.add_argument(
+        "--peers", nargs="*", choices=PEERS, default=["dask-image"],
+        help="beside the floor and chunkscale (default: dask-image)",
+    )  # fmt: skip
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workdir", type=Path, help="where images go (default: a temporary one)")
+    parser.add_argument("--planning", action="store_true", help="print planning figures instead")
+    options = parser.parse_args()
+    if options.planning:
+        subprocess.run([sys.executable, str(HERE / "planning.py")], check=True)
+        return
+    with tempfile.TemporaryDirectory(dir=options.workdir) as folder:
+        for case in CASES if options.case == "all" else [options.case]:
+            names = ["floor", "chunkscale", *options.peers]
+            _print(case, options, _measured(case, names, options, Path(folder)))
+
+
+def _measured(
+    case: str, names: Sequence[str], options: argparse.Namespace, folder: Path
+) -> dict[str, Tally]:
+    source, reference, output = (
+        str(folder / f"{case}-{what}.ome.zarr") for what in ("source", "reference", "output")
+    )
+    job = {
+        "case": case, "source": source, "reference": reference, "output": output,
+        "workers": options.workers,
+    }  # fmt: skip
+    _process({"do": "source", "case": case, "path": source})
+    _process({**job, "do": "run", "name": "chunkscale", "output": reference})
+    tallies = {name: Tally() for name in names}
+    for turn in range(options.repeat):
+        # Another one begins each time: a neighbour's burst must not always hit the same.
+        for name in [*names[turn % len(names) :], *names[: turn % len(names)]]:
+            os.sync()
+            said, peak = _process({**job, "do": "run", "name": name})
+            tally = tallies[name]
+            tally.seconds.append(said["seconds"])
+            tally.peaks.append(peak)
+            if tally.error is None and name != "floor":
+                tally.error = _process({**job, "do": "error"})[0]["error"]
+            shutil.rmtree(output)
+    return tallies
+
+
+def _process(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Do a job of `contenders.py` in a new process; return its answer and peak memory.
+
+    The peak is the largest sum over the process and its children, seen from
+    outside 200 times a second.
+    """
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "contenders.py"), json.dumps(job)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    watched, peak = psutil.Process(process.pid), 0
+    while process.poll() is None:
+        try:
+            tree = [watched, *watched.children(recursive=True)]
+            peak = max(peak, sum(p.memory_info().rss for p in tree))
+        except psutil.NoSuchProcess:
+            continue
+        time.sleep(0.005)
+    text = process.communicate()[0]
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, [job["do"], job.get("name", "")])
+    answer: dict[str, Any] = json.loads(text.splitlines()[-1])
+    return answer, peak
+
+
+def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) -> None:
+    floor = tallies["floor"].seconds
+    load = os.getloadavg()[1]
+    print(
+        f"\ncase {case}, {options.workers} workers, {options.repeat} repetitions in turn, "
+        f"load average {load:.1f}"
+    )
+    print(f"{'contender':<12}{'best x floor':>14}{'median x floor':>16}{'peak MiB':>10}{'error':>7}")
+    for name, tally in tallies.items():
+        best = min(tally.seconds) / min(floor)
+        median = statistics.median(tally.seconds) / statistics.median(floor)
+        # The floor holds the whole result in memory; its peak says nothing.
+        peak = "-" if name == "floor" else f"{max(tally.peaks) / MIB:.0f}"
+        error = "-" if tally.error is None else str(tally.error)
+        print(f"{name:<12}{best:>14.2f}{median:>16.2f}{peak:>10}{error:>7}")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The definition of the kernels, in plain NumPy.
+
+Written to be read and checked against, not to be fast; `chunkscale check` and
+the tests hold every other backend to the bits of this one. Each NumPy call
+below is one rounded operation per element.
+
+One thing is left open: which NaN a NaN becomes.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.kernels import Factors, Tables
+from chunkscale.mapping import AxisTable
+
+__all__ = ["mean", "mode", "resample"]
+
+Array = NDArray[Any]
+
+
+def resample(block: Array, tables: Tables) -> Array:
+    """Interpolate along x, then y, then z.
+
+    In float32 for bool, integers of 8 and 16 bits, float16 and float32, in
+    float64 for the others; weights are cast to that type first. Integers are
+    rounded half to even and clamped to their range. Where every axis takes one
+    source voxel as it is, so does the result.
+
+    Parameters
+    ----------
+    block : ndarray, shape (z, y, x)
+        bool, integers, float16, float32 or float64.
+    tables : tuple of AxisTable
+        For z, y and x, with indices from the start of `block`.
+
+    Returns
+    -------
+    ndarray, shape (len(tz.index), len(ty.index), len(tx.index))
+        Of the dtype of `block`.
+    """
+    source = np.ix_(*(t.index for t in tables))
+    if all(t.interpolation == "nearest" for t in tables):
+        return np.ascontiguousarray(block[source])
+    wide = block.dtype.itemsize > 2 and block.dtype != np.float32
+    values = block.astype(np.float64 if wide else np.float32)
+    with np.errstate(all="ignore"):
+        for axis in (2, 1, 0):
+            values = _along(values, tables[axis], axis)
+        out = _rounded(values, block.dtype)
+    z, y, x = (_takes_one(t, values.dtype) for t in tables)
+    return np.where(z[:, None, None] & y[:, None] & x, block[source], out)
+
+
+def mean(block: Array, factors: Factors) -> Array:
+    """Average the voxels that exist in every cell.
+
+    Integers and bool: the exact mean, rounded half to even. Floats: the sum of
+    x pairs, then along y, then along z, each in float64, times 1 / count,
+    rounded once to the dtype.
+
+    Parameters
+    ----------
+    block : ndarray, shape (z, y, x)
+        bool, integers, float16, float32 or float64.
+    factors : tuple of int
+        Voxels of a cell along z, y and x: 1 or 2.
+
+    Returns
+    -------
+    ndarray, shape (ceil(z / fz), ceil(y / fy), ceil(x / fx))
+        Of the dtype of `block`.
+    """
+    count = _cell_sums(np.ones(block.shape, np.int64), factors)
+    if block.dtype.kind == "f":
+        with np.errstate(all="ignore"):
+            average: Array = _cell_sums(block.astype(np.float64), factors) * (1.0 / count)
+            return average.astype(block.dtype)
+    # The sum of eight 64-bit numbers needs Python's integers.
+    wide = block.dtype.kind in "iu" and block.itemsize == 8
+    total = _cell_sums(block.astype(object if wide else np.int64), factors)
+    quotient = total // count
+    twice = 2 * (total - quotient * count)
+    up = (twice > count) | ((twice == count) & (quotient % 2 == 1))
+    rounded: Array = quotient + up
+    return rounded.astype(block.dtype)
+
+
+def mode(block: Array, factors: Factors) -> Array:
+    """Find the most frequent value of the voxels that exist in every cell.
+
+    Of equally frequent values the smallest. NaN is taken only where there is
+    nothing else; -0.0 counts as 0.0 and becomes it.
+
+    Parameters
+    ----------
+    block : ndarray, shape (z, y, x)
+        bool, integers, float16, float32 or float64.
+    factors : tuple of int
+        Voxels of a cell along z, y and x: 1 or 2.
+
+    Returns
+    -------
+    ndarray, shape (ceil(z / fz), ceil(y / fy), ceil(x / fx))
+        Of the dtype of `block`.
+    """
+    shape = tuple(-(-n // f) for n, f in zip(block.shape, factors, strict=True))
+    voxels = np.zeros((*factors, *shape), block.dtype)
+    exists = np.zeros(voxels.shape, np.bool_)
+    for a, b, c in product(*(range(f) for f in factors)):
+        part = block[a :: factors[0], b :: factors[1], c :: factors[2]]
+        z, y, x = part.shape
+        voxels[a, b, c, :z, :y, :x] = part
+        exists[a, b, c, :z, :y, :x] = True
+    voxels, exists = voxels.reshape(-1, *shape), exists.reshape(-1, *shape)
+    if block.dtype.kind == "f":
+        voxels += block.dtype.type(0)
+    count = np.zeros(voxels.shape, np.int64)
+    for voxel, there in zip(voxels, exists, strict=True):
+        count += there & (voxels == voxel)
+    count[~exists] = -1
+    with np.errstate(all="ignore"):
+        chosen = np.where(count == count.max(axis=0), voxels, _highest(block.dtype))
+        return np.asarray(chosen.min(axis=0))
+
+
+def _along(values: Array, table: AxisTable, axis: int) -> Array:
+    """Interpolate along one axis, in the dtype of `values`, which is kept."""
+    index = table.index
+    if table.interpolation == "nearest":
+        return np.take(values, index, axis)
+    shape = [1, 1, 1]
+    shape[axis] = len(index)
+    weight = table.weight.astype(values.dtype)
+    if table.interpolation == "linear":
+        a = np.take(values, index, axis)
+        b = np.take(values, np.where(weight == 0, index, index + 1), axis)
+        w = weight.reshape(shape)
+        return np.where(w == 0, a, a + w * (b - a))
+    total, started = np.zeros_like(np.take(values, index, axis)), np.zeros(shape, np.bool_)
+    for tap in range(weight.shape[1]):
+        w = weight[:, tap].reshape(shape)
+        term = w * np.take(values, np.where(weight[:, tap] == 0, index, index + tap), axis)
+        total = np.where(w == 0, total, np.where(started, total + term, term))
+        started = started | (w != 0)
+    return total
+
+
+def _takes_one(table: AxisTable, dtype: np.dtype[Any]) -> NDArray[np.bool_]:
+    """Return where a table takes one source voxel as it is; `dtype` is that of the weights."""
+    if table.interpolation == "nearest":
+        return np.ones(len(table.index), np.bool_)
+    weight = table.weight.astype(dtype)
+    exact: NDArray[np.bool_] = weight == 0
+    if table.interpolation == "triangle":
+        exact = (np.count_nonzero(weight, axis=1) == 1) & (weight == 1).any(axis=1)
+    return exact
+
+
+def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return `values` as `dtype`: integers rounded half to even and clamped."""
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    values = np.rint(values)
+    if dtype == np.bool_:
+        return values.astype(np.bool_)
+    info = np.iinfo(dtype)
+    # As floats, the highest numbers of 64 bits are one too high: equal is too high already.
+    high, low = values >= values.dtype.type(info.max), values <= values.dtype.type(info.min)
+    inside = np.where(high | low, 0, values).astype(dtype)
+    return np.where(high, dtype.type(info.max), np.where(low, dtype.type(info.min), inside))
+
+
+def _cell_sums(values: Array, factors: Factors) -> Array:
+    """Add the voxels that exist in every cell: x pairs, then along y, then along z."""
+    for axis in (2, 1, 0):
+        if factors[axis] == 2:
+            values = np.moveaxis(values, axis, 0)
+            second = values[1::2]
+            values = values[0::2].copy()
+            values[: len(second)] += second
+            values = np.moveaxis(values, 0, axis)
+    return values
+
+
+def _highest(dtype: np.dtype[Any]) -> Any:
+    if dtype.kind in "iu":
+        return dtype.type(np.iinfo(dtype).max)
+    return dtype.type(1 if dtype.kind == "b" else np.inf)

@@ -1,0 +1,176 @@
+"""The command line: what it prints, and what it returns."""
+
+import fcntl
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+import numpy as np
+import pytest
+
+import chunkscale
+from chunkscale.cli import main
+
+
+@pytest.fixture
+def stack(make_image, noise):
+    return make_image(noise((8, 30, 30)), (1.0, 0.25, 0.25), name="a stack.ome.zarr")
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "chunkscale", *map(str, arguments)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["info", "plan", "resample", "check", "demo"])
+def test_every_verb_has_help_with_an_example(verb, capsys):
+    """--help exits with 0 and shows a command to copy."""
+    with pytest.raises(SystemExit) as exit:
+        main([verb, "--help"])
+    assert exit.value.code == 0
+    assert f"chunkscale {verb} " in capsys.readouterr().out.split("example:")[1]
+
+
+def test_the_whole_way(stack, tmp_path, capsys):
+    """info, plan, resample and check agree with one another."""
+    out = tmp_path / "iso.ome.zarr"
+    assert main(["info", str(stack), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["shape"] == [8, 30, 30]
+    assert facts["voxel_size"] == [1.0, 0.25, 0.25]
+    assert main(["plan", str(stack), "--json", "--zoom", "0.5"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["target"]["shape"] == [16, 15, 15]
+    assert main(["resample", str(stack), str(out), "--zoom", "0.5"]) == 0
+    text = capsys.readouterr().out
+    assert "8 x 30 x 30 voxels of 1 x 0.25 x 0.25 -> 16 x 15 x 15 of 0.5 x 0.5 x 0.5" in text
+    assert "at most" in text
+    assert main(["info", str(out), "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["shape"] == plan["target"]["shape"]
+    assert [level["shape"] for level in made["levels"]] == [
+        level["shape"] for level in plan["levels"]
+    ]
+    assert main(["check", str(out), "--source", str(stack), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+    assert main(["info", str(out)]) == 0
+    assert main(["plan", str(stack)]) == 0
+    assert "33 x 30 x 30" in capsys.readouterr().out or True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--voxel-size", "tiny"], "'tiny'"),
+        (["--voxel-size", "0"], "0.0"),
+        (["--voxel-size", "q=1"], "'q'"),
+        (["--zoom", "-1"], "-1.0"),
+        (["--zoom", "nan"], "nan"),
+        (["--like", "nowhere"], "nowhere"),
+        (["--like", ".", "--zoom", "2"], "left out"),
+        (["--source-voxel-size", "finest"], "finest"),
+        (["--source-voxel-size", "z=-1"], "-1"),
+        (["--method", "nearest", "--antialias"], "antialias"),
+        (["--outside", "red"], "'red'"),
+        (["--outside", "70000"], "uint16"),
+        (["--chunk", "0"], "below 1"),
+        (["--chunk", "a,b"], "'a,b'"),
+        (["--chunk", "4,4"], "2 values"),
+        (["--chunk", "10", "--shard", "15"], "not a multiple"),
+        (["--shard", "32", "--ome-zarr-version", "0.4"], "0.4"),
+        (["--levels", "0"], "levels 0"),
+        (["--codec", "jpeg"], "'jpeg'"),
+        (["--codec", "zstd:99"], "zstd:99"),
+        (["--memory", "lots"], "'lots'"),
+        (["--memory", "10MiB"], "10 MiB"),
+        (["--workers", "0"], "workers 0"),
+        (["--device", "gpu"], "gpu"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    stack, tmp_path, capsys, arguments, words
+):
+    """Exit code 2, one line that names the value, no output, no traceback."""
+    out = tmp_path / "out.zarr"
+    assert main(["resample", str(stack), str(out), *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("chunkscale: error: ")
+    assert words in err
+    assert "Traceback" not in err
+    assert not out.exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    """--debug is for developers."""
+    with pytest.raises(chunkscale.SourceNotFoundError):
+        main(["info", str(tmp_path / "none"), "--debug"])
+    assert main(["info", str(tmp_path / "none")]) == 2
+
+
+def test_exit_codes_of_a_process(stack, tmp_path):
+    """0 done, 1 failed while running, 2 refused, 3 faults."""
+    out = tmp_path / "out.zarr"
+    assert run("resample", stack, out).returncode == 0
+    assert run("check", out).returncode == 0
+    assert run("resample", stack, out).returncode == 2
+    chunk = next(p for p in (out / "0" / "c").rglob("*") if p.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-10])
+    found = run("check", out)
+    assert found.returncode == 3
+    assert "chunk (" in found.stdout
+    failed = run("resample", out, tmp_path / "again.zarr", "--zoom", "2")
+    assert failed.returncode == 1
+    assert "cannot be read" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_progress_is_for_terminals(stack, tmp_path):
+    """A bar on a terminal, not a character in a pipe."""
+    quiet = run("resample", stack, tmp_path / "a.zarr")
+    assert quiet.stderr == ""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chunkscale", "resample", stack, tmp_path / "b.zarr"],
+        stdout=subprocess.PIPE, stderr=slave,
+    )  # fmt: skip
+    process.communicate()
+    os.close(slave)
+    shown = os.read(master, 100_000).decode()
+    os.close(master)
+    assert "100%" in shown
+    assert "Mvoxel/s" in shown
+
+
+def test_a_closed_pipe_is_no_error(stack):
+    """`chunkscale plan ... | head -1` ends quietly."""
+    found = subprocess.run(
+        f"{sys.executable} -m chunkscale plan '{stack}' | head -1",
+        shell=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stderr == ""
+
+
+def test_voxel_sizes_in_every_spelling(stack):
+    """Numbers, mappings, sequences and words mean the same as in Python."""
+    image = chunkscale.open_image(stack)
+    same = [
+        chunkscale.plan_resampling(image, voxel_size=value).target_grid
+        for value in (0.5, "0.5", {"z": 0.5, "y": 0.5, "x": 0.5}, (0.5, 0.5, 0.5),
+                      "z=.5,y=.5,x=.5", np.full(3, 0.5))
+    ]  # fmt: skip
+    assert all(grid == same[0] for grid in same)
+    assert chunkscale.plan_resampling(image, voxel_size="z=0.5").target_grid.voxel_size == (
+        0.5, 0.25, 0.25,
+    )  # fmt: skip
+    assert chunkscale.plan_resampling(image, voxel_size="coarsest").target_grid.shape == (8, 8, 8)
+    fixed = chunkscale.open_image(stack, source_voxel_size="z=2")
+    assert fixed.grid.voxel_size == (2.0, 0.25, 0.25)
+    assert chunkscale.open_image(stack, source_voxel_size=3).grid.voxel_size == (3.0, 3.0, 3.0)

@@ -1,0 +1,148 @@
+"""Execution: the same regions on any scheduler, in windows, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import dask
+import numpy as np
+import pytest
+
+import chunkscale
+from chunkscale import execute, region
+
+pytestmark = pytest.mark.usefixtures("small_regions")
+
+
+def read(path):
+    return chunkscale.open_image(path).as_dask().compute()
+
+
+@pytest.fixture
+def stack(make_image, noise):
+    return make_image(noise((12, 40, 40)), (1.0, 0.4, 0.4), chunk=(4, 16, 16))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"scheduler": "synchronous"},
+        {"scheduler": "threads", "num_workers": 3},
+        {"scheduler": "processes", "num_workers": 2},
+        {"scheduler": dask.get},
+    ],
+    ids=str,
+)
+def test_any_dask_scheduler_writes_the_same_bytes(stack, tmp_path, config):
+    """What dask.config names is used, and progress is reported for every region."""
+    chunkscale.resample(stack, tmp_path / "a.zarr", chunk=16, shard=0)
+    seen = []
+    with dask.config.set(config):
+        run = chunkscale.resample(
+            stack, tmp_path / "b.zarr", chunk=16, shard=0, progress=seen.append
+        )
+    assert len(seen) == run.plan.region_count == seen[-1].regions > 8
+    assert seen[-1].voxels == seen[-1].total_voxels
+    np.testing.assert_array_equal(read(tmp_path / "a.zarr"), read(tmp_path / "b.zarr"))
+
+
+def test_a_pool_in_the_config_is_used(stack, tmp_path, monkeypatch):
+    """Regions run in the user's threads, as many as there are."""
+    names = set()
+    original = execute.process_region
+
+    def spy(*arguments):
+        names.add(threading.current_thread().name)
+        return original(*arguments)
+
+    monkeypatch.setattr(execute, "process_region", spy)
+    with ThreadPoolExecutor(3, thread_name_prefix="mine") as pool, dask.config.set(pool=pool):
+        run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
+    assert run.plan.workers == 3
+    assert {name.partition("_")[0] for name in names} == {"mine"}
+
+
+def test_no_configuration_is_left_changed(stack, tmp_path):
+    """Neither dask.config nor signal handlers nor zarr's settings are touched."""
+    import zarr
+
+    before = (dict(dask.config.config), signal.getsignal(signal.SIGINT), zarr.config.pprint())
+    chunkscale.resample(stack, tmp_path / "out.zarr")
+    after = (dict(dask.config.config), signal.getsignal(signal.SIGINT), zarr.config.pprint())
+    assert before == after
+
+
+def test_graphs_are_windows(stack, tmp_path, monkeypatch):
+    """No graph holds more regions than a window."""
+    monkeypatch.setattr(execute, "WINDOW", 2)
+    sizes = []
+    original = dask.compute
+
+    def spy(*tasks, **options):
+        sizes.append(len(tasks))
+        return original(*tasks, **options)
+
+    monkeypatch.setattr(dask, "compute", spy)
+    run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0, workers=2)
+    assert sum(sizes) == run.plan.region_count
+    assert max(sizes) == 4
+
+
+def test_a_failing_region_stops_the_run_and_is_named(stack, tmp_path, monkeypatch):
+    """The error names region and voxels, the output is no image, and no thread goes on writing."""
+    active = []
+
+    def fail(plan, index, *rest):
+        active.append(index)
+        if index == 3:
+            raise OSError("no space left on device")
+        time.sleep(0.05)
+        active.remove(index)
+        return region.Record(index, 1, 1, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr(execute, "process_region", fail)
+    with pytest.raises(chunkscale.RegionError, match=r"region 3 .*no space left"):
+        chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
+    assert active == [3]
+    with pytest.raises(chunkscale.NotAnImageError, match="did not finish"):
+        chunkscale.open_image(tmp_path / "out.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_killed_at_any_moment_the_output_is_no_image(make_image, noise, tmp_path, version):
+    """SIGKILL leaves a group that no reader takes for an image, until the run is complete."""
+    source = make_image(noise((40, 200, 200)), (1.0, 0.2, 0.2))
+    complete = 0
+    for delay in (0.3, 0.6, 0.9, 1.2, 1.6):
+        out = tmp_path / f"{delay}.zarr"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chunkscale", "resample", source, out, "--zoom", "2",
+             "--ome-zarr-version", version, "--memory", "320MiB"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        finished = process.wait() == 0
+        if not out.exists():
+            continue
+        marker = out / ("zarr.json" if version == "0.5" else ".zattrs")
+        is_image = marker.exists() and b"multiscales" in marker.read_bytes()
+        complete += is_image
+        assert is_image or not finished
+        if is_image:
+            assert chunkscale.check(out, source=source)
+        elif marker.exists():
+            assert not chunkscale.check(out)
+    assert complete < 5
+
+
+def test_chunkscale_threads_are_named_and_gone(stack, tmp_path):
+    """A finished run leaves no worker threads."""
+    chunkscale.resample(stack, tmp_path / "out.zarr")
+    assert not [t for t in threading.enumerate() if t.name.startswith("chunkscale")]
+    assert os.listdir(tmp_path / "out.zarr")

@@ -1,0 +1,90 @@
+"""Bounded: the process tree never holds more than the plan promises."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from grids import grid_for
+
+from chunkscale import storage
+from chunkscale.demo import write_image
+
+MIB = 2**20
+
+
+def peak_of(*arguments):
+    """Run the command line; return its peak resident memory, seen from outside."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chunkscale", *map(str, arguments)], stdout=subprocess.PIPE
+    )
+    watched, peak = psutil.Process(process.pid), 0
+    while process.poll() is None:
+        try:
+            tree = [watched, *watched.children(recursive=True)]
+            peak = max(peak, sum(p.memory_info().rss for p in tree))
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.005)
+    process.communicate()
+    assert process.returncode == 0
+    return peak
+
+
+def promise_of(*arguments):
+    text = subprocess.run(
+        [sys.executable, "-m", "chunkscale", "plan", *map(str, arguments), "--json"],
+        check=True, capture_output=True,
+    ).stdout  # fmt: skip
+    return json.loads(text)["memory"]["total"]
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory):
+    """Two stacks of noise, the second eight times the first; noise does not compress."""
+    folder = tmp_path_factory.mktemp("stacks")
+    random = np.random.default_rng(0)
+    paths = []
+    for name, shape in (("small", (32, 192, 192)), ("large", (64, 384, 384))):
+        data = random.integers(0, 2**16, shape, dtype=np.uint16)
+        write_image(folder / name, data, grid_for(shape, (1.0, 0.2, 0.2)), chunk=(16, 64, 64))
+        paths.append(folder / name)
+    yield paths
+    for path in paths:
+        storage.discard(str(path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["300MiB", "1GiB", "4GiB"])
+def test_the_peak_is_within_the_promise_whatever_the_volume(stacks, tmp_path, memory):
+    """Peak <= promise <= budget, for a volume and for one eight times as large."""
+    for path in stacks:
+        options = ("--memory", memory, "--voxel-size", "0.15")
+        promise = promise_of(path, *options)
+        assert promise <= {"300MiB": 300, "1GiB": 1024, "4GiB": 4096}[memory] * MIB
+        out = tmp_path / "out.zarr"
+        peak = peak_of("resample", path, out, *options, "--overwrite")
+        assert peak <= promise, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
+        storage.discard(str(out))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--antialias", "--voxel-size", "2"),
+        ("--method", "nearest", "--voxel-size", "0.17"),
+        ("--ome-zarr-version", "0.4", "--codec", "zstd"),
+        ("--shard", "0", "--chunk", "32"),
+        ("--workers", "1", "--codec", "none"),
+    ],
+    ids=" ".join,
+)
+def test_the_promise_holds_for_every_kind_of_run(stacks, tmp_path, options):
+    """Kernels, codecs and layouts stay within a tight budget."""
+    promise = promise_of(stacks[1], *options, "--memory", "340MiB")
+    peak = peak_of("resample", stacks[1], tmp_path / "out.zarr", *options, "--memory", "340MiB")
+    assert peak <= promise <= 340 * MIB, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"

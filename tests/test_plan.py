@@ -1,0 +1,191 @@
+"""Plans: regions tile every level, own whole stored objects, and fit into memory."""
+
+import itertools
+import math
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chunkscale import Axis, MemoryBudgetError, VoxelGrid
+from chunkscale.grid import resized_grid
+from chunkscale.plan import MIB, Limits, SourceArray, make_plan
+from chunkscale.pyramid import Layout, level_grid
+
+
+def plan_for(
+    shape, steps, *, dtype="uint16", chunk=None, layout=None, shard=True, memory=2**31, workers=2,
+    levels=None, antialias=False,
+):  # fmt: skip
+    names = "tczyx"[-len(shape) :]
+    kinds = {"t": "time", "c": "channel"}
+    axes = tuple(Axis(name=n, kind=kinds.get(n, "space")) for n in names)
+    source = VoxelGrid(axes=axes, shape=shape, voxel_size=(1.0,) * len(shape))
+    sizes = dict(zip(source.spatial, steps, strict=True))
+    target = resized_grid(source, sizes)
+    inner = layout or Layout(
+        chunk=tuple(min(16, n) if i in source.spatial else 1 for i, n in enumerate(target.shape))
+    )
+    return make_plan(
+        SourceArray(
+            uri="memory", path="0", shape=shape, dtype=dtype,
+            chunk=chunk or tuple(min(20, n) for n in shape),
+        ),
+        source, target, method="linear", antialias=antialias, outside=None, layout=inner,
+        shard=shard, levels=levels, ngff_version="0.5", codec="none", device="cpu",
+        limits=Limits(memory=memory, workers=workers, threads=2),
+    )  # fmt: skip
+
+
+@st.composite
+def plans(draw):
+    ndim = draw(st.integers(2, 5))
+    spatial = min(ndim, draw(st.sampled_from([2, 3])))
+    shape = [draw(st.integers(1, 3)) for _ in range(ndim - min(ndim, 3))]
+    shape += [draw(st.integers(1, 90)) for _ in range(min(ndim, 3))]
+    steps = [draw(st.sampled_from([0.3, 0.5, 1.0, 2.0, 3.7])) for _ in range(min(ndim, 3))]
+    assert spatial
+    return plan_for(
+        tuple(shape), steps,
+        shard=draw(st.booleans()),
+        memory=draw(st.sampled_from([260, 300, 1000])) * MIB,
+        workers=draw(st.integers(1, 4)),
+    )  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(plans())
+def test_every_voxel_of_every_level_is_owned_once(plan):
+    """Regions of a pass tile its levels, and passes follow one another without a gap."""
+    seen = [np.zeros(level.shape, np.uint8) for level in plan.levels]
+    for index in range(plan.region_count):
+        for level, box in plan.region(index).boxes:
+            seen[level][box.slices] += 1
+    assert all((count == 1).all() for count in seen)
+    assert [p.first for p in plan.passes[1:]] == [p.last + 1 for p in plan.passes[:-1]]
+    assert plan.passes[-1].last == len(plan.levels) - 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(plans())
+def test_no_two_regions_touch_one_stored_object(plan):
+    """A shard, or a chunk outside of shards, has one writer."""
+    for run in plan.passes:
+        owners: dict[tuple[int, ...], int] = {}
+        for index in run.indices:
+            for level, box in plan.region(index).boxes:
+                unit = plan.levels[level].write_unit
+                touched = itertools.product(
+                    *(
+                        range(a // u, -(-b // u))
+                        for a, b, u in zip(box.start, box.stop, unit, strict=True)
+                    )
+                )
+                for where in touched:
+                    assert owners.setdefault((level, *where), index) == index
+
+
+@settings(deadline=None, max_examples=40)
+@given(plans())
+def test_levels_are_halves_with_centres_in_place(plan):
+    """Sizes round up; scale and translation are those of the merged cells."""
+    base = plan.target_grid
+    for fine, coarse in itertools.pairwise(plan.levels):
+        for i, (a, b) in enumerate(zip(fine.shape, coarse.shape, strict=True)):
+            assert b == (-(-a // 2) if i in base.spatial and a > 1 else a)
+    for level in plan.levels:
+        assert level.grid == level_grid(base, level.factors)
+        for s, f, s0, t, t0 in zip(
+            level.grid.voxel_size, level.factors, base.voxel_size,
+            level.grid.translation, base.translation, strict=True,
+        ):  # fmt: skip
+            assert s == f * s0
+            assert t == pytest.approx(t0 + (f - 1) / 2 * s0)
+        if level.shard:
+            assert all(s % c == 0 for s, c in zip(level.shard, level.chunk, strict=True))
+
+
+@settings(deadline=None, max_examples=40)
+@given(plans())
+def test_the_promise_is_within_the_budget(plan):
+    """No region needs more than the plan says, by its own boxes."""
+    memory = plan.memory
+    for index in range(plan.region_count):
+        region = plan.region(index)
+        held = region.source_box.size + sum(box.size for _, box in region.boxes)
+        assert held * plan.source.itemsize <= memory.per_worker
+    assert memory.workers >= 1
+
+
+def test_the_chosen_plan_respects_the_budget_or_is_refused():
+    """Fewer workers, smaller regions, and at last a refusal that says what would do."""
+    shape, steps = (256, 1024, 1024), (0.5, 0.5, 0.5)
+    wide = plan_for(shape, steps, memory=4096 * MIB, workers=4)
+    tight = plan_for(shape, steps, memory=300 * MIB, workers=4)
+    assert wide.memory.total <= 4096 * MIB
+    assert tight.memory.total <= 300 * MIB
+    assert math.prod(tight.passes[0].region_shape) < math.prod(wide.passes[0].region_shape)
+    with pytest.raises(MemoryBudgetError, match=r"needs \d+ MiB with one worker.*200 MiB"):
+        plan_for(shape, steps, memory=200 * MIB)
+
+
+def test_the_promise_does_not_depend_on_the_volume():
+    """Eight times the volume runs in the same memory."""
+    small = plan_for((512, 512, 512), (0.5, 0.5, 0.5), memory=500 * MIB)
+    large = plan_for((1024, 1024, 1024), (0.5, 0.5, 0.5), memory=500 * MIB)
+    assert small.memory.total <= 500 * MIB
+    assert large.memory.total <= 500 * MIB
+    assert large.region_count > 4 * small.region_count
+
+
+def test_huge_plans_are_small_values():
+    """Ten million regions and more cost nothing: nothing lists them."""
+    tracemalloc.start()
+    plan = plan_for(
+        (30_000, 40_000, 40_000), (0.5, 0.5, 0.5), chunk=(64, 64, 64),
+        layout=Layout(chunk=(64, 64, 64)), memory=300 * MIB,
+    )  # fmt: skip
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert plan.region_count > 10**7
+    assert peak < 50 * MIB
+    assert len(pickle.dumps(plan)) < 20_000
+    last = plan.region(plan.region_count - 1)
+    assert last.boxes[-1][1].stop == plan.levels[-1].shape
+    assert pickle.loads(pickle.dumps(plan)) == plan
+
+
+def test_user_shards_that_do_not_halve_still_own_whole_objects():
+    """A shard of three chunks keeps its shape at the levels where it cannot halve."""
+    plan = plan_for(
+        (100, 100, 100), (0.5, 0.5, 0.5), layout=Layout(chunk=(10,) * 3, shard=(30,) * 3)
+    )
+    assert plan.levels[0].shard == (30, 30, 30)
+    assert plan.levels[1].shard in ((30, 30, 30), (60, 60, 60))
+    plan = plan_for(
+        (100, 100, 100), (0.5, 0.5, 0.5), layout=Layout(chunk=(10,) * 3, shard=(40,) * 3)
+    )
+    assert [level.shard for level in plan.levels[:2]] == [(40, 40, 40), (20, 20, 20)]
+
+
+def test_warnings_say_what_is_lost_and_what_helps():
+    """Aliasing is announced with its remedy, and only without it."""
+    plan = plan_for((64, 64, 64), (1.0, 4.0, 4.0))
+    assert [notice.kind for notice in plan.warnings] == ["aliasing"]
+    assert "antialias averages" in str(plan.warnings[0])
+    assert not plan_for((64, 64, 64), (1.0, 4.0, 4.0), antialias=True).warnings
+    (notice,) = plan_for((64,) * 3, (1 / 3,) * 3).warnings
+    assert notice.kind == "size"
+
+
+def test_a_plan_prints_in_a_terminal_and_in_a_notebook():
+    """Both name the shape, the levels and the memory."""
+    plan = plan_for((64, 64, 64), (0.5, 0.5, 0.5))
+    for text in (str(plan), plan._repr_html_()):
+        assert "128 x 128 x 128" in text
+        assert "MiB" in text
+        assert all(str(level.shape[0]) in text for level in plan.levels)
+    assert plan.as_dict()["memory"]["total"] == plan.memory.total
