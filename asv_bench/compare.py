@@ -9,6 +9,7 @@ warm; the output is deleted after each repetition.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -89,28 +90,29 @@ def _measured(
 
 
 def _process(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """Do a job of `contenders.py` in a new process; return its answer and peak memory.
+    """Do a job of `contenders.py` in a new process; return its answer and peak memory."""
+    text, peak = watched([sys.executable, str(HERE / "contenders.py"), json.dumps(job)])
+    answer: dict[str, Any] = json.loads(text.splitlines()[-1])
+    return answer, peak
+
+
+def watched(command: Sequence[str]) -> tuple[str, int]:
+    """Run a command; return what it printed, and its peak memory in bytes.
 
     The peak is the largest sum over the process and its children, seen from
     outside 200 times a second.
     """
-    process = subprocess.Popen(
-        [sys.executable, str(HERE / "contenders.py"), json.dumps(job)],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    watched, peak = psutil.Process(process.pid), 0
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    root, peak = psutil.Process(process.pid), 0
     while process.poll() is None:
-        try:
-            tree = [watched, *watched.children(recursive=True)]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            tree = [root, *root.children(recursive=True)]
             peak = max(peak, sum(p.memory_info().rss for p in tree))
-        except psutil.NoSuchProcess:
-            continue
         time.sleep(0.005)
     text = process.communicate()[0]
     if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, [job["do"], job.get("name", "")])
-    answer: dict[str, Any] = json.loads(text.splitlines()[-1])
-    return answer, peak
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return text, peak
 
 
 def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) -> None:
@@ -120,14 +122,15 @@ def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) ->
         f"\ncase {case}, {options.workers} workers, {options.repeat} repetitions in turn, "
         f"load average {load:.1f}"
     )
-    print(f"{'contender':<12}{'best x floor':>14}{'median x floor':>16}{'peak MiB':>10}{'error':>7}")
+    titles = ("best x floor", "median x floor", "peak MiB", "error")
+    print(f"{'contender':<12}" + "".join(f"{title:>16}" for title in titles))
     for name, tally in tallies.items():
         best = min(tally.seconds) / min(floor)
         median = statistics.median(tally.seconds) / statistics.median(floor)
         # The floor holds the whole result in memory; its peak says nothing.
         peak = "-" if name == "floor" else f"{max(tally.peaks) / MIB:.0f}"
         error = "-" if tally.error is None else str(tally.error)
-        print(f"{name:<12}{best:>14.2f}{median:>16.2f}{peak:>10}{error:>7}")
+        print(f"{name:<12}{best:>16.2f}{median:>16.2f}{peak:>16}{error:>16}")
     sys.stdout.flush()
 
 

@@ -51,5 +51,5 @@ def noise():
 @pytest.fixture
 def small_regions(monkeypatch):
     """Let plans cut small images into many regions, as they cut large ones."""
-    monkeypatch.setattr("chunkscale.plan.SMALL_REGION", 2**13)
+    monkeypatch.setattr("chunkscale.plan.SMALL_REGION", 2**12)
     monkeypatch.setattr("chunkscale.plan.LATER_REGION", 2**10)

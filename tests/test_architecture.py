@@ -24,13 +24,15 @@ ARROWS = {
     "ome": {"grid"},
     "storage": {"grid", "pyramid"},
     "image": {"ome", "storage", "grid", "lazy", "report"},
-    "region": {"grid", "mapping", "plan", "kernels", "storage"},
+    "memory": set(),
+    "workspace": set(),
+    "region": {"grid", "mapping", "plan", "kernels", "storage", "workspace"},
     "lazy": {"grid", "mapping", "region", "storage"},
-    "execute": {"kernels", "plan", "region", "storage"},
-    "options": {"grid", "pyramid"},
+    "execute": {"kernels", "plan", "region", "storage", "workspace", "memory"},
+    "options": {"grid", "pyramid", "memory"},
     "verify": {"ome", "storage", "image", "grid", "kernels", "mapping", "region"},
     "report": {"grid", "plan", "pyramid", "image", "api"},
-    "demo": {"ome", "storage", "grid", "image", "pyramid"},
+    "demo": {"ome", "storage", "grid", "image", "pyramid", "memory"},
     "api": {
         "verify", "demo", "execute", "grid", "image", "kernels", "lazy", "mapping", "ome",
         "options", "plan", "region", "report", "storage",
@@ -47,6 +49,7 @@ LIBRARIES = {
     "numba": {"kernels.cpu"},
     "tqdm": {"cli"},
     "PIL": {"demo"},
+    "psutil": {"memory"},
     "distributed": {"execute"},
 }
 

@@ -196,11 +196,12 @@ def test_part_has_the_bits_of_the_whole(
 
 
 @pytest.mark.parametrize("dtype", ["u2", "f8"])
+@pytest.mark.parametrize("depth", [2, 9])
 @pytest.mark.parametrize("kind", ["linear", "triangle", "nearest"])
 def test_strips_do_not_show(
-    monkeypatch: pytest.MonkeyPatch, dtype: str, kind: Interpolation
+    monkeypatch: pytest.MonkeyPatch, dtype: str, depth: int, kind: Interpolation
 ) -> None:
-    block = random_block(dtype, (9, 23, 31), 1)
+    block = random_block(dtype, (depth, 23, 31), 1)
     tables = zoom_tables(block.shape, (0.7, 1.7, 2.1), kind)
     expected = reference.resample(block, tables)
     for size in (1, 2000, 5000):
@@ -303,6 +304,16 @@ def test_extremes_do_not_wrap(dtype: str, kind: Interpolation) -> None:
         slack = 0 if info.bits < 64 or kind == "linear" else 2**17
         assert abs(int(result.max()) - value) <= slack
         assert abs(int(result.min()) - value) <= slack
+
+
+@pytest.mark.parametrize("dtype", ["?", *INTEGERS])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_overshoot_is_clamped(dtype: str, backend: str) -> None:
+    low, high = (0, 1) if dtype == "?" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    block = np.array([[[high, high, low, low]]], dtype)
+    heavy = AxisTable("triangle", np.array([0, 2]), np.array([[0.75, 0.75], [0.75, 0.75]]))
+    result = get_backend(backend).resample(block, (picks(0), picks(0), heavy))
+    assert result.ravel().tolist() == [high, low]
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])

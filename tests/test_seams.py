@@ -34,7 +34,7 @@ CUTS = [
     {"chunk": 16, "shard": 0},
     {"chunk": 8, "shard": 32, "workers": 2},
     {"chunk": 5, "shard": (15, 30, 10)},
-    {"chunk": 8, "memory": "260MiB", "workers": 2},
+    {"chunk": 8, "memory": "270MiB", "workers": 2},
     {"chunk": 16, "ome_zarr_version": "0.4"},
 ]
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from chunkscale.errors import (
     AliasingWarning,
     ChunkscaleWarning,
     DestinationError,
+    MemoryBudgetError,
     MultipleImagesError,
     OptionError,
 )
@@ -203,10 +205,10 @@ def plan_resampling(
     storage.parse_codec(codec)
     options.check_dtype(f"array {image.array.uri!r}", image.array.dtype)
     source_grid, target = _grids(image.grid, voxel_size, zoom, like)
-    layout, add_shards = options.layout(target, chunk, shard, ome_zarr_version, CHUNK_EDGES)
     wanted = options.positive("workers", workers) or default_workers()
     dtype = image.array.dtype.name
-    return make_plan(
+    make = partial(
+        make_plan,
         SourceArray(
             uri=image.uri,
             path=image.multiscale.datasets[0].path,
@@ -219,8 +221,6 @@ def plan_resampling(
         method=options.method(method, image.is_label, antialias),
         antialias=antialias,
         outside=options.outside(outside, dtype),
-        layout=layout,
-        shard=add_shards,
         levels=options.positive("levels", levels),
         ngff_version=ome_zarr_version,
         codec=codec,
@@ -234,6 +234,14 @@ def plan_resampling(
         ),
         free_disk=storage.free_bytes(storage.normalise(destination or os.curdir)),
     )
+    refusal: MemoryBudgetError | None = None
+    for layout, shards in options.layouts(target, chunk, shard, ome_zarr_version, CHUNK_EDGES):
+        try:
+            return make(layout=layout, shard=shards)
+        except MemoryBudgetError as error:
+            refusal = error
+    assert refusal is not None
+    raise refusal
 
 
 def _grids(
@@ -528,10 +536,9 @@ def resample_array(
             edge = LAZY_EDGES[len(target.spatial)]
             inner = tuple(edge if i in target.spatial else 1 for i in range(target.ndim))
         return resample_dask(data, mapping, chunk=inner, outside=fill, device=backend)
-    native = data.astype(dtype, copy=False)
 
     def read(box: Box) -> NDArray[Any]:
-        return np.ascontiguousarray(native[box.slices])
+        return np.ascontiguousarray(data[box.slices], dtype=dtype)
 
     whole = Box(start=(0,) * target.ndim, stop=target.shape)
     return resample_leading(mapping, whole, read, outside=fill, dtype=dtype, device=backend)

@@ -6,7 +6,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from chunkscale import ome, storage
 from chunkscale.grid import Axis, Box, VoxelGrid
 from chunkscale.image import Image, open_image
+from chunkscale.memory import peak_of
 from chunkscale.pyramid import Layout, pyramid
 from chunkscale.storage import StoreIO
 
@@ -118,25 +118,11 @@ def write_image(
 
 
 def _run(arguments: Sequence[str], say: Callable[[str], None]) -> int:
-    """Run the command line in a process of its own; return its peak memory in bytes.
-
-    The peak is the largest sum over the process and its children, seen from
-    outside 100 times a second.
-    """
-    import psutil
-
+    """Run the command line in a process of its own; return its peak memory in bytes."""
     say("$ chunkscale " + " ".join(arguments))
     process = subprocess.Popen([sys.executable, "-m", "chunkscale", *arguments])
-    watched = psutil.Process(process.pid)
-    peak = 0
-    while process.poll() is None:
-        try:
-            tree = [watched, *watched.children(recursive=True)]
-            peak = max(peak, sum(p.memory_info().rss for p in tree))
-        except psutil.NoSuchProcess:
-            break
-        time.sleep(0.01)
-    if process.wait() != 0:
+    peak = peak_of(process)
+    if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, ["chunkscale", *arguments])
     return peak
 

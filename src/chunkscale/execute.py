@@ -18,9 +18,11 @@ from typing import Any
 
 from chunkscale.errors import ChunkscaleError, RegionError
 from chunkscale.kernels import get_backend
+from chunkscale.memory import keep_below
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Record, process_region
 from chunkscale.storage import ArrayReader, ArrayWriter
+from chunkscale.workspace import Workspace
 
 __all__ = ["Progress", "ProgressCallback", "RunTimes", "default_workers", "run_plan"]
 
@@ -145,7 +147,7 @@ def run_plan(
                 )
             )
 
-    work = partial(_task, plan, source, tuple(target), plan.device)
+    work = partial(_task, plan, source, tuple(target), plan.device, Workspace())
     most = max(one_pass.region_count for one_pass in plan.passes)
     with _scheduler(plan.workers, most) as options:
         for one_pass in plan.passes:
@@ -159,10 +161,13 @@ def _task(
     source: ArrayReader,
     target: Sequence[ArrayWriter],
     device: str,
+    workspace: Workspace,
     index: int,
 ) -> Record:
     try:
-        return process_region(plan, index, source, target, get_backend(device))
+        record = process_region(plan, index, source, target, get_backend(device), workspace)
+        keep_below(plan.memory.total)
+        return record
     except ChunkscaleError:
         raise
     except Exception as error:

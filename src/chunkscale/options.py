@@ -7,7 +7,7 @@ an error that names the option, its value and the remedy.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ __all__ = [
     "check_dtype",
     "default_memory",
     "device",
-    "layout",
+    "layouts",
     "method",
     "outside",
     "parse_bytes",
@@ -150,10 +150,10 @@ def parse_bytes(value: int | float | str) -> int:
 
 
 def default_memory(workers: int) -> int:
-    """Half of what is available, and no more than a run with good regions uses."""
-    import psutil
+    """Return half of what is available, and no more than a run with good regions uses."""
+    from chunkscale.memory import available_bytes
 
-    return int(min(psutil.virtual_memory().available // 2, GIB + workers * GIB))
+    return min(available_bytes() // 2, GIB + workers * GIB)
 
 
 def shape_option(
@@ -196,14 +196,16 @@ def shape_option(
     return tuple(numbers)
 
 
-def layout(
+def layouts(
     grid: VoxelGrid,
     chunk: int | Sequence[int] | str | None,
     shard: int | Sequence[int] | str | None,
     version: str,
     edges: Mapping[int, tuple[int, int]],
-) -> tuple[Layout, bool]:
-    """Return the layout, and whether shards may be added to it.
+) -> Iterator[tuple[Layout, bool]]:
+    """Yield layouts, the best first, with whether shards may be added to them.
+
+    Where the chunk is left open, smaller ones follow, for runs with little memory.
 
     Parameters
     ----------
@@ -219,21 +221,26 @@ def layout(
         raise OptionError(
             f"shard {shard!r} is not possible in OME-Zarr 0.4; use 0.5 or leave the shard out"
         )
-    inner = shape_option("chunk", chunk, grid)
-    if inner is None:
-        edge = edges[min(len(grid.spatial), 3)][0 if sharded else 1]
-        inner = tuple(edge if i in grid.spatial else 1 for i in range(grid.ndim))
-    inner = tuple(min(c, n) for c, n in zip(inner, grid.shape, strict=True))
+    given = shape_option("chunk", chunk, grid)
+    edge = edges[len(grid.spatial)][0 if sharded else 1]
+    chunks = [given] if given else [
+        tuple(edge >> halvings if i in grid.spatial else 1 for i in range(grid.ndim))
+        for halvings in range(3)
+    ]  # fmt: skip
     outer = shape_option("shard", shard if sharded else None, grid)
-    if outer is not None:
-        outer = tuple(
+    for wanted in chunks:
+        inner = tuple(min(c, n) for c, n in zip(wanted, grid.shape, strict=True))
+        if outer is None:
+            yield Layout(chunk=inner), sharded
+            continue
+        fitting = tuple(
             c if c == n and s >= n else s for s, c, n in zip(outer, inner, grid.shape, strict=True)
         )
-        if any(s % c for s, c in zip(outer, inner, strict=True)):
+        if any(s % c for s, c in zip(fitting, inner, strict=True)):
             raise OptionError(
-                f"shard {outer} is not a multiple of the chunk {inner}; change one of them"
+                f"shard {fitting} is not a multiple of the chunk {inner}; change one of them"
             )
-    return Layout(chunk=inner, shard=outer), sharded and outer is None
+        yield Layout(chunk=inner, shard=fitting), False
 
 
 def method(name: str | None, is_label: bool, antialias: bool) -> str:

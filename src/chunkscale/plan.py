@@ -35,7 +35,7 @@ __all__ = [
 MIB = 2**20
 
 #: Resident memory of a process that has imported everything and compiled its kernels.
-BASE_BYTES = 240 * MIB
+BASE_BYTES = 250 * MIB
 #: Regions of smaller outputs are at most this large (decoded bytes of level 0) ...
 SMALL_REGION = 32 * MIB
 #: ... and those of huge outputs this large, so that there are fewer objects.

@@ -22,6 +22,7 @@ from chunkscale.mapping import (
 )
 from chunkscale.plan import ResamplePlan
 from chunkscale.storage import ArrayReader, ArrayWriter
+from chunkscale.workspace import Workspace
 
 __all__ = ["Record", "process_region", "reduce_box", "resample_box", "resample_leading"]
 
@@ -74,6 +75,7 @@ def resample_box(
     outside: float | None,
     dtype: np.dtype[Any],
     backend: Backend,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Return the resampled voxels of a target box.
 
@@ -91,36 +93,37 @@ def resample_box(
     dtype : numpy.dtype
         Of the source and of the result.
     backend : Backend
+    out : ndarray, optional
+        Where the result goes: shape of `target`, C order.
 
     Returns
     -------
     ndarray
         Shape of `target`.
     """
+    if out is None:
+        out = np.empty(target.shape, dtype)
     if outside is None:
         source = source_box(tuple(mapping), target)
-        block = np.ascontiguousarray(read(source))
-        return backend.resample(_as_zyx(block), _tables(mapping, target, source)).reshape(
-            target.shape
-        )
+        backend.resample(_as_zyx(read(source)), _tables(mapping, target, source), _as_zyx(out))
+        return out
     limits = [inside_range(m) for m in mapping]
     inner = Box(
         start=tuple(max(a, low) for a, (low, _) in zip(target.start, limits, strict=True)),
         stop=tuple(min(b, high) for b, (_, high) in zip(target.stop, limits, strict=True)),
     )
-    if min(inner.shape) <= 0:
-        return np.full(target.shape, outside, dtype)
-    data = resample_box(mapping, inner, read, outside=None, dtype=dtype, backend=backend)
     if inner == target:
-        return data
-    result = np.full(target.shape, outside, dtype)
-    result[
-        tuple(
+        return resample_box(
+            mapping, target, read, outside=None, dtype=dtype, backend=backend, out=out
+        )
+    out[...] = outside
+    if min(inner.shape) > 0:
+        place = tuple(
             slice(a - t, b - t)
             for a, b, t in zip(inner.start, inner.stop, target.start, strict=True)
         )
-    ] = data
-    return result
+        out[place] = resample_box(mapping, inner, read, outside=None, dtype=dtype, backend=backend)
+    return out
 
 
 def resample_leading(
@@ -142,14 +145,25 @@ def resample_leading(
             start=at + target.start[leading:],
             stop=tuple(i + 1 for i in at) + target.stop[leading:],
         )
-        result[index] = resample_box(
-            mapping, box, read, outside=outside, dtype=dtype, backend=backend
-        ).reshape(target.shape[leading:])
+        resample_box(
+            mapping, box, read, outside=outside, dtype=dtype, backend=backend,
+            out=result[index].reshape(box.shape),
+        )  # fmt: skip
     return result
 
 
+def reduced_shape(shape: Sequence[int], factors: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of the cells of a box."""
+    return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
+
+
 def reduce_box(
-    data: NDArray[Any], factors: Sequence[int], *, method: str, backend: Backend
+    data: NDArray[Any],
+    factors: Sequence[int],
+    *,
+    method: str,
+    backend: Backend,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Return the next level of a box: means of cells, or modes where `method` is nearest.
 
@@ -159,12 +173,18 @@ def reduce_box(
         A box that starts on a cell.
     factors : sequence of int
         Cell size per axis, 1 or 2.
+    method : {"linear", "nearest"}
+    backend : Backend
+    out : ndarray, optional
+        Where the result goes.
     """
+    if out is None:
+        out = np.empty(reduced_shape(data.shape, factors), data.dtype)
     z, y, x = (1, 1, 1, *factors)[-3:]
     cells: Factors = (z, y, x)
     combine = backend.mode if method == "nearest" else backend.mean
-    reduced = combine(_as_zyx(data), cells)
-    return reduced.reshape(tuple(-(-n // f) for n, f in zip(data.shape, factors, strict=True)))
+    combine(_as_zyx(data), cells, _as_zyx(out))
+    return out
 
 
 def process_region(
@@ -173,6 +193,7 @@ def process_region(
     source: ArrayReader,
     target: Sequence[ArrayWriter],
     backend: Backend,
+    workspace: Workspace,
 ) -> Record:
     """Make one region: everything that it owns, at every level of its pass.
 
@@ -186,7 +207,10 @@ def process_region(
     target : sequence of ArrayWriter
         The levels of the output.
     backend : Backend
+    workspace : Workspace
+        Where source box and levels are held; free again when this returns.
     """
+    dtype = np.dtype(plan.dtype)
     region = plan.region(index)
     clock = time.perf_counter()
     read_seconds = 0.0
@@ -194,7 +218,9 @@ def process_region(
     def read(box: Box) -> NDArray[Any]:
         nonlocal read_seconds
         start = time.perf_counter()
-        data = (source if region.reads is None else target[region.reads]).read(box)
+        data = (source if region.reads is None else target[region.reads]).read(
+            box, workspace.array("source", box.shape, dtype)
+        )
         read_seconds += time.perf_counter() - start
         return data
 
@@ -202,15 +228,16 @@ def process_region(
     voxels = 0
     data: NDArray[Any] | None = None
     for level, box in region.boxes:
+        out = workspace.array(f"level {level}", box.shape, dtype)
         if level == 0:
             data = resample_box(
                 plan.mapping, box, read,
-                outside=plan.outside, dtype=np.dtype(plan.dtype), backend=backend,
+                outside=plan.outside, dtype=dtype, backend=backend, out=out,
             )  # fmt: skip
         else:
             finer = read(region.source_box) if data is None else data
             factors = plan.level_ratio(level - 1, level)
-            data = reduce_box(finer, factors, method=plan.method, backend=backend)
+            data = reduce_box(finer, factors, method=plan.method, backend=backend, out=out)
         pending.append((target[level], target[level].start_write(box, data)))
         voxels += box.size
     computed = time.perf_counter()

@@ -15,6 +15,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
@@ -278,16 +279,30 @@ class ArrayReader:
     def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
         return type(self), (self.uri, self.io)
 
-    def _read(self, box: Box) -> NDArray[Any]:
-        if self._fast is not None:
-            data = self._fast[box.slices].read(order="C").result()
+    def _read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        if out is None:
+            out = np.empty(box.shape, self.dtype)
+        if self._fast is None:
+            out[...] = self._array[box.slices]
         else:
-            self._refuse_torn_objects(box)
-            data = self._array[box.slices]
-        return np.ascontiguousarray(data, dtype=self.dtype)
+            import tensorstore as ts
 
-    def read(self, box: Box) -> NDArray[Any]:
-        """Return the voxels of a box, C order, native byte order; missing chunks are fill value.
+            ts.array(out).write(self._fast[box.slices]).result()
+        return out
+
+    def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the voxels of a box; missing chunks are fill value.
+
+        Parameters
+        ----------
+        box : Box
+        out : ndarray, optional
+            Filled and returned: shape of the box, the array's `dtype`.
+
+        Returns
+        -------
+        ndarray
+            C order, native byte order.
 
         Raises
         ------
@@ -295,7 +310,7 @@ class ArrayReader:
             Naming the array and the first chunk that cannot be decoded.
         """
         try:
-            return self._read(box)
+            return self._read(box, out)
         except Exception as error:
             raise self._explained(box, error) from error
 
@@ -353,6 +368,16 @@ class ArrayWriter(ArrayReader):
     def __init__(self, uri: str, io: StoreIO) -> None:
         super().__init__(uri, io)
         self.unit = self.shard or self.chunk
+
+    @cached_property
+    def _reader(self) -> ArrayReader:
+        # Written chunks may be referenced where they were written from, and callers use that
+        # memory again: reading goes through a handle that has never seen them.
+        return ArrayReader(self.uri, self.io)
+
+    def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the stored voxels of a box; see `ArrayReader.read`."""
+        return self._reader.read(box, out)
 
     def start_write(self, box: Box, data: NDArray[Any]) -> Any:
         """Begin to write a box; `data` must not change until `finish_write`.

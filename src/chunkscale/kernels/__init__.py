@@ -23,16 +23,23 @@ class Backend(Protocol):
     """What every device implements, bit for bit alike.
 
     Blocks have the axes (z, y, x), C order, native byte order. A table's
-    indices count from the start of the block.
+    indices count from the start of the block. `out`, if given, has the shape
+    and dtype of the result and C order; it is filled and returned.
     """
 
-    def resample(self, block: NDArray[Any], tables: Tables) -> NDArray[Any]:
+    def resample(
+        self, block: NDArray[Any], tables: Tables, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """Interpolate: x first, then y, then z; same dtype out."""
 
-    def mean(self, block: NDArray[Any], factors: Factors) -> NDArray[Any]:
+    def mean(
+        self, block: NDArray[Any], factors: Factors, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """Mean of the voxels that exist in every cell of `factors` (1 or 2 per axis)."""
 
-    def mode(self, block: NDArray[Any], factors: Factors) -> NDArray[Any]:
+    def mode(
+        self, block: NDArray[Any], factors: Factors, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """Most frequent value in every cell; of equally frequent ones the smallest."""
 
 

@@ -114,7 +114,7 @@ class _Axis(NamedTuple):
     is_slice: bool
 
 
-def resample(block: Array, tables: Tables) -> Array:
+def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     """Interpolate along x, then y, then z.
 
     Parameters
@@ -123,6 +123,8 @@ def resample(block: Array, tables: Tables) -> Array:
         C order, native byte order; bool, integers, float16, float32 or float64.
     tables : tuple of AxisTable
         For z, y and x, with indices from the start of `block`.
+    out : ndarray, optional
+        Where the result goes; it must not overlap `block`.
 
     Returns
     -------
@@ -130,9 +132,10 @@ def resample(block: Array, tables: Tables) -> Array:
         Of the dtype of `block`.
     """
     _check(block)
+    out = _result(out, tuple(len(t.index) for t in tables), block.dtype)
     if block.dtype == np.float16:
-        return resample(block.astype(np.float32), tables).astype(np.float16)
-    out = np.empty([len(t.index) for t in tables], block.dtype)
+        out[...] = resample(block.astype(np.float32), tables)
+        return out
     if not out.size:
         return out
     dtype = _compute_dtype(block.dtype)
@@ -207,6 +210,15 @@ def _check(block: Array) -> None:
 def _number_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype whose kernel serves `dtype`: bool is stored as the bytes 0 and 1."""
     return np.dtype(np.uint8) if dtype == np.bool_ else dtype
+
+
+def _result(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return where the result goes."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise ValueError(f"out must be a C-ordered array of shape {shape} and dtype {dtype}")
+    return out
 
 
 def _compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -422,7 +434,7 @@ def _interpolate(
 # --- mean and mode -----------------------------------------------------------------------------
 
 
-def mean(block: Array, factors: Factors) -> Array:
+def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
     """Average the voxels that exist in every cell.
 
     Integers and bool: the exact mean, rounded half to even. Floats: the sum of
@@ -435,6 +447,8 @@ def mean(block: Array, factors: Factors) -> Array:
         C order, native byte order; bool, integers, float16, float32 or float64.
     factors : tuple of int
         Voxels of a cell along z, y and x: 1 or 2.
+    out : ndarray, optional
+        Where the result goes; it must not overlap `block`.
 
     Returns
     -------
@@ -443,7 +457,7 @@ def mean(block: Array, factors: Factors) -> Array:
     """
     _check(block)
     shape = _cells(block, factors)
-    out = np.empty(shape, block.dtype)
+    out = _result(out, shape, block.dtype)
     if block.dtype == np.float16:
         sums = np.empty((2, shape[2]), np.float64)
         wide = np.empty((1, *shape[1:]), np.float64)
@@ -461,7 +475,7 @@ def mean(block: Array, factors: Factors) -> Array:
     return out
 
 
-def mode(block: Array, factors: Factors) -> Array:
+def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
     """Find the most frequent value of the voxels that exist in every cell.
 
     Of equally frequent values the smallest. NaN is taken only where there is
@@ -473,6 +487,8 @@ def mode(block: Array, factors: Factors) -> Array:
         C order, native byte order; bool, integers, float16, float32 or float64.
     factors : tuple of int
         Voxels of a cell along z, y and x: 1 or 2.
+    out : ndarray, optional
+        Where the result goes; it must not overlap `block`.
 
     Returns
     -------
@@ -481,7 +497,7 @@ def mode(block: Array, factors: Factors) -> Array:
     """
     _check(block)
     shape = _cells(block, factors)
-    out = np.empty(shape, block.dtype)
+    out = _result(out, shape, block.dtype)
     same = np.empty(shape[2], np.uint8)
     if block.dtype == np.float16:
         wide, values = np.empty((1, *shape[1:]), np.float32), np.empty(8, np.float32)

@@ -23,7 +23,7 @@ __all__ = ["mean", "mode", "resample"]
 Array = NDArray[Any]
 
 
-def resample(block: Array, tables: Tables) -> Array:
+def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     """Interpolate along x, then y, then z.
 
     In float32 for bool, integers of 8 and 16 bits, float16 and float32, in
@@ -37,6 +37,8 @@ def resample(block: Array, tables: Tables) -> Array:
         bool, integers, float16, float32 or float64.
     tables : tuple of AxisTable
         For z, y and x, with indices from the start of `block`.
+    out : ndarray, optional
+        Where the result goes.
 
     Returns
     -------
@@ -45,18 +47,18 @@ def resample(block: Array, tables: Tables) -> Array:
     """
     source = np.ix_(*(t.index for t in tables))
     if all(t.interpolation == "nearest" for t in tables):
-        return np.ascontiguousarray(block[source])
+        return _into(out, np.ascontiguousarray(block[source]))
     wide = block.dtype.itemsize > 2 and block.dtype != np.float32
     values = block.astype(np.float64 if wide else np.float32)
     with np.errstate(all="ignore"):
         for axis in (2, 1, 0):
             values = _along(values, tables[axis], axis)
-        out = _rounded(values, block.dtype)
+        mixed = _rounded(values, block.dtype)
     z, y, x = (_takes_one(t, values.dtype) for t in tables)
-    return np.where(z[:, None, None] & y[:, None] & x, block[source], out)
+    return _into(out, np.where(z[:, None, None] & y[:, None] & x, block[source], mixed))
 
 
-def mean(block: Array, factors: Factors) -> Array:
+def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
     """Average the voxels that exist in every cell.
 
     Integers and bool: the exact mean, rounded half to even. Floats: the sum of
@@ -69,6 +71,8 @@ def mean(block: Array, factors: Factors) -> Array:
         bool, integers, float16, float32 or float64.
     factors : tuple of int
         Voxels of a cell along z, y and x: 1 or 2.
+    out : ndarray, optional
+        Where the result goes.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def mean(block: Array, factors: Factors) -> Array:
     if block.dtype.kind == "f":
         with np.errstate(all="ignore"):
             average: Array = _cell_sums(block.astype(np.float64), factors) * (1.0 / count)
-            return average.astype(block.dtype)
+            return _into(out, average.astype(block.dtype))
     # The sum of eight 64-bit numbers needs Python's integers.
     wide = block.dtype.kind in "iu" and block.itemsize == 8
     total = _cell_sums(block.astype(object if wide else np.int64), factors)
@@ -87,10 +91,10 @@ def mean(block: Array, factors: Factors) -> Array:
     twice = 2 * (total - quotient * count)
     up = (twice > count) | ((twice == count) & (quotient % 2 == 1))
     rounded: Array = quotient + up
-    return rounded.astype(block.dtype)
+    return _into(out, rounded.astype(block.dtype))
 
 
-def mode(block: Array, factors: Factors) -> Array:
+def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
     """Find the most frequent value of the voxels that exist in every cell.
 
     Of equally frequent values the smallest. NaN is taken only where there is
@@ -102,6 +106,8 @@ def mode(block: Array, factors: Factors) -> Array:
         bool, integers, float16, float32 or float64.
     factors : tuple of int
         Voxels of a cell along z, y and x: 1 or 2.
+    out : ndarray, optional
+        Where the result goes.
 
     Returns
     -------
@@ -125,7 +131,14 @@ def mode(block: Array, factors: Factors) -> Array:
     count[~exists] = -1
     with np.errstate(all="ignore"):
         chosen = np.where(count == count.max(axis=0), voxels, _highest(block.dtype))
-        return np.asarray(chosen.min(axis=0))
+        return _into(out, np.asarray(chosen.min(axis=0)))
+
+
+def _into(out: Array | None, result: Array) -> Array:
+    if out is None:
+        return result
+    out[...] = result
+    return out
 
 
 def _along(values: Array, table: AxisTable, axis: int) -> Array:
