@@ -44,6 +44,7 @@ INTEGERS = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"]
 FLOATS = ["f2", "f4", "f8"]
 DTYPES = ["?", *INTEGERS, *FLOATS]
 FACTORS = list(product((1, 2), repeat=3))
+KINDS: list[Interpolation] = ["linear", "triangle", "nearest"]
 
 many = settings(max_examples=400, deadline=None)
 
@@ -197,7 +198,7 @@ def test_part_has_the_bits_of_the_whole(
 
 @pytest.mark.parametrize("dtype", ["u2", "f8"])
 @pytest.mark.parametrize("depth", [2, 9])
-@pytest.mark.parametrize("kind", ["linear", "triangle", "nearest"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_strips_do_not_show(
     monkeypatch: pytest.MonkeyPatch, dtype: str, depth: int, kind: Interpolation
 ) -> None:
@@ -388,9 +389,9 @@ def test_taps_without_weight_are_not_read(axis: int) -> None:
 @pytest.mark.parametrize("sign", [0.0, -0.0])
 def test_signs_of_zeros_are_those_of_the_reference(sign: float) -> None:
     block = np.full((3, 4, 5), sign, np.float32)
-    for kind in ("linear", "triangle"):
+    for kind in KINDS:
         for zoom in ((2, 3, 1), (0.4, 0.5, 0.3)):
-            tables = zoom_tables(block.shape, zoom, kind)  # type: ignore[arg-type]
+            tables = zoom_tables(block.shape, zoom, kind)
             assert_same(cpu.resample(block, tables), reference.resample(block, tables))
 
 
@@ -400,8 +401,8 @@ def test_nothing_is_read_beyond_the_block(dtype: str) -> None:
     block = memory[27:54].reshape(3, 3, 3)
     block[...] = 1
     for zoom in ((2, 2, 2), (5, 1, 1), (1, 1, 0.5), (0.4, 0.6, 0.4)):
-        for kind in ("linear", "triangle", "nearest"):
-            result = cpu.resample(block, zoom_tables(block.shape, zoom, kind))  # type: ignore[arg-type]
+        for kind in KINDS:
+            result = cpu.resample(block, zoom_tables(block.shape, zoom, kind))
             assert (result == 1).all()
 
 
@@ -416,6 +417,30 @@ def test_read_only_and_empty_blocks_are_taken() -> None:
     assert_same(cpu.resample(frozen, tables), cpu.resample(block, tables))
     assert_same(cpu.mean(frozen, (2, 2, 2)), cpu.mean(block, (2, 2, 2)))
     assert cpu.resample(block, (picks(), *tables[1:])).shape == (0, 10, 12)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u2", "i8", "f2", "f4"])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_results_go_where_they_are_wanted(dtype: str, backend: str) -> None:
+    kernels, block = get_backend(backend), random_block(dtype, (4, 5, 6), 12)
+    for kind in KINDS:
+        tables = zoom_tables(block.shape, (2, 2, 0.5), kind)
+        out = np.empty((8, 10, 3), dtype)
+        assert kernels.resample(block, tables, out) is out
+        assert_same(out, kernels.resample(block, tables))
+    for reduce in (kernels.mean, kernels.mode):
+        out = np.empty((2, 3, 3), dtype)
+        assert reduce(block, (2, 2, 2), out) is out
+        assert_same(out, reduce(block, (2, 2, 2)))
+
+
+@pytest.mark.parametrize(
+    "out",
+    [np.empty((2, 2, 1), "u1"), np.empty((2, 2, 2), "i1"), np.empty((2, 2, 4), "u1")[:, :, ::2]],
+)
+def test_wrong_places_for_results_are_refused(out: Array) -> None:
+    with pytest.raises(ValueError, match=r"shape \(2, 2, 2\) and dtype uint8"):
+        cpu.mean(np.zeros((4, 4, 4), np.uint8), (2, 2, 2), out)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def synthetic_cells(
     shape: Sequence[int] = SHAPE,
     voxel_size: Sequence[float] = VOXEL_SIZE,
     *,
-    cells: int = 90,
+    cells: int = 45,
     seed: int = 7,
 ) -> NDArray[np.uint16]:
     """Return a stack of round cells with a brighter rim and camera noise.
@@ -212,7 +212,7 @@ def draw_projections(
     for title, image in images:
         whole = Box(start=(0,) * 3, stop=image.grid.shape)
         data = image.array.read(whole)
-        low, high = np.percentile(data, (1, 99.8))
+        low, high = np.percentile(data, (1, 99.95))
         panels = []
         for axis, label in ((0, "xy (along z)"), (1, "xz (along y)"), (2, "yz (along x)")):
             flat = (data.max(axis=axis).astype(float) - low) / max(high - low, 1)

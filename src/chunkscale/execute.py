@@ -18,7 +18,7 @@ from typing import Any
 
 from chunkscale.errors import ChunkscaleError, RegionError
 from chunkscale.kernels import get_backend
-from chunkscale.memory import keep_below
+from chunkscale.memory import keep_below, resident_bytes
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Record, process_region
 from chunkscale.storage import ArrayReader, ArrayWriter
@@ -147,7 +147,10 @@ def run_plan(
                 )
             )
 
-    work = partial(_task, plan, source, tuple(target), plan.device, Workspace())
+    # What the process held before is not this run's; of its own part some is left for regions
+    # that grow while others are looked at.
+    most_resident = resident_bytes() + (plan.memory.total - plan.memory.base) * 85 // 100
+    work = partial(_task, plan, source, tuple(target), plan.device, Workspace(), most_resident)
     most = max(one_pass.region_count for one_pass in plan.passes)
     with _scheduler(plan.workers, most) as options:
         for one_pass in plan.passes:
@@ -162,11 +165,12 @@ def _task(
     target: Sequence[ArrayWriter],
     device: str,
     workspace: Workspace,
+    most_resident: int,
     index: int,
 ) -> Record:
     try:
         record = process_region(plan, index, source, target, get_backend(device), workspace)
-        keep_below(plan.memory.total)
+        keep_below(most_resident)
         return record
     except ChunkscaleError:
         raise

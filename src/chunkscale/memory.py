@@ -27,12 +27,12 @@ def resident_bytes() -> int:
 
 
 def keep_below(limit: int) -> None:
-    """Give freed memory back to the system if the process nears a limit.
+    """Give freed memory back to the system if this process holds more than `limit`.
 
     glibc keeps freed blocks in one arena per thread; with a codec's threads
     they add up to more than what is in use. Elsewhere this does nothing.
     """
-    if resident_bytes() < 0.85 * limit:
+    if resident_bytes() < limit:
         return
     trim = _malloc_trim()
     if trim is not None and _trimming.acquire(blocking=False):

@@ -317,7 +317,7 @@ def run_text(run: Resampled) -> str:
         f"{run.path}: {times(target.shape)} voxels of {times(target.voxel_size)} {_units(target)}, "
         f"{len(run.plan.levels)} level{'s' * (len(run.plan.levels) > 1)}, "
         f"{human_bytes(run.stored_bytes)} stored\n"
-        f"{t.regions} regions in {seconds:.2f} s: {t.voxels / seconds / 1e6:.0f} Mvoxel/s, "
+        f"{t.regions} region{'s' * (t.regions > 1)} in {seconds:.2f} s: {t.voxels / seconds / 1e6:.0f} Mvoxel/s, "
         f"{human_bytes(t.nbytes / seconds)}/s before compression "
         f"(read {t.read_seconds / busy:.0%}, compute {t.compute_seconds / busy:.0%}, "
         f"write {t.write_seconds / busy:.0%} of the workers' time)"

@@ -64,6 +64,8 @@ CODECS: Mapping[str, tuple[str, int]] = {
     "gzip": ("gzip", 5),
     "none": ("none", 0),
 }
+#: A busy server is asked again for some seconds; tensorstore's default is a quarter of an hour.
+HTTP_RETRIES = {"max_retries": 6, "initial_delay": "250ms", "max_delay": "4s"}
 _ARRAY_FOR_GROUP = (
     "{!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it"
 )
@@ -101,6 +103,7 @@ class StoreIO:
                 # A killed process must not leave torn files, and does not: files are renamed
                 # into place. Surviving a power cut is not worth an fsync for every chunk.
                 "file_io_sync": False,
+                "http_request_retries": HTTP_RETRIES,
             }
         )
 
@@ -283,6 +286,7 @@ class ArrayReader:
         if out is None:
             out = np.empty(box.shape, self.dtype)
         if self._fast is None:
+            self._refuse_torn_objects(box)
             out[...] = self._array[box.slices]
         else:
             import tensorstore as ts
@@ -315,14 +319,18 @@ class ArrayReader:
             raise self._explained(box, error) from error
 
     def _explained(self, box: Box, error: Exception) -> CorruptChunkError:
+        remedy = (
+            "try again once the server answers; a damaged chunk must be restored there"
+            if is_remote(self.uri)
+            else "restore that chunk from the original data and run again"
+        )
         for index in self.chunks(box):
             try:
                 self._read(self.chunk_box(index))
             except Exception as cause:
                 return CorruptChunkError(
                     f"chunk {index} of array {self.uri!r} (voxels {self.chunk_box(index)}) "
-                    f"cannot be read: {_first_line(cause)}; restore that chunk from the "
-                    "original data and run again"
+                    f"cannot be read: {_first_line(cause)}; {remedy}"
                 )
         return CorruptChunkError(
             f"voxels {box} of array {self.uri!r} cannot be read: {_first_line(error)}"
