@@ -167,7 +167,9 @@ def test_shards_need_byte_ranges(ranges, engine, server, noise):
             whole(server.url("in.zarr"))
 
 
-@pytest.mark.parametrize("name", ["with space.zarr", "a/b c/in.zarr", "Zelle 細胞.zarr", "a+b&c.zarr"])
+@pytest.mark.parametrize(
+    "name", ["with space.zarr", "a/b c/in.zarr", "Zelle 細胞.zarr", "a+b&c.zarr"]
+)
 @pytest.mark.parametrize("quoted", [True, False])
 def test_any_url_will_do(name, quoted, engine, stack, server):
     """Spaces, Unicode and slashes, percent-encoded or as typed."""

@@ -1,9 +1,10 @@
 """What a reader must take, and what it must refuse: stores as the wild has them."""
 
+import contextlib
+import importlib.util
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numcodecs
@@ -46,9 +47,10 @@ def translation(*values):
 def axes_of(names, unit="micrometer"):
     kinds = {"t": "time", "c": "channel"}
     return [
-        {"name": n, "type": kinds.get(n, "space")} | ({} if n in kinds or unit is None else {"unit": unit})
+        {"name": n, "type": kinds.get(n, "space")}
+        | ({} if n in kinds or unit is None else {"unit": unit})
         for n in names
-    ]  # fmt: skip
+    ]
 
 
 def image_attributes(*transforms, axes="zyx", paths=("0",), version="0.4", **more):
@@ -362,7 +364,9 @@ def test_two_to_five_axes(names, tmp_path):
     path = make(tmp_path / "a.zarr", data, chunks=(1,) * (len(names) - 2) + (4, 4),
                 attributes=attributes)  # fmt: skip
     found = resampled(path, tmp_path / "b.zarr", voxel_size=0.5)
-    assert found.shape == tuple(n if a in "tc" else 2 * n for a, n in zip(names, shape, strict=True))
+    assert found.shape == tuple(
+        n if a in "tc" else 2 * n for a, n in zip(names, shape, strict=True)
+    )
     assert_array_equal(found, api.resample_array(data, voxel_size=0.5, axes=names))
     assert api.open_image(tmp_path / "b.zarr").grid.voxel_size == tuple(
         s if a in "tc" else 0.5 for a, s in zip(names, sizes, strict=True)
@@ -452,7 +456,7 @@ def test_several_multiscales_in_one_group_are_not_silently_the_first(tmp_path, c
     attributes = image_attributes(name="raw")
     attributes["multiscales"] += image_attributes(name="deconvolved")["multiscales"]
     path = make(tmp_path / "a.zarr", attributes=attributes)
-    with pytest.raises(MultipleImagesError, match="raw.*deconvolved"):
+    with pytest.raises(MultipleImagesError, match=r"raw.*deconvolved"):
         api.open_image(path)
     assert "deconvolved" in refused(capsys, "resample", path, tmp_path / "b.zarr")
 
@@ -561,9 +565,7 @@ def test_a_given_voxel_size_replaces_an_unusable_one(case, tmp_path):
     """The remedy that the message names works."""
     path = make(tmp_path / "a.zarr", attributes=BAD_METADATA[case][0])
     sizes = dict(zip("zyx", SIZE, strict=True))
-    assert_array_equal(
-        resampled(path, tmp_path / "b.zarr", source_voxel_size=sizes), expected()
-    )
+    assert_array_equal(resampled(path, tmp_path / "b.zarr", source_voxel_size=sizes), expected())
     assert api.check(tmp_path / "b.zarr", source=path)
 
 
@@ -684,27 +686,20 @@ def test_a_corrupt_chunk_is_named_and_never_zeros(form, damage, engine, tmp_path
 def opens_as_image(path):
     """Say which readers take a path for an image."""
     found = set()
-    try:
+    with contextlib.suppress(ChunkscaleError):
         api.open_image(path)
         found.add("chunkscale")
-    except ChunkscaleError:
-        pass
     if list_with_ome_zarr(path):
         found.add("ome-zarr")
-    if "ngff_zarr" in sys.modules or shutil.which("true"):
-        try:
-            import ngff_zarr
-        except ImportError:
-            return found
-        try:
+    if importlib.util.find_spec("ngff_zarr"):
+        import ngff_zarr
+
+        with contextlib.suppress(Exception):
             ngff_zarr.from_ngff_zarr(str(path))
             found.add("ngff-zarr")
-        except Exception:
-            pass
     return found
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ome_zarr")
 def list_with_ome_zarr(path):
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
@@ -736,8 +731,9 @@ def test_a_run_that_meets_a_corrupt_chunk_leaves_no_image(form, version, engine,
     shutil.rmtree(path)
     make(path, zarr_format=zarr_format, **options)
     assert main([*map(str, arguments), "--overwrite"]) == 0
-    assert "chunkscale" in opens_as_image(out)
-    assert "ome-zarr" in opens_as_image(out)
+    assert opens_as_image(out) >= {"chunkscale", "ome-zarr"}
+    if importlib.util.find_spec("ngff_zarr"):
+        assert "ngff-zarr" in opens_as_image(out)
 
 
 # --- outputs that must not be --------------------------------------------------------------------

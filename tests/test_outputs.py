@@ -60,8 +60,8 @@ def written(request, layout, make_image, noise, tmp_path):
     """Return an output of every kind of image, and its version."""
     shape, size, shift = CASES[request.param]
     source = make_image(
-        noise(shape), size, translation=shift, axes=request.param, chunk=(1,) * (len(shape) - 2) + (16, 16),
-        attributes={"omero": OMERO},
+        noise(shape), size, translation=shift, axes=request.param,
+        chunk=(1,) * (len(shape) - 2) + (16, 16), attributes={"omero": OMERO},
     )  # fmt: skip
     out = tmp_path / "out.ome.zarr"
     chunkscale.resample(source, out, levels=3, **layout)
@@ -324,8 +324,10 @@ def test_an_output_of_an_output_names_its_own_source(volume, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_both_engines_write_the_same_voxels(layout, dtype, make_image, noise, tmp_path, monkeypatch):
-    """tensorstore or zarr-python: the same arrays, written and read."""
+def test_both_engines_write_the_same_voxels(
+    layout, dtype, make_image, noise, tmp_path, monkeypatch
+):
+    """With tensorstore or zarr-python: the same arrays, written and read."""
     source = make_image(noise((6, 20, 31), dtype), (2.0, 0.5, 0.5))
     chunkscale.resample(source, tmp_path / "fast.zarr", levels=3, **layout)
     monkeypatch.setattr(storage, "_open_tensorstore", lambda *_: None)
@@ -344,7 +346,9 @@ def test_both_engines_write_the_same_voxels(layout, dtype, make_image, noise, tm
         assert path.read_text() == twin.read_text()
 
 
-@pytest.mark.parametrize("codec", ["blosc-lz4", "blosc-zstd:9", "zstd", "zstd:-3", "gzip:1", "none"])
+@pytest.mark.parametrize(
+    "codec", ["blosc-lz4", "blosc-zstd:9", "zstd", "zstd:-3", "gzip:1", "none"]
+)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_codec_holds_the_same_voxels(codec, version, volume, tmp_path):
     """The codec says how voxels are stored, never what they are."""
@@ -386,7 +390,9 @@ def test_check_stays_a_function(volume):
     assert chunkscale.check(out, source=source)
 
 
-@pytest.mark.parametrize("options", [{}, {"antialias": True, "voxel_size": 1.7}, {"method": "nearest"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"antialias": True, "voxel_size": 1.7}, {"method": "nearest"}]
+)
 def test_check_passes_what_is_right(written, options, volume, tmp_path):
     """Every kind of output, with its source and without."""
     path, _ = written

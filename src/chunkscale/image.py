@@ -72,7 +72,7 @@ class Image:
         ]
 
     def level(self, index: int) -> ArrayReader:
-        """Return the array of one stored level."""
+        """Return the array of one stored level; -1 is the smallest."""
         if index == 0:
             return self.array
         path = self.multiscale.datasets[index].path
@@ -80,6 +80,7 @@ class Image:
 
     def level_grid(self, index: int) -> VoxelGrid:
         """Return the grid of one stored level, as its metadata has it."""
+        index = range(len(self.multiscale.datasets))[index]
         if index == 0:
             return self.grid
         return ome.grid_of(self.multiscale, index, self.level(index).shape)
@@ -90,7 +91,7 @@ class Image:
         Parameters
         ----------
         level : int
-            0 is the finest.
+            0 is the finest, -1 the coarsest.
         """
         from chunkscale.lazy import as_dask
 

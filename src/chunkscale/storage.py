@@ -147,7 +147,7 @@ def join(uri: str, *parts: str) -> str:
 
 def _store(uri: str) -> Any:
     if not is_remote(uri):
-        return uri
+        return Path(uri)  # zarr takes a text for a URL, and cuts it at "#"
     from zarr.storage import FsspecStore
 
     try:
@@ -524,7 +524,7 @@ def start_group(uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str
     import zarr
 
     Path(uri).parent.mkdir(parents=True, exist_ok=True)
-    zarr.create_group(uri, zarr_format=zarr_format, attributes=dict(attributes))
+    zarr.create_group(_store(uri), zarr_format=zarr_format, attributes=dict(attributes))
 
 
 def create_levels(
@@ -533,7 +533,7 @@ def create_levels(
     """Create the (empty) array of every level."""
     import zarr
 
-    group = zarr.open_group(uri, mode="r+", use_consolidated=False)
+    group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
     names = [axis.name for axis in levels[0].grid.axes]
     for level in levels:
         group.create_array(
@@ -557,7 +557,7 @@ def set_attributes(uri: str, attributes: Mapping[str, Any]) -> None:
     """Replace the attributes of a group in one write."""
     import zarr
 
-    zarr.open_group(uri, mode="r+", use_consolidated=False).attrs.put(dict(attributes))
+    zarr.open_group(_store(uri), mode="r+", use_consolidated=False).attrs.put(dict(attributes))
 
 
 def compose_multiscales(

@@ -51,7 +51,9 @@ class Workspace:
 
 def _pages(size: int) -> NDArray[np.uint8]:
     """Return anonymous memory that does not pass through the allocator's arenas."""
-    memory = mmap.mmap(-1, max(1, size))
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.frombuffer(mmap.mmap(-1, max(1, size)), np.uint8)
+    # Shared mappings, Python's default, never get huge pages.
+    memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)

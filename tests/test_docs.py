@@ -1,0 +1,61 @@
+"""Docs: every command and every snippet runs as printed, on the stack that they name."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from chunkscale.cli import main
+from chunkscale.demo import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+from grids import grid_for
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_image("stack.ome.zarr", synthetic_cells(), grid_for(SHAPE, VOXEL_SIZE))
+    return tmp_path
+
+
+def test_the_commands_of_the_readme_run(here, capsys):
+    """Each line after a $ succeeds."""
+    commands = [
+        line.removeprefix("$ ")
+        for block in blocks("console")
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+    assert len(commands) >= 4
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "chunkscale"
+        assert main(arguments) == 0, capsys.readouterr().err
+
+
+def test_the_snippets_of_the_readme_run(here):
+    """The Python blocks run one after another."""
+    snippets = blocks("python")
+    assert len(snippets) >= 2
+    names = {}
+    for snippet in snippets:
+        exec(compile(snippet, str(README), "exec"), names)
+    assert names["iso"].shape == (100, 100, 100)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/DESIGN.md", "asv_bench/README.md"])
+def test_links_and_names_lead_somewhere(page):
+    """Files that a page links to, or names as scripts, are there."""
+    path = ROOT / page
+    text = path.read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / target).exists(), target
+    for target in re.findall(r"`(?:python )?((?:asv_bench|examples|tests)/[\w/]+\.py)", text):
+        assert (ROOT / target).exists(), target
