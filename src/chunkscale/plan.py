@@ -167,6 +167,8 @@ class MemoryEstimate:
     ----------
     base : int
         Interpreter, libraries, compiled kernels.
+    buffers : int
+        Chunks that are being encoded and decoded, and the cache.
     cache : int
         Decoded source chunks that are kept for the neighbouring region.
     per_worker : int
@@ -175,6 +177,7 @@ class MemoryEstimate:
     """
 
     base: int
+    buffers: int
     cache: int
     per_worker: int
     workers: int
@@ -182,7 +185,7 @@ class MemoryEstimate:
     @property
     def total(self) -> int:
         """Promised peak of the whole run."""
-        return self.base + self.cache + self.workers * self.per_worker
+        return self.base + self.buffers + self.workers * self.per_worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +364,7 @@ class _Choice:
     order: tuple[int, ...]
     fused: int
     shared: int
+    cache: int
     per_worker: int
     amplification: float
     cost: float
@@ -438,7 +442,8 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
     """Yield every region shape with every use of a cache that makes sense."""
     itemsize, workers = job.itemsize, limits.workers
     chunk_bytes = (math.prod(job.read_chunk) + math.prod(job.write_chunk)) * itemsize
-    decode = 2 * limits.threads * chunk_bytes
+    # Each thread holds a chunk encoded, decoded, and half way between.
+    decode = 3 * limits.threads * chunk_bytes
     for combination in itertools.product(*options):
         target = tuple(o.target for o in combination)
         voxels = math.prod(target)
@@ -463,11 +468,12 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
             amplification = math.prod(
                 o.amplification for i, o in enumerate(combination) if i not in cached
             )
-            rows = (0, workers + 1, combination[order[-1]].count + workers)[kept]
+            cache = (0, workers + 2, combination[order[-1]].count + workers + 1)[kept] * aligned
+            # Without a cache, all chunks of a region may still be decoded at once.
+            shared = decode + max(cache, workers * aligned)
             cost = job.read_size * itemsize * amplification / 2 + tail + idle / 2 + count * 2 * MIB
             yield _Choice(
-                combination, order, fused, decode + rows * aligned, per_worker,
-                amplification, cost,
+                combination, order, fused, shared, cache, per_worker, amplification, cost
             )  # fmt: skip
 
 
@@ -697,7 +703,8 @@ def make_plan(
         device=device,
         memory=MemoryEstimate(
             base=BASE_BYTES,
-            cache=max(c.shared for c in choices),
+            buffers=max(c.shared for c in choices),
+            cache=choices[0].cache,
             per_worker=max(c.per_worker for c in choices),
             workers=min(limits.workers, max(p.region_count for p in passes)),
         ),

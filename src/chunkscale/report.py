@@ -119,7 +119,7 @@ def _plan_rows(plan: ResamplePlan) -> list[tuple[str, str]]:
         (
             "memory",
             f"{human_bytes(memory.total)} at most = {human_bytes(memory.base)} base + "
-            f"{human_bytes(memory.cache)} chunk buffers + {memory.workers} "
+            f"{human_bytes(memory.buffers)} chunk buffers + {memory.workers} "
             f"worker{'s' * (memory.workers > 1)} x {human_bytes(memory.per_worker)}",
         ),
         ("device", plan.device),
@@ -222,7 +222,7 @@ def plan_dict(plan: ResamplePlan) -> dict[str, Any]:
         "workers": plan.workers,
         "memory": {
             "base": plan.memory.base,
-            "chunk_buffers": plan.memory.cache,
+            "chunk_buffers": plan.memory.buffers,
             "per_worker": plan.memory.per_worker,
             "total": plan.memory.total,
         },
