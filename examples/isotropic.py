@@ -1,6 +1,6 @@
 """Make voxels isotropic: plan, look, run, check.
 
-    python examples/isotropic.py [FOLDER]
+python examples/isotropic.py [FOLDER]
 """
 
 import sys

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from grids import grid_for
 from hypothesis import HealthCheck, settings
 
 from chunkscale.demo import write_image
-from grids import grid_for
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True

@@ -77,10 +77,7 @@ def imports(tree):
 )
 def test_modules_import_along_the_arrows(name, tree):
     """The table in docs/DESIGN.md holds; types that are only annotations count too."""
-    if name in LEAVES:
-        allowed = set()
-    else:
-        allowed = ARROWS[name] | LEAVES
+    allowed = set() if name in LEAVES else ARROWS[name] | LEAVES
     known = set(ARROWS) | LEAVES
     for module in imports(tree):
         if module.startswith("chunkscale."):

@@ -5,10 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from grids import grid_for
 
 from chunkscale.cli import main
 from chunkscale.demo import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
-from grids import grid_for
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

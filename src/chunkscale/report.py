@@ -41,6 +41,17 @@ def human_bytes(number: float) -> str:
     raise AssertionError
 
 
+def count(number: int, noun: str, plural: str = "s") -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> count(1, "region"), count(2, "pass", "es")
+    ('1 region', '2 passes')
+    """
+    return f"{number} {noun}{plural if number != 1 else ''}"
+
+
 def times(values: Iterable[float] | None) -> str:
     """Return numbers as ``2 x 3 x 4``.
 
@@ -112,15 +123,15 @@ def _plan_rows(plan: ResamplePlan) -> list[tuple[str, str]]:
         ("writes", f"{human_bytes(plan.bytes_written)} before compression, all levels"),
         (
             "regions",
-            f"{plan.region_count} in {len(plan.passes)} pass{'es' * (len(plan.passes) > 1)}, "
+            f"{plan.region_count} in {count(len(plan.passes), 'pass', 'es')}, "
             f"{times(map(min, plan.passes[0].region_shape, target.shape))} voxels each in the "
             "first",
         ),
         (
             "memory",
             f"{human_bytes(memory.total)} at most = {human_bytes(memory.base)} base + "
-            f"{human_bytes(memory.buffers)} chunk buffers + {memory.workers} "
-            f"worker{'s' * (memory.workers > 1)} x {human_bytes(memory.per_worker)}",
+            f"{human_bytes(memory.buffers)} chunk buffers + "
+            f"{count(memory.workers, 'worker')} x {human_bytes(memory.per_worker)}",
         ),
         ("device", plan.device),
     ]
@@ -140,9 +151,9 @@ def plan_summary(plan: ResamplePlan) -> str:
     return (
         f"{times(plan.source_grid.shape)} voxels of {times(plan.source_grid.voxel_size)} -> "
         f"{times(target.shape)} of {times(target.voxel_size)} {_units(target)}\n"
-        f"{human_bytes(plan.bytes_written)} in {len(plan.levels)} "
-        f"level{'s' * (len(plan.levels) > 1)} before compression, {plan.region_count} "
-        f"region{'s' * (plan.region_count > 1)}, at most "
+        f"{human_bytes(plan.bytes_written)} in "
+        f"{count(len(plan.levels), 'level')} before compression, "
+        f"{count(plan.region_count, 'region')}, at most "
         f"{human_bytes(plan.memory.total)} of memory"
     )
 
@@ -315,9 +326,10 @@ def run_text(run: Resampled) -> str:
     busy = t.read_seconds + t.compute_seconds + t.write_seconds or 1.0
     return (
         f"{run.path}: {times(target.shape)} voxels of {times(target.voxel_size)} {_units(target)}, "
-        f"{len(run.plan.levels)} level{'s' * (len(run.plan.levels) > 1)}, "
+        f"{count(len(run.plan.levels), 'level')}, "
         f"{human_bytes(run.stored_bytes)} stored\n"
-        f"{t.regions} region{'s' * (t.regions > 1)} in {seconds:.2f} s: {t.voxels / seconds / 1e6:.0f} Mvoxel/s, "
+        f"{count(t.regions, 'region')} in {seconds:.2f} s: "
+        f"{t.voxels / seconds / 1e6:.0f} Mvoxel/s, "
         f"{human_bytes(t.nbytes / seconds)}/s before compression "
         f"(read {t.read_seconds / busy:.0%}, compute {t.compute_seconds / busy:.0%}, "
         f"write {t.write_seconds / busy:.0%} of the workers' time)"
