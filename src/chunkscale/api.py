@@ -215,6 +215,7 @@ def plan_resampling(
             shape=image.array.shape,
             dtype=dtype,
             chunk=image.array.chunk,
+            is_label=image.is_label,
         ),
         source_grid,
         target,
@@ -362,7 +363,7 @@ def carry_out(
     from chunkscale.kernels import get_backend
 
     target = check_destination(destination, overwrite=overwrite)
-    _check_apart(plan.source.uri, target)
+    _check_apart(plan.source, target)
     get_backend(plan.device)
     io = StoreIO(threads=_threads(), cache_bytes=plan.memory.cache)
     reader = storage.open_array(storage.join(plan.source.uri, plan.source.path), io)
@@ -391,32 +392,39 @@ def carry_out(
 def check_destination(destination: PathLike, *, overwrite: bool) -> str:
     """Return the output path, or refuse it."""
     target = storage.normalise(destination)
-    if os.path.lexists(target) and not overwrite:
-        raise DestinationError(
-            f"the output {target!r} exists; choose another path or pass overwrite"
-        )
     if storage.is_remote(target):
         raise OptionError(
             f"the output {target!r} is a URL; only local paths can be written in this version"
         )
+    if os.path.lexists(target):
+        storage.check_disposable(target)
+        if not overwrite:
+            raise DestinationError(
+                f"the output {target!r} exists; choose another path or pass overwrite"
+            )
+    storage.check_parent(target)
     return target
 
 
-def _check_apart(source: str, target: str) -> None:
-    """Refuse an output in the source, and one that holds the source."""
-    if storage.is_remote(source):
+def _check_apart(source: SourceArray, target: str) -> None:
+    """Refuse an output in the source, and one that holds it; links are followed."""
+    if storage.is_remote(source.uri):
         return
-    origin, output = os.path.realpath(source), os.path.realpath(target)
-    if origin == output:
-        raise DestinationError(f"the output {target!r} is the source itself; choose another path")
-    for inner, outer, text in (
-        (output, origin, "lies inside the source"),
-        (origin, output, "holds the source"),
-    ):
-        if os.path.commonpath([inner, outer]) == outer:
+    output = os.path.realpath(target)
+    for part in (source.uri, storage.join(source.uri, source.path)):
+        origin = os.path.realpath(part)
+        if origin == output:
             raise DestinationError(
-                f"the output {target!r} {text} {source!r}; choose a path outside of it"
+                f"the output {target!r} is the source itself; choose another path"
             )
+        for inner, outer, text in (
+            (output, origin, "lies inside the source"),
+            (origin, output, "holds the source"),
+        ):
+            if os.path.commonpath([inner, outer]) == outer:
+                raise DestinationError(
+                    f"the output {target!r} {text} {source.uri!r}; choose a path outside of it"
+                )
 
 
 def _provenance(plan: ResamplePlan) -> dict[str, Any]:
@@ -462,6 +470,7 @@ def _published(plan: ResamplePlan, source: Mapping[str, Any]) -> dict[str, Any]:
             parameters={"method": plan.method, "antialias": plan.antialias},
         ),
         source=source,
+        is_label=plan.source.is_label,
     )
 
 
@@ -614,6 +623,8 @@ def info(path: PathLike) -> dict[str, Any]:
     try:
         return image_dict(open_image(path))
     except MultipleImagesError as error:
+        if not error.paths:
+            raise
         return {"path": storage.normalise(path), "images": list(error.paths)}
 
 

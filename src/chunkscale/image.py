@@ -121,8 +121,12 @@ def open_image(
                 f"{uri!r} is the output of a run that did not finish; run it again with overwrite"
             ) from error
         raise NotAnImageError(f"{uri!r}: {error}") from error
-    except MultipleImagesError:
-        raise
+    except MultipleImagesError as error:
+        raise MultipleImagesError(
+            f"{uri!r} has several multiscales entries in one group, which no path tells apart; "
+            f"give each image a group of its own ({error})",
+            (),
+        ) from error
     except MetadataError as error:
         raise type(error)(f"{uri!r}: {error}") from error
     if isinstance(found, ome.Collection):

@@ -886,13 +886,16 @@ def _completed_axes(axes: Sequence[Any], old: Mapping[str, Any]) -> list[dict[st
 def _display(
     origin: Mapping[str, Any], theirs: Mapping[str, Any], version: str, is_label: bool | None
 ) -> dict[str, Any]:
-    """Return "omero" as it is, and "image-label" with the version that it must carry."""
+    """Return "omero" as it is, and "image-label" with the version that it must carry.
+
+    Its "source" is left behind: that path was relative to where the labels were.
+    """
     found = {k: origin[k] for k in _DISPLAY if k in origin}
     found |= {k: theirs[k] for k in _DISPLAY if k in theirs}
     label = found.pop("image-label", None)
     if is_label or (is_label is None and label is not None):
         found["image-label"] = {
-            **(label if isinstance(label, Mapping) else {}),
+            **{k: v for k, v in dict(label or {}).items() if k != "source"},
             "version": version,
         }
     return found

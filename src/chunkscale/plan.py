@@ -63,6 +63,8 @@ class SourceArray:
         NumPy name, native byte order.
     chunk : tuple of int
         What has to be decoded together: the inner chunk of a shard.
+    is_label : bool
+        Whether the voxels are ids.
     """
 
     uri: str
@@ -70,6 +72,7 @@ class SourceArray:
     shape: tuple[int, ...]
     dtype: str
     chunk: tuple[int, ...]
+    is_label: bool = False
 
     @property
     def itemsize(self) -> int:
@@ -749,7 +752,7 @@ def _warnings(
     steps = {
         grid.axes[i].name: m.step
         for i, m in enumerate(mapping)
-        if m.interpolation == "linear" and m.step > ALIASING_STEP
+        if m.interpolation == "linear" and m.step > ALIASING_STEP * (1 + 1e-9)
     }
     if steps and not antialias:
         text = ", ".join(f"{name} by {step:.3g}" for name, step in steps.items())

@@ -39,7 +39,8 @@ __all__ = [
     "ArrayReader",
     "ArrayWriter",
     "StoreIO",
-    "array_names",
+    "check_disposable",
+    "check_parent",
     "compose_multiscales",
     "create_levels",
     "discard",
@@ -209,17 +210,6 @@ def group_attributes(uri: str) -> dict[str, Any]:
                 f"the metadata of {uri!r} cannot be understood: {_first_line(error)}"
             ) from error
         return dict(group.attrs)
-
-
-def array_names(uri: str) -> tuple[str, ...]:
-    """Return the names of the children of a local group; empty where it cannot be listed."""
-    import zarr
-
-    if is_remote(uri):
-        return ()
-    with _clear_errors(f"{uri!r}"):
-        group = zarr.open_group(_store(uri), mode="r", use_consolidated=False)
-        return tuple(sorted(name for name, _ in group.members()))
 
 
 def _codec_text(array: Any) -> str:
@@ -427,7 +417,9 @@ def _open_zarr(uri: str, mode: Literal["r", "r+"]) -> Any:
     import zarr
     from zarr.errors import ContainsGroupError, NodeTypeValidationError
 
-    with _clear_errors(f"array {uri!r}"):
+    with _clear_errors(f"array {uri!r}"), warnings.catch_warnings():
+        # What zarr-python finds unusual in the files of other writers is no news to a reader.
+        warnings.simplefilter("ignore", UserWarning)
         try:
             return zarr.open_array(_store(uri), mode=mode)
         except (ContainsGroupError, NodeTypeValidationError) as error:
@@ -436,8 +428,8 @@ def _open_zarr(uri: str, mode: Literal["r", "r+"]) -> Any:
             raise
         except Exception as error:  # zarr has no common base for bad array metadata
             raise MetadataError(
-                f"array {uri!r} cannot be opened: {_first_line(error)}; "
-                "a codec may be missing from this environment"
+                f"array {uri!r} cannot be opened: {_first_line(error)}; its metadata is damaged, "
+                "or needs a codec that is missing from this environment"
             ) from error
 
 
@@ -585,20 +577,39 @@ def compose_multiscales(
     return dict(group.attrs)
 
 
-def discard(uri: str) -> None:
-    """Delete a zarr hierarchy, and nothing else.
+def check_disposable(uri: str) -> None:
+    """Refuse to replace what is neither a zarr hierarchy nor an empty directory.
 
     Raises
     ------
     DestinationError
-        If the directory is not a zarr hierarchy.
+        Naming the path.
     """
     path = Path(uri)
-    if not any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs")):
+    marks = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+    empty = path.is_dir() and not any(path.iterdir())
+    if not empty and not any((path / name).exists() for name in marks):
         raise DestinationError(
-            f"{uri!r} exists and is not a zarr hierarchy, so it is not overwritten; "
-            "choose another output path or remove it yourself"
+            f"the output {uri!r} exists and is not a zarr hierarchy, so it is never overwritten; "
+            "choose another path or remove it yourself"
         )
+
+
+def check_parent(uri: str) -> None:
+    """Refuse an output below something that is not a directory."""
+    for parent in Path(uri).parents:
+        if parent.is_dir():
+            return
+        if os.path.lexists(parent):
+            raise DestinationError(
+                f"the output {uri!r} cannot be made: {str(parent)!r} is not a directory"
+            )
+
+
+def discard(uri: str) -> None:
+    """Delete a zarr hierarchy (or an empty directory), and nothing else."""
+    check_disposable(uri)
+    path = Path(uri)
     if path.is_symlink():
         path.unlink()
     else:
