@@ -389,6 +389,7 @@ class _Job:
     taps: int
     tail_levels: int  # levels after the first
     spatial: int
+    is_half: bool  # float16 is computed on a float32 copy
 
     @property
     def compute_itemsize(self) -> int:
@@ -457,9 +458,11 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
         fused = min(job.tail_levels, *(o.fused for o in combination))
         # All levels of a region, and the same again encoded (incompressible data).
         outputs = 2 * math.ceil(voxels * (8 / 7 if fused else 1)) * itemsize
-        half = (read + voxels) * 4 if itemsize == 2 else 0
+        # What codec threads have freed and the allocator still holds, as seen in measured runs.
+        kept_free = (read + voxels) * itemsize
+        widened = (read + voxels) * 4 if job.is_half else 0
         scratch = (job.taps + 2) * math.prod(target[-2:]) * job.compute_itemsize
-        per_worker = read * itemsize + outputs + scratch + half
+        per_worker = read * itemsize + outputs + scratch + kept_free + widened
         tail = job.write_size * itemsize / 2 ** (job.spatial * fused)
         if fused == job.tail_levels:
             tail = 0.0
@@ -565,6 +568,7 @@ def _first_choice(
         taps=taps if triangle else 2,
         tail_levels=levels - 1,
         spatial=len(spatial),
+        is_half=source.dtype == "float16",
     )
     total = target.size * source.itemsize
     most = min(max(SMALL_REGION, total // 1024), LARGE_REGION)
@@ -600,6 +604,7 @@ def _later_choice(
         taps=0,
         tail_levels=len(levels) - 1 - first,
         spatial=len(spatial),
+        is_half=False,  # means convert plane by plane
     )
     return _choose(options, job, limits, LATER_REGION, beside)
 
