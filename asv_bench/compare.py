@@ -122,15 +122,16 @@ def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) ->
         f"\ncase {case}, {options.workers} workers, {options.repeat} repetitions in turn, "
         f"load average {load:.1f}"
     )
-    titles = ("best x floor", "median x floor", "peak MiB", "error")
-    print(f"{'contender':<12}" + "".join(f"{title:>16}" for title in titles))
+    titles = ("best x floor", "typical x floor", "peak MiB", "error")
+    print(f"{'contender':<12}" + "".join(f"{title:>17}" for title in titles))
     for name, tally in tallies.items():
         best = min(tally.seconds) / min(floor)
-        median = statistics.median(tally.seconds) / statistics.median(floor)
+        # Within a turn both saw the same machine.
+        typical = statistics.median(a / b for a, b in zip(tally.seconds, floor, strict=True))
         # The floor holds the whole result in memory; its peak says nothing.
         peak = "-" if name == "floor" else f"{max(tally.peaks) / MIB:.0f}"
         error = "-" if tally.error is None else str(tally.error)
-        print(f"{name:<12}{best:>16.2f}{median:>16.2f}{peak:>16}{error:>16}")
+        print(f"{name:<12}{best:>17.2f}{typical:>17.2f}{peak:>17}{error:>17}")
     sys.stdout.flush()
 
 

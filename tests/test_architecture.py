@@ -30,7 +30,9 @@ ARROWS = {
     "lazy": {"grid", "mapping", "region", "storage"},
     "execute": {"kernels", "plan", "region", "storage", "workspace", "memory"},
     "options": {"grid", "pyramid", "memory"},
-    "verify": {"ome", "storage", "image", "grid", "kernels", "mapping", "region"},
+    "verify": {
+        "grid", "image", "kernels", "mapping", "ome", "options", "region", "report", "storage",
+    },
     "report": {"grid", "plan", "pyramid", "image", "api"},
     "demo": {"ome", "storage", "grid", "image", "pyramid", "memory"},
     "api": {

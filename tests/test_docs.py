@@ -55,6 +55,7 @@ def test_links_and_names_lead_somewhere(page):
     """Files that a page links to, or names as scripts, are there."""
     path = ROOT / page
     text = path.read_text()
+    assert "COMPARE" not in text
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (path.parent / target).exists(), target
     for target in re.findall(r"`(?:python )?((?:asv_bench|examples|tests)/[\w/]+\.py)", text):

@@ -185,3 +185,18 @@ def test_antialiasing_is_that_of_pillow():
     ours = chunkscale.resample_array(data, voxel_size=[5.0, 3.0], antialias=True)
     theirs = np.asarray(Picture.fromarray(data).resize((30, 12), Picture.Resampling.BILINEAR))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_voxel_larger_than_the_image_is_its_mean_when_antialiased():
+    """The widened kernel averages what there is."""
+    data = np.arange(10.0)[None, :].repeat(4, axis=0)
+    result = chunkscale.resample_array(data, voxel_size=1000.0, antialias=True)
+    assert result.shape == (1, 1)
+    assert result[0, 0] == pytest.approx(4.5, abs=0.1)
+
+
+@pytest.mark.parametrize("axes", ["zyxc", "azyx", "zyyx", "zcyx"])
+def test_arrays_of_other_axis_orders_are_refused(axes):
+    """The error says which orders there are."""
+    with pytest.raises(chunkscale.OptionError, match="tczyx"):
+        chunkscale.resample_array(np.zeros((3, 4, 5, 6)), zoom=2, axes=axes)

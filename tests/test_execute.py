@@ -146,3 +146,35 @@ def test_chunkscale_threads_are_named_and_gone(stack, tmp_path):
     chunkscale.resample(stack, tmp_path / "out.zarr")
     assert not [t for t in threading.enumerate() if t.name.startswith("chunkscale")]
     assert os.listdir(tmp_path / "out.zarr")
+
+
+def test_with_a_pool_of_the_user_nothing_is_written_after_an_error(stack, tmp_path, monkeypatch):
+    """Regions that had begun are waited for, in whosever threads they run."""
+    running = []
+
+    def fail(plan, index, *rest):
+        running.append(index)
+        if index == 0:
+            raise OSError("broken")
+        time.sleep(0.3)
+        running.remove(index)
+        return region.Record(index, 1, 1, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr(execute, "process_region", fail)
+    with ThreadPoolExecutor(3) as pool, dask.config.set(pool=pool):
+        with pytest.raises(chunkscale.RegionError, match="broken"):
+            chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
+        assert running == [0]
+
+
+def test_two_runs_into_one_output_do_not_publish_a_mixture(stack, tmp_path):
+    """The run whose output was replaced says so, and leaves the other's alone."""
+    out, nested = tmp_path / "out.zarr", []
+
+    def meddle(progress):
+        if not nested:
+            nested.append(True)
+            chunkscale.resample(stack, out, chunk=8, shard=0, overwrite=True)
+
+    with pytest.raises(chunkscale.ChunkscaleError):
+        chunkscale.resample(stack, out, chunk=8, shard=0, progress=meddle)

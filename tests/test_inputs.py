@@ -837,3 +837,15 @@ def test_an_output_below_a_file_is_an_error_in_one_line(tmp_path, capsys):
     assert message.startswith("chunkscale: error: ")
     assert len(message.splitlines()) == 1
     assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("entry", ["notes.txt", "labels/cells", "other.zarr"])
+def test_overwrite_deletes_one_image_and_nothing_beside_it(tmp_path, capsys, entry):
+    """An image that has something else in its group is not replaced."""
+    path, out = make(tmp_path / "a.zarr"), make(tmp_path / "b.zarr", DATA[:2])
+    (out / entry).parent.mkdir(exist_ok=True)
+    (out / entry).write_text("precious")
+    before = snapshot(out)
+    message = refused(capsys, "resample", path, out, "--overwrite")
+    assert entry.split("/")[0] in message
+    assert snapshot(out) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from chunkscale import ome, options, storage
 from chunkscale._version import __version__
 from chunkscale.errors import (
     AliasingWarning,
+    ChunkscaleError,
     ChunkscaleWarning,
     DestinationError,
     MemoryBudgetError,
     MultipleImagesError,
     OptionError,
+    RegionError,
 )
 from chunkscale.grid import Axis, Box, VoxelGrid, aligned_grid, like_grid
 from chunkscale.image import Image
@@ -373,7 +376,8 @@ def carry_out(
     zarr_format: Literal[2, 3] = 2 if plan.ngff_version == "0.4" else 3
     if os.path.lexists(target):
         storage.discard(target)
-    unfinished = {"chunkscale": {**record, "state": "unfinished"}}
+    run = {"run": uuid.uuid4().hex, "levels": [level.path for level in plan.levels]}
+    unfinished = {"chunkscale": {**record, **run, "state": "unfinished"}}
     storage.start_group(target, zarr_format=zarr_format, attributes=unfinished)
     storage.create_levels(
         target, plan.levels, dtype=plan.dtype, codec=plan.codec, zarr_format=zarr_format
@@ -384,6 +388,11 @@ def carry_out(
     record["objects"] = {
         level.path: storage.object_count(storage.join(target, level.path)) for level in plan.levels
     }
+    if storage.group_attributes(target) != unfinished:
+        raise RegionError(
+            f"the output {target!r} was replaced by another run while this one wrote it; "
+            "run one of them again"
+        )
     # Last of all: from here on a reader takes the group for an image.
     storage.set_attributes(target, {**published, "chunkscale": {**record, "state": "finished"}})
     return Resampled(path=target, plan=plan, times=times, stored_bytes=storage.stored_bytes(target))
@@ -397,13 +406,40 @@ def check_destination(destination: PathLike, *, overwrite: bool) -> str:
             f"the output {target!r} is a URL; only local paths can be written in this version"
         )
     if os.path.lexists(target):
-        storage.check_disposable(target)
+        state = _disposable_state(target)
         if not overwrite:
             raise DestinationError(
-                f"the output {target!r} exists; choose another path or pass overwrite"
+                f"the output {target!r} exists{state}; choose another path or pass overwrite"
             )
     storage.check_parent(target)
     return target
+
+
+def _disposable_state(target: str) -> str:
+    """Refuse to replace what is not just one image; say what is there if it may go."""
+    if os.path.isdir(target) and not os.listdir(target):
+        return " (an empty directory)"
+    try:
+        attributes = storage.group_attributes(target)
+        record = attributes.get("chunkscale", {})
+        unfinished = isinstance(record, Mapping) and record.get("state") == "unfinished"
+        if unfinished:
+            arrays = [str(path) for path in record.get("levels", [])]
+        else:
+            found = ome.describe(attributes)
+            arrays = [d.path for d in found.datasets] if isinstance(found, ome.Multiscale) else []
+        foreign = storage.foreign_entries(target, arrays)
+    except ChunkscaleError as error:
+        raise DestinationError(
+            f"the output {target!r} exists and is not an OME-Zarr image, so it is never "
+            "overwritten; choose another path or remove it yourself"
+        ) from error
+    if foreign:
+        raise DestinationError(
+            f"the output {target!r} exists and holds more than one image ({foreign[0]!r}), so it "
+            "is never overwritten; choose another path or remove it yourself"
+        )
+    return " (the output of a run that did not finish)" if unfinished else ""
 
 
 def _check_apart(source: SourceArray, target: str) -> None:
@@ -436,7 +472,8 @@ def _provenance(plan: ResamplePlan) -> dict[str, Any]:
         "source_translation": list(plan.source_grid.translation),
         "method": plan.method,
         "antialias": plan.antialias,
-        "outside": "edge" if plan.outside is None else plan.outside,
+        # As text: JSON has no NaN.
+        "outside": "edge" if plan.outside is None else str(plan.outside),
     }
 
 
@@ -568,7 +605,15 @@ def _array_grid(
     kinds = {"t": "time", "c": "channel"}
     parsed = tuple(Axis(name=n, kind=kinds.get(n, "space")) for n in names)
     spatial = [i for i, axis in enumerate(parsed) if axis.kind == "space"]
-    origin = list(translation or [0.0] * len(spatial))
+    if len(set(names)) < len(names) or spatial not in (
+        list(range(len(names) - 2, len(names))),
+        list(range(len(names) - 3, len(names))),
+    ):
+        raise OptionError(
+            f"axes {names!r} are not supported: names must differ, and the last two or three must "
+            "be spatial, like tczyx; transpose the array"
+        )
+    origin = [0.0] * len(spatial) if translation is None else list(translation)
     if len(origin) != len(spatial):
         raise OptionError(
             f"source_translation {tuple(origin)} has {len(origin)} values for the "

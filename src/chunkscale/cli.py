@@ -266,7 +266,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return FAILED
     except KeyboardInterrupt:
-        message, code = "interrupted; the output is unfinished and opens as no image", FAILED
+        rest = "; the output is unfinished and opens as no image"
+        message, code = "interrupted" + rest * (arguments.verb == "resample"), FAILED
     except (RegionError, CorruptChunkError) as error:
         message, code = str(error), FAILED
         if arguments.debug:

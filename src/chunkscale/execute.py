@@ -9,6 +9,7 @@ does the same work and returns the same tiny records.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -151,12 +152,48 @@ def run_plan(
     # that grow while others are looked at.
     most_resident = resident_bytes() + (plan.memory.total - plan.memory.base) * 85 // 100
     work = partial(_task, plan, source, tuple(target), plan.device, Workspace(), most_resident)
+    active = _Active(work)
     most = max(one_pass.region_count for one_pass in plan.passes)
     with _scheduler(plan.workers, most) as options:
         for one_pass in plan.passes:
             for window in _windows(one_pass.indices, WINDOW * plan.workers):
-                _compute(work, window, options, done)
+                try:
+                    _compute(active, window, options, done)
+                finally:
+                    active.wait()
     return times
+
+
+class _Active:
+    """Count the regions that run, to wait for those that had begun when one failed.
+
+    Dask's threaded scheduler leaves them running, and an error must not reach
+    the caller while something is still being written.
+    """
+
+    def __init__(self, work: Callable[[int], Record]) -> None:
+        self.work = work
+        self._changed = threading.Condition()
+        self._running = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Regions of other processes cannot be counted here.
+        return _Active, (self.work,)
+
+    def __call__(self, index: int) -> Record:
+        with self._changed:
+            self._running += 1
+        try:
+            return self.work(index)
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Return when no region runs in this process."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._running == 0)
 
 
 def _task(
@@ -201,8 +238,6 @@ def _scheduler(workers: int, regions: int) -> Iterator[dict[str, Any]]:
         if pool is not None and min(getattr(pool, "_max_workers", regions), regions) <= workers:
             yield {"scheduler": "threads", "pool": pool}
         else:
-            # Leaving the block waits for regions that still run after a failure, so that
-            # nothing is written any more when the error reaches the caller.
             with ThreadPoolExecutor(workers, thread_name_prefix="chunkscale") as own:
                 yield {"scheduler": "threads", "pool": own}
 

@@ -219,7 +219,13 @@ def resized_grid(source: VoxelGrid, voxel_size: Mapping[int, float]) -> VoxelGri
                 f"target voxel size {target!r} of axis {source.axes[i].name!r} is not a "
                 "positive finite number"
             )
-        shape[i] = round_size(source.shape[i] * (source.voxel_size[i] / target))
+        voxels = source.shape[i] * (source.voxel_size[i] / target)
+        if voxels > 2**48:
+            raise GridError(
+                f"voxel size {target!r} gives {voxels:.3g} voxels along axis "
+                f"{source.axes[i].name!r}, more than can be stored; choose a larger one"
+            )
+        shape[i] = round_size(voxels)
         spacing[i] = float(target)
         origin[i] = source.translation[i] + (target - source.voxel_size[i]) / 2
     return source.replace(shape=tuple(shape), voxel_size=tuple(spacing), translation=tuple(origin))

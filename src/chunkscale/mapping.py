@@ -205,7 +205,8 @@ def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
     Linear coordinates are clamped to the first and last voxel centre, so that
     a sample beyond takes the edge voxel. The triangle is that of Pillow's and
     torch's ``antialias=True``: support ``step`` to either side, cut at the
-    image border, weights normalised to 1.
+    image border, weights normalised to 1; so a voxel larger than the image is
+    a mean of all of it.
 
     Examples
     --------
@@ -236,15 +237,14 @@ def _table_at(mapping: AxisMapping, target: NDArray[np.float64]) -> AxisTable:
 
 def _triangle_table(mapping: AxisMapping, edge: NDArray[np.float64]) -> AxisTable:
     size, step = mapping.source_size, mapping.step
-    beyond = (edge < 0) | (edge > size)
-    centre = np.where(beyond, np.clip(edge - 0.5, 0.0, size - 1.0), edge - 0.5)
-    first = np.clip(np.floor(centre - step + mapping.fuzz).astype(np.int64) + 1, 0, size - 1)
-    first = np.where(beyond, centre.astype(np.int64), first)
-    tap = first[:, None] + np.arange(math.ceil(2 * step) + 1, dtype=np.int64)
+    centre = edge - 0.5
+    first = np.clip(np.floor(centre - step + mapping.fuzz) + 1, 0, size - 1).astype(np.int64)
+    taps = min(size, math.ceil(2 * min(step, float(size))) + 1)
+    tap = first[:, None] + np.arange(taps, dtype=np.int64)
     reach = step - np.abs(tap - centre[:, None])
     weight = np.where((reach <= mapping.fuzz) | (tap >= size), 0.0, reach)
-    weight[beyond] = 0.0
-    weight[beyond, 0] = 1.0
+    # A window that lies wholly beyond the image takes its edge voxel, which is the first tap.
+    weight[~weight.any(axis=1), 0] = 1.0
     # Tap by tap: the order of a NumPy sum may depend on the number of rows.
     total = np.zeros(len(edge))
     for k in range(weight.shape[1]):

@@ -92,7 +92,7 @@ def target_grid(
     >>> target_grid(stack, voxel_size=1, zoom=2).shape
     (172, 160, 159)
     """
-    if not (math.isfinite(zoom) and zoom > 0):
+    if not (isinstance(zoom, int | float | np.number) and math.isfinite(zoom) and zoom > 0):
         raise OptionError(f"zoom {zoom!r} is not a positive finite number")
     names = {source.axes[i].name: i for i in source.spatial}
     wanted = parse_voxel_size(voxel_size)
@@ -140,7 +140,7 @@ def parse_bytes(value: int | float | str) -> int:
 
     try:
         number = int(dask_parse_bytes(value))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise OptionError(
             f"memory {value!r} is not understood; give bytes or a size like 4GiB"
         ) from error
@@ -257,6 +257,10 @@ def method(name: str | None, is_label: bool, antialias: bool) -> str:
     return chosen
 
 
+def _is_int(text: str) -> bool:
+    return text.strip().lstrip("+-").isdigit()
+
+
 def outside(value: float | str, dtype: str) -> float | int | None:
     """Return the fill value for samples outside the source; None for the edge voxel."""
     if value == "edge":
@@ -266,7 +270,7 @@ def outside(value: float | str, dtype: str) -> float | int | None:
         kind = np.dtype(dtype)
         if kind.kind in "iu" and number.is_integer():
             info = np.iinfo(kind)
-            exact = int(value)
+            exact = int(number) if isinstance(value, str) and not _is_int(value) else int(value)
             if info.min <= exact <= info.max:
                 return exact
         elif (kind.kind == "b" and number in (0, 1)) or kind.kind == "f":
@@ -290,8 +294,10 @@ def device(name: str) -> str:
 
 def positive(name: str, value: int | None) -> int | None:
     """Return a count, checked."""
-    if value is not None and (isinstance(value, bool) or int(value) != value or value < 1):
-        raise OptionError(f"{name} {value!r} is not a whole number of at least 1")
+    if value is None:
+        return None
+    if isinstance(value, bool) or int(value) != value or not 1 <= value <= 1024:
+        raise OptionError(f"{name} {value!r} is not a whole number between 1 and 1024")
     return value
 
 

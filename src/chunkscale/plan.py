@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkscale.errors import MemoryBudgetError
+from chunkscale.errors import MemoryBudgetError, OptionError
 from chunkscale.grid import Box, VoxelGrid
 from chunkscale.mapping import AxisMapping, grid_mapping, source_box, source_ranges
 from chunkscale.pyramid import Layout, Level, level_count, pyramid
@@ -365,6 +365,7 @@ class _Choice:
 
     options: tuple[_Option, ...]
     order: tuple[int, ...]
+    count: int
     fused: int
     shared: int
     cache: int
@@ -474,12 +475,13 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
             amplification = math.prod(
                 o.amplification for i, o in enumerate(combination) if i not in cached
             )
-            cache = (0, workers + 2, combination[order[-1]].count + workers + 1)[kept] * aligned
+            active = min(workers, count)
+            cache = (0, active + 2, combination[order[-1]].count + active + 1)[kept] * aligned
             # Without a cache, all chunks of a region may still be decoded at once.
-            shared = decode + max(cache, workers * aligned)
+            shared = decode + max(cache, active * aligned)
             cost = job.read_size * itemsize * amplification / 2 + tail + idle / 2 + count * 2 * MIB
             yield _Choice(
-                combination, order, fused, shared, cache, per_worker, amplification, cost
+                combination, order, count, fused, shared, cache, per_worker, amplification, cost
             )  # fmt: skip
 
 
@@ -508,7 +510,8 @@ def _choose(
         shared, per_worker = choice.shared, choice.per_worker
         if beside is not None:
             shared, per_worker = max(shared, beside.shared), max(per_worker, beside.per_worker)
-        need = shared + limits.workers * per_worker
+        count = choice.count if beside is None else max(choice.count, beside.count)
+        need = shared + min(limits.workers, count) * per_worker
         if smallest is None or need < smallest:
             smallest = need
         if need > available:
@@ -680,6 +683,16 @@ def make_plan(
     """
     mapping = grid_mapping(source_grid, target_grid, method=method, antialias=antialias)
     count = level_count(target_grid, layout.chunk) if levels is None else levels
+    most = level_count(target_grid, (1,) * target_grid.ndim)
+    if count > most:
+        raise OptionError(
+            f"levels {count} are more than the {most} after which a single voxel is left"
+        )
+    if target_grid.size * source.itemsize > 2**60:
+        raise OptionError(
+            f"the output would have {' x '.join(map(str, target_grid.shape))} voxels, more than "
+            "any storage holds; choose a larger voxel size"
+        )
     choices: list[_Choice] = []
     passes: list[Pass] = []
     layouts = {0: layout}
@@ -724,13 +737,14 @@ def make_plan(
 
 def _within(limits: Limits, choose: Callable[[Limits], _Choice]) -> tuple[_Choice, Limits]:
     """Choose with fewer workers until a region fits."""
-    needed = 0
-    for workers in range(limits.workers, 0, -1):
+    needed, workers = 0, limits.workers
+    while workers:
         attempt = replace(limits, workers=workers)
         try:
             return choose(attempt), attempt
         except _TooSmall as error:
             needed = error.needed
+        workers -= max(1, workers // 8)
     raise MemoryBudgetError(
         f"the smallest region needs {needed / MIB:.0f} MiB with one worker, and memory is limited "
         f"to {limits.memory / MIB:.0f} MiB; allow more memory, or use smaller chunks or shards"
@@ -768,6 +782,8 @@ def _warnings(
                 "voxels in between; antialias averages over them",
             )
         )
+    if source.is_label and mapping and any(m.interpolation != "nearest" for m in mapping):
+        found.append(Notice("labels", "linear interpolation blends the ids of this label image"))
     written = sum(level.grid.size for level in levels) * source.itemsize
     if written > 16 * source.nbytes:
         found.append(Notice("size", f"the output is {written / source.nbytes:.0f} times the input"))

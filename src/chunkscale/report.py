@@ -201,7 +201,7 @@ def plan_dict(plan: ResamplePlan) -> dict[str, Any]:
         "target": grid_dict(plan.target_grid),
         "method": plan.method,
         "antialias": plan.antialias,
-        "outside": "edge" if plan.outside is None else plan.outside,
+        "outside": "edge" if plan.outside is None else str(plan.outside),
         "ome_zarr_version": plan.ngff_version,
         "codec": plan.codec,
         "device": plan.device,

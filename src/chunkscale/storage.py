@@ -14,8 +14,8 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
@@ -39,11 +39,11 @@ __all__ = [
     "ArrayReader",
     "ArrayWriter",
     "StoreIO",
-    "check_disposable",
     "check_parent",
     "compose_multiscales",
     "create_levels",
     "discard",
+    "foreign_entries",
     "free_bytes",
     "group_attributes",
     "is_remote",
@@ -74,9 +74,9 @@ _METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 _LEVELS = {"blosc": (0, 9), "zstd": (-7, 22), "gzip": (0, 9), "none": (0, 0)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StoreIO:
-    """Limits of one run's chunk input and output.
+    """Limits of chunk input and output, shared by the arrays that are opened with it.
 
     Parameters
     ----------
@@ -92,8 +92,13 @@ class StoreIO:
     cache_bytes: int = 0
     engine: Literal["auto", "zarr"] = "auto"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process has threads of its own.
+        return partial(StoreIO, **{f.name: getattr(self, f.name) for f in fields(self)}), ()
+
+    @cached_property
     def context(self) -> Any:
-        """Return a tensorstore context with these limits."""
+        """The tensorstore context with these limits."""
         import tensorstore as ts
 
         return ts.Context(
@@ -371,7 +376,7 @@ class ArrayWriter(ArrayReader):
     def _reader(self) -> ArrayReader:
         # Written chunks may be referenced where they were written from, and callers use that
         # memory again: reading goes through a handle that has never seen them.
-        return ArrayReader(self.uri, self.io)
+        return ArrayReader(self.uri, replace(self.io))
 
     def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the stored voxels of a box; see `ArrayReader.read`."""
@@ -448,7 +453,7 @@ def _open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
         "recheck_cached_metadata": False,
     }
     try:
-        return ts.open(spec, open=True, context=io.context()).result()
+        return ts.open(spec, open=True, context=io.context).result()
     except (ValueError, NotImplementedError):
         # Unknown codec, filter or data type, or metadata that only zarr-python accepts.
         return None
@@ -577,22 +582,10 @@ def compose_multiscales(
     return dict(group.attrs)
 
 
-def check_disposable(uri: str) -> None:
-    """Refuse to replace what is neither a zarr hierarchy nor an empty directory.
-
-    Raises
-    ------
-    DestinationError
-        Naming the path.
-    """
-    path = Path(uri)
-    marks = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-    empty = path.is_dir() and not any(path.iterdir())
-    if not empty and not any((path / name).exists() for name in marks):
-        raise DestinationError(
-            f"the output {uri!r} exists and is not a zarr hierarchy, so it is never overwritten; "
-            "choose another path or remove it yourself"
-        )
+def foreign_entries(uri: str, arrays: Iterable[str]) -> list[str]:
+    """Return what lies in a local group beside its metadata and the named arrays."""
+    known = {*_METADATA_FILES, *(path.split("/")[0] for path in arrays)}
+    return sorted(entry.name for entry in Path(uri).iterdir() if entry.name not in known)
 
 
 def check_parent(uri: str) -> None:
@@ -607,8 +600,7 @@ def check_parent(uri: str) -> None:
 
 
 def discard(uri: str) -> None:
-    """Delete a zarr hierarchy (or an empty directory), and nothing else."""
-    check_disposable(uri)
+    """Delete an output; the caller has made sure that it is one."""
     path = Path(uri)
     if path.is_symlink():
         path.unlink()

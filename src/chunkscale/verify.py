@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale import image as _image
-from chunkscale import ome, storage
+from chunkscale import ome, options, storage
 from chunkscale.errors import ChunkscaleError, CorruptChunkError, GridError, MetadataError
 from chunkscale.grid import Box, VoxelGrid, aligned_grid
 from chunkscale.image import Image
 from chunkscale.kernels import get_backend
 from chunkscale.mapping import AxisMapping, axis_table, grid_mapping, inside_range
 from chunkscale.region import reduce_box, resample_leading
+from chunkscale.report import count
 from chunkscale.storage import ArrayReader, StoreIO
 
 __all__ = ["CheckReport", "check_image"]
@@ -77,11 +78,11 @@ class CheckReport:
             if self.regions_compared
             else ""
         )
-        verdict = "nothing wrong" if self else f"{len(self.faults)} faults"
+        verdict = "nothing wrong" if self else count(len(self.faults), "fault")
         return "\n".join(
             [
                 *lines,
-                f"{self.path}: {verdict}; {self.levels} levels, {self.chunks_read} chunks "
+                f"{self.path}: {verdict}; {count(self.levels, 'level')}, {self.chunks_read} chunks "
                 f"read{compared}",
             ]
         )
@@ -119,11 +120,14 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
         original = _image.open_image(source, source_voxel_size=None, io=io) if not record.get(
             "source_voxel_size"
         ) else _with_recorded_grid(source, record, target, io)  # fmt: skip
-        for count, wrong in _compare(original, target, arrays, record):
-            regions, voxels = regions + 1, voxels + count
-            faults += wrong
-            if len(faults) >= MOST_FAULTS:
-                break
+        try:
+            for compared, wrong in _compare(original, target, arrays, record):
+                regions, voxels = regions + 1, voxels + compared
+                faults += wrong
+                if len(faults) >= MOST_FAULTS:
+                    break
+        except (MetadataError, GridError) as error:
+            faults.append(f"it was not made from {original.uri!r}: {error}")
     return CheckReport(
         path=uri,
         faults=tuple(faults[:MOST_FAULTS]),
@@ -231,7 +235,7 @@ def _compare(
     """Recompute boxes of every level; yield voxels compared and faults found."""
     method = str(record.get("method") or ("nearest" if target.is_label else "linear"))
     outside = record.get("outside", "edge")
-    fill = None if outside == "edge" else outside
+    fill = options.outside(outside, target.array.dtype.name)
     grid = _source_grid(source, target, record)
     yield from ((0, [text]) for text in _unit_faults(source, target, record))
     mapping = grid_mapping(
