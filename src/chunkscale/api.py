@@ -668,8 +668,6 @@ def info(path: PathLike) -> dict[str, Any]:
     try:
         return image_dict(open_image(path))
     except MultipleImagesError as error:
-        if not error.paths:
-            raise
         return {"path": storage.normalise(path), "images": list(error.paths)}
 
 

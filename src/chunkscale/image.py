@@ -122,10 +122,9 @@ def open_image(
             ) from error
         raise NotAnImageError(f"{uri!r}: {error}") from error
     except MultipleImagesError as error:
-        raise MultipleImagesError(
+        raise MetadataError(
             f"{uri!r} has several multiscales entries in one group, which no path tells apart; "
-            f"give each image a group of its own ({error})",
-            (),
+            f"give each image a group of its own ({error})"
         ) from error
     except MetadataError as error:
         raise type(error)(f"{uri!r}: {error}") from error
