@@ -180,3 +180,12 @@ def test_voxel_sizes_in_every_spelling(stack):
     fixed = chunkscale.open_image(stack, source_voxel_size="z=2")
     assert fixed.grid.voxel_size == (2.0, 0.25, 0.25)
     assert chunkscale.open_image(stack, source_voxel_size=3).grid.voxel_size == (3.0, 3.0, 3.0)
+
+
+def test_the_demo_replaces_nothing_of_the_user(stack, tmp_path, capsys):
+    """A stack that the demonstration did not make stays."""
+    (tmp_path / "demo").mkdir()
+    mine = stack.rename(tmp_path / "demo" / "stack.ome.zarr")
+    assert main(["demo", str(tmp_path / "demo")]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+    assert chunkscale.check(mine)

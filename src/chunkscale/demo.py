@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale import ome, storage
+from chunkscale.errors import DestinationError
 from chunkscale.grid import Axis, Box, VoxelGrid
 from chunkscale.image import Image, open_image
 from chunkscale.memory import peak_of
@@ -24,6 +25,7 @@ __all__ = ["draw_projections", "run_demo", "synthetic_cells", "write_image"]
 
 SHAPE = (86, 396, 393)
 VOXEL_SIZE = (1.0, 0.202, 0.202)
+NAME = "synthetic cells of the demonstration"
 MEMORY_MIB = 400
 EXERCISE_ZOOM = 16.0
 
@@ -151,8 +153,12 @@ def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = pri
     grid = VoxelGrid(axes=zyx, shape=SHAPE, voxel_size=VOXEL_SIZE)
     say(f"A synthetic stack of cells, {' x '.join(map(str, SHAPE))} voxels of 1 x 0.202 x 0.202 um")
     if stack.exists():
+        if open_image(stack, io=StoreIO(threads=1)).multiscale.name != NAME:
+            raise DestinationError(
+                f"{str(stack)!r} exists and is not of this demonstration; choose another folder"
+            )
         storage.discard(str(stack))
-    write_image(stack, synthetic_cells(), grid, name="synthetic cells")
+    write_image(stack, synthetic_cells(), grid, name=NAME)
     say("\n1. Isotropic voxels of 1 um")
     _run(["resample", str(stack), str(iso), "--voxel-size", "1", "--overwrite"], say)
     _run(["check", str(iso), "--source", str(stack)], say)
