@@ -26,18 +26,22 @@ ARROWS = {
     "image": {"ome", "storage", "grid", "lazy", "report"},
     "memory": set(),
     "workspace": set(),
+    "worker": {"kernels", "memory", "plan", "region", "storage", "workspace"},
+    "ledger": {"memory", "plan", "region", "storage"},
+    "output": {"ledger", "ome", "plan", "storage", "verify"},
     "region": {"grid", "mapping", "plan", "kernels", "storage", "workspace"},
     "lazy": {"grid", "mapping", "region", "storage"},
-    "execute": {"kernels", "plan", "region", "storage", "workspace", "memory"},
+    "execute": {"ledger", "plan", "region", "worker"},
+    "cluster": {"execute", "worker"},
     "options": {"grid", "pyramid", "memory"},
     "verify": {
         "grid", "image", "kernels", "mapping", "ome", "options", "region", "report", "storage",
     },
-    "report": {"grid", "plan", "pyramid", "image", "api"},
+    "report": {"grid", "plan", "pyramid", "image", "api", "execute"},
     "demo": {"ome", "storage", "grid", "image", "pyramid", "memory"},
     "api": {
         "verify", "demo", "execute", "grid", "image", "kernels", "lazy", "mapping", "ome",
-        "options", "plan", "region", "report", "storage",
+        "options", "output", "plan", "pyramid", "region", "report", "storage", "worker", "cluster",
     },
     "cli": {"api", "execute"},
 }  # fmt: skip
@@ -52,7 +56,7 @@ LIBRARIES = {
     "tqdm": {"cli"},
     "PIL": {"demo"},
     "psutil": {"memory"},
-    "distributed": {"execute"},
+    "distributed": {"cluster"},
 }
 
 

@@ -1,9 +1,12 @@
-"""Resident memory: of this machine, this process and its children."""
+"""Processes and their resident memory: of this machine, this one and its children."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import os
+import socket
 import subprocess
 import threading
 import time
@@ -11,7 +14,7 @@ from collections.abc import Callable
 
 import psutil
 
-__all__ = ["available_bytes", "keep_below", "peak_of", "resident_bytes"]
+__all__ = ["available_bytes", "identity", "keep_below", "lives", "peak_of", "resident_bytes"]
 
 _trimming = threading.Lock()
 
@@ -24,6 +27,30 @@ def available_bytes() -> int:
 def resident_bytes() -> int:
     """Return the resident memory of this process."""
     return int(psutil.Process().memory_info().rss)
+
+
+def identity() -> tuple[str, int, float]:
+    """Return host, number and start of this process.
+
+    The host includes the process namespace, where there are such: containers
+    may share a name.
+    """
+    host = socket.gethostname()
+    with contextlib.suppress(OSError):  # not Linux
+        host += f"/{os.stat('/proc/self/ns/pid').st_ino}"
+    process = psutil.Process()
+    return host, process.pid, process.create_time()
+
+
+def lives(pid: int, started: float) -> bool:
+    """Whether that process of this host still runs."""
+    try:
+        process = psutil.Process(pid)
+        if abs(process.create_time() - started) > 1.0:
+            return False  # the number was given to another
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def keep_below(limit: int) -> None:
