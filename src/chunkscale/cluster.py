@@ -168,8 +168,9 @@ class DaskCluster:
         threads = self.client.nthreads()
         if not threads:
             return Shape(processes=0, slots=0, threads=1, codec_threads=1, memory=None)
-        cores = self.client.run(codec_threads)
-        memory = [size for size in self.client.run(_memory_limit).values() if size]
+        facts = self.client.run(_facts, on_error="ignore")
+        cores = {worker: count for worker, (count, _) in facts.items()}
+        memory = [limit for _, limit in facts.values() if limit]
         hosts = Counter(_host(worker) for worker in cores)
         return Shape(
             processes=len(threads),
@@ -314,11 +315,9 @@ def _skew(worker: str, theirs: str | None, ours: str | None) -> ClusterError:
     )
 
 
-def _memory_limit() -> int | None:
-    from distributed import get_worker
-
-    limit = get_worker().memory_manager.memory_limit
-    return int(limit) if limit else None
+def _facts(dask_worker: Any) -> tuple[int, int | None]:
+    """Return cores and memory limit of the worker that this runs in."""
+    return codec_threads(), dask_worker.memory_manager.memory_limit
 
 
 def _batch(

@@ -48,12 +48,15 @@ class Found:
     recipe : dict
         What it is made of; see `recipe`.
     finished : bool
+    memory : int
+        What the plan of the run promised that began it; 0 if it is finished.
     objects : dict
         Stored objects by level, as counted when it was finished.
     """
 
     recipe: dict[str, Any]
     finished: bool
+    memory: int
     objects: dict[str, int]
 
 
@@ -169,6 +172,7 @@ def unfinished(target: str) -> Found | None:
     return Found(
         recipe={name: value for name, value in record.items() if name not in _STATE},
         finished=record.get("state") == "finished",
+        memory=int(record.get("memory", 0)),
         objects=dict(objects) if isinstance(objects, Mapping) else {},
     )
 
@@ -201,7 +205,6 @@ def recipe(plan: ResamplePlan, source: ArrayReader) -> dict[str, Any]:
         "chunk": [list(level.chunk) for level in plan.levels],
         "shard": [list(level.shard) if level.shard else None for level in plan.levels],
         "regions": [list(run.region_shape) for run in plan.passes],
-        "memory": plan.memory.total,
     }
 
 
@@ -241,7 +244,7 @@ def stored_layout(found: Found) -> StoredLayout:
         shard=tuple(shard) if shard else None,
         levels=len(made["levels"]),
         regions=tuple(map(tuple, made["regions"])),
-        memory=int(made["memory"]),
+        memory=found.memory,
     )
 
 
@@ -268,12 +271,12 @@ def check_same(
     DestinationError
         Naming everything that differs, with both values.
     """
-    skipped = {"memory", *_LAYOUT} - set(asked)
+    skipped = set(_LAYOUT) - set(asked)
     there, now = dict(found.recipe), dict(wanted)
     if "regions" in skipped:
-        # Beyond level 0 shards follow from the regions.
+        # Those of the other levels follow from the regions.
         for made in (there, now):
-            made["shard"] = made["shard"][:1]
+            made["chunk"], made["shard"] = made["chunk"][0], made["shard"][0]
     differences = [
         f"{name} is {there.get(name)!r} there and {now.get(name)!r} now"
         for name in {**there, **now}
@@ -314,7 +317,9 @@ def writing(
     if found is None:
         if os.path.lexists(target):
             storage.discard(target)
-        storage.start_group(target, zarr_format=_zarr_format(plan), attributes=_unfinished(made))
+        storage.start_group(
+            target, zarr_format=_zarr_format(plan), attributes=_unfinished(plan, made)
+        )
     else:
         check_same(target, found, made)
     lease = ledger.acquire(target, take_over=take_over)
@@ -341,7 +346,7 @@ def _finished(
         stored = _intact(plan, writers, found)
         if (stored < 0).any():
             # It was no whole image, and is none until it is mended.
-            storage.set_attributes(target, _unfinished(made))
+            storage.set_attributes(target, _unfinished(plan, made))
     else:
         stored = ledger.recorded(target, plan.region_count)
     done = ledger.finished(plan, writers, stored)
@@ -382,6 +387,9 @@ def publish(plan: ResamplePlan, output: Output, source: Mapping[str, Any]) -> No
         If another run has replaced the output or taken it over.
     """
     target = output.uri
+    if output.attributes["chunkscale"]["state"] == "finished":
+        storage.remove_strays(target)
+        return  # it was whole
     published = _image_attributes(plan, source)
     output.ledger.check()
     storage.remove_strays(target)
@@ -404,11 +412,12 @@ def _zarr_format(plan: ResamplePlan) -> Literal[2, 3]:
 
 
 #: What the record of an output says beside its recipe.
-_STATE = ("state", "run", "objects")
+_STATE = ("state", "run", "memory", "objects")
 
 
-def _unfinished(made: Mapping[str, Any]) -> dict[str, Any]:
-    return {"chunkscale": {**made, "run": uuid.uuid4().hex, "state": "unfinished"}}
+def _unfinished(plan: ResamplePlan, made: Mapping[str, Any]) -> dict[str, Any]:
+    state = {"run": uuid.uuid4().hex, "memory": plan.memory.total, "state": "unfinished"}
+    return {"chunkscale": {**made, **state}}
 
 
 def _image_attributes(plan: ResamplePlan, source: Mapping[str, Any]) -> dict[str, Any]:
