@@ -204,6 +204,7 @@ class DaskCluster:
 
     def submit(self, indices: Sequence[int]) -> None:
         """Hand out a batch."""
+        self._check_connection()
         future = self.client.submit(
             _batch, __version__, self._run, self._payload, indices,
             key=f"chunkscale-{self._run}-{next(self._serial)}", pure=False,
