@@ -240,7 +240,7 @@ def test_a_cluster_that_is_gone_is_an_error(stack, tmp_path):
 
 
 def dask(*arguments, inside=()):
-    code = "from distributed.cli import {0} as m; m.main()".format(arguments[0])
+    code = f"from distributed.cli import {arguments[0]} as m; m.main()"
     return subprocess.Popen(
         [*inside, sys.executable, "-c", code, *map(str, arguments[1:])],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

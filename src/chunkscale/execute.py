@@ -490,16 +490,17 @@ class _Pace:
         """Return the regions of the next batch."""
         if self.region_seconds is None:
             return 1
-        wanted = max(BATCH_SECONDS, slots / BATCHES_PER_SECOND)
-        size = int(wanted / max(self.region_seconds, 1e-6))
+        follow = slots / BATCHES_PER_SECOND
+        size = int(max(BATCH_SECONDS, follow) / max(self.region_seconds, 1e-6))
         # Towards the end batches shrink, so that all slots end together.
-        return max(1, min(size, left // (4 * max(1, slots)), MOST_REGIONS))
+        least = int(follow / 2 / max(self.region_seconds, 1e-6))
+        return max(1, min(size, max(left // (4 * max(1, slots)), least), MOST_REGIONS))
 
     def ahead(self, size: int) -> int:
         """Return how many batches of `size` are handed out for each slot."""
         low, high = AHEAD_BATCHES
         if self.region_seconds is None:
-            return low
+            return 1
         return max(low, min(math.ceil(AHEAD_SECONDS / (size * self.region_seconds + 1e-6)), high))
 
 

@@ -61,7 +61,7 @@ class Lease:
     host, pid, started
         Of the process that has it.
     renewed : float
-        Seconds since the epoch; 0 once it was given back.
+        Seconds since the epoch.
     duration : float
         Seconds.
     """
@@ -140,7 +140,8 @@ def kept(uri: str, lease: Lease) -> Iterator[None]:
         while not end.wait(lease.duration / 6):
             # A store that fails may answer the next time; the driver finds out what it must.
             with contextlib.suppress(OSError):
-                _renew(uri, lease, time.time())
+                if _is_ours(uri, lease):
+                    _put(uri, replace(lease, renewed=time.time()))
 
     thread = threading.Thread(target=renew, name="chunkscale-lease", daemon=True)
     thread.start()
@@ -150,17 +151,17 @@ def kept(uri: str, lease: Lease) -> Iterator[None]:
         end.set()
         thread.join()
         with contextlib.suppress(OSError):
-            _renew(uri, lease, 0.0)
+            if _is_ours(uri, lease):
+                storage.delete_note(uri, _LEASE)  # works on a full disk, too
         raise
     end.set()
     thread.join()
     delete(uri)
 
 
-def _renew(uri: str, lease: Lease, now: float) -> None:
+def _is_ours(uri: str, lease: Lease) -> bool:
     found = holder(uri)
-    if found is not None and found.run == lease.run:
-        _put(uri, replace(lease, renewed=now))
+    return found is not None and found.run == lease.run
 
 
 def delete(uri: str) -> None:
