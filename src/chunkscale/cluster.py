@@ -177,7 +177,8 @@ class DaskCluster:
             slots=sum(threads.values()),
             threads=max(threads.values()),
             codec_threads=max(
-                [1, *(math.ceil(n / hosts[_host(worker)]) for worker, n in cores.items())]
+                # Two at least: one alone has nobody to work beside it while it waits for a disk.
+                [2, *(math.ceil(n / hosts[_host(worker)]) for worker, n in cores.items())]
             ),
             memory=int(min(memory) * MEMORY_PART) if memory else None,
         )

@@ -489,14 +489,14 @@ class _Pace:
     def batch(self, slots: int, left: int) -> int:
         """Return the regions of the next batch."""
         if self.region_seconds is None:
-            return 1
+            return low if slots < BATCHES_PER_SECOND else 1
         follow = slots / BATCHES_PER_SECOND
         size = int(max(BATCH_SECONDS, follow) / max(self.region_seconds, 1e-6))
         # Towards the end batches shrink, so that all slots end together.
         least = int(follow / 2 / max(self.region_seconds, 1e-6))
         return max(1, min(size, max(left // (4 * max(1, slots)), least), MOST_REGIONS))
 
-    def ahead(self, size: int) -> int:
+    def ahead(self, slots: int, size: int) -> int:
         """Return how many batches of `size` are handed out for each slot."""
         low, high = AHEAD_BATCHES
         if self.region_seconds is None:
@@ -537,7 +537,7 @@ def run_window(
     slots, looked, look = cluster.slots(), clock(), LOOK_SECONDS
     while True:
         size = pace.batch(slots, left)
-        while flying < max(1, slots) * pace.ahead(size):
+        while flying < max(1, slots) * pace.ahead(slots, size):
             batch = again.popleft() if again else list(itertools.islice(source, size))
             if not batch:
                 break

@@ -14,7 +14,15 @@ from collections.abc import Callable
 
 import psutil
 
-__all__ = ["available_bytes", "identity", "keep_below", "lives", "peak_of", "resident_bytes"]
+__all__ = [
+    "available_bytes",
+    "identity",
+    "keep_below",
+    "lives",
+    "peak_of",
+    "resident_bytes",
+    "reuse_freed",
+]
 
 _trimming = threading.Lock()
 
@@ -67,6 +75,33 @@ def keep_below(limit: int) -> None:
             trim(0)
         finally:
             _trimming.release()
+
+
+#: glibc's own limits for what it learns to keep, and its defaults: M_TRIM_, M_MMAP_THRESHOLD.
+_LEARNED = ((-1, 64 * 2**20), (-3, 32 * 2**20))
+_MMAP_DEFAULT = (-3, 128 * 2**10)
+_TRIM_VARIABLE = "MALLOC_TRIM_THRESHOLD_"
+
+
+def reuse_freed(wanted: bool) -> None:
+    """Let glibc keep freed blocks although the environment tells it to give them back, or not.
+
+    Dask starts its workers with a small ``MALLOC_TRIM_THRESHOLD_``. It costs a
+    page fault for every page of every buffer that a codec takes: reading and
+    writing took two to three times as long. Without that variable, and where
+    there is no glibc, this does nothing.
+    """
+    text = os.environ.get(_TRIM_VARIABLE, "")
+    if not text.isdigit():
+        return
+    try:
+        set_option: Callable[[int, int], int] = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return  # not glibc
+    for option, value in _LEARNED if wanted else ((-1, int(text)), _MMAP_DEFAULT):
+        set_option(option, value)
+    if not wanted:
+        keep_below(0)
 
 
 @functools.cache

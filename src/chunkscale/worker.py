@@ -12,7 +12,7 @@ from functools import partial
 
 from chunkscale.errors import ChunkscaleError, RegionError
 from chunkscale.kernels import get_backend
-from chunkscale.memory import keep_below, resident_bytes
+from chunkscale.memory import keep_below, resident_bytes, reuse_freed
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Record, process_region
 from chunkscale.storage import ArrayReader, ArrayWriter, StoreIO, is_transient
@@ -116,7 +116,10 @@ _opening = threading.Lock()
 def _opened(run: str, payload: bytes) -> OpenJob:
     """Return the open job of a run, which this process may have already."""
     with _opening:
-        found = _opened_jobs.pop(run, None) or OpenJob.of(pickle.loads(payload))
+        found = _opened_jobs.pop(run, None)
+        if found is None:
+            reuse_freed(True)
+            found = OpenJob.of(pickle.loads(payload))
         _opened_jobs[run] = found  # the last one used is the last one dropped
         while len(_opened_jobs) > MOST_OPEN:
             del _opened_jobs[next(iter(_opened_jobs))]
@@ -127,6 +130,8 @@ def stop_run(run: str) -> None:
     """Begin no further region of a run in this process, and close its arrays."""
     with _opening:
         _opened_jobs.pop(run, None)
+        if not _opened_jobs:
+            reuse_freed(False)
         _stopped[run] = None
         while len(_stopped) > 64:
             del _stopped[next(iter(_stopped))]
