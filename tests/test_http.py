@@ -98,7 +98,7 @@ def server(tmp_path):
 def engine(request, monkeypatch):
     """Make whole runs use one engine, which gives up soon."""
     soon = {"max_retries": 1, "initial_delay": "1ms", "max_delay": "1ms"}
-    monkeypatch.setattr(storage, "HTTP_RETRIES", soon)
+    monkeypatch.setattr(storage, "RETRIES", soon)
     if request.param == "zarr":
         monkeypatch.setattr(storage, "_open_tensorstore", lambda *_: None)
     return request.param
@@ -317,7 +317,7 @@ def test_outputs_are_local(stack, server, capsys):
     """A URL as output is refused before anything is read."""
     path = stack()
     assert main(["resample", str(path), server.url("out.zarr")]) == 2
-    assert "only local paths" in capsys.readouterr().err
+    assert "only be read" in capsys.readouterr().err
     assert not server.requests
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         target_grid,
     )
     from chunkscale.errors import (
+        AccessDeniedError,
         AliasingWarning,
         ChunkscaleError,
         ChunkscaleWarning,
@@ -51,9 +52,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": ("Resampled check info open_image plan_resampling resample resample_array target_grid"),
     "errors": (
-        "AliasingWarning ChunkscaleError ChunkscaleWarning ClusterError CorruptChunkError "
-        "DestinationError DeviceError GridError MemoryBudgetError MetadataError "
-        "MultipleImagesError NotAnImageError OptionError RegionError SourceNotFoundError"
+        "AccessDeniedError AliasingWarning ChunkscaleError ChunkscaleWarning ClusterError "
+        "CorruptChunkError DestinationError DeviceError GridError MemoryBudgetError "
+        "MetadataError MultipleImagesError NotAnImageError OptionError RegionError "
+        "SourceNotFoundError"
     ),
     "execute": "Progress",
     "grid": "Axis Box VoxelGrid",
@@ -65,6 +67,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "AccessDeniedError",
     "AliasingWarning",
     "Axis",
     "Box",

@@ -58,6 +58,7 @@ __all__ = [
 ]
 
 PathLike = str | os.PathLike[str]
+StorageOptions = Mapping[str, Any]
 
 DEFAULT_CODEC = "blosc-lz4"
 DEFAULT_VERSION = "0.5"
@@ -67,16 +68,26 @@ CHUNK_EDGES = {2: (512, 1024), 3: (64, 128)}
 LAZY_EDGES = {2: 2048, 3: 256}
 
 
-def open_image(path: PathLike, *, source_voxel_size: VoxelSize | None = None) -> Image:
+def open_image(
+    path: PathLike,
+    *,
+    source_voxel_size: VoxelSize | None = None,
+    storage_options: StorageOptions | None = None,
+) -> Image:
     """Open an OME-Zarr image lazily.
 
     Parameters
     ----------
     path : str or path-like
-        Group of a multiscale image (0.4 or 0.5), local or http(s).
+        Group of a multiscale image (0.4 or 0.5): local path, or URL with
+        http(s), s3, gs or az.
     source_voxel_size : float, str, mapping or sequence, optional
         Voxel size by axis name (``{"z": 1.0, "y": 0.2, "x": 0.2}``), which
         replaces what the metadata says.
+    storage_options : mapping, optional
+        How to reach an object store: ``endpoint``, ``region``, ``anon``,
+        ``profile`` and, on Azure, ``account``. Credentials are found in the
+        environment and in profile files.
 
     Returns
     -------
@@ -85,7 +96,7 @@ def open_image(path: PathLike, *, source_voxel_size: VoxelSize | None = None) ->
     Raises
     ------
     SourceNotFoundError
-        If nothing is there.
+        If nothing is there; `AccessDeniedError` where that cannot be told.
     NotAnImageError
         If there is no OME-Zarr image.
     MultipleImagesError
@@ -93,10 +104,11 @@ def open_image(path: PathLike, *, source_voxel_size: VoxelSize | None = None) ->
     MetadataError
         If the metadata breaks a rule that geometry depends on.
     """
-    return _open(path, source_voxel_size, StoreIO(threads=_threads()))
+    uri = storage.normalise(path, storage_options)
+    return _open(uri, source_voxel_size, StoreIO(threads=_threads()))
 
 
-def _open(path: PathLike, source_voxel_size: VoxelSize | None, io: StoreIO) -> Image:
+def _open(path: str, source_voxel_size: VoxelSize | None, io: StoreIO) -> Image:
     override = None
     if source_voxel_size is not None:
         parsed = options.parse_voxel_size(source_voxel_size)
@@ -113,8 +125,8 @@ def _open(path: PathLike, source_voxel_size: VoxelSize | None, io: StoreIO) -> I
     return _image.open_image(path, source_voxel_size=override, io=io)
 
 
-def _spatial_names(path: PathLike) -> tuple[str, ...]:
-    found = ome.describe(storage.group_attributes(storage.normalise(path)))
+def _spatial_names(path: str) -> tuple[str, ...]:
+    found = ome.describe(storage.group_attributes(path))
     axes = found.axes if isinstance(found, ome.Multiscale) else ()
     return tuple(axis.name for axis in axes if axis.kind == "space")
 
@@ -146,13 +158,15 @@ def plan_resampling(
     destination: PathLike | None = None,
     resume: bool = False,
     client: Any = None,
+    storage_options: StorageOptions | None = None,
+    source_storage_options: StorageOptions | None = None,
 ) -> ResamplePlan:
     """Say what a run would read, compute and write; touch nothing.
 
     Parameters
     ----------
     source : str, path-like or Image
-        OME-Zarr image, local or http(s).
+        OME-Zarr image: local path, or URL with http(s), s3, gs or az.
     voxel_size : float, str, mapping or sequence, default "finest"
         Of the target, in the source's unit: a number for all spatial axes,
         numbers by axis (``"z=1,y=0.5,x=0.5"`` or a mapping; axes left out keep
@@ -192,6 +206,10 @@ def plan_resampling(
         `destination`.
     client : distributed.Client, optional
         Plan for its cluster. Default: the active client, if there is one.
+    storage_options : mapping, optional
+        How to reach object stores; see `open_image`.
+    source_storage_options : mapping, optional
+        The same for the source (and `like`), where that differs.
 
     Returns
     -------
@@ -202,11 +220,15 @@ def plan_resampling(
     ChunkscaleError
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
+    reach = storage_options if source_storage_options is None else source_storage_options
     image = source if isinstance(source, Image) else open_image(
-        source, source_voxel_size=source_voxel_size
+        source, source_voxel_size=source_voxel_size, storage_options=reach
     )  # fmt: skip
     if isinstance(source, Image) and source_voxel_size is not None:
         image = open_image(source.uri, source_voxel_size=source_voxel_size)
+    if isinstance(like, str | os.PathLike):
+        like = open_image(like, storage_options=reach)
+    target_uri = storage.normalise(destination or os.curdir, storage_options)
     if ome_zarr_version not in ome.WRITABLE_VERSIONS:
         raise OptionError(
             f"OME-Zarr version {ome_zarr_version!r} cannot be written; use "
@@ -219,7 +241,7 @@ def plan_resampling(
     if resume and destination is not None:
         from chunkscale import output
 
-        found = output.unfinished(storage.normalise(destination))
+        found = output.unfinished(target_uri)
     with connect(client) as cluster:
         limits = _limits(memory, workers, cluster)
     stored = None
@@ -249,7 +271,7 @@ def plan_resampling(
         codec=codec,
         device=options.device(device),
         limits=limits,
-        free_disk=storage.free_bytes(storage.normalise(destination or os.curdir)),
+        free_disk=storage.free_bytes(target_uri),
     )
     layouts = options.layouts(target, chunk, shard, ome_zarr_version, CHUNK_EDGES)
     if found is None or stored is None:
@@ -257,7 +279,7 @@ def plan_resampling(
     wanted = output.recipe(_first_that_fits(make, layouts), image.array)
     asked = {"chunk": chunk, "shard": shard, "levels": levels}
     output.check_same(
-        storage.normalise(destination or ""), found, wanted,
+        target_uri, found, wanted,
         asked=[name for name, value in asked.items() if value is not None],
     )  # fmt: skip
     layouts = options.layouts(target, stored.chunk, shard, ome_zarr_version, CHUNK_EDGES)
@@ -362,6 +384,7 @@ def resample(
     resources: Mapping[str, float] | None = None,
     log: PathLike | None = None,
     progress: ProgressCallback | None = None,
+    storage_options: StorageOptions | None = None,
     **parameters: Any,
 ) -> Resampled:
     """Resample an OME-Zarr image of any size into a new one.
@@ -369,9 +392,9 @@ def resample(
     Parameters
     ----------
     source : str, path-like or Image
-        OME-Zarr image, local or http(s).
+        OME-Zarr image: local path, or URL with http(s), s3, gs or az.
     destination : str or path-like
-        Local path of the new image.
+        Of the new image: local path, or URL with s3, gs or az.
     overwrite : bool, default False
         Replace a zarr hierarchy at `destination`. It is deleted after all
         checks have passed and before anything is written.
@@ -391,11 +414,13 @@ def resample(
     progress : callable, optional
         Called with a `chunkscale.Progress` after every region, and while a
         cluster finishes none.
+    storage_options : mapping, optional
+        How to reach object stores; see `open_image`.
     **parameters
         Those of `plan_resampling`: ``voxel_size``, ``zoom``, ``like``,
         ``source_voxel_size``, ``method``, ``antialias``, ``outside``,
         ``chunk``, ``shard``, ``levels``, ``ome_zarr_version``, ``codec``,
-        ``memory``, ``workers``, ``device``.
+        ``memory``, ``workers``, ``device``, ``source_storage_options``.
 
     Returns
     -------
@@ -417,11 +442,15 @@ def resample(
     AliasingWarning
         If an axis shrinks by more than 2 without `antialias`.
     """
-    target = check_destination(destination, overwrite=overwrite, resume=resume, take_over=take_over)
+    target = check_destination(
+        destination, overwrite=overwrite, resume=resume, take_over=take_over,
+        storage_options=storage_options,
+    )  # fmt: skip
     with connect(client, scheduler, resources) as cluster:
         plan = plan_resampling(
-            source, destination=target, resume=resume, client=cluster, **parameters
-        )
+            source, destination=target, resume=resume, client=cluster,
+            storage_options=storage_options, **parameters,
+        )  # fmt: skip
         for notice in plan.warnings:
             # That the output is large is news on a terminal, not to who wrote the call.
             if notice.kind != "size":
@@ -500,13 +529,15 @@ def check_destination(
     overwrite: bool = False,
     resume: bool = False,
     take_over: bool = False,
+    storage_options: StorageOptions | None = None,
 ) -> str:
-    """Return the output path, or refuse it."""
+    """Return the output path, which remembers its options, or refuse it."""
     from chunkscale import output
 
     return output.check_destination(
-        destination, overwrite=overwrite, resume=resume, take_over=take_over
-    )
+        destination, overwrite=overwrite, resume=resume, take_over=take_over,
+        storage_options=storage_options,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -657,7 +688,13 @@ def _array_grid(
     return unit.replace(voxel_size=sizes)
 
 
-def check(destination: PathLike, *, source: PathLike | None = None) -> CheckReport:
+def check(
+    destination: PathLike,
+    *,
+    source: PathLike | None = None,
+    storage_options: StorageOptions | None = None,
+    source_storage_options: StorageOptions | None = None,
+) -> CheckReport:
     """Say whether an OME-Zarr image is complete and valid, and right.
 
     Parameters
@@ -668,6 +705,8 @@ def check(destination: PathLike, *, source: PathLike | None = None) -> CheckRepo
     source : str or path-like, optional
         Where it was made from: regions spread over the volume are recomputed
         with plain NumPy, and every voxel of them is compared.
+    storage_options, source_storage_options : mapping, optional
+        As in `plan_resampling`.
 
     Returns
     -------
@@ -676,22 +715,26 @@ def check(destination: PathLike, *, source: PathLike | None = None) -> CheckRepo
     """
     from chunkscale.verify import check_image
 
-    io = StoreIO(threads=_threads())
-    return check_image(storage.normalise(destination), source, io)
+    reach = storage_options if source_storage_options is None else source_storage_options
+    target = storage.normalise(destination, storage_options)
+    origin = None if source is None else storage.normalise(source, reach)
+    return check_image(target, origin, StoreIO(threads=_threads()))
 
 
-def info(path: PathLike) -> dict[str, Any]:
+def info(path: PathLike, *, storage_options: StorageOptions | None = None) -> dict[str, Any]:
     """Return what there is to know of an image or of a collection, as JSON values.
 
     Parameters
     ----------
     path : str or path-like
         Of an image, a plate, or any other collection of images.
+    storage_options : mapping, optional
+        How to reach an object store; see `open_image`.
     """
     from chunkscale.report import image_dict
 
     try:
-        return image_dict(open_image(path))
+        return image_dict(open_image(path, storage_options=storage_options))
     except MultipleImagesError as error:
         return {"path": storage.normalise(path), "images": list(error.paths)}
 

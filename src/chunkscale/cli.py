@@ -33,6 +33,9 @@ __all__ = ["main"]
 DONE, FAILED, REFUSED, FAULTS, INTERRUPTED = 0, 1, 2, 3, 4
 
 
+_SOURCE = "OME-Zarr image: local path, or URL with http(s), s3, gs or az"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chunkscale",
@@ -45,20 +48,24 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = _verb(verbs, "info", "say what an image or a collection of images is", _info,
                  "chunkscale info stack.ome.zarr")  # fmt: skip
-    verb.add_argument("source", metavar="SRC", help="OME-Zarr image, local path or http(s) URL")
+    verb.add_argument("source", metavar="SRC", help=_SOURCE)
+    _storage_options(verb)
     _json_option(verb)
 
     verb = _verb(verbs, "plan", "say what resampling would read, compute and write", _plan,
                  "chunkscale plan stack.ome.zarr --voxel-size 0.5 --memory 4GiB")  # fmt: skip
-    verb.add_argument("source", metavar="SRC", help="OME-Zarr image, local path or http(s) URL")
+    verb.add_argument("source", metavar="SRC", help=_SOURCE)
     _target_options(verb)
     _run_options(verb)
+    _storage_options(verb)
     _json_option(verb)
 
     verb = _verb(verbs, "resample", "resample an image into a new OME-Zarr", _resample,
                  "chunkscale resample stack.ome.zarr iso.ome.zarr --voxel-size finest")  # fmt: skip
-    verb.add_argument("source", metavar="SRC", help="OME-Zarr image, local path or http(s) URL")
-    verb.add_argument("destination", metavar="DST", help="path of the new image")
+    verb.add_argument("source", metavar="SRC", help=_SOURCE)
+    verb.add_argument(
+        "destination", metavar="DST", help="path or URL (s3, gs, az) of the new image"
+    )
     _target_options(verb)
     _run_options(verb)
     verb.add_argument(
@@ -75,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     verb.add_argument("--log", metavar="FILE", help="append a line of JSON for every region")
     _cluster_options(verb)
+    _storage_options(verb, source=True)
 
     verb = _verb(verbs, "check", "say whether an image is complete, valid and right", _check,
                  "chunkscale check iso.ome.zarr --source stack.ome.zarr")  # fmt: skip
@@ -83,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "--source", metavar="SRC",
         help="recompute regions from the image it was made from, and compare every voxel",
     )  # fmt: skip
+    _storage_options(verb, source=True)
     _json_option(verb)
 
     verb = _verb(verbs, "demo", "resample a synthetic stack in every way, and look at it", _demo,
@@ -172,6 +181,36 @@ def _cluster_options(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _storage_options(verb: argparse.ArgumentParser, *, source: bool = False) -> None:
+    group = verb.add_argument_group("object stores")
+    group.add_argument(
+        "--storage-option", metavar="KEY=VALUE", action="append",
+        help="how to reach them, repeatable: endpoint=URL, region=NAME, anon=true, profile=NAME, "
+        "account=NAME; credentials come from the environment and from profile files",
+    )  # fmt: skip
+    if source:
+        group.add_argument(
+            "--source-storage-option", metavar="KEY=VALUE", action="append",
+            help="the same for the source, where that differs",
+        )  # fmt: skip
+
+
+def _mapping(pairs: Sequence[str] | None) -> dict[str, str] | None:
+    if pairs is None:
+        return None
+    if not all("=" in pair for pair in pairs):
+        # What stands there may be a secret.
+        raise OptionError("storage options are given like endpoint=https://host:9000")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _reach(arguments: argparse.Namespace) -> dict[str, Any]:
+    reach = {"storage_options": _mapping(arguments.storage_option)}
+    if "source_storage_option" in arguments:
+        reach["source_storage_options"] = _mapping(arguments.source_storage_option)
+    return reach
+
+
 def _resources(text: str | None) -> dict[str, float] | None:
     if text is None:
         return None
@@ -200,7 +239,7 @@ def _print_json(value: object) -> None:
 def _info(arguments: argparse.Namespace) -> int:
     from chunkscale import api
 
-    facts = api.info(arguments.source)
+    facts = api.info(arguments.source, **_reach(arguments))
     if arguments.json:
         _print_json(facts)
     else:
@@ -211,7 +250,7 @@ def _info(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> int:
     from chunkscale import api
 
-    plan = api.plan_resampling(arguments.source, **_plan_options(arguments))
+    plan = api.plan_resampling(arguments.source, **_plan_options(arguments), **_reach(arguments))
     if arguments.json:
         _print_json(plan.as_dict())
     else:
@@ -227,12 +266,15 @@ def _resample(arguments: argparse.Namespace) -> int:
         "resume": arguments.resume,
         "take_over": arguments.take_over,
     }
-    api.check_destination(arguments.destination, **how)
+    reach = _reach(arguments)
+    target = api.check_destination(
+        arguments.destination, storage_options=reach["storage_options"], **how
+    )
     resources = _resources(arguments.resources)
     with _terminable() as told, api.connect(None, arguments.scheduler, resources) as cluster:
         plan = api.plan_resampling(
-            arguments.source, destination=arguments.destination, resume=arguments.resume,
-            client=cluster, **_plan_options(arguments),
+            arguments.source, destination=target, resume=arguments.resume,
+            client=cluster, **_plan_options(arguments), **reach,
         )  # fmt: skip
         print(api.plan_summary(plan, cluster), flush=True)
         for text in plan.warnings:
@@ -245,7 +287,7 @@ def _resample(arguments: argparse.Namespace) -> int:
                     raise KeyboardInterrupt  # between two regions
 
             run = api.carry_out(
-                plan, arguments.destination, client=cluster, log=arguments.log, progress=shown,
+                plan, target, client=cluster, log=arguments.log, progress=shown,
                 **how,
             )  # fmt: skip
     print(run)
@@ -276,7 +318,7 @@ def _terminable() -> Iterator[list[int]]:
 def _check(arguments: argparse.Namespace) -> int:
     from chunkscale import api
 
-    report = api.check(arguments.destination, source=arguments.source)
+    report = api.check(arguments.destination, source=arguments.source, **_reach(arguments))
     if arguments.json:
         _print_json(report.as_dict())
     else:

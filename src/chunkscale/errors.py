@@ -6,6 +6,7 @@ value and the remedy.
 """
 
 __all__ = [
+    "AccessDeniedError",
     "AliasingWarning",
     "ChunkscaleError",
     "ChunkscaleWarning",
@@ -63,6 +64,10 @@ class MultipleImagesError(MetadataError):
 
 class SourceNotFoundError(ChunkscaleError, FileNotFoundError):
     """A path or URL, or an array that metadata names, does not exist."""
+
+
+class AccessDeniedError(SourceNotFoundError, PermissionError):
+    """A store refuses access; whether anything is there cannot be told."""
 
 
 class DestinationError(ChunkscaleError, FileExistsError):

@@ -15,7 +15,7 @@ from chunkscale.errors import (
     SourceNotFoundError,
 )
 from chunkscale.grid import VoxelGrid
-from chunkscale.storage import ArrayReader, StoreIO
+from chunkscale.storage import ArrayReader, StoreIO, above
 
 if TYPE_CHECKING:
     import dask.array
@@ -159,11 +159,11 @@ def open_image(
 
 def _listed_as_label(uri: str) -> bool:
     """Whether the group above lists this image as a label image; not all writers mark it."""
-    above, _, name = uri.replace(os.sep, "/").rpartition("/")
-    if above.rpartition("/")[2] != "labels":
+    group, name = above(uri), uri.replace(os.sep, "/").rpartition("/")[2]
+    if group.rpartition("/")[2] != "labels":
         return False
     try:
-        found = ome.describe(storage.group_attributes(above))
+        found = ome.describe(storage.group_attributes(group))
     except (SourceNotFoundError, MetadataError):
         return False
     return isinstance(found, ome.Collection) and name in found.paths

@@ -318,9 +318,8 @@ def finished(
         broken[region] |= size == 0
     done: NDArray[np.bool_] = (stored >= 0) & (stored == found) & ~broken
     if ((found > 0) | broken)[~done].any():
-        for level, region, _, index in _objects(plan, target):
-            if not done[region]:
-                target[level].delete_object(index)
+        for level, group in itertools.groupby(_objects(plan, target), key=lambda found: found[0]):
+            target[level].delete_objects(index for _, region, _, index in group if not done[region])
     return done
 
 

@@ -81,17 +81,23 @@ class Output:
 
 
 def check_destination(
-    destination: str | os.PathLike[str], *, overwrite: bool, resume: bool, take_over: bool
+    destination: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    resume: bool,
+    take_over: bool,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the output path, or refuse it."""
     if resume and overwrite:
         raise OptionError("resume continues an output and overwrite replaces it; pass one of them")
-    target = storage.normalise(destination)
-    if storage.is_remote(target):
+    target = storage.normalise(destination, storage_options)
+    if storage.is_remote(target) and not storage.in_bucket(target):
         raise OptionError(
-            f"the output {target!r} is a URL; only local paths can be written in this version"
+            f"the output {target!r} is a web address, which can only be read; write to a local "
+            "path, or to s3://, gs:// or az://"
         )
-    if os.path.lexists(target):
+    if storage.exists(target):
         if not (resume and storage.is_blank(target)):
             state = _disposable_state(target)
             if not (overwrite or resume):
@@ -106,7 +112,7 @@ def check_destination(
 
 def _disposable_state(target: str) -> str:
     """Refuse to replace what is not just one image; say what is there if it may go."""
-    if os.path.isdir(target) and not os.listdir(target):
+    if os.path.isdir(target) and not os.listdir(target):  # no object store has such
         return " (an empty directory)"
     try:
         attributes = storage.group_attributes(target)
@@ -133,11 +139,11 @@ def _disposable_state(target: str) -> str:
 
 def check_apart(source: SourceArray, target: str) -> None:
     """Refuse an output in the source, and one that holds it; links are followed."""
-    if storage.is_remote(source.uri):
+    if not storage.same_store(source.uri, target):
         return
-    output = os.path.realpath(target)
+    output = storage.resolved(target)
     for part in (source.uri, storage.join(source.uri, source.path)):
-        origin = os.path.realpath(part)
+        origin = storage.resolved(part)
         if origin == output:
             raise DestinationError(
                 f"the output {target!r} is the source itself; choose another path"
@@ -146,7 +152,7 @@ def check_apart(source: SourceArray, target: str) -> None:
             (output, origin, "lies inside the source"),
             (origin, output, "holds the source"),
         ):
-            if os.path.commonpath([inner, outer]) == outer:
+            if inner.startswith(os.path.join(outer, "")):
                 raise DestinationError(
                     f"the output {target!r} {text} {source.uri!r}; choose a path outside of it"
                 )
@@ -160,7 +166,7 @@ def unfinished(target: str) -> Found | None:
     DestinationError
         If something else is there.
     """
-    if not os.path.lexists(target) or storage.is_blank(target):
+    if not storage.exists(target) or storage.is_blank(target):
         return None
     record = storage.group_attributes(target).get("chunkscale")
     if not isinstance(record, Mapping) or "regions" not in record:
@@ -315,7 +321,7 @@ def writing(
     """
     made = recipe(plan, source)
     if found is None:
-        if os.path.lexists(target):
+        if storage.exists(target):
             storage.discard(target)
         storage.start_group(
             target, zarr_format=_zarr_format(plan), attributes=_unfinished(plan, made)

@@ -15,19 +15,20 @@ import json
 import os
 import re
 import shutil
-import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chunkscale import stores
 from chunkscale.errors import (
+    AccessDeniedError,
     ChunkscaleError,
     CorruptChunkError,
     DestinationError,
@@ -37,20 +38,34 @@ from chunkscale.errors import (
 )
 from chunkscale.grid import Box
 from chunkscale.pyramid import Level
+from chunkscale.stores import (
+    StoreError,
+    above,
+    exists,
+    in_bucket,
+    is_remote,
+    join,
+    normalise,
+    resolved,
+    same_store,
+)
 
 __all__ = [
     "CODECS",
     "ArrayReader",
     "ArrayWriter",
     "StoreIO",
+    "above",
     "check_parent",
     "compose_multiscales",
     "create_levels",
     "delete_note",
     "discard",
+    "exists",
     "foreign_entries",
     "free_bytes",
     "group_attributes",
+    "in_bucket",
     "is_blank",
     "is_remote",
     "is_transient",
@@ -63,6 +78,8 @@ __all__ = [
     "put_note",
     "read_note",
     "remove_strays",
+    "resolved",
+    "same_store",
     "set_attributes",
     "start_group",
     "stored_bytes",
@@ -77,7 +94,11 @@ CODECS: Mapping[str, tuple[str, int]] = {
     "none": ("none", 0),
 }
 #: A busy server is asked again for some seconds; tensorstore's default is a quarter of an hour.
-HTTP_RETRIES = {"max_retries": 6, "initial_delay": "250ms", "max_delay": "4s"}
+RETRIES = {
+    "max_retries": stores.RETRIES,
+    "initial_delay": f"{stores.FIRST_WAIT.total_seconds()}s",
+    "max_delay": f"{stores.LONGEST_WAIT.total_seconds()}s",
+}
 _ARRAY_FOR_GROUP = (
     "{!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it"
 )
@@ -135,51 +156,20 @@ class StoreIO:
                 # A killed process must not leave torn files, and does not: files are renamed
                 # into place. Surviving a power cut is not worth an fsync for every chunk.
                 "file_io_sync": False,
-                "http_request_retries": HTTP_RETRIES,
+                "http_request_retries": RETRIES,
+                "s3_request_retries": RETRIES,
             }
         )
-
-
-def is_remote(uri: str) -> bool:
-    """Whether `uri` is a URL rather than a local path."""
-    return "://" in uri and not uri.startswith("file://")
-
-
-def normalise(uri: str | os.PathLike[str]) -> str:
-    """Return a URL without a trailing slash, or an absolute local path.
-
-    Raises
-    ------
-    OptionError
-        For URL schemes that are not supported.
-    """
-    text = os.fspath(uri)
-    if not text:
-        raise OptionError("the path is empty; give the path of an OME-Zarr image")
-    if text.startswith("file://"):
-        text = unquote(text[len("file://") :])
-    if not is_remote(text):
-        return os.path.abspath(os.path.expanduser(text))
-    scheme = urlsplit(text).scheme
-    if scheme not in ("http", "https"):
-        raise OptionError(
-            f"cannot open {text!r}: the scheme {scheme!r} is not supported; "
-            "use a local path or an http(s) URL"
-        )
-    return text.rstrip("/")
-
-
-def join(uri: str, *parts: str) -> str:
-    """Return the location of a node below `uri`."""
-    path = "/".join(part.strip("/") for part in parts if part.strip("/"))
-    if not path:
-        return uri
-    return f"{uri}/{path}" if is_remote(uri) else os.path.normpath(os.path.join(uri, path))
 
 
 def _store(uri: str) -> Any:
     if not is_remote(uri):
         return Path(uri)  # zarr takes a text for a URL, and cuts it at "#"
+    if stores.in_bucket(uri):
+        from zarr.storage import StorePath
+
+        bucket, key = stores.open_bucket(uri)
+        return StorePath(_bucket_store_type()(bucket, stores.root(uri)), key)
     from zarr.storage import FsspecStore
 
     try:
@@ -188,6 +178,75 @@ def _store(uri: str) -> Any:
         raise OptionError(
             f"cannot open {uri!r}: {error}; install the extra chunkscale[http]"
         ) from error
+
+
+@cache
+def _bucket_store_type() -> Any:
+    """Return the type of the zarr stores of buckets, which is made when zarr is there."""
+    from zarr.storage import ObjectStore
+
+    class BucketStore(ObjectStore[Any]):
+        """A bucket whose errors are clear.
+
+        Who may not list a bucket is told 403 of what is not there. That is taken
+        for "not there" of metadata alone, of which zarr tries names that never
+        were; of a chunk it is an error.
+        """
+
+        def __init__(
+            self, bucket: Any, url: str, denied: list[str] | None = None, *, read_only: bool = False
+        ) -> None:
+            super().__init__(bucket, read_only=read_only)
+            self.url = url
+            self.denied = [] if denied is None else denied
+
+        def with_read_only(self, read_only: bool = False) -> BucketStore:
+            return BucketStore(self.store, self.url, self.denied, read_only=read_only)
+
+        async def _clearly(self, key: str, work: Any, otherwise: Any) -> Any:
+            try:
+                with stores.clear_errors(stores.join(self.url, key)):
+                    return await work
+            except AccessDeniedError as error:
+                if key.rpartition("/")[2] not in _METADATA_FILES:
+                    raise
+                self.denied.append(str(error))
+                return otherwise
+
+        async def get(self, key: str, *args: Any, **options: Any) -> Any:
+            return await self._clearly(key, super().get(key, *args, **options), None)
+
+        async def exists(self, key: str) -> bool:
+            return bool(await self._clearly(key, super().exists(key), False))
+
+        async def get_partial_values(self, *args: Any, **options: Any) -> Any:
+            with stores.clear_errors(self.url):
+                return await super().get_partial_values(*args, **options)
+
+        async def set(self, key: str, value: Any) -> None:
+            with stores.clear_errors(stores.join(self.url, key)):
+                await super().set(key, value)
+
+        async def delete(self, key: str) -> None:
+            with stores.clear_errors(stores.join(self.url, key)):
+                await super().delete(key)
+
+    return BucketStore
+
+
+def _why_missing(uri: str, store: Any) -> ChunkscaleError | None:
+    """Return what is wrong where nothing was found in a bucket, if it is more than that."""
+    if not stores.in_bucket(uri):
+        return None
+    if store.store.denied:
+        return AccessDeniedError(store.store.denied[0])
+    try:
+        stores.names(uri)
+    except AccessDeniedError:
+        return None  # it may be read, and not listed
+    except ChunkscaleError as error:
+        return error
+    return None
 
 
 @contextlib.contextmanager
@@ -200,7 +259,7 @@ def _clear_errors(what: str) -> Any:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceNotFoundError(f"{what} does not exist: {error}") from error
     except PermissionError as error:
-        raise SourceNotFoundError(f"{what} may not be read: {error}") from error
+        raise AccessDeniedError(f"{what} may not be read: {error}") from error
     except json.JSONDecodeError as error:
         raise MetadataError(f"the metadata of {what} is not valid JSON: {error}") from error
     except OSError as error:
@@ -223,14 +282,15 @@ def group_attributes(uri: str) -> dict[str, Any]:
     if not is_remote(uri) and not os.path.exists(uri):
         raise SourceNotFoundError(f"{uri!r} does not exist; check the path")
     with _clear_errors(f"{uri!r}"):
+        store = _store(uri)
         try:
-            group = zarr.open_group(_store(uri), mode="r", use_consolidated=False)
+            group = zarr.open_group(store, mode="r", use_consolidated=False)
         except (ContainsArrayError, NodeTypeValidationError) as error:
             raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
         except FileNotFoundError as error:
             if not is_remote(uri) and os.path.exists(os.path.join(uri, ".zarray")):
                 raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
-            raise SourceNotFoundError(
+            raise _why_missing(uri, store) or SourceNotFoundError(
                 f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
                 "give the path of an OME-Zarr image"
             ) from error
@@ -455,11 +515,7 @@ class ArrayWriter(ArrayReader):
 
     def stored_size(self, box: Box) -> int:
         """Return the bytes of the stored objects of a box; voxels of fill value have none."""
-        size = 0
-        for index in _touched(box, self.unit):
-            with contextlib.suppress(FileNotFoundError):
-                size += os.path.getsize(self._object(index))
-        return size
+        return sum(stores.sizes(self._object(index) for index in _touched(box, self.unit)))
 
     def object_count(self, box: Box) -> int:
         """Return how many stored objects a box has if none is left out."""
@@ -467,18 +523,18 @@ class ArrayWriter(ArrayReader):
 
     def objects(self) -> Iterator[tuple[tuple[int, ...], int]]:
         """Yield position and size of every stored object."""
-        prefix = os.path.join(self.uri, "c") if self.zarr_format == 3 else self.uri
-        for path in _files(prefix):
-            position = os.path.relpath(path, prefix).split(os.sep)
+        prefix = stores.join(self.uri, "c") if self.zarr_format == 3 else self.uri
+        for path, size in stores.objects(prefix):
+            position = path.split("/")
             if all(part.isdigit() for part in position):
-                yield tuple(map(int, position)), os.path.getsize(path)
+                yield tuple(map(int, position)), size
 
-    def delete_object(self, index: Sequence[int]) -> None:
-        """Delete one stored object, if it is there."""
-        Path(self._object(index)).unlink(missing_ok=True)
+    def delete_objects(self, indices: Iterable[Sequence[int]]) -> None:
+        """Delete stored objects, those that are there."""
+        stores.delete(self._object(index) for index in indices)
 
     def _object(self, index: Sequence[int]) -> str:
-        return os.path.join(self.uri, self._array.metadata.encode_chunk_key(tuple(index)))
+        return stores.join(self.uri, self._array.metadata.encode_chunk_key(tuple(index)))
 
 
 class _TornObjectError(OSError):
@@ -497,6 +553,8 @@ def is_transient(error: BaseException) -> bool:
         return error.transient
     if isinstance(error, ChunkscaleError | _TornObjectError):
         return False
+    if isinstance(error, StoreError):
+        return error.transient
     status = getattr(error, "status", None)  # of an HTTP answer
     if isinstance(status, int):
         return status >= 500 or status in (408, 429)
@@ -518,11 +576,14 @@ def _open_zarr(uri: str, mode: Literal["r", "r+"]) -> Any:
     with _clear_errors(f"array {uri!r}"), warnings.catch_warnings():
         # What zarr-python finds unusual in the files of other writers is no news to a reader.
         warnings.simplefilter("ignore", UserWarning)
+        store = _store(uri)
         try:
-            return zarr.open_array(_store(uri), mode=mode)
+            return zarr.open_array(store, mode=mode)
         except (ContainsGroupError, NodeTypeValidationError) as error:
             raise MetadataError(f"{uri!r} is a zarr group where an array should be") from error
-        except (FileNotFoundError, OSError, json.JSONDecodeError):
+        except FileNotFoundError as error:
+            raise (_why_missing(uri, store) or error) from error
+        except (OSError, json.JSONDecodeError):
             raise
         except Exception as error:  # zarr has no common base for bad array metadata
             raise MetadataError(
@@ -535,10 +596,9 @@ def _open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
     """Open with tensorstore; None for what it does not know."""
     import tensorstore as ts
 
-    if is_remote(uri):
-        kvstore: dict[str, Any] = {"driver": "http", "base_url": quote(uri, safe=":/%?=&+@~") + "/"}
-    else:
-        kvstore = {"driver": "file", "path": uri.rstrip("/") + "/"}
+    kvstore = stores.kvstore(uri)
+    if kvstore is None:
+        return None
     spec = {
         "driver": "zarr" if zarr_format == 2 else "zarr3",
         "kvstore": kvstore,
@@ -613,7 +673,8 @@ def start_group(uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str
     """Create the group of an image, without the metadata that would make it one."""
     import zarr
 
-    Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    if not is_remote(uri):
+        Path(uri).parent.mkdir(parents=True, exist_ok=True)
     zarr.create_group(_store(uri), zarr_format=zarr_format, attributes=dict(attributes))
 
 
@@ -678,18 +739,14 @@ def compose_multiscales(
 
 
 def foreign_entries(uri: str, arrays: Iterable[str]) -> list[str]:
-    """Return what lies in a local group beside its metadata and the named arrays."""
+    """Return what lies in a group beside its metadata and the named arrays."""
     known = {*_METADATA_FILES, NOTES, *(path.split("/")[0] for path in arrays)}
-    return sorted(
-        entry.name
-        for entry in Path(uri).iterdir()
-        if entry.name not in known and not entry.name.endswith(_STRAYS)
-    )
+    return [name for name in stores.names(uri) if name not in known and not name.endswith(_STRAYS)]
 
 
 def is_blank(uri: str) -> bool:
-    """Whether a local path holds nothing, or what a run leaves that died while it began."""
-    if not os.path.isdir(uri):
+    """Whether a path holds nothing, or what a run leaves that died while it began."""
+    if not stores.in_bucket(uri) and not os.path.isdir(uri):
         return False
     if foreign_entries(uri, ()):
         return False
@@ -701,47 +758,37 @@ def is_blank(uri: str) -> bool:
 
 def put_note(uri: str, name: str, text: str) -> None:
     """Store a small text below an output, in one piece."""
-    folder = Path(uri) / NOTES
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{name}.{uuid.uuid4().hex}.partial"
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(folder / name)
-    finally:
-        draft.unlink(missing_ok=True)
+    stores.put(stores.join(uri, NOTES, name), text.encode())
 
 
 def read_note(uri: str, name: str) -> str | None:
     """Return such a text, or None."""
-    try:
-        return (Path(uri) / NOTES / name).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
+    content = stores.get(stores.join(uri, NOTES, name))
+    return None if content is None else content.decode(errors="replace")
 
 
 def note_names(uri: str) -> list[str]:
     """Return the names of all of them."""
-    folder = Path(uri) / NOTES
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return stores.names(stores.join(uri, NOTES))
 
 
 def delete_note(uri: str, name: str) -> None:
     """Delete one; with the last one nothing of them is left."""
-    folder = Path(uri) / NOTES
-    (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not the last one
-        folder.rmdir()
+    stores.delete([stores.join(uri, NOTES, name)])
+    stores.prune(stores.join(uri, NOTES))
 
 
 def remove_strays(uri: str) -> None:
     """Delete what killed processes left while they wrote objects below a local path."""
-    for path in _files(uri):
-        if path.endswith(_STRAYS):
-            Path(path).unlink(missing_ok=True)
+    if not stores.in_bucket(uri):
+        strays = (path for path, _ in stores.objects(uri) if path.endswith(_STRAYS))
+        stores.delete(stores.join(uri, path) for path in strays)
 
 
 def check_parent(uri: str) -> None:
     """Refuse an output below something that is not a directory."""
+    if stores.in_bucket(uri):
+        return
     for parent in Path(uri).parents:
         if parent.is_dir():
             return
@@ -752,16 +799,27 @@ def check_parent(uri: str) -> None:
 
 
 def discard(uri: str) -> None:
-    """Delete an output; the caller has made sure that it is one."""
-    path = Path(uri)
-    if path.is_symlink():
-        path.unlink()
-    else:
-        shutil.rmtree(path)
+    """Delete an output; the caller has made sure that it is one.
+
+    While it goes no reader takes it for an image, and whoever is interrupted
+    here may delete it again.
+    """
+    if not os.path.islink(uri):
+        with contextlib.suppress(SourceNotFoundError, MetadataError):
+            group_attributes(uri)
+            set_attributes(
+                uri, {"chunkscale": {"state": "unfinished", "levels": stores.names(uri)}}
+            )
+        for name in stores.names(uri):
+            if name not in _METADATA_FILES:
+                stores.delete_below(stores.join(uri, name))
+    stores.delete_below(uri)
 
 
-def free_bytes(uri: str) -> int:
-    """Return the free disk space where a local output would go."""
+def free_bytes(uri: str) -> int | None:
+    """Return the free disk space where a local output would go; None for object stores."""
+    if is_remote(uri):
+        return None
     path = Path(uri)
     while not path.exists():
         path = path.parent
@@ -769,16 +827,12 @@ def free_bytes(uri: str) -> int:
 
 
 def stored_bytes(uri: str) -> int:
-    """Return the size of all files below a local path."""
-    return sum(os.path.getsize(path) for path in _files(uri))
+    """Return the size of all objects below a location."""
+    return sum(size for _, size in stores.objects(uri))
 
 
 def object_count(uri: str) -> int:
-    """Return the number of stored chunks or shards of a local array."""
-    return sum(1 for path in _files(uri) if os.path.basename(path) not in _METADATA_FILES)
-
-
-def _files(uri: str) -> Iterator[str]:
-    for folder, _, names in os.walk(uri):
-        for name in names:
-            yield os.path.join(folder, name)
+    """Return the number of stored chunks or shards of an array."""
+    return sum(
+        1 for path, _ in stores.objects(uri) if path.rpartition("/")[2] not in _METADATA_FILES
+    )
