@@ -50,7 +50,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         address = urlsplit(self.path)
         name = unquote(address.path)
-        server.requests.append((self.command, name, dict(self.headers), address.query))
+        server.requests.append((self.command, name, self.headers, address.query))
         fault = server.fault(self.command, name)
         if isinstance(fault, float):
             time.sleep(fault)
@@ -158,6 +158,17 @@ class Bucket:
 
     def put(self, key, content):
         obstore.put(self.store, key, content)
+
+    def publish(self, prefix):
+        """Let everybody read objects."""
+        port = int(self.endpoint.rpartition(":")[2])
+        login = "AWS4-HMAC-SHA256 Credential=owner/20260101/us-east-1/s3/aws4_request"
+        headers = {"x-amz-acl": "public-read", "Authorization": login}
+        for entry in obstore.list(self.store, prefix).collect():
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            with contextlib.closing(connection):
+                connection.request("PUT", f"/{self.name}/{entry['path']}?acl", headers=headers)
+                assert connection.getresponse().status == 200
 
     def delete(self, key):
         obstore.delete(self.store, key)

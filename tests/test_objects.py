@@ -74,7 +74,7 @@ def engine(request, monkeypatch):
 
 @pytest.fixture
 def stack(make_image, noise):
-    return make_image(stack_with_holes(noise), (1.0, 0.4, 0.4), chunk=(4, 16, 16))
+    return make_image(stack_with_holes(noise, (12, 40, 44)), (1.0, 0.4, 0.4), chunk=(4, 16, 16))
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_the_command_line(bucket, stack, capsys, monkeypatch):
     assert main(["resample", source, target, *reach]) == 2
     assert "exists" in capsys.readouterr().err
     assert main(["check", target, "--source", source, *reach]) == 0
-    bucket.delete("out.zarr/0/c/0/9/9")
+    bucket.delete("out.zarr/0/c/0/2/2")
     assert main(["check", target, *reach]) == 3
     assert "stored chunks" in capsys.readouterr().out
 
@@ -148,6 +148,10 @@ def test_the_command_line(bucket, stack, capsys, monkeypatch):
 def test_each_side_has_its_options(bucket, proxy, stack, tmp_path):
     """A public source and a private target; the source is never written to."""
     source, public = bucket.upload(stack, "in.zarr"), {"endpoint": proxy.url, "anon": True}
+    with pytest.raises(AccessDeniedError, match="AWS_ACCESS_KEY_ID"):
+        chunkscale.open_image(source, storage_options=public)
+    bucket.publish("in.zarr")
+    proxy.requests.clear()
     target = bucket.url("out.zarr")
     chunkscale.resample(
         source, target, storage_options=bucket.options, source_storage_options=public
@@ -191,7 +195,7 @@ def test_a_run_there_is_continued(layout, bucket, stack, tmp_path):
 
 def test_only_one_run_writes_it(bucket, stack):
     """The lease lies in the bucket, too."""
-    target, options = bucket.url("out.zarr"), {"storage_options": bucket.options}
+    target, options = bucket.url("out.zarr"), {"storage_options": bucket.options, "chunk": 8}
     with pytest.raises(Interrupted):
         chunkscale.resample(stack, target, progress=interrupt, **options)
     uri = storage.normalise(target, bucket.options)
@@ -294,7 +298,7 @@ def test_a_store_that_refuses_to_be_written(engine, bucket, proxy, stack, capsys
     """403 for one chunk, and for everything: an error that names it, and no image."""
     reach = ["--storage-option", f"endpoint={proxy.url}", "--chunk", "16", "--shard", "0"]
     target = bucket.url("out.zarr")
-    proxy.faults["PUT out.zarr/0/c/0/4/4"] = 403
+    proxy.faults["PUT out.zarr/0/c/0/2/2"] = 403
     assert main(["resample", str(stack), target, *reach]) == 1
     assert "cannot write to" in capsys.readouterr().err
     assert not chunkscale.check(target, storage_options=bucket.options)
@@ -395,10 +399,13 @@ def test_credentials_are_found_as_usual(bucket, proxy, small, monkeypatch, tmp_p
 
 def test_no_secret_is_told(bucket, proxy, stack, tmp_path, capsys):
     """Neither metadata nor ledger nor log nor message nor what is sent to workers holds one."""
-    target, reach = bucket.url("out.zarr"), {"storage_options": {"endpoint": proxy.url}}
+    target = bucket.url("out.zarr")
+    reach = {"storage_options": {"endpoint": proxy.url}}
     source = bucket.upload(stack, "in.zarr")
     with pytest.raises(Interrupted):
-        chunkscale.resample(source, target, progress=interrupt, log=tmp_path / "log", **reach)
+        chunkscale.resample(
+            source, target, progress=interrupt, log=tmp_path / "log", chunk=8, **reach
+        )
     texts = list(bucket.stored("out.zarr").values())
     chunkscale.resample(source, target, resume=True, log=tmp_path / "log", **reach)
     texts += [*bucket.stored("out.zarr").values(), (tmp_path / "log").read_bytes()]

@@ -223,6 +223,10 @@ def _bucket_store_type() -> Any:
             with stores.clear_errors(self.url):
                 return await super().get_partial_values(*args, **options)
 
+        async def set_if_not_exists(self, key: str, value: Any) -> None:
+            with stores.clear_errors(stores.join(self.url, key)):
+                await super().set_if_not_exists(key, value)
+
         async def set(self, key: str, value: Any) -> None:
             with stores.clear_errors(stores.join(self.url, key)):
                 await super().set(key, value)
@@ -379,7 +383,8 @@ class ArrayReader:
         else:
             import tensorstore as ts
 
-            ts.array(out).write(self._fast[box.slices]).result()
+            with _clear_answers(self.uri):
+                ts.array(out).write(self._fast[box.slices]).result()
         return out
 
     def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -499,7 +504,10 @@ class ArrayWriter(ArrayReader):
             self.io.faults("write", self.uri)
         if self._fast is not None:
             return self._fast[box.slices].write(data, can_reference_source_data_indefinitely=True)
-        self._array[box.slices] = data
+        try:
+            self._array[box.slices] = data
+        except OSError as error:
+            raise self._unwritten(error) from error
         return None
 
     def finish_write(self, pending: Any) -> None:
@@ -507,11 +515,17 @@ class ArrayWriter(ArrayReader):
         if pending is None:
             return
         try:
-            pending.result()
+            with _clear_answers(self.uri):
+                pending.result()
         except Exception as error:
-            failure = OSError(f"cannot write to {self.uri!r}: {_first_line(error)}")
-            failure.errno = getattr(error, "errno", None) or _system_errno(str(error))
-            raise failure from error
+            raise self._unwritten(error) from error
+
+    def _unwritten(self, error: Exception) -> OSError:
+        failure = OSError(f"cannot write to {self.uri!r}: {_first_line(error)}")
+        failure.errno = getattr(error, "errno", None) or _system_errno(str(error))
+        if failure.errno is None and not is_transient(error):
+            failure.errno = errno.EACCES
+        return failure
 
     def stored_size(self, box: Box) -> int:
         """Return the bytes of the stored objects of a box; voxels of fill value have none."""
@@ -535,6 +549,25 @@ class ArrayWriter(ArrayReader):
 
     def _object(self, index: Sequence[int]) -> str:
         return stores.join(self.uri, self._array.metadata.encode_chunk_key(tuple(index)))
+
+
+@contextlib.contextmanager
+def _clear_answers(uri: str) -> Iterator[None]:
+    """Turn what tensorstore raises for an object store into clear errors without secrets.
+
+    Its own repeat the server's whole answer, which may repeat what was signed.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not stores.in_bucket(uri):
+            raise
+        text = re.sub(r" \[http_response_body=.*?\](?= \[|$)", "", _first_line(error))
+    else:
+        return
+    if text.startswith(("PERMISSION_DENIED", "UNAUTHENTICATED")):
+        raise stores.denial(uri, text)
+    raise StoreError(text, text.startswith(_TRANSIENT_CODES))
 
 
 class _TornObjectError(OSError):

@@ -32,6 +32,7 @@ __all__ = [
     "clear_errors",
     "delete",
     "delete_below",
+    "denial",
     "exists",
     "get",
     "in_bucket",
@@ -221,7 +222,7 @@ def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = N
         )
     _refuse_password(rest.partition("/")[0], "the URL")
     bucket, *parts = [part for part in rest.split("/") if part not in ("", ".")] or [""]
-    if not bucket or ".." in parts:
+    if not bucket or rest.startswith("/") or ".." in parts:
         raise OptionError(
             f"cannot open {text!r}: give it like {scheme}://{_BUCKETS[scheme].upper()}/path"
         )
@@ -442,7 +443,8 @@ def clear_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, FileNotFoundError) as error:
-        text, denied = str(error), isinstance(error, PermissionDeniedError | UnauthenticatedError)
+        text = str(error)
+        denied = isinstance(error, PermissionDeniedError | UnauthenticatedError)
         missing, kind = isinstance(error, FileNotFoundError), type(error).__name__
     else:
         return
@@ -455,8 +457,8 @@ def clear_errors(uri: str) -> Iterator[None]:
         )
     if missing:
         raise FileNotFoundError(f"{uri!r} does not exist")
-    if denied:
-        raise _denied(uri, reason)
+    if denied or status.startswith(("401", "403")):
+        raise denial(uri, reason)
     if status.startswith("3") or "redirect" in text:
         reason = f"{reason or 'it redirects'}: the bucket is in another region; set the region"
     trouble = reason or next(iter(re.findall(r"HTTP error: (.*)", text)), kind)
@@ -465,7 +467,8 @@ def clear_errors(uri: str) -> Iterator[None]:
     raise StoreError(f"{uri!r} cannot be reached: {trouble}", not refused)
 
 
-def _denied(uri: str, reason: str = "") -> AccessDeniedError:
+def denial(uri: str, reason: str = "") -> AccessDeniedError:
+    """Return the error that says what to set where access was denied."""
     remedies = {
         "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the storage option profile; "
         "for a public bucket the storage option anon",
