@@ -60,12 +60,6 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(milliseconds=250), timedelta(seconds=4)
 REQUEST_SECONDS = 120
 #: What a store says of a bucket that is not there.
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
-#: How credentials were found (as botocore says) -> what tensorstore calls that.
-_TENSORSTORE_CREDENTIALS = {
-    "env": "environment",
-    "shared-credentials-file": "profile",
-    "config-file": "profile",
-}
 #: Variables of the environment on which an open bucket depends.
 _VARIABLES = ("AWS_", "GOOGLE_", "AZURE_")
 #: Requests at once where many small ones are made.
@@ -318,9 +312,10 @@ def _opened_bucket(
         config["skip_signature"] = True
     endpoint = options.endpoint
     if scheme == "s3":
-        endpoint, config["region"], credentials = _aws(options)
-        if credentials is not None:
-            config["credential_provider"] = functools.partial(_frozen, credentials)
+        aws = _aws(options)
+        endpoint, config["region"] = aws.endpoint, aws.region
+        if aws.credentials is not None:
+            config["credential_provider"] = functools.partial(_frozen, aws.credentials)
     elif scheme == "az" and options.account:
         config["account_name"] = options.account
     if endpoint:
@@ -340,11 +335,27 @@ def _opened_bucket(
     )
 
 
-def _aws(options: StoreOptions) -> tuple[str | None, str, Any]:
-    """Return endpoint, region and botocore's credentials (None: anonymous)."""
-    endpoint, region = options.endpoint, options.region
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Aws:
+    """What botocore has found out.
+
+    ``credentials`` are None for anonymous access; ``login`` is what tensorstore
+    calls their origin, None if it knows no name for it.
+    """
+
+    endpoint: str | None
+    region: str
+    credentials: Any
+    login: dict[str, str] | None
+
+
+def _aws(options: StoreOptions) -> _Aws:
+    anonymous = _Aws(
+        endpoint=options.endpoint, region=options.region or "us-east-1", credentials=None,
+        login={"type": "anonymous"},
+    )  # fmt: skip
     if options.anon and options.profile is None:
-        return endpoint, region or "us-east-1", None
+        return anonymous
     try:
         import botocore.session
         from botocore.exceptions import BotoCoreError
@@ -366,11 +377,25 @@ def _aws(options: StoreOptions) -> tuple[str | None, str, Any]:
             "bucket"
         )
     configured = scoped.get("endpoint_url")
-    return (
-        endpoint or (_endpoint(configured) if configured else None),
-        region or scoped.get("region") or "us-east-1",
-        credentials,
+    return _Aws(
+        endpoint=options.endpoint or (_endpoint(configured) if configured else None),
+        region=options.region or scoped.get("region") or "us-east-1",
+        credentials=credentials,
+        login=anonymous.login if credentials is None else _login(session, credentials.method),
     )
+
+
+def _login(session: Any, method: str) -> dict[str, str] | None:
+    if method == "env":
+        return {"type": "environment"}
+    if method not in ("shared-credentials-file", "config-file"):
+        return None
+    files = {}
+    for name in ("credentials_file", "config_file"):
+        path = os.path.expanduser(session.get_config_variable(name) or "")
+        # It complains of files that are not there, on standard error.
+        files[name] = path if os.path.isfile(path) else os.devnull
+    return {"type": "profile", "profile": session.profile or "default", **files}
 
 
 def _frozen(credentials: Any) -> dict[str, Any]:
@@ -398,21 +423,14 @@ def kvstore(uri: str) -> dict[str, Any] | None:
     scheme, bucket, key = _split(uri)
     if scheme != "s3":
         return None
-    options = _options(uri)
-    endpoint, region, credentials = _aws(options)
-    login = {"type": "anonymous"}
-    if credentials is not None:
-        kind = _TENSORSTORE_CREDENTIALS.get(credentials.method)
-        if kind is None:
-            return None
-        login = {"type": kind}
-        if kind == "profile":
-            login["profile"] = options.profile or os.environ.get("AWS_PROFILE") or "default"
+    aws = _aws(_options(uri))
+    if aws.login is None:
+        return None
     spec: dict[str, Any] = {
         "driver": "s3", "bucket": bucket, "path": f"{key}/" if key else "",
-        "aws_region": region, "context": {"aws_credentials": login},
+        "aws_region": aws.region, "context": {"aws_credentials": aws.login},
     }  # fmt: skip
-    return {**spec, "endpoint": endpoint} if endpoint else spec
+    return {**spec, "endpoint": aws.endpoint} if aws.endpoint else spec
 
 
 class StoreError(OSError):
