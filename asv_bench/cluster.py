@@ -89,8 +89,8 @@ def ledger(folder: Path) -> None:
     listed = time.perf_counter() - begun_listing
     print(
         f"ledger: {(noted - begun) / REGIONS * 1e6:.1f} us and {size / REGIONS:.0f} bytes a "
-        f"region, read again {(read - noted) / REGIONS * 1e6:.1f} us; {counts.sum()} objects listed, "
-        f"{listed / counts.sum() * 1e6:.0f} us each",
+        f"region, read again {(read - noted) / REGIONS * 1e6:.1f} us; {counts.sum()} objects "
+        f"listed, {listed / counts.sum() * 1e6:.0f} us each",
         flush=True,
     )
 
