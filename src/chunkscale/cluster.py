@@ -8,6 +8,7 @@ the driver never waits for a result that was lost with its worker.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import os
@@ -156,8 +157,11 @@ class DaskCluster:
         scheduler = self.client.scheduler
         return str(scheduler.address) if scheduler is not None else "closed"
 
+    @functools.cached_property
     def shape(self) -> Shape:
-        """Ask the workers what they have; refuse other versions of this package.
+        """What the workers had when they were first asked.
+
+        Other versions of this package are refused.
 
         Raises
         ------
