@@ -282,7 +282,7 @@ def _limits(memory: int | str | None, workers: int | None, cluster: DaskCluster 
     from chunkscale.execute import default_workers
 
     wanted = options.positive("workers", workers)
-    shape = None if cluster is None else cluster.shape
+    shape = None if cluster is None else cluster.shape()
     if shape is not None and shape.processes:
         if wanted is not None:
             raise OptionError(
@@ -458,7 +458,7 @@ def carry_out(
     with connect(client, scheduler, resources) as cluster, _log(log) as note:
         if cluster is None:
             get_backend(plan.device)
-        threads = _threads() if cluster is None else cluster.shape.codec_threads
+        threads = _threads() if cluster is None else cluster.shape().codec_threads
         reads = StoreIO(threads=threads, cache_bytes=plan.memory.cache)
         origin = storage.join(plan.source.uri, plan.source.path)
         reader = storage.open_array(origin, reads)

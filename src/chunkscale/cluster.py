@@ -8,7 +8,6 @@ the driver never waits for a result that was lost with its worker.
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import math
 import os
@@ -140,6 +139,7 @@ class DaskCluster:
             )
         self.client = client
         self._resources = dict(resources or {}) or None
+        self._shape: Shape | None = None
         self._run = ""
         self._payload = b""
         self._serial = itertools.count()
@@ -157,17 +157,19 @@ class DaskCluster:
         scheduler = self.client.scheduler
         return str(scheduler.address) if scheduler is not None else "closed"
 
-    @functools.cached_property
     def shape(self) -> Shape:
-        """What the workers had when they were first asked.
-
-        Other versions of this package are refused.
+        """Return what the workers had when they were first asked; refuse other versions.
 
         Raises
         ------
         ClusterError
             Naming the worker and both versions.
         """
+        if self._shape is None:
+            self._shape = self._ask()
+        return self._shape
+
+    def _ask(self) -> Shape:
         self.check_versions()
         threads = self.client.nthreads()
         if not threads:
