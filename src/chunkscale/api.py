@@ -226,8 +226,6 @@ def plan_resampling(
     )  # fmt: skip
     if isinstance(source, Image) and source_voxel_size is not None:
         image = open_image(source.uri, source_voxel_size=source_voxel_size)
-    if isinstance(like, str | os.PathLike):
-        like = open_image(like, storage_options=reach)
     target_uri = storage.normalise(destination or os.curdir, storage_options)
     if ome_zarr_version not in ome.WRITABLE_VERSIONS:
         raise OptionError(
@@ -236,7 +234,7 @@ def plan_resampling(
         )
     storage.parse_codec(codec)
     options.check_dtype(f"array {image.array.uri!r}", image.array.dtype)
-    source_grid, target = _grids(image.grid, voxel_size, zoom, like)
+    source_grid, target = _grids(image.grid, voxel_size, zoom, like, reach)
     found = None
     if resume and destination is not None:
         from chunkscale import output
@@ -327,6 +325,7 @@ def _grids(
     voxel_size: VoxelSize | None,
     zoom: float | None,
     like: PathLike | Image | VoxelGrid | None,
+    storage_options: StorageOptions | None = None,
 ) -> tuple[VoxelGrid, VoxelGrid]:
     """Return the source and target grid, in the same units."""
     if like is None:
@@ -342,7 +341,10 @@ def _grids(
     if isinstance(like, VoxelGrid):
         other = like
     else:
-        other = (like if isinstance(like, Image) else open_image(like)).grid
+        opened = like if isinstance(like, Image) else open_image(
+            like, storage_options=storage_options
+        )  # fmt: skip
+        other = opened.grid
     return aligned_grid(source, other), like_grid(source, other)
 
 
