@@ -5,6 +5,7 @@ import json
 import pickle
 import sys
 
+import clouds
 import numpy as np
 import pytest
 import s3
@@ -140,7 +141,7 @@ def test_the_command_line(bucket, stack, capsys, monkeypatch):
     assert main(["resample", source, target, *reach]) == 2
     assert "exists" in capsys.readouterr().err
     assert main(["check", target, "--source", source, *reach]) == 0
-    bucket.delete("out.zarr/0/c/0/2/2")
+    bucket.delete("out.zarr/0/c/1/2/2")
     assert main(["check", target, *reach]) == 3
     assert "stored chunks" in capsys.readouterr().out
 
@@ -298,7 +299,7 @@ def test_a_store_that_refuses_to_be_written(engine, bucket, proxy, stack, capsys
     """403 for one chunk, and for everything: an error that names it, and no image."""
     reach = ["--storage-option", f"endpoint={proxy.url}", "--chunk", "16", "--shard", "0"]
     target = bucket.url("out.zarr")
-    proxy.faults["PUT out.zarr/0/c/0/2/2"] = 403
+    proxy.faults["PUT out.zarr/0/c/1/2/2"] = 403
     assert main(["resample", str(stack), target, *reach]) == 1
     assert "cannot write to" in capsys.readouterr().err
     assert not chunkscale.check(target, storage_options=bucket.options)
@@ -498,3 +499,64 @@ def test_a_location_is_its_url(bucket):
         assert other.options.endpoint == "https://h:1"
         assert other.options.anon
     assert np.all([storage.above(uri) == "s3://b/x", stores.root(uri) == "s3://b"])
+
+
+@pytest.fixture(params=["gs", "az"])
+def cloud(request, monkeypatch):
+    """Return a store of Google or Azure, its options, and a function that makes its URLs."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
+    account = {"client_email": "a", "private_key": "", "private_key_id": "", "disable_oauth": True}
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
+    with clouds.cloud(request.param) as (server, options):
+        yield server, {"storage_options": options}, lambda path: f"{request.param}://bucket/{path}"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_google_and_azure(layout, cloud, stack, tmp_path, monkeypatch):
+    """Write, interrupt, resume, check, overwrite: the objects are those of a folder."""
+    server, options, url = cloud
+    # The chunks of a shard have another order.
+    monkeypatch.setattr(storage, "_open_tensorstore", lambda *_: None)
+    chunkscale.resample(stack, tmp_path / "out.zarr", **LAYOUTS[layout])
+    chunkscale.resample(tmp_path / "out.zarr", url("in é+#.zarr"), **LAYOUTS[layout], **options)
+    with pytest.raises(Interrupted):
+        chunkscale.resample(
+            stack, url("out.zarr"), progress=interrupt, **LAYOUTS[layout], **options
+        )
+    chunkscale.resample(stack, url("out.zarr"), resume=True, **LAYOUTS[layout], **options)
+    wanted = without_source(stored(tmp_path / "out.zarr"))
+    assert without_source(server.stored("out.zarr")) == wanted
+    report = chunkscale.check(url("out.zarr"), source=stack, **options)
+    assert report.faults == ()
+    chunkscale.resample(url("in é+#.zarr"), url("out.zarr"), overwrite=True, levels=1, **options)
+    assert chunkscale.check(url("out.zarr"), source=url("in é+#.zarr"), **options)
+    assert {name[0] for name in server.stored("out.zarr")} == {"0", "z"}
+
+
+def test_google_and_azure_fail_clearly(cloud, stack, capsys):
+    """Denied and failing chunks are errors, and missing buckets are named."""
+    server, options, url = cloud
+    chunkscale.resample(stack, url("in.zarr"), chunk=16, shard=0, **options)
+    reach = [f"--storage-option={k}={v}" for k, v in options["storage_options"].items()]
+    for status in (403, 500):
+        server.faults = {"in.zarr/0/c/1/2/2": status}
+        assert main(["check", url("in.zarr"), *reach]) == 3
+        told = capsys.readouterr().out
+        assert "chunk (1, 2, 2)" in told
+        assert "denied" in told if status == 403 else "500" in told
+    server.faults = {"zarr.json": 403}
+    assert main(["info", url("in.zarr"), *reach]) == 2
+    assert "denied" in capsys.readouterr().err
+    for verb in ("info", "check"):
+        assert main([verb, url("in.zarr").replace("bucket", "none"), *reach]) == 2
+        assert "'none'" in capsys.readouterr().err
+
+
+def test_anonymous_elsewhere(cloud, stack):
+    """No credentials are sent, and none are looked for."""
+    server, options, url = cloud
+    chunkscale.resample(stack, url("in.zarr"), **options)
+    server.requests.clear()
+    (whole(url("in.zarr"), **options["storage_options"], anon=True) != 0).any()
+    assert server.requests
+    assert not [headers for *_, headers in server.requests if "Authorization" in headers]

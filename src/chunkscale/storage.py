@@ -112,7 +112,8 @@ _PERMANENT = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT,
     errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP,
 }  # fmt: skip
-_TRANSIENT_CODES = ("ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN")
+_BUSY_CODES = ("ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
+_TRANSIENT_CODES = (*_BUSY_CODES, "INTERNAL", "UNKNOWN")
 _LEVELS = {"blosc": (0, 9), "zstd": (-7, 22), "gzip": (0, 9), "none": (0, 0)}
 
 
@@ -224,8 +225,10 @@ def _bucket_store_type() -> Any:
                 return await super().get_partial_values(*args, **options)
 
         async def set_if_not_exists(self, key: str, value: Any) -> None:
-            with stores.clear_errors(stores.join(self.url, key)):
-                await super().set_if_not_exists(key, value)
+            # zarr writes the groups above an array so. Not every server knows conditional
+            # requests, and one that ignores them would lose the attributes of the output.
+            if not await self.exists(key):
+                await self.set(key, value)
 
         async def set(self, key: str, value: Any) -> None:
             with stores.clear_errors(stores.join(self.url, key)):
@@ -640,7 +643,10 @@ def _open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
     }
     try:
         return ts.open(spec, open=True, context=io.context).result()
-    except (ValueError, NotImplementedError):
+    except (ValueError, NotImplementedError) as error:
+        if stores.in_bucket(uri) and str(error).startswith(_BUSY_CODES):
+            with _clear_answers(uri):
+                raise
         # Unknown codec, filter or data type, or metadata that only zarr-python accepts.
         return None
 

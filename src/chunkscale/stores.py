@@ -58,6 +58,8 @@ _BUCKETS = {"s3": "bucket", "gs": "bucket", "az": "container"}
 RETRIES = 6
 FIRST_WAIT, LONGEST_WAIT = timedelta(milliseconds=250), timedelta(seconds=4)
 REQUEST_SECONDS = 120
+#: A server that sends nothing for so long will not send anything.
+SILENT_SECONDS = 60
 #: What a store says of a bucket that is not there.
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 #: Variables of the environment on which an open bucket depends.
@@ -418,6 +420,10 @@ def kvstore(uri: str) -> dict[str, Any] | None:
     """
     if not is_remote(uri):
         return {"driver": "file", "path": uri.rstrip("/") + "/"}
+    # Otherwise it waits for ever for a server that has gone silent; there is no other way to say
+    # so, and it looks when it is first used.
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(SILENT_SECONDS))
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
     if not in_bucket(uri):
         return {"driver": "http", "base_url": quote(uri, safe=":/%?=&+@~") + "/"}
     scheme, bucket, key = _split(uri)
