@@ -1,6 +1,7 @@
 """Architecture: who may import whom, and what importing the package costs."""
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -22,22 +23,25 @@ ARROWS = {
     "kernels.axes": {"mapping", "kernels"},
     "kernels.cpu": {"mapping", "kernels", "kernels.axes"},
     "kernels.reference": {"mapping", "kernels"},
+    "kernels.cuda": {"mapping", "kernels", "kernels.axes"},
     "ome": {"grid"},
     "storage": {"grid", "pyramid"},
     "image": {"ome", "storage", "grid", "lazy", "report"},
     "memory": set(),
     "workspace": set(),
-    "region": {"grid", "mapping", "plan", "kernels", "storage", "workspace"},
-    "lazy": {"grid", "mapping", "region", "storage"},
-    "execute": {"kernels", "plan", "region", "storage", "workspace", "memory"},
-    "options": {"grid", "pyramid", "memory"},
+    "region": {"grid", "mapping", "plan", "kernels", "storage"},
+    "gpu": {"grid", "mapping", "plan", "kernels", "region", "workspace"},
+    "device": {"grid", "plan", "kernels", "region", "workspace", "options", "gpu"},
+    "lazy": {"device", "grid", "mapping", "region", "storage"},
+    "execute": {"device", "plan", "region", "storage", "memory"},
+    "options": {"grid", "pyramid", "memory", "gpu"},
     "verify": {
         "grid", "image", "kernels", "mapping", "ome", "options", "region", "report", "storage",
     },
     "report": {"grid", "plan", "pyramid", "image", "api"},
     "demo": {"ome", "storage", "grid", "image", "pyramid", "memory"},
     "api": {
-        "verify", "demo", "execute", "grid", "image", "kernels", "lazy", "mapping", "ome",
+        "verify", "demo", "device", "execute", "grid", "image", "lazy", "mapping", "ome",
         "options", "plan", "region", "report", "storage",
     },
     "cli": {"api", "execute"},
@@ -50,6 +54,7 @@ LIBRARIES = {
     "ome_zarr": {"storage"},
     "numcodecs": {"storage"},
     "numba": {"kernels.cpu"},
+    "cupy": {"kernels.cuda", "gpu"},
     "tqdm": {"cli"},
     "PIL": {"demo"},
     "psutil": {"memory"},
@@ -103,6 +108,8 @@ def test_each_library_enters_through_one_module(name, tree):
 def test_the_arrows_have_no_cycle_at_import():
     """Every module can be the first one that is imported."""
     for name, _ in modules():
+        if name == "kernels.cuda" and importlib.util.find_spec("cupy") is None:
+            continue
         subprocess.run([sys.executable, "-c", f"import chunkscale.{name}"], check=True)
 
 

@@ -35,7 +35,7 @@ def plan_for(
             chunk=chunk or tuple(min(20, n) for n in shape),
         ),
         source, target, method="linear", antialias=antialias, outside=None, layout=inner,
-        shard=shard, levels=levels, ngff_version="0.5", codec="none", device="cpu",
+        shard=shard, levels=levels, ngff_version="0.5", codec="none",
         limits=Limits(memory=memory, workers=workers, threads=2),
     )  # fmt: skip
 

@@ -142,6 +142,7 @@ def plan_resampling(
     memory: int | str | None = None,
     workers: int | None = None,
     device: Literal["auto", "cpu", "gpu"] = "auto",
+    device_memory: int | str | None = None,
     destination: PathLike | None = None,
 ) -> ResamplePlan:
     """Say what a run would read, compute and write; touch nothing.
@@ -181,6 +182,10 @@ def plan_resampling(
         Regions at the same time; default: one per core, or as ``dask.config``
         says.
     device : {"auto", "cpu", "gpu"}
+        ``auto`` takes the GPU if there is one that CuPy can use and the memory
+        is enough for its driver.
+    device_memory : int or str, optional
+        Bytes for buffers on the GPU; default: four fifths of what is free there.
     destination : str or path-like, optional
         Only to warn when its disk is too small.
 
@@ -228,22 +233,23 @@ def plan_resampling(
         levels=options.positive("levels", levels),
         ngff_version=ome_zarr_version,
         codec=codec,
-        device=options.device(device),
-        limits=Limits(
+        free_disk=storage.free_bytes(storage.normalise(destination or os.curdir)),
+    )
+    refusal: MemoryBudgetError | None = None
+    for place in options.devices(device):
+        limits = Limits(
             memory=options.default_memory(wanted)
             if memory is None
             else options.parse_bytes(memory),
             workers=wanted,
             threads=_threads(),
-        ),
-        free_disk=storage.free_bytes(storage.normalise(destination or os.curdir)),
-    )
-    refusal: MemoryBudgetError | None = None
-    for layout, shards in options.layouts(target, chunk, shard, ome_zarr_version, CHUNK_EDGES):
-        try:
-            return make(layout=layout, shard=shards)
-        except MemoryBudgetError as error:
-            refusal = error
+            device_memory=options.device_memory(device_memory, place),
+        )
+        for layout, shards in options.layouts(target, chunk, shard, ome_zarr_version, CHUNK_EDGES):
+            try:
+                return make(limits=limits, layout=layout, shard=shards)
+            except MemoryBudgetError as error:
+                refusal = error
     assert refusal is not None
     raise refusal
 
@@ -323,7 +329,7 @@ def resample(
         Those of `plan_resampling`: ``voxel_size``, ``zoom``, ``like``,
         ``source_voxel_size``, ``method``, ``antialias``, ``outside``,
         ``chunk``, ``shard``, ``levels``, ``ome_zarr_version``, ``codec``,
-        ``memory``, ``workers``, ``device``.
+        ``memory``, ``workers``, ``device``, ``device_memory``.
 
     Returns
     -------
@@ -363,11 +369,9 @@ def carry_out(
 ) -> Resampled:
     """Do what a plan says; see `resample`."""
     from chunkscale.execute import run_plan
-    from chunkscale.kernels import get_backend
 
     target = check_destination(destination, overwrite=overwrite)
     _check_apart(plan.source, target)
-    get_backend(plan.device)
     io = StoreIO(threads=_threads(), cache_bytes=plan.memory.cache)
     reader = storage.open_array(storage.join(plan.source.uri, plan.source.path), io)
     attributes = storage.group_attributes(plan.source.uri)
@@ -551,9 +555,9 @@ def resample_array(
 
     Returns
     -------
-    ndarray or dask.array.Array
+    ndarray, cupy.ndarray or dask.array.Array
         Same data type; lazy if `array` is. The blocks of a lazy result pull
-        just their source box.
+        just their source box. An array on the GPU, or blocks there, stay there.
 
     Examples
     --------
@@ -565,11 +569,13 @@ def resample_array(
            [3. , 3.5, 4.5, 5. ],
            [4. , 4.5, 5.5, 6. ]])
     """
+    from chunkscale.device import array_backend
     from chunkscale.lazy import is_dask_array, resample_dask
     from chunkscale.region import resample_leading
 
     lazy = is_dask_array(array)
-    data: Any = array if lazy else np.asarray(array)
+    # An array of a device has a dtype, too, and must stay where it is.
+    data: Any = array if hasattr(array, "dtype") else np.asarray(array)
     source = _array_grid(data.shape, axes, source_voxel_size, source_translation)
     source, target = _grids(source, voxel_size, zoom, like)
     kind = options.method(method, False, antialias)
@@ -577,19 +583,20 @@ def resample_array(
     dtype = np.dtype(data.dtype).newbyteorder("=")
     options.check_dtype("the array", dtype)
     fill = options.outside(outside, dtype.name)
-    backend = options.device(device)
     if lazy:
+        options.check_device(device)
         inner = options.shape_option("chunk", chunk, target)
         if inner is None:
             edge = LAZY_EDGES[len(target.spatial)]
             inner = tuple(edge if i in target.spatial else 1 for i in range(target.ndim))
-        return resample_dask(data, mapping, chunk=inner, outside=fill, device=backend)
+        return resample_dask(data, mapping, chunk=inner, outside=fill, device=device)
+    backend = array_backend(data, device)
 
     def read(box: Box) -> NDArray[Any]:
-        return np.ascontiguousarray(data[box.slices], dtype=dtype)
+        return backend.contiguous(data[box.slices], dtype)
 
     whole = Box(start=(0,) * target.ndim, stop=target.shape)
-    return resample_leading(mapping, whole, read, outside=fill, dtype=dtype, device=backend)
+    return resample_leading(mapping, whole, read, outside=fill, dtype=dtype, backend=backend)
 
 
 def _array_grid(

@@ -142,13 +142,18 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", type=int, metavar="N", help="regions at the same time")
     group.add_argument(
         "--device", choices=("auto", "cpu", "gpu"), default="auto",
-        help="where to compute (default: %(default)s)",
+        help="where to compute; auto takes a GPU if there is one (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--device-memory", metavar="SIZE",
+        help="memory for buffers on the GPU, like 8GiB (default: 80 %% of what is free there)",
     )  # fmt: skip
 
 
 _PLAN_OPTIONS = (
     "voxel_size", "zoom", "like", "source_voxel_size", "method", "antialias", "outside",
     "chunk", "shard", "levels", "ome_zarr_version", "codec", "memory", "workers", "device",
+    "device_memory",
 )  # fmt: skip
 
 

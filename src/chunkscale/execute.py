@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from chunkscale.device import open_device
 from chunkscale.errors import ChunkscaleError, RegionError
-from chunkscale.kernels import get_backend
 from chunkscale.memory import keep_below, resident_bytes
 from chunkscale.plan import ResamplePlan
-from chunkscale.region import Record, process_region
+from chunkscale.region import Device, Record, process_region
 from chunkscale.storage import ArrayReader, ArrayWriter
-from chunkscale.workspace import Workspace
 
 __all__ = ["Progress", "ProgressCallback", "RunTimes", "default_workers", "run_plan"]
 
@@ -151,7 +150,7 @@ def run_plan(
     # What the process held before is not this run's; of its own part some is left for regions
     # that grow while others are looked at.
     most_resident = resident_bytes() + (plan.memory.total - plan.memory.base) * 85 // 100
-    work = partial(_task, plan, source, tuple(target), plan.device, Workspace(), most_resident)
+    work = partial(_task, plan, source, tuple(target), open_device(plan), most_resident)
     active = _Active(work)
     most = max(one_pass.region_count for one_pass in plan.passes)
     with _scheduler(plan.workers, most) as options:
@@ -200,13 +199,12 @@ def _task(
     plan: ResamplePlan,
     source: ArrayReader,
     target: Sequence[ArrayWriter],
-    device: str,
-    workspace: Workspace,
+    device: Device,
     most_resident: int,
     index: int,
 ) -> Record:
     try:
-        record = process_region(plan, index, source, target, get_backend(device), workspace)
+        record = process_region(plan, index, source, target, device)
         keep_below(most_resident)
         return record
     except ChunkscaleError:

@@ -24,6 +24,8 @@ __all__ = [
     "Interpolation",
     "axis_table",
     "grid_mapping",
+    "read_range",
+    "rebased",
     "source_box",
     "source_ranges",
 ]
@@ -255,6 +257,22 @@ def _triangle_table(mapping: AxisMapping, edge: NDArray[np.float64]) -> AxisTabl
 def rebased(table: AxisTable, start: int) -> AxisTable:
     """Return the table with indices counted from source voxel `start`."""
     return AxisTable(table.interpolation, table.index - start, table.weight)
+
+
+def read_range(table: AxisTable) -> tuple[int, int]:
+    """Return the half-open range of source voxels that a table reads.
+
+    Examples
+    --------
+    >>> read_range(AxisTable("linear", np.array([2, 3]), np.array([0.5, 0.0])))
+    (2, 4)
+    """
+    taps = np.ones(len(table.index), np.int64)
+    if table.interpolation == "linear":
+        taps += table.weight != 0
+    elif table.interpolation == "triangle":
+        taps = table.weight.shape[1] - np.argmax(table.weight[:, ::-1] != 0, axis=1)
+    return int(table.index.min()), int((table.index + taps).max())
 
 
 def source_ranges(

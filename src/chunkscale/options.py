@@ -18,9 +18,11 @@ from chunkscale.pyramid import Layout
 
 __all__ = [
     "VoxelSize",
+    "check_device",
     "check_dtype",
     "default_memory",
-    "device",
+    "device_memory",
+    "devices",
     "layouts",
     "method",
     "outside",
@@ -128,7 +130,7 @@ def target_grid(
     return resized_grid(source, {i: size / zoom for i, size in sizes.items()})
 
 
-def parse_bytes(value: int | float | str) -> int:
+def parse_bytes(value: int | float | str, name: str = "memory") -> int:
     """Return a number of bytes.
 
     Examples
@@ -142,10 +144,10 @@ def parse_bytes(value: int | float | str) -> int:
         number = int(dask_parse_bytes(value))
     except (ValueError, TypeError, OverflowError) as error:
         raise OptionError(
-            f"memory {value!r} is not understood; give bytes or a size like 4GiB"
+            f"{name} {value!r} is not understood; give bytes or a size like 4GiB"
         ) from error
     if number <= 0:
-        raise OptionError(f"memory {value!r} is not positive")
+        raise OptionError(f"{name} {value!r} is not positive")
     return number
 
 
@@ -280,16 +282,36 @@ def outside(value: float | str, dtype: str) -> float | int | None:
     raise OptionError(f"outside {value!r} is neither 'edge' nor a value of the data type {dtype}")
 
 
-def device(name: str) -> str:
-    """Return the backend that a device option means."""
-    if name in ("auto", "cpu"):
-        return "cpu"
+def check_device(name: str) -> None:
+    """Refuse a device option that is none."""
+    if name not in ("auto", "cpu", "gpu"):
+        raise OptionError(f"device {name!r} is unknown; use auto, cpu or gpu")
+
+
+def devices(name: str) -> tuple[str, ...]:
+    """Return the devices that an option means here, the best first: ``"cpu"``, ``"gpu"``."""
+    check_device(name)
+    if name == "cpu":
+        return ("cpu",)
+    from chunkscale.gpu import why_unusable
+
+    reason = why_unusable()
+    if name == "gpu" and reason is not None:
+        raise DeviceError(f"device 'gpu' cannot be used: {reason}; or use device cpu")
     if name == "gpu":
-        raise DeviceError(
-            "device 'gpu' is not available in this version; use cpu, or auto, which takes "
-            "a GPU as soon as it can be used"
-        )
-    raise OptionError(f"device {name!r} is unknown; use auto, cpu or gpu")
+        return ("gpu",)
+    return ("cpu",) if reason is not None else ("gpu", "cpu")
+
+
+def device_memory(value: int | str | None, device: str) -> int | None:
+    """Return the bytes for buffers on the device; None if it is the CPU."""
+    if device == "cpu":
+        return None
+    if value is not None:
+        return parse_bytes(value, "device memory")
+    from chunkscale.gpu import free_bytes
+
+    return free_bytes() * 4 // 5
 
 
 def positive(name: str, value: int | None) -> int | None:

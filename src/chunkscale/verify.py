@@ -251,7 +251,7 @@ def _compare(
     for box in _samples(target.grid):
         expected = resample_leading(
             mapping, box, source.array.read, outside=fill, dtype=target.array.dtype,
-            device="reference",
+            backend=reference,
         )  # fmt: skip
         yield box.size, _differences("0", box, arrays[0].read(box), expected)
     for index in range(1, len(arrays)):

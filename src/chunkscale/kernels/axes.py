@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from chunkscale.kernels import Factors
 from chunkscale.mapping import AxisTable
 
-__all__ = ["AxisWeights", "axis_weights", "cell_counts", "check_block", "check_out", "compute_dtype"]
+__all__ = [
+    "AxisWeights",
+    "axis_weights",
+    "cell_counts",
+    "check_block",
+    "check_out",
+    "compute_dtype",
+]
 
 Array = NDArray[Any]
 

@@ -34,7 +34,9 @@ from chunkscale.kernels.axes import (
     compute_dtype,
 )
 
-__all__ = ["mean", "mode", "resample", "scratch_bytes"]
+__all__ = ["contiguous", "empty", "mean", "mode", "resample", "scratch_bytes"]
+
+empty, contiguous = np.empty, np.ascontiguousarray
 
 # One plane of a strip: two of them, and what is written, fit into a core's L2 cache.
 _STRIP_BYTES = 1 << 18
@@ -199,7 +201,9 @@ def _source(block: Array, dtype: np.dtype[Any]) -> Array:
     return view
 
 
-def _restore_exact(block: Array, out: Array, z: AxisWeights, y: AxisWeights, x: AxisWeights) -> None:
+def _restore_exact(
+    block: Array, out: Array, z: AxisWeights, y: AxisWeights, x: AxisWeights
+) -> None:
     """Copy the targets that are source voxels: float64 does not hold all 64-bit integers."""
     targets = np.ix_(np.flatnonzero(y.exact), np.flatnonzero(x.exact))
     sources = np.ix_(y.first[y.exact], x.first[x.exact])
@@ -242,7 +246,9 @@ def _reads(axis: AxisWeights, target: int, tap: int) -> bool:
 
 
 @_part
-def _along_x(ring: Array, slot: int, start: int, block: Array, z: int, y: int, x: AxisWeights) -> None:
+def _along_x(
+    ring: Array, slot: int, start: int, block: Array, z: int, y: int, x: AxisWeights
+) -> None:
     """Interpolate the source row (z, y) along x, to `ring[slot]` from `start` on."""
     number, index, weight = ring.dtype.type, x.first, x.weight
     row, source = ring[slot, start : start + index.size], block[z, y]
