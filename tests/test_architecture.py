@@ -39,7 +39,7 @@ ARROWS = {
         "verify", "demo", "execute", "grid", "image", "kernels", "lazy", "mapping", "ome",
         "options", "plan", "region", "report", "storage",
     },
-    "cli": {"api", "execute"},
+    "cli": {"api", "execute", "memory"},
 }  # fmt: skip
 
 #: Library -> the modules that may import it.

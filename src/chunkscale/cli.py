@@ -202,6 +202,9 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _resample(arguments: argparse.Namespace) -> int:
+    from chunkscale.memory import limit_arenas
+
+    limit_arenas()  # before the imports that start threads
     from chunkscale import api
 
     api.check_destination(arguments.destination, overwrite=arguments.overwrite)
