@@ -372,7 +372,6 @@ def carry_out(
     reader = storage.open_array(storage.join(plan.source.uri, plan.source.path), io)
     attributes = storage.group_attributes(plan.source.uri)
     record = _provenance(plan)
-    published = _published(plan, attributes)
     zarr_format: Literal[2, 3] = 2 if plan.ngff_version == "0.4" else 3
     if os.path.lexists(target):
         storage.discard(target)
@@ -393,6 +392,9 @@ def carry_out(
             f"the output {target!r} was replaced by another run while this one wrote it; "
             "run one of them again"
         )
+    # What ome-zarr imports is large: it has to wait until the buffers of the run are free.
+    del reader, writers
+    published = _published(plan, attributes)
     # Last of all: from here on a reader takes the group for an image.
     storage.set_attributes(target, {**published, "chunkscale": {**record, "state": "finished"}})
     return Resampled(path=target, plan=plan, times=times, stored_bytes=storage.stored_bytes(target))
