@@ -109,8 +109,14 @@ def write_source(path: str, shape: Sequence[int]) -> None:
 
 
 def chunkscale(job: Job, device: str = "cpu") -> Callable[[], Any]:
-    """From the call of ``chunkscale.resample`` to its return, kernels compiled."""
+    """From the call of ``chunkscale.resample`` to its return, kernels compiled.
+
+    The allocator is set as the command line sets it for its process.
+    """
     import chunkscale
+    from chunkscale.memory import limit_arenas
+
+    limit_arenas()
 
     with tempfile.TemporaryDirectory() as folder:
         small, done = f"{folder}/small.ome.zarr", f"{folder}/done.ome.zarr"

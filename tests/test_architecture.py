@@ -44,7 +44,7 @@ ARROWS = {
         "verify", "demo", "device", "execute", "grid", "image", "lazy", "mapping", "ome",
         "options", "plan", "region", "report", "storage",
     },
-    "cli": {"api", "execute"},
+    "cli": {"api", "execute", "memory"},
 }  # fmt: skip
 
 #: Library -> the modules that may import it.

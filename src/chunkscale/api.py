@@ -102,12 +102,12 @@ def _open(path: PathLike, source_voxel_size: VoxelSize | None, io: StoreIO) -> I
         if isinstance(parsed, str):
             raise OptionError(
                 f"source voxel size {source_voxel_size!r} is not a number; give one number or "
-                "one for each axis, like z=1,y=0.2,x=0.2"
+                "one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2"
             )
         if isinstance(parsed, float):
             parsed = dict.fromkeys(_spatial_names(path), parsed)
         if not isinstance(parsed, Mapping):
-            parsed = dict(zip(_spatial_names(path), parsed, strict=False))
+            parsed = options.by_axis(_spatial_names(path), parsed, "source voxel size")
         override = parsed
     return _image.open_image(path, source_voxel_size=override, io=io)
 
@@ -269,7 +269,7 @@ def _grids(
         )
     if voxel_size is not None or zoom is not None:
         raise OptionError(
-            "like gives the whole target grid, so voxel_size and zoom must be left out"
+            "like gives the whole target grid, so voxel size and zoom must be left out"
         )
     if isinstance(like, VoxelGrid):
         other = like
@@ -353,8 +353,8 @@ def resample(
     target = check_destination(destination, overwrite=overwrite)
     plan = plan_resampling(source, destination=target, **parameters)
     for notice in plan.warnings:
-        # That the output is large is news on a terminal, not to who wrote the call.
-        if notice.kind != "size":
+        # That the output is large or has no unit is news on a terminal, not to who wrote the call.
+        if notice.kind not in ("size", "unit"):
             kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
             warnings.warn(str(notice), kind, stacklevel=2)
     return carry_out(plan, target, overwrite=overwrite, progress=progress)
@@ -415,7 +415,8 @@ def check_destination(destination: PathLike, *, overwrite: bool) -> str:
         state = _disposable_state(target)
         if not overwrite:
             raise DestinationError(
-                f"the output {target!r} exists{state}; choose another path or pass overwrite"
+                f"the output {target!r} exists{state}; choose another path, or replace it with "
+                "overwrite=True (--overwrite)"
             )
     storage.check_parent(target)
     return target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import subprocess
 import threading
 import time
@@ -11,7 +12,10 @@ from collections.abc import Callable
 
 import psutil
 
-__all__ = ["available_bytes", "keep_below", "peak_of", "resident_bytes"]
+__all__ = ["available_bytes", "keep_below", "limit_arenas", "peak_of", "resident_bytes"]
+
+# Of malloc.h.
+_M_ARENA_MAX = -8
 
 _trimming = threading.Lock()
 
@@ -23,7 +27,13 @@ def available_bytes() -> int:
 
 def resident_bytes() -> int:
     """Return the resident memory of this process."""
-    return int(psutil.Process().memory_info().rss)
+    return int(_this_process(os.getpid()).memory_info().rss)
+
+
+@functools.lru_cache(maxsize=1)
+def _this_process(pid: int) -> psutil.Process:
+    # Finding a process takes longer than asking it; a fork is another one.
+    return psutil.Process(pid)
 
 
 def keep_below(limit: int) -> None:
@@ -42,13 +52,30 @@ def keep_below(limit: int) -> None:
             _trimming.release()
 
 
+def limit_arenas() -> None:
+    """Let threads share as many of glibc's arenas as there are cores, for good.
+
+    By default each thread gets its own, so that what one codec thread has freed
+    is of no use to the next, which faults in fresh pages. It works before a
+    process has many threads, and cannot be undone: for programs, not for
+    libraries. Elsewhere this does nothing.
+    """
+    set_option = _glibc("mallopt")
+    if set_option is not None:
+        set_option(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
+
+
 @functools.cache
 def _malloc_trim() -> Callable[[int], int] | None:
+    return _glibc("malloc_trim")
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
     try:
-        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
         return None  # not glibc
-    return trim
+    return function
 
 
 def peak_of(process: subprocess.Popen[bytes], interval: float = 0.005) -> int:

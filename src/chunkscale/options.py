@@ -18,6 +18,7 @@ from chunkscale.pyramid import Layout
 
 __all__ = [
     "VoxelSize",
+    "by_axis",
     "check_device",
     "check_dtype",
     "default_memory",
@@ -45,28 +46,51 @@ def parse_voxel_size(value: VoxelSize) -> float | str | dict[str, float] | tuple
     --------
     >>> parse_voxel_size("0.5"), parse_voxel_size("finest"), parse_voxel_size("z=1,y=.5,x=.5")
     (0.5, 'finest', {'z': 1.0, 'y': 0.5, 'x': 0.5})
+    >>> parse_voxel_size("1,0.5,0.5")
+    (1.0, 0.5, 0.5)
     """
     try:
         if isinstance(value, str):
             text = value.strip()
             if text in ("finest", "coarsest"):
                 return text
+            parts = text.split(",")
             if "=" not in text:
-                return float(text)
-            pairs = [part.split("=", 1) for part in text.split(",") if part.strip()]
-            if len({name.strip() for name, _ in pairs}) < len(pairs):
+                return tuple(map(_size, parts)) if len(parts) > 1 else _size(text)
+            pairs = [part.partition("=") for part in parts if part.strip()]
+            if len({name.strip() for name, _, _ in pairs}) < len(pairs):
                 raise ValueError("an axis is named twice")
-            return {name.strip(): float(number) for name, number in pairs}
+            return {name.strip(): _size(number) for name, _, number in pairs}
         if isinstance(value, Mapping):
-            return {str(name): float(number) for name, number in value.items()}
+            return {str(name): _size(number) for name, number in value.items()}
         if isinstance(value, Sequence | np.ndarray):
-            return tuple(float(number) for number in value)
-        return float(value)
-    except (TypeError, ValueError) as error:
+            return tuple(map(_size, value))
+        return _size(value)
+    except ValueError as error:
         raise OptionError(
-            f"voxel size {value!r} is not understood ({error}); give a number, 'finest', "
-            "'coarsest', or one number for each axis like z=1,y=0.5,x=0.5"
+            f"voxel size {value!r} is not understood: {error}; give a number in the unit of the "
+            "source, one for each spatial axis like 1,0.5,0.5 or z=1,y=0.5,x=0.5, 'finest' or "
+            "'coarsest'"
         ) from error
+
+
+def _size(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no plain number (units cannot be given)") from None
+
+
+def by_axis(
+    names: Sequence[str], sizes: Sequence[float], option: str = "voxel size"
+) -> dict[str, float]:
+    """Return one size for each spatial axis by its name."""
+    if len(sizes) != len(names):
+        raise OptionError(
+            f"{option} {tuple(sizes)} has {len(sizes)} values for the {len(names)} spatial axes "
+            f"{', '.join(names)}"
+        )
+    return dict(zip(names, sizes, strict=True))
 
 
 def target_grid(
@@ -98,6 +122,8 @@ def target_grid(
         raise OptionError(f"zoom {zoom!r} is not a positive finite number")
     names = {source.axes[i].name: i for i in source.spatial}
     wanted = parse_voxel_size(voxel_size)
+    if isinstance(wanted, tuple):
+        wanted = by_axis(tuple(names), wanted)
     if isinstance(wanted, dict):
         for name in wanted:
             if name not in names:
@@ -106,13 +132,6 @@ def target_grid(
                     f"{', '.join(names)}"
                 )
         sizes = {i: wanted.get(name, source.voxel_size[i]) for name, i in names.items()}
-    elif isinstance(wanted, tuple):
-        if len(wanted) != len(names):
-            raise OptionError(
-                f"voxel size {voxel_size!r} has {len(wanted)} values for the {len(names)} "
-                f"spatial axes {', '.join(names)}"
-            )
-        sizes = dict(zip(source.spatial, wanted, strict=True))
     else:
         units = {source.axes[i].unit for i in source.spatial}
         if len(units) > 1:
@@ -252,7 +271,7 @@ def method(name: str | None, is_label: bool, antialias: bool) -> str:
         raise OptionError(f"method {name!r} is unknown; use linear or nearest")
     if antialias and chosen == "nearest":
         raise OptionError(
-            "antialias has no meaning for method nearest"
+            "antialias has no meaning for the method nearest"
             + (" (the default for label images)" if name is None else "")
             + "; leave one of them out"
         )

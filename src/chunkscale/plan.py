@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from chunkscale.errors import MemoryBudgetError, OptionError
-from chunkscale.grid import Box, VoxelGrid
+from chunkscale.grid import Box, VoxelGrid, unusual
 from chunkscale.mapping import AxisMapping, AxisTable, grid_mapping, source_box, source_ranges
 from chunkscale.pyramid import Layout, Level, level_count, pyramid
+from chunkscale.report import human_bytes
 
 __all__ = [
     "DeviceMemory",
@@ -232,7 +233,7 @@ class Notice:
 
     Parameters
     ----------
-    kind : {"aliasing", "size", "disk"}
+    kind : {"aliasing", "labels", "size", "disk", "unit", "order"}
     text : str
     """
 
@@ -531,10 +532,6 @@ class _Job:
     spatial: int
     is_half: bool  # float16 is computed on a float32 copy
 
-    @property
-    def compute_itemsize(self) -> int:
-        return 4 if self.itemsize <= 2 else 8
-
 
 def _doublings(unit: int, size: int) -> Iterator[tuple[int, int]]:
     """Yield (voxels, doublings) of a unit until it covers the axis."""
@@ -582,6 +579,27 @@ def _halving_options(
         )
 
 
+def kernel_scratch(
+    read: int, target: Sequence[int], taps: int, itemsize: int, *, is_half: bool = False
+) -> int:
+    """Return an upper bound of what a kernel holds beside its input and result.
+
+    Parameters
+    ----------
+    read : int
+        Voxels of the input.
+    target : sequence of int
+        Shape of the result.
+    taps : int
+        Source voxels per target voxel along z; 0 for means.
+    itemsize : int
+    is_half : bool
+        Whether float16 is interpolated, on a float32 copy.
+    """
+    planes = (taps + 2) * math.prod(target[-2:]) * (4 if itemsize <= 2 else 8)
+    return planes + is_half * 4 * (read + math.prod(target))
+
+
 def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) -> Iterator[_Choice]:
     """Yield every region shape with every use of a cache that makes sense."""
     itemsize, workers = job.itemsize, limits.workers
@@ -600,9 +618,8 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
         outputs = 2 * math.ceil(voxels * (8 / 7 if fused else 1)) * itemsize
         # What codec threads have freed and the allocator still holds, as seen in measured runs.
         kept_free = (read + voxels) * itemsize
-        widened = (read + voxels) * 4 if job.is_half else 0
-        scratch = (job.taps + 2) * math.prod(target[-2:]) * job.compute_itemsize
-        per_worker = read * itemsize + outputs + scratch + kept_free + widened
+        scratch = kernel_scratch(read, target, job.taps, itemsize, is_half=job.is_half)
+        per_worker = read * itemsize + outputs + scratch + kept_free
         tail = job.write_size * itemsize / 2 ** (job.spatial * fused)
         if fused == job.tail_levels:
             tail = 0.0
@@ -947,11 +964,12 @@ def _warnings(
             Notice(
                 "aliasing",
                 f"aliasing: the image shrinks along {text} and plain interpolation skips the "
-                "voxels in between; antialias averages over them",
+                "voxels in between; antialias=True (--antialias) averages over them",
             )
         )
     if source.is_label and mapping and any(m.interpolation != "nearest" for m in mapping):
         found.append(Notice("labels", "linear interpolation blends the ids of this label image"))
+    found += [Notice(kind, text) for kind, text in unusual(grid)]
     written = sum(level.grid.size for level in levels) * source.itemsize
     if written > 16 * source.nbytes:
         found.append(Notice("size", f"the output is {written / source.nbytes:.0f} times the input"))
@@ -959,8 +977,8 @@ def _warnings(
         found.append(
             Notice(
                 "disk",
-                f"up to {written / 1e9:.1f} GB are written before compression, and only "
-                f"{free_disk / 1e9:.1f} GB are free where the output goes",
+                f"up to {human_bytes(written)} are written before compression, and only "
+                f"{human_bytes(free_disk)} are free where the output goes",
             )
         )
     return tuple(found)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from chunkscale.grid import VoxelGrid
+from chunkscale.grid import VoxelGrid, unusual
 
 if TYPE_CHECKING:
     from chunkscale.api import Resampled
@@ -284,6 +284,7 @@ def image_dict(image: Image) -> dict[str, Any]:
         "levels": levels,
         "channels": image.channels,
         "labels": list(image.labels),
+        "warnings": [text for _, text in unusual(image.grid)],
     }
 
 
@@ -330,7 +331,7 @@ def info_text(facts: dict[str, Any]) -> str:
         ]
         for level in facts["levels"]
     ]
-    return "\n".join([*lines, *table(rows)])
+    return "\n".join([*lines, *table(rows), *(f"warning: {text}" for text in facts["warnings"])])
 
 
 def run_text(run: Resampled) -> str:

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -400,17 +401,28 @@ class ArrayWriter(ArrayReader):
                 )
         if self._fast is not None:
             return self._fast[box.slices].write(data, can_reference_source_data_indefinitely=True)
-        self._array[box.slices] = data
+        with _clear_write_errors(self.uri):
+            self._array[box.slices] = data
         return None
 
     def finish_write(self, pending: Any) -> None:
         """Wait until what `start_write` began is stored."""
-        if pending is None:
-            return
-        try:
-            pending.result()
-        except Exception as error:
-            raise OSError(f"cannot write to {self.uri!r}: {_first_line(error)}") from error
+        if pending is not None:
+            with _clear_write_errors(self.uri):
+                pending.result()
+
+
+@contextlib.contextmanager
+def _clear_write_errors(uri: str) -> Iterator[None]:
+    """Name the place, the room that is left there and the remedy when a write fails."""
+    try:
+        yield
+    except Exception as error:
+        raise OSError(
+            f"cannot write to {uri!r}: {_first_line(error)}; {free_bytes(uri) / 2**20:.1f} MiB are "
+            "free there. What has been written is unfinished and opens as no image; when it can "
+            "be written, run again with overwrite=True (--overwrite)"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -520,8 +532,9 @@ def start_group(uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str
     """Create the group of an image, without the metadata that would make it one."""
     import zarr
 
-    Path(uri).parent.mkdir(parents=True, exist_ok=True)
-    zarr.create_group(_store(uri), zarr_format=zarr_format, attributes=dict(attributes))
+    with _clear_write_errors(uri):
+        Path(uri).parent.mkdir(parents=True, exist_ok=True)
+        zarr.create_group(_store(uri), zarr_format=zarr_format, attributes=dict(attributes))
 
 
 def create_levels(
@@ -533,28 +546,31 @@ def create_levels(
     group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
     names = [axis.name for axis in levels[0].grid.axes]
     for level in levels:
-        group.create_array(
-            level.path,
-            shape=level.shape,
-            chunks=level.chunk,
-            shards=level.shard,
-            dtype=dtype,
-            compressors=_compressor(codec, zarr_format, np.dtype(dtype).itemsize),
-            filters=None,
-            fill_value=0,
-            dimension_names=names if zarr_format == 3 else None,
-            chunk_key_encoding={
-                "name": "v2" if zarr_format == 2 else "default",
-                "separator": "/",
-            },
-        )
+        with _clear_write_errors(uri):
+            group.create_array(
+                level.path,
+                shape=level.shape,
+                chunks=level.chunk,
+                shards=level.shard,
+                dtype=dtype,
+                compressors=_compressor(codec, zarr_format, np.dtype(dtype).itemsize),
+                filters=None,
+                fill_value=0,
+                dimension_names=names if zarr_format == 3 else None,
+                chunk_key_encoding={
+                    "name": "v2" if zarr_format == 2 else "default",
+                    "separator": "/",
+                },
+            )
 
 
 def set_attributes(uri: str, attributes: Mapping[str, Any]) -> None:
     """Replace the attributes of a group in one write."""
     import zarr
 
-    zarr.open_group(_store(uri), mode="r+", use_consolidated=False).attrs.put(dict(attributes))
+    group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
+    with _clear_write_errors(uri):
+        group.attrs.put(dict(attributes))
 
 
 def compose_multiscales(
@@ -589,14 +605,22 @@ def foreign_entries(uri: str, arrays: Iterable[str]) -> list[str]:
 
 
 def check_parent(uri: str) -> None:
-    """Refuse an output below something that is not a directory."""
+    """Refuse an output where no directory can be made."""
     for parent in Path(uri).parents:
         if parent.is_dir():
-            return
+            break
         if os.path.lexists(parent):
             raise DestinationError(
                 f"the output {uri!r} cannot be made: {str(parent)!r} is not a directory"
             )
+    try:
+        # Permissions do not tell: a file system may be read-only, or no place for files.
+        os.rmdir(tempfile.mkdtemp(prefix=".chunkscale-", dir=parent))
+    except OSError as error:
+        raise DestinationError(
+            f"the output {uri!r} cannot be made: nothing can be written in {str(parent)!r} "
+            f"({error.strerror}); choose another path"
+        ) from error
 
 
 def discard(uri: str) -> None:

@@ -94,7 +94,9 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
     record = attributes.get("chunkscale")
     record = record if isinstance(record, Mapping) else {}
     if record.get("state") == "unfinished":
-        fault = "the run that wrote it did not finish; run it again with overwrite"
+        fault = (
+            "the run that wrote it did not finish; run it again with overwrite=True (--overwrite)"
+        )
         return CheckReport(path=uri, faults=(fault,))
     target = _image.open_image(uri, io=io)
     faults: list[str] = []

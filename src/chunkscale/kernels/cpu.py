@@ -14,7 +14,6 @@ and what remains per target voxel is one mix of contiguous arrays.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
@@ -34,7 +33,7 @@ from chunkscale.kernels.axes import (
     compute_dtype,
 )
 
-__all__ = ["contiguous", "empty", "mean", "mode", "resample", "scratch_bytes"]
+__all__ = ["contiguous", "empty", "mean", "mode", "resample"]
 
 empty, contiguous = np.empty, np.ascontiguousarray
 
@@ -145,40 +144,6 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     if block.dtype.kind in "iu" and block.itemsize == 8:
         _restore_exact(block, out, z, y, x)
     return out
-
-
-def scratch_bytes(
-    source_shape: tuple[int, int, int],
-    target_shape: tuple[int, int, int],
-    taps_z: int,
-    dtype: np.dtype[Any] | type,
-) -> int:
-    """Return an upper bound of what `resample` allocates besides its result.
-
-    Parameters
-    ----------
-    source_shape, target_shape : tuple of int
-        Shapes (z, y, x) of the block and of the result.
-    taps_z : int
-        Source voxels per target voxel along z: 2 for linear and nearest,
-        ``weight.shape[1]`` for triangle.
-    dtype : dtype
-        Of the block.
-    """
-    dtype = np.dtype(dtype)
-    size = compute_dtype(dtype).itemsize
-    row = target_shape[2] * size
-    planes = (max(2, taps_z) + 1) * min(target_shape[1] * row, max(_STRIP_BYTES, row))
-    rows = max(2, source_shape[1]) * row
-    tables = 0
-    for n_in, n_out, taps in zip(source_shape, target_shape, (taps_z, 0, 0), strict=True):
-        tables += n_out * (64 + (size + 1) * max(taps, 2 * -(-n_in // max(1, n_out)) + 3))
-    total = planes + rows + tables + 4096
-    if dtype == np.float16:
-        total += size * (math.prod(source_shape) + math.prod(target_shape))
-    if dtype.kind in "iu" and dtype.itemsize == 8:
-        total += target_shape[1] * target_shape[2] * dtype.itemsize
-    return total
 
 
 def _number_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
