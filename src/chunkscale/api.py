@@ -62,6 +62,9 @@ DEFAULT_CODEC = "blosc-lz4"
 DEFAULT_VERSION = "0.5"
 #: Edge of the default chunk by number of spatial axes: inside shards, and stored one by one.
 CHUNK_EDGES = {2: (512, 1024), 3: (64, 128)}
+#: Regions at the same time by default, at most. On a GPU they read and write and hardly compute:
+#: more of them only wait, for each other and for Python.
+MOST_WORKERS = {"cpu": 1024, "gpu": 6}
 #: Edge of the blocks of a lazy result.
 LAZY_EDGES = {2: 2048, 3: 256}
 
@@ -180,7 +183,7 @@ def plan_resampling(
         Bytes for the whole run, like ``"4GiB"``; the plan keeps below.
     workers : int, optional
         Regions at the same time; default: one per core, or as ``dask.config``
-        says.
+        says, and at most six on a GPU.
     device : {"auto", "cpu", "gpu"}
         ``auto`` takes the GPU if there is one that CuPy can use and the memory
         is enough for its driver.
@@ -213,7 +216,7 @@ def plan_resampling(
     storage.parse_codec(codec)
     options.check_dtype(f"array {image.array.uri!r}", image.array.dtype)
     source_grid, target = _grids(image.grid, voxel_size, zoom, like)
-    wanted = options.positive("workers", workers) or default_workers()
+    given = options.positive("workers", workers)
     dtype = image.array.dtype.name
     make = partial(
         make_plan,
@@ -237,6 +240,7 @@ def plan_resampling(
     )
     refusal: MemoryBudgetError | None = None
     for place in options.devices(device):
+        wanted = given or min(default_workers(), MOST_WORKERS[place])
         limits = Limits(
             memory=options.default_memory(wanted)
             if memory is None

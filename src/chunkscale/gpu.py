@@ -16,7 +16,6 @@ import math
 import queue
 import sys
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from chunkscale.kernels import Factors, Tables, get_backend
 from chunkscale.mapping import AxisTable, read_range, rebased
 from chunkscale.plan import Region, ResamplePlan, device_bytes, tiles
 from chunkscale.region import ReadInto, region_levels, sampled_box, zyx
-from chunkscale.workspace import Workspace, pages
+from chunkscale.workspace import Workspace
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -38,7 +37,6 @@ __all__ = ["Gpu", "Hosted", "Lane", "free_bytes", "pinned_pages", "why_unusable"
 
 #: Allocations on a device start at multiples of this, as CuPy's own do.
 ALIGNMENT = 512
-HUGE_PAGE = 2**21
 _SMALLEST = 2**20
 
 
@@ -82,19 +80,13 @@ def free_bytes() -> int:
 
 
 def pinned_pages(size: int) -> NDArray[np.uint8]:
-    """Return page-locked host memory, `size` bytes or a little more, which is copied at full speed.
+    """Return page-locked host memory, which is copied at full speed.
 
-    CuPy's own pool would round up to powers of two.
+    Not from CuPy's pool: that rounds up to powers of two.
     """
-    # Whole huge pages: the driver locks more than it is asked to, and two buffers must not meet.
-    size = max(1, -(-size // HUGE_PAGE)) * HUGE_PAGE
-    memory = pages(size + HUGE_PAGE)
-    start = -memory.ctypes.data % HUGE_PAGE
-    address = memory.ctypes.data + start
-    runtime = _cupy().cuda.runtime
-    runtime.hostRegister(address, size, 0)
-    weakref.finalize(memory, runtime.hostUnregister, address)
-    return memory[start : start + size]
+    cuda = _cupy().cuda
+    memory = cuda.PinnedMemoryPointer(cuda.PinnedMemory(max(1, size)), 0)
+    return np.frombuffer(memory, np.uint8, size)
 
 
 class Lane:
@@ -174,6 +166,8 @@ class Gpu:
         self._tickets = threading.BoundedSemaphore(lanes)
         # The last one used comes first: no more are made than are needed.
         self._idle: queue.LifoQueue[Lane] = queue.LifoQueue()
+        self._copying = threading.Lock()
+        self._copied: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.lanes, self.capacity)
@@ -220,34 +214,40 @@ class Gpu:
         ]
         with self._lane() as lane:
             for tile in tiles(plan, region, lane.capacity):
-                _run_tile(lane, plan, tile, box, block, results)
+                self._run_tile(lane, plan, tile, box, block, results)
             lane.stream.synchronize()
         yield from results
 
+    def _run_tile(
+        self,
+        lane: Lane,
+        plan: ResamplePlan,
+        tile: Region,
+        box: Box | None,
+        block: NDArray[Any] | None,
+        results: Sequence[tuple[int, Box, NDArray[Any]]],
+    ) -> None:
+        """Begin the copies and kernels of a tile; `block` is what the region reads of `box`."""
+        cuda = get_backend("cuda")
 
-def _run_tile(
-    lane: Lane,
-    plan: ResamplePlan,
-    tile: Region,
-    box: Box | None,
-    block: NDArray[Any] | None,
-    results: Sequence[tuple[int, Box, NDArray[Any]]],
-) -> None:
-    """Begin the copies and kernels of a tile of a region, of which `block` is the source box."""
-    cuda = get_backend("cuda")
+        def read(part: Box) -> Any:
+            assert box is not None
+            assert block is not None
+            return lane.upload(_cut(block, box, part)).reshape(part.shape)
 
-    def read(part: Box) -> Any:
-        assert box is not None
-        assert block is not None
-        return lane.upload(_cut(block, box, part)).reshape(part.shape)
+        def empty(_: int, shape: tuple[int, ...]) -> Any:
+            return cuda.empty(shape, np.dtype(plan.dtype))
 
-    def empty(_: int, shape: tuple[int, ...]) -> Any:
-        return cuda.empty(shape, np.dtype(plan.dtype))
-
-    with lane.tile():
-        made = region_levels(plan, tile, read, empty, cuda)
-        for (_, part, data), (_, owned, result) in zip(made, results, strict=True):
-            lane.download(zyx(data), _cut(result, owned, part))
+        with lane.tile():
+            made = list(region_levels(plan, tile, read, empty, cuda))
+            # The device copies in one order: of two lanes whose copies alternate, both end late,
+            # and nothing is copied while both begin anew.
+            with self._copying:
+                if self._copied is not None:
+                    lane.stream.wait_event(self._copied)
+                for (_, part, data), (_, owned, result) in zip(made, results, strict=True):
+                    lane.download(zyx(data), _cut(result, owned, part))
+                self._copied = lane.stream.record(_cupy().cuda.Event(disable_timing=True))
 
 
 def _cut(array: NDArray[Any], box: Box, part: Box) -> NDArray[Any]:
