@@ -53,3 +53,9 @@ def small_regions(monkeypatch):
     """Let plans cut small images into many regions, as they cut large ones."""
     monkeypatch.setattr("chunkscale.plan.SMALL_REGION", 2**12)
     monkeypatch.setattr("chunkscale.plan.LATER_REGION", 2**10)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    """Let regions whose store fails be tried again at once."""
+    monkeypatch.setattr("chunkscale.worker.WAITS", (0.001,) * 4)

@@ -33,16 +33,20 @@ ARROWS = {
     "gpu": {"grid", "mapping", "plan", "kernels", "region", "workspace"},
     "device": {"grid", "plan", "kernels", "region", "workspace", "options", "gpu"},
     "lazy": {"device", "grid", "mapping", "region", "storage"},
-    "execute": {"device", "plan", "region", "storage", "memory"},
+    "worker": {"device", "memory", "plan", "region", "storage"},
+    "ledger": {"memory", "plan", "region", "storage"},
+    "output": {"ledger", "ome", "plan", "storage", "verify"},
+    "execute": {"ledger", "plan", "region", "worker"},
+    "cluster": {"execute", "worker"},
     "options": {"grid", "pyramid", "memory", "gpu"},
     "verify": {
         "grid", "image", "kernels", "mapping", "ome", "options", "region", "report", "storage",
     },
-    "report": {"grid", "plan", "pyramid", "image", "api"},
+    "report": {"grid", "plan", "pyramid", "image", "api", "execute"},
     "demo": {"ome", "storage", "grid", "image", "pyramid", "memory"},
     "api": {
         "verify", "demo", "device", "execute", "grid", "image", "lazy", "mapping", "ome",
-        "options", "plan", "region", "report", "storage",
+        "options", "output", "plan", "pyramid", "region", "report", "storage", "worker", "cluster",
     },
     "cli": {"api", "execute", "memory"},
 }  # fmt: skip
@@ -58,7 +62,7 @@ LIBRARIES = {
     "tqdm": {"cli"},
     "PIL": {"demo"},
     "psutil": {"memory"},
-    "distributed": {"execute"},
+    "distributed": {"cluster"},
 }
 
 

@@ -529,7 +529,7 @@ def test_check_finds_another_source(volume, make_image, noise, tmp_path):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_check_finds_an_unfinished_store(version, volume, tmp_path, monkeypatch, capsys):
-    """A run that was cut short: exit code 3, and no image for anyone."""
+    """A run that was cut short: exit code 3 of check, and no image for anyone."""
     source, _ = volume()
     out = tmp_path / "cut.zarr"
 
@@ -538,7 +538,7 @@ def test_check_finds_an_unfinished_store(version, volume, tmp_path, monkeypatch,
 
     monkeypatch.setattr("chunkscale.execute.run_plan", stop)
     arguments = ["resample", str(source), str(out), "--ome-zarr-version", version]
-    assert main(arguments) == 1
+    assert main(arguments) == 4
     assert "unfinished" in capsys.readouterr().err
     monkeypatch.undo()
     assert main(["check", str(out)]) == 3

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         AliasingWarning,
         ChunkscaleError,
         ChunkscaleWarning,
+        ClusterError,
         CorruptChunkError,
         DestinationError,
         DeviceError,
@@ -50,9 +51,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "api": ("Resampled check info open_image plan_resampling resample resample_array target_grid"),
     "errors": (
-        "AliasingWarning ChunkscaleError ChunkscaleWarning CorruptChunkError DestinationError "
-        "DeviceError GridError MemoryBudgetError MetadataError MultipleImagesError "
-        "NotAnImageError OptionError RegionError SourceNotFoundError"
+        "AliasingWarning ChunkscaleError ChunkscaleWarning ClusterError CorruptChunkError "
+        "DestinationError DeviceError GridError MemoryBudgetError MetadataError "
+        "MultipleImagesError NotAnImageError OptionError RegionError SourceNotFoundError"
     ),
     "execute": "Progress",
     "grid": "Axis Box VoxelGrid",
@@ -70,6 +71,7 @@ __all__ = [
     "CheckReport",
     "ChunkscaleError",
     "ChunkscaleWarning",
+    "ClusterError",
     "CorruptChunkError",
     "DestinationError",
     "DeviceError",

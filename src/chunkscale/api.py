@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
 import os
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,29 +18,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from chunkscale import image as _image
 from chunkscale import ome, options, storage
-from chunkscale._version import __version__
 from chunkscale.errors import (
     AliasingWarning,
-    ChunkscaleError,
     ChunkscaleWarning,
-    DestinationError,
     MemoryBudgetError,
     MultipleImagesError,
     OptionError,
-    RegionError,
 )
 from chunkscale.grid import Axis, Box, VoxelGrid, aligned_grid, like_grid
 from chunkscale.image import Image
 from chunkscale.mapping import grid_mapping
 from chunkscale.options import VoxelSize, target_grid
 from chunkscale.plan import Limits, ResamplePlan, SourceArray, make_plan
+from chunkscale.pyramid import Layout
 from chunkscale.report import info_text, plan_summary
 from chunkscale.storage import StoreIO
 
 if TYPE_CHECKING:
     import dask.array
 
-    from chunkscale.execute import ProgressCallback, RunTimes
+    from chunkscale.cluster import DaskCluster
+    from chunkscale.execute import LogCallback, ProgressCallback, RunTimes
     from chunkscale.verify import CheckReport
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "carry_out",
     "check",
     "check_destination",
+    "connect",
     "demo",
     "info",
     "info_text",
@@ -147,6 +149,8 @@ def plan_resampling(
     device: Literal["auto", "cpu", "gpu"] = "auto",
     device_memory: int | str | None = None,
     destination: PathLike | None = None,
+    resume: bool = False,
+    client: Any = None,
 ) -> ResamplePlan:
     """Say what a run would read, compute and write; touch nothing.
 
@@ -180,17 +184,23 @@ def plan_resampling(
         ``blosc-lz4``, ``blosc-zstd``, ``zstd``, ``gzip`` or ``none``, with a
         level after a colon if wanted.
     memory : int or str, optional
-        Bytes for the whole run, like ``"4GiB"``; the plan keeps below.
+        Bytes for the whole run, like ``"4GiB"``; the plan keeps below. On a
+        cluster: for each worker process.
     workers : int, optional
         Regions at the same time; default: one per core, or as ``dask.config``
-        says, and at most six on a GPU.
+        says, and at most six on a GPU. A cluster has its own.
     device : {"auto", "cpu", "gpu"}
         ``auto`` takes the GPU if there is one that CuPy can use and the memory
         is enough for its driver.
     device_memory : int or str, optional
         Bytes for buffers on the GPU; default: four fifths of what is free there.
     destination : str or path-like, optional
-        Only to warn when its disk is too small.
+        To warn when its disk is too small.
+    resume : bool, default False
+        Take the layout over from what an interrupted run has left at
+        `destination`.
+    client : distributed.Client, optional
+        Plan for its cluster. Default: the active client, if there is one.
 
     Returns
     -------
@@ -201,8 +211,6 @@ def plan_resampling(
     ChunkscaleError
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
-    from chunkscale.execute import default_workers
-
     image = source if isinstance(source, Image) else open_image(
         source, source_voxel_size=source_voxel_size
     )  # fmt: skip
@@ -216,7 +224,12 @@ def plan_resampling(
     storage.parse_codec(codec)
     options.check_dtype(f"array {image.array.uri!r}", image.array.dtype)
     source_grid, target = _grids(image.grid, voxel_size, zoom, like)
-    given = options.positive("workers", workers)
+    found = None
+    if resume and destination is not None:
+        from chunkscale import output
+
+        found = output.unfinished(storage.normalise(destination))
+    stored = None if found is None else output.stored_layout(found)
     dtype = image.array.dtype.name
     make = partial(
         make_plan,
@@ -238,24 +251,74 @@ def plan_resampling(
         codec=codec,
         free_disk=storage.free_bytes(storage.normalise(destination or os.curdir)),
     )
+    layouts = partial(
+        options.layouts, target, shard=shard, version=ome_zarr_version, edges=CHUNK_EDGES
+    )
+    with connect(client) as cluster:
+        limits = [
+            _limits(memory, workers, cluster, place, device_memory)
+            for place in options.devices(device, local=cluster is None)
+        ]
+    if found is None or stored is None:
+        return _first_that_fits(make, limits, layouts(chunk))
+    if memory is None:
+        # What is free differs from run to run, and must not keep one from being continued.
+        limits = [replace(x, memory=max(x.memory, stored.memory)) for x in limits]
+    wanted = output.recipe(_first_that_fits(make, limits, layouts(chunk)), image.array)
+    asked = {"chunk": chunk, "shard": shard, "levels": levels}
+    output.check_same(
+        storage.normalise(destination or ""), found, wanted,
+        asked=[name for name, value in asked.items() if value is not None],
+    )  # fmt: skip
+    again = partial(make, regions=stored.regions, levels=stored.levels)
+    return _first_that_fits(again, limits, layouts(stored.chunk))
+
+
+def _first_that_fits(
+    make: Callable[..., ResamplePlan],
+    limits: Iterable[Limits],
+    layouts: Iterable[tuple[Layout, bool]],
+) -> ResamplePlan:
     refusal: MemoryBudgetError | None = None
-    for place in options.devices(device):
-        wanted = given or min(default_workers(), MOST_WORKERS[place])
-        limits = Limits(
-            memory=options.default_memory(wanted)
-            if memory is None
-            else options.parse_bytes(memory),
-            workers=wanted,
-            threads=_threads(),
-            device_memory=options.device_memory(device_memory, place),
-        )
-        for layout, shards in options.layouts(target, chunk, shard, ome_zarr_version, CHUNK_EDGES):
-            try:
-                return make(limits=limits, layout=layout, shard=shards)
-            except MemoryBudgetError as error:
-                refusal = error
+    for limit, (layout, shards) in itertools.product(limits, layouts):
+        try:
+            return make(limits=limit, layout=layout, shard=shards)
+        except MemoryBudgetError as error:
+            refusal = error
     assert refusal is not None
     raise refusal
+
+
+def _limits(
+    memory: int | str | None,
+    workers: int | None,
+    cluster: DaskCluster | None,
+    device: str,
+    device_memory: int | str | None,
+) -> Limits:
+    """Return what a run may use: of this machine, or of each process of a cluster."""
+    from chunkscale.execute import default_workers
+
+    wanted = options.positive("workers", workers)
+    shape = None if cluster is None else cluster.shape()
+    if shape is not None and shape.processes:
+        if wanted is not None:
+            raise OptionError(
+                f"workers {workers!r} is for runs without a cluster; {cluster} has "
+                f"{shape.slots} threads in {shape.processes} workers"
+            )
+        wanted = shape.threads
+    wanted = wanted or min(default_workers(), MOST_WORKERS[device])
+    usual = (shape and shape.memory) or options.default_memory(wanted)
+    return Limits(
+        memory=usual if memory is None else options.parse_bytes(memory),
+        workers=wanted,
+        threads=shape.codec_threads if shape is not None else _threads(),
+        slots=shape.slots if shape is not None else 0,
+        device_memory=None
+        if device == "cpu"
+        else options.device_memory(device_memory, local=cluster is None),
+    )
 
 
 def _grids(
@@ -313,6 +376,12 @@ def resample(
     destination: PathLike,
     *,
     overwrite: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+    client: Any = None,
+    scheduler: PathLike | None = None,
+    resources: Mapping[str, float] | None = None,
+    log: PathLike | None = None,
     progress: ProgressCallback | None = None,
     **parameters: Any,
 ) -> Resampled:
@@ -327,8 +396,22 @@ def resample(
     overwrite : bool, default False
         Replace a zarr hierarchy at `destination`. It is deleted after all
         checks have passed and before anything is written.
+    resume : bool, default False
+        Continue what an interrupted run with the same parameters has left at
+        `destination`; mend it if it is finished; start if nothing is there.
+    take_over : bool, default False
+        Also where another run seems to be writing `destination`.
+    client : distributed.Client, optional
+        Work on its cluster. Default: the active client, if there is one.
+    scheduler : str or path-like, optional
+        Address (``tcp://host:8786``) or scheduler file of a cluster.
+    resources : mapping of str to float, optional
+        What every region takes of a worker of the cluster: ``{"GPU": 1}``.
+    log : str or path-like, optional
+        File that gets one line of JSON for every region.
     progress : callable, optional
-        Called with a `chunkscale.Progress` after every region.
+        Called with a `chunkscale.Progress` after every region, and while a
+        cluster finishes none.
     **parameters
         Those of `plan_resampling`: ``voxel_size``, ``zoom``, ``like``,
         ``source_voxel_size``, ``method``, ``antialias``, ``outside``,
@@ -342,26 +425,33 @@ def resample(
     Raises
     ------
     DestinationError
-        If `destination` exists, or lies in the source, or holds it.
+        If `destination` exists, or lies in the source, or holds it; with
+        `resume`, if it was begun differently.
     ChunkscaleError
         Whatever planning refuses, before anything is written.
-    RegionError, CorruptChunkError
+    RegionError, CorruptChunkError, ClusterError
         While running. The unfinished output has no multiscales metadata, so
-        no reader takes it for an image.
+        no reader takes it for an image; `resume` continues it.
 
     Warns
     -----
     AliasingWarning
         If an axis shrinks by more than 2 without `antialias`.
     """
-    target = check_destination(destination, overwrite=overwrite)
-    plan = plan_resampling(source, destination=target, **parameters)
-    for notice in plan.warnings:
-        # That the output is large or has no unit is news on a terminal, not to who wrote the call.
-        if notice.kind not in ("size", "unit"):
-            kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
-            warnings.warn(str(notice), kind, stacklevel=2)
-    return carry_out(plan, target, overwrite=overwrite, progress=progress)
+    target = check_destination(destination, overwrite=overwrite, resume=resume, take_over=take_over)
+    with connect(client, scheduler, resources) as cluster:
+        plan = plan_resampling(
+            source, destination=target, resume=resume, client=cluster, **parameters
+        )
+        for notice in plan.warnings:
+            # That it is large or has no unit is news on a terminal, not to who wrote the call.
+            if notice.kind not in ("size", "unit"):
+                kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
+                warnings.warn(str(notice), kind, stacklevel=2)
+        return carry_out(
+            plan, target, overwrite=overwrite, resume=resume, take_over=take_over,
+            client=cluster, log=log, progress=progress,
+        )  # fmt: skip
 
 
 def carry_out(
@@ -369,157 +459,99 @@ def carry_out(
     destination: PathLike,
     *,
     overwrite: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+    client: Any = None,
+    scheduler: PathLike | None = None,
+    resources: Mapping[str, float] | None = None,
+    log: PathLike | None = None,
     progress: ProgressCallback | None = None,
 ) -> Resampled:
     """Do what a plan says; see `resample`."""
+    from chunkscale import output
     from chunkscale.execute import run_plan
+    from chunkscale.worker import Job
 
-    target = check_destination(destination, overwrite=overwrite)
-    _check_apart(plan.source, target)
-    io = StoreIO(threads=_threads(), cache_bytes=plan.memory.cache)
-    reader = storage.open_array(storage.join(plan.source.uri, plan.source.path), io)
-    attributes = storage.group_attributes(plan.source.uri)
-    record = _provenance(plan)
-    zarr_format: Literal[2, 3] = 2 if plan.ngff_version == "0.4" else 3
-    if os.path.lexists(target):
-        storage.discard(target)
-    run = {"run": uuid.uuid4().hex, "levels": [level.path for level in plan.levels]}
-    unfinished = {"chunkscale": {**record, **run, "state": "unfinished"}}
-    storage.start_group(target, zarr_format=zarr_format, attributes=unfinished)
-    storage.create_levels(
-        target, plan.levels, dtype=plan.dtype, codec=plan.codec, zarr_format=zarr_format
-    )
-    out = StoreIO(threads=_threads())
-    writers = [storage.open_writer(storage.join(target, level.path), out) for level in plan.levels]
-    times = run_plan(plan, reader, writers, progress=progress)
-    record["objects"] = {
-        level.path: storage.object_count(storage.join(target, level.path)) for level in plan.levels
-    }
-    if storage.group_attributes(target) != unfinished:
-        raise RegionError(
-            f"the output {target!r} was replaced by another run while this one wrote it; "
-            "run one of them again"
-        )
-    # What ome-zarr imports is large: it has to wait until the buffers of the run are free.
-    del reader, writers
-    published = _published(plan, attributes)
-    # Last of all: from here on a reader takes the group for an image.
-    storage.set_attributes(target, {**published, "chunkscale": {**record, "state": "finished"}})
+    target = check_destination(destination, overwrite=overwrite, resume=resume, take_over=take_over)
+    output.check_apart(plan.source, target)
+    found = output.unfinished(target) if resume else None
+    with connect(client, scheduler, resources) as cluster, _log(log) as note:
+        threads = _threads() if cluster is None else cluster.shape().codec_threads
+        reads = StoreIO(threads=threads, cache_bytes=plan.memory.cache)
+        origin = storage.join(plan.source.uri, plan.source.path)
+        reader = storage.open_array(origin, reads)
+        attributes = storage.group_attributes(plan.source.uri)
+        local = StoreIO(threads=_threads())
+        with output.writing(plan, target, reader, found, take_over=take_over, io=local) as out:
+            job = Job(
+                run=uuid.uuid4().hex,
+                plan=plan,
+                source=origin,
+                target=tuple(storage.join(target, level.path) for level in plan.levels),
+                reads=reads,
+                writes=StoreIO(threads=threads),
+            )
+            times = run_plan(
+                job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
+            )
+            output.publish(plan, out, attributes)
     return Resampled(path=target, plan=plan, times=times, stored_bytes=storage.stored_bytes(target))
 
 
-def check_destination(destination: PathLike, *, overwrite: bool) -> str:
-    """Return the output path, or refuse it."""
-    target = storage.normalise(destination)
-    if storage.is_remote(target):
-        raise OptionError(
-            f"the output {target!r} is a URL; only local paths can be written in this version"
-        )
-    if os.path.lexists(target):
-        state = _disposable_state(target)
-        if not overwrite:
-            raise DestinationError(
-                f"the output {target!r} exists{state}; choose another path, or replace it with "
-                "overwrite=True (--overwrite)"
-            )
-    storage.check_parent(target)
-    return target
-
-
-def _disposable_state(target: str) -> str:
-    """Refuse to replace what is not just one image; say what is there if it may go."""
-    if os.path.isdir(target) and not os.listdir(target):
-        return " (an empty directory)"
-    try:
-        attributes = storage.group_attributes(target)
-        record = attributes.get("chunkscale", {})
-        unfinished = isinstance(record, Mapping) and record.get("state") == "unfinished"
-        if unfinished:
-            arrays = [str(path) for path in record.get("levels", [])]
-        else:
-            found = ome.describe(attributes)
-            arrays = [d.path for d in found.datasets] if isinstance(found, ome.Multiscale) else []
-        foreign = storage.foreign_entries(target, arrays)
-    except ChunkscaleError as error:
-        raise DestinationError(
-            f"the output {target!r} exists and is not an OME-Zarr image, so it is never "
-            "overwritten; choose another path or remove it yourself"
-        ) from error
-    if foreign:
-        raise DestinationError(
-            f"the output {target!r} exists and holds more than one image ({foreign[0]!r}), so it "
-            "is never overwritten; choose another path or remove it yourself"
-        )
-    return " (the output of a run that did not finish)" if unfinished else ""
-
-
-def _check_apart(source: SourceArray, target: str) -> None:
-    """Refuse an output in the source, and one that holds it; links are followed."""
-    if storage.is_remote(source.uri):
+@contextlib.contextmanager
+def _log(path: PathLike | None) -> Iterator[LogCallback | None]:
+    """Yield a function that appends lines of JSON to a file."""
+    if path is None:
+        yield None
         return
-    output = os.path.realpath(target)
-    for part in (source.uri, storage.join(source.uri, source.path)):
-        origin = os.path.realpath(part)
-        if origin == output:
-            raise DestinationError(
-                f"the output {target!r} is the source itself; choose another path"
-            )
-        for inner, outer, text in (
-            (output, origin, "lies inside the source"),
-            (origin, output, "holds the source"),
-        ):
-            if os.path.commonpath([inner, outer]) == outer:
-                raise DestinationError(
-                    f"the output {target!r} {text} {source.uri!r}; choose a path outside of it"
-                )
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(path, "a", 1, "utf-8"))
+        except OSError as error:
+            raise OptionError(f"log {os.fspath(path)!r} cannot be written: {error}") from error
+        yield lambda entry: print(json.dumps(entry), file=file)
 
 
-def _provenance(plan: ResamplePlan) -> dict[str, Any]:
-    """Return what a finished output says of its making."""
-    return {
-        "version": __version__,
-        "source": plan.source.uri,
-        "source_voxel_size": list(plan.source_grid.voxel_size),
-        "source_translation": list(plan.source_grid.translation),
-        "method": plan.method,
-        "antialias": plan.antialias,
-        # As text: JSON has no NaN.
-        "outside": "edge" if plan.outside is None else str(plan.outside),
-    }
+def check_destination(
+    destination: PathLike,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+) -> str:
+    """Return the output path, or refuse it."""
+    from chunkscale import output
 
-
-def _published(plan: ResamplePlan, source: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes that make a finished group an image."""
-    levels = [
-        ome.Dataset(
-            path=level.path,
-            voxel_size=level.grid.voxel_size,
-            translation=level.grid.translation,
-        )
-        for level in plan.levels
-    ]
-    described = ome.describe(source)
-    named = described.name if isinstance(described, ome.Multiscale) else None
-    name = named or plan.source.uri.rstrip("/").rsplit("/", 1)[-1]
-    kind = "mode" if plan.method == "nearest" else "mean"
-    composed = storage.compose_multiscales(
-        version=plan.ngff_version,
-        name=name,
-        axes=ome.axis_entries(plan.target_grid.axes),
-        datasets=ome.dataset_entries(levels),
+    return output.check_destination(
+        destination, overwrite=overwrite, resume=resume, take_over=take_over
     )
-    return ome.complete_attributes(
-        composed,
-        name=name,
-        kind=kind,
-        metadata=ome.downscaling_metadata(
-            f"chunkscale.resample ({kind})",
-            version=__version__,
-            parameters={"method": plan.method, "antialias": plan.antialias},
-        ),
-        source=source,
-        is_label=plan.source.is_label,
-    )
+
+
+@contextlib.contextmanager
+def connect(
+    client: Any = None,
+    scheduler: PathLike | None = None,
+    resources: Mapping[str, float] | None = None,
+) -> Iterator[DaskCluster | None]:
+    """Yield the cluster that a run would use, or None for the local scheduler.
+
+    Parameters
+    ----------
+    client, scheduler, resources
+        As in `resample`.
+    """
+    from chunkscale.cluster import DaskCluster, active_client, connected
+
+    if client is not None and scheduler is not None:
+        raise OptionError("client and scheduler both name a cluster; pass one of them")
+    if isinstance(client, DaskCluster):
+        yield client
+    elif scheduler is not None:
+        with connected(scheduler) as own:
+            yield DaskCluster(own, resources)
+    else:
+        chosen = active_client() if client is None else client
+        yield DaskCluster(chosen, resources) if chosen is not None else None
 
 
 def resample_array(

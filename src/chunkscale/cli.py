@@ -1,7 +1,7 @@
 """The command line: arguments in, text or JSON out.
 
 Exit codes: 0 done, 1 failed while running, 2 refused before anything was
-written, 3 check found faults.
+written, 3 check found faults, 4 interrupted (run again with --resume).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,9 @@ from chunkscale._version import __version__
 from chunkscale.errors import (
     ChunkscaleError,
     ChunkscaleWarning,
+    ClusterError,
     CorruptChunkError,
+    OptionError,
     RegionError,
 )
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-DONE, FAILED, REFUSED, FAULTS = 0, 1, 2, 3
+DONE, FAILED, REFUSED, FAULTS, INTERRUPTED = 0, 1, 2, 3, 4
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="chunkscale",
         description="Resample OME-Zarr volumes of any size to isotropic voxels.",
         epilog="exit codes: 0 done, 1 failed while running, 2 refused before anything was "
-        "written, 3 check found faults",
+        "written, 3 check found faults, 4 interrupted (run again with --resume)",
     )
     parser.add_argument("--version", action="version", version=f"chunkscale {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -62,6 +65,17 @@ def _parser() -> argparse.ArgumentParser:
         "--overwrite", action="store_true",
         help="replace DST if it is one OME-Zarr image or an unfinished output",
     )  # fmt: skip
+    verb.add_argument(
+        "--resume", action="store_true",
+        help="continue what an interrupted run has left at DST; mend DST if it is finished; start "
+        "if nothing is there",
+    )  # fmt: skip
+    verb.add_argument(
+        "--take-over", action="store_true",
+        help="also where another run seems to be writing DST",
+    )  # fmt: skip
+    verb.add_argument("--log", metavar="FILE", help="append a line of JSON for every region")
+    _cluster_options(verb)
 
     verb = _verb(verbs, "check", "say whether an image is complete, valid and right", _check,
                  "chunkscale check iso.ome.zarr --source stack.ome.zarr")  # fmt: skip
@@ -168,6 +182,28 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _cluster_options(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("cluster")
+    group.add_argument(
+        "--scheduler", metavar="ADDRESS|FILE",
+        help="run on a Dask cluster: tcp://host:8786, or a scheduler file",
+    )  # fmt: skip
+    group.add_argument(
+        "--resources", metavar="NAME=N[,NAME=N]",
+        help="what every region takes of a worker, like GPU=1",
+    )  # fmt: skip
+
+
+def _resources(text: str | None) -> dict[str, float] | None:
+    if text is None:
+        return None
+    try:
+        pairs = [part.split("=") for part in text.split(",")]
+        return {name.strip(): float(number) for name, number in pairs}
+    except ValueError:
+        raise OptionError(f"resources {text!r} are not understood; give them like GPU=1") from None
+
+
 _PLAN_OPTIONS = (
     "voxel_size", "zoom", "like", "source_voxel_size", "method", "antialias", "outside",
     "chunk", "shard", "levels", "ome_zarr_version", "codec", "memory", "workers", "device",
@@ -212,19 +248,55 @@ def _resample(arguments: argparse.Namespace) -> int:
     limit_arenas()  # before the imports that start threads
     from chunkscale import api
 
-    api.check_destination(arguments.destination, overwrite=arguments.overwrite)
-    plan = api.plan_resampling(
-        arguments.source, destination=arguments.destination, **_plan_options(arguments)
-    )
-    print(api.plan_summary(plan), flush=True)
-    for text in plan.warnings:
-        print(f"warning: {text}", file=sys.stderr)
-    with _progress_bar(plan.region_count) as show:
-        run = api.carry_out(
-            plan, arguments.destination, overwrite=arguments.overwrite, progress=show
-        )
+    how = {
+        "overwrite": arguments.overwrite,
+        "resume": arguments.resume,
+        "take_over": arguments.take_over,
+    }
+    api.check_destination(arguments.destination, **how)
+    resources = _resources(arguments.resources)
+    with _terminable() as told, api.connect(None, arguments.scheduler, resources) as cluster:
+        plan = api.plan_resampling(
+            arguments.source, destination=arguments.destination, resume=arguments.resume,
+            client=cluster, **_plan_options(arguments),
+        )  # fmt: skip
+        print(api.plan_summary(plan, cluster), flush=True)
+        for text in plan.warnings:
+            print(f"warning: {text}", file=sys.stderr)
+        with _progress_bar(plan.region_count) as show:
+
+            def shown(progress: Progress) -> None:
+                show(progress)
+                if told:
+                    raise KeyboardInterrupt  # between two regions
+
+            run = api.carry_out(
+                plan, arguments.destination, client=cluster, log=arguments.log, progress=shown,
+                **how,
+            )  # fmt: skip
     print(run)
     return DONE
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[list[int]]:
+    """Yield a list that gets the number of a SIGTERM; a second one does not wait."""
+    told: list[int] = []
+
+    def tell(number: int, frame: object) -> None:
+        if told:
+            raise KeyboardInterrupt
+        told.append(number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, tell)
+    except ValueError:  # not in the main thread
+        yield told
+        return
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -292,9 +364,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return FAILED
     except KeyboardInterrupt:
-        rest = "; the output is unfinished and opens as no image"
-        message, code = "interrupted" + rest * (arguments.verb == "resample"), FAILED
-    except (RegionError, CorruptChunkError) as error:
+        rest = "; the output is unfinished and opens as no image; run again with --resume"
+        message, code = "interrupted" + rest * (arguments.verb == "resample"), INTERRUPTED
+    except (RegionError, CorruptChunkError, ClusterError) as error:
         message, code = str(error), FAILED
         if arguments.debug:
             raise

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale import options
-from chunkscale.errors import OptionError
+from chunkscale.errors import DeviceError, OptionError
 from chunkscale.grid import Box
 from chunkscale.kernels import Backend, get_backend
 from chunkscale.plan import Region, ResamplePlan
@@ -47,8 +47,11 @@ def open_device(plan: ResamplePlan) -> Device:
     """Return the device that a plan names, with what the plan allows it."""
     if plan.device == "cpu":
         return Cpu()
-    from chunkscale.gpu import Gpu
+    from chunkscale.gpu import Gpu, why_unusable
 
+    reason = why_unusable()
+    if reason is not None:
+        raise DeviceError(f"device 'gpu' cannot be used: {reason}; or use device cpu")
     assert plan.device_memory is not None
     return Gpu(plan.device_memory.lanes, plan.device_memory.per_lane)
 

@@ -9,6 +9,7 @@ __all__ = [
     "AliasingWarning",
     "ChunkscaleError",
     "ChunkscaleWarning",
+    "ClusterError",
     "CorruptChunkError",
     "DestinationError",
     "DeviceError",
@@ -77,7 +78,21 @@ class DeviceError(ChunkscaleError, RuntimeError):
 
 
 class CorruptChunkError(ChunkscaleError, OSError):
-    """A stored chunk exists but cannot be decoded."""
+    """A stored chunk cannot be read or decoded.
+
+    Attributes
+    ----------
+    transient : bool
+        Whether the store may answer if it is asked again.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class ClusterError(ChunkscaleError, RuntimeError):
+    """A Dask cluster cannot do the work, or was lost."""
 
 
 class RegionError(ChunkscaleError, RuntimeError):

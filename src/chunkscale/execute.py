@@ -1,36 +1,67 @@
-"""Run regions as Dask tasks: the only module that imports a scheduler.
+"""The driver: hand regions out, take their records in, on any scheduler.
 
-Regions go to Dask in windows, so that a run of millions never builds a graph
-of millions. Locally they run on Dask's threaded scheduler, unless
-``dask.config`` names another one; any scheduler that ``dask.compute`` knows
-does the same work and returns the same tiny records.
+Locally regions go to ``dask.compute`` in windows, on Dask's threaded scheduler
+unless ``dask.config`` names another one. On a cluster a sliding window of
+batches follows the workers as they come and go. Either way a run of millions
+never builds a graph of millions, and what comes back is tiny.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from chunkscale.device import open_device
-from chunkscale.errors import ChunkscaleError, RegionError
-from chunkscale.memory import keep_below, resident_bytes
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.errors import RegionError
+from chunkscale.ledger import Ledger
 from chunkscale.plan import ResamplePlan
-from chunkscale.region import Device, Record, process_region
-from chunkscale.storage import ArrayReader, ArrayWriter
+from chunkscale.region import Record
+from chunkscale.worker import Failure, Job, OpenJob, Outcome, run_region
 
-__all__ = ["Progress", "ProgressCallback", "RunTimes", "default_workers", "run_plan"]
+__all__ = [
+    "Batch",
+    "Cluster",
+    "Progress",
+    "ProgressCallback",
+    "RunTimes",
+    "default_workers",
+    "run_plan",
+    "run_window",
+]
 
-#: Regions per worker in one graph: the idle tail of a window is a small part of it.
+#: Regions per worker in one local graph: the idle tail of a window is a small part of it.
 WINDOW = 64
+#: A batch takes this many seconds, or more where a scheduler could not follow ...
+BATCH_SECONDS = 0.25
+#: ... because it would get more than this many batches a second.
+BATCHES_PER_SECOND = 500
+MOST_REGIONS = 4096
+#: Work that waits in front of each slot: a cluster that adapts looks at it.
+AHEAD_SECONDS = 6.0
+AHEAD_BATCHES = (2, 24)
+#: Seconds between two looks at the size of the cluster, and at whether to stop.
+LOOK_SECONDS = 1.0
+TICK_SECONDS = 0.25
+#: A batch whose worker died this often fails; the scheduler has tried it some times itself.
+MOST_LOSSES = 3
+#: A run whose last so many regions all failed does not go on.
+MOST_FAILURES = 20
+SHOWN_FAILURES = 10
 
 _SYNCHRONOUS = ("sync", "synchronous", "single-threaded")
 _THREADS = ("threads", "threading")
+#: What a client sets; it comes as a `Cluster`, or not at all (inside a worker).
+_CLUSTERS = ("dask.distributed", "distributed")
 _LOCAL = (*_SYNCHRONOUS, *_THREADS, "processes", "multiprocessing")
 
 
@@ -43,7 +74,8 @@ class Progress:
     regions, total_regions : int
         Finished, and all.
     voxels, total_voxels : int
-        Written, and to be written, all levels.
+        Written, and to be written, all levels. A resumed run counts its own
+        (in proportion to the regions).
     nbytes : int
         Written, before compression.
     seconds : float
@@ -59,11 +91,16 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+LogCallback = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(slots=True)
 class RunTimes:
-    """Sums over all regions; seconds add up over the workers."""
+    """Sums over all regions; seconds add up over the workers.
+
+    ``worker_seconds`` is what the workers had: what of it is neither reading
+    nor computing nor writing they waited.
+    """
 
     regions: int = 0
     voxels: int = 0
@@ -72,6 +109,8 @@ class RunTimes:
     compute_seconds: float = 0.0
     write_seconds: float = 0.0
     wall_seconds: float = 0.0
+    worker_seconds: float = 0.0
+    resumed_regions: int = 0
     started: float = field(default_factory=time.perf_counter)
 
     def add(self, record: Record) -> None:
@@ -83,6 +122,48 @@ class RunTimes:
         self.compute_seconds += record.compute_seconds
         self.write_seconds += record.write_seconds
         self.wall_seconds = time.perf_counter() - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Regions that were handed out together, and what became of them.
+
+    Parameters
+    ----------
+    indices : sequence of int
+    outcomes : sequence of Record or Failure
+        Fewer than `indices` where the run was stopped.
+    worker : str
+    seconds : float
+        Between the first region's begin and the last one's end.
+    lost : str
+        Why nothing came back, if so; the regions can be handed out again.
+    """
+
+    indices: Sequence[int]
+    outcomes: Sequence[Outcome] = ()
+    worker: str = ""
+    seconds: float = 0.0
+    lost: str = ""
+
+
+class Cluster(Protocol):
+    """What the driver needs of a cluster."""
+
+    def start(self, job: Job) -> None:
+        """Prepare for the batches of a run."""
+
+    def slots(self) -> int:
+        """Return how many batches can run at once now; 0 while there is no worker."""
+
+    def submit(self, indices: Sequence[int]) -> None:
+        """Hand out a batch."""
+
+    def wait(self, seconds: float) -> list[Batch]:
+        """Return batches that have come back; wait for the first of them, but not longer."""
+
+    def stop(self) -> Iterator[Batch]:
+        """End after the regions that run, and yield the batches that come back."""
 
 
 def default_workers() -> int:
@@ -105,85 +186,199 @@ def codec_threads() -> int:
 
 
 def run_plan(
-    plan: ResamplePlan,
-    source: ArrayReader,
-    target: Sequence[ArrayWriter],
+    job: Job,
     *,
+    done: NDArray[np.bool_] | None = None,
+    ledger: Ledger | None = None,
     progress: ProgressCallback | None = None,
+    log: LogCallback | None = None,
+    cluster: Cluster | None = None,
 ) -> RunTimes:
-    """Process every region of a plan, pass after pass.
+    """Process every region of a plan that is not done, pass after pass.
 
     Parameters
     ----------
-    plan : ResamplePlan
-    source : ArrayReader
-    target : sequence of ArrayWriter
-        The levels of the output.
+    job : Job
+    done : ndarray of bool, optional
+        By region.
+    ledger : Ledger, optional
+        Told of every finished region.
     progress : callable, optional
-        Called with a `Progress` after every region, in the calling thread.
+        Called with a `Progress` after every region, in the calling thread,
+        and while a cluster finishes none. What it raises stops the run.
+    log : callable, optional
+        Called with a mapping for every region.
+    cluster : Cluster, optional
+        Default: a local scheduler.
 
     Raises
     ------
     RegionError
-        Naming the first region that failed; regions that had begun are
-        finished before it is raised.
+        Naming the regions that failed and why, when all others of their pass
+        are finished. Nothing is written any more.
     ChunkscaleError
-        As a region raised it (a corrupt chunk, say).
+        As the regions raised it, if all of them raised the same (a corrupt
+        chunk, say).
     """
-    times = RunTimes()
-    total_voxels = sum(level.grid.size for level in plan.levels)
+    driver = _Driver(job.plan, done, ledger, progress, log)
+    try:
+        if cluster is None:
+            _run_locally(job, driver)
+        else:
+            _run_on(cluster, job, driver)
+    finally:
+        if ledger is not None:
+            ledger.flush()
+    return driver.times
 
-    def done(record: Record) -> None:
-        times.add(record)
-        if progress is not None:
-            progress(
+
+class _Driver:
+    """Takes outcomes in: counts, ledger, progress, log and failures."""
+
+    def __init__(
+        self,
+        plan: ResamplePlan,
+        done: NDArray[np.bool_] | None,
+        ledger: Ledger | None,
+        progress: ProgressCallback | None,
+        log: LogCallback | None,
+    ) -> None:
+        self.plan = plan
+        self.done = done
+        self.ledger = ledger
+        self.progress = progress
+        self.log = log
+        self.times = RunTimes()
+        if done is not None:
+            self.times.resumed_regions = int(np.count_nonzero(done))
+        left = plan.region_count - self.times.resumed_regions
+        voxels = sum(level.grid.size for level in plan.levels)
+        self.voxels = voxels * left // plan.region_count
+        self.failures: list[Failure] = []
+        self.failed_in_a_row = 0
+
+    def missing(self, indices: range) -> Iterator[int]:
+        """Yield those of a pass that are not done."""
+        if self.done is None:
+            yield from indices
+            return
+        for start in range(indices.start, indices.stop, 65536):
+            part = self.done[start : min(start + 65536, indices.stop)]
+            yield from (start + np.flatnonzero(~part)).tolist()
+
+    def take(self, outcome: Outcome, worker: str, slots: int) -> None:
+        """Take one outcome in."""
+        if self.log is not None:
+            self.log(_log_entry(outcome, worker))
+        if isinstance(outcome, Failure):
+            self.failures.append(outcome)
+            self.failed_in_a_row += 1
+            if self.failed_in_a_row >= max(MOST_FAILURES, 2 * slots):
+                self.raise_failures()
+            return
+        self.failed_in_a_row = 0
+        self.times.add(outcome)
+        if self.ledger is not None:
+            self.ledger.add(outcome)
+        self.tick()
+
+    def tick(self) -> None:
+        """Show progress, and note down what is finished if it is time to."""
+        if self.ledger is not None:
+            self.ledger.tick()
+        if self.progress is not None:
+            self.progress(
                 Progress(
-                    regions=times.regions,
-                    total_regions=plan.region_count,
-                    voxels=times.voxels,
-                    total_voxels=total_voxels,
-                    nbytes=times.nbytes,
-                    seconds=times.wall_seconds,
+                    regions=self.times.regions + self.times.resumed_regions,
+                    total_regions=self.plan.region_count,
+                    voxels=self.times.voxels,
+                    total_voxels=self.voxels,
+                    nbytes=self.times.nbytes,
+                    seconds=self.times.wall_seconds,
                 )
             )
 
-    # What the process held before is not this run's; of its own part some is left for regions
-    # that grow while others are looked at.
-    most_resident = resident_bytes() + (plan.memory.total - plan.memory.base) * 85 // 100
-    work = partial(_task, plan, source, tuple(target), open_device(plan), most_resident)
-    active = _Active(work)
+    def raise_failures(self) -> None:
+        """Raise what went wrong, if something did."""
+        if not self.failures:
+            return
+        first = self.failures[0].error
+        if len(self.failures) == 1:
+            raise first
+        shown = [f"  {failure.error}" for failure in self.failures[:SHOWN_FAILURES]]
+        more = len(self.failures) - len(shown)
+        text = "\n".join(
+            [
+                f"{len(self.failures)} regions failed, and everything else that could be done "
+                "is kept; once the cause is removed, resume:",
+                *shown,
+                *([f"  and {more} more"] if more else []),
+            ]
+        )
+        kinds = {type(failure.error) for failure in self.failures}
+        error = kinds.pop()(text) if len(kinds) == 1 else RegionError(text)
+        raise error from first
+
+
+def _log_entry(outcome: Outcome, worker: str) -> dict[str, Any]:
+    entry = {"time": round(time.time(), 3), "region": outcome.index, "worker": worker}
+    if isinstance(outcome, Failure):
+        return {**entry, "error": str(outcome.error)}
+    return {
+        **entry,
+        "read_seconds": round(outcome.read_seconds, 6),
+        "compute_seconds": round(outcome.compute_seconds, 6),
+        "write_seconds": round(outcome.write_seconds, 6),
+        "bytes": outcome.nbytes,
+        "stored_bytes": outcome.stored,
+    }
+
+
+# -- local schedulers --------------------------------------------------------------------------
+
+
+def _run_locally(job: Job, driver: _Driver) -> None:
+    plan = job.plan
+    active = _Active(OpenJob.of(job))
     most = max(one_pass.region_count for one_pass in plan.passes)
+
+    def take(outcome: Outcome) -> None:
+        driver.take(outcome, "local", plan.workers)
+
     with _scheduler(plan.workers, most) as options:
         for one_pass in plan.passes:
-            for window in _windows(one_pass.indices, WINDOW * plan.workers):
+            left = driver.missing(one_pass.indices)
+            while window := list(itertools.islice(left, WINDOW * plan.workers)):
                 try:
-                    _compute(active, window, options, done)
+                    _compute(active, window, options, take)
                 finally:
                     active.wait()
-    return times
+            # Later passes read what this one has written.
+            driver.raise_failures()
+    driver.times.worker_seconds = driver.times.wall_seconds * plan.workers
 
 
 class _Active:
-    """Count the regions that run, to wait for those that had begun when one failed.
+    """Count the regions that run, to wait for those that had begun when a run ends early.
 
     Dask's threaded scheduler leaves them running, and an error must not reach
     the caller while something is still being written.
     """
 
-    def __init__(self, work: Callable[[int], Record]) -> None:
-        self.work = work
+    def __init__(self, opened: OpenJob) -> None:
+        self.opened = opened
         self._changed = threading.Condition()
         self._running = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Regions of other processes cannot be counted here.
-        return _Active, (self.work,)
+        return _Active, (self.opened,)
 
-    def __call__(self, index: int) -> Record:
+    def __call__(self, index: int) -> Outcome:
         with self._changed:
             self._running += 1
         try:
-            return self.work(index)
+            return run_region(self.opened, index)
         finally:
             with self._changed:
                 self._running -= 1
@@ -195,32 +390,6 @@ class _Active:
             self._changed.wait_for(lambda: self._running == 0)
 
 
-def _task(
-    plan: ResamplePlan,
-    source: ArrayReader,
-    target: Sequence[ArrayWriter],
-    device: Device,
-    most_resident: int,
-    index: int,
-) -> Record:
-    try:
-        record = process_region(plan, index, source, target, device)
-        keep_below(most_resident)
-        return record
-    except ChunkscaleError:
-        raise
-    except Exception as error:
-        level, box = plan.region(index).boxes[0]
-        raise RegionError(
-            f"region {index} (voxels {box} of level {level}) failed: {error or repr(error)}"
-        ) from error
-
-
-def _windows(indices: range, size: int) -> Iterator[range]:
-    for start in range(indices.start, indices.stop, size):
-        yield range(start, min(start + size, indices.stop))
-
-
 @contextlib.contextmanager
 def _scheduler(workers: int, regions: int) -> Iterator[dict[str, Any]]:
     """Yield the options for ``dask.compute`` that give at most `workers` regions at once."""
@@ -229,7 +398,7 @@ def _scheduler(workers: int, regions: int) -> Iterator[dict[str, Any]]:
     chosen = dask.config.get("scheduler", None)
     if callable(chosen):
         yield {"scheduler": chosen}
-    elif chosen is not None and str(chosen).lower() not in _THREADS:
+    elif chosen is not None and str(chosen).lower() not in (*_THREADS, *_CLUSTERS):
         yield {"scheduler": chosen, "num_workers": workers}
     else:
         pool: Executor | None = dask.config.get("pool", None)
@@ -241,25 +410,171 @@ def _scheduler(workers: int, regions: int) -> Iterator[dict[str, Any]]:
 
 
 def _compute(
-    work: Callable[[int], Record],
-    window: range,
+    work: Callable[[int], Outcome],
+    window: Sequence[int],
     options: dict[str, Any],
-    done: Callable[[Record], None],
+    take: Callable[[Outcome], None],
 ) -> None:
-    """Run one window; `done` sees every record in the calling thread."""
+    """Run one window; `take` sees every outcome in the calling thread."""
     import dask
     from dask.callbacks import Callback
 
     def after(key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
-        if isinstance(result, Record):
-            done(result)
+        if isinstance(result, Record | Failure):
+            take(result)
 
     task = dask.delayed(work, pure=False, traverse=False)
     tasks = [task(index) for index in window]
     # Dask calls back after each task on its local schedulers only.
     local = options["scheduler"] in _LOCAL
     with Callback(posttask=after) if local else contextlib.nullcontext():
-        records = dask.compute(*tasks, optimize_graph=False, traverse=False, **options)
+        outcomes = dask.compute(*tasks, optimize_graph=False, traverse=False, **options)
     if not local:
-        for record in records:
-            done(record)
+        for outcome in outcomes:
+            take(outcome)
+
+
+# -- clusters ----------------------------------------------------------------------------------
+
+
+def _run_on(cluster: Cluster, job: Job, driver: _Driver) -> None:
+    slots = 1
+
+    def take(batch: Batch) -> None:
+        for outcome in batch.outcomes:
+            driver.take(outcome, batch.worker, slots)
+
+    def tick(now: int, seconds: float) -> None:
+        nonlocal slots
+        slots = now
+        driver.times.worker_seconds += now * seconds
+        driver.tick()
+
+    cluster.start(job)
+    try:
+        for one_pass in job.plan.passes:
+            indices = driver.missing(one_pass.indices)
+            run_window(cluster, indices, one_pass.region_count, take, tick)
+            driver.raise_failures()
+    except BaseException:
+        _drain(cluster, driver)
+        raise
+    for _ in cluster.stop():
+        raise AssertionError("a batch came back after the last one")
+
+
+def _drain(cluster: Cluster, driver: _Driver) -> None:
+    """Keep what is finished in the meantime; the error that ends the run is raised already."""
+    driver.progress = None
+    for batch in cluster.stop():
+        for outcome in batch.outcomes:
+            if isinstance(outcome, Record) and driver.ledger is not None:
+                driver.ledger.add(outcome)
+
+
+class _Pace:
+    """How many regions make a batch, by the seconds that they were seen to take."""
+
+    def __init__(self) -> None:
+        self.region_seconds: float | None = None
+
+    def add(self, batch: Batch) -> None:
+        """Learn from a batch that came back."""
+        if not batch.outcomes:
+            return
+        seen = batch.seconds / len(batch.outcomes)
+        before = self.region_seconds
+        self.region_seconds = seen if before is None else 0.8 * before + 0.2 * seen
+
+    def batch(self, slots: int, left: int) -> int:
+        """Return the regions of the next batch."""
+        if self.region_seconds is None:
+            return 1
+        follow = slots / BATCHES_PER_SECOND
+        size = int(max(BATCH_SECONDS, follow) / max(self.region_seconds, 1e-6))
+        # Towards the end batches shrink, so that all slots end together.
+        least = int(follow / 2 / max(self.region_seconds, 1e-6))
+        return max(1, min(size, max(left // (4 * max(1, slots)), least), MOST_REGIONS))
+
+    def ahead(self, slots: int, size: int) -> int:
+        """Return how many batches of `size` are handed out for each slot."""
+        low, high = AHEAD_BATCHES
+        if self.region_seconds is None:
+            return 1
+        return max(low, min(math.ceil(AHEAD_SECONDS / (size * self.region_seconds + 1e-6)), high))
+
+
+def run_window(
+    cluster: Cluster,
+    indices: Iterable[int],
+    count: int,
+    take: Callable[[Batch], None],
+    tick: Callable[[int, float], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Keep a cluster busy with regions until all have come back.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    indices : iterable of int
+        Regions; looked at as they are needed.
+    count : int
+        How many there are at most.
+    take : callable
+        Gets every batch that comes back.
+    tick : callable
+        Called with the slots, and the seconds since the last call, some times
+        a second. Both may raise to stop.
+    clock : callable
+        Seconds that only go forward.
+    """
+    source = iter(indices)
+    again: deque[Sequence[int]] = deque()
+    losses: dict[int, int] = {}
+    pace = _Pace()
+    flying, left, ticked = 0, count, clock()
+    slots, looked, look = cluster.slots(), clock(), LOOK_SECONDS
+    while True:
+        size = pace.batch(slots, left)
+        while flying < max(1, slots) * pace.ahead(slots, size):
+            batch = again.popleft() if again else list(itertools.islice(source, size))
+            if not batch:
+                break
+            cluster.submit(batch)
+            flying += 1
+            left -= len(batch)
+            size = pace.batch(slots, left)
+        if not flying:
+            return
+        for back in cluster.wait(TICK_SECONDS):
+            flying -= 1
+            pace.add(back)
+            if back.lost:
+                again.extend(_handed_out_again(back, losses, take))
+            else:
+                take(back)
+        now = clock()
+        if now - looked >= look:
+            slots, looked = cluster.slots(), clock()
+            # Asking a large cluster takes time that it does not get too often.
+            look = max(LOOK_SECONDS, 50 * (looked - now))
+        if now - ticked >= TICK_SECONDS:
+            tick(slots, now - ticked)
+            ticked = now
+
+
+def _handed_out_again(
+    batch: Batch, losses: dict[int, int], take: Callable[[Batch], None]
+) -> Iterator[Sequence[int]]:
+    """Yield the regions of a lost batch one by one, but for those that were lost too often."""
+    for index in batch.indices:
+        losses[index] = losses.get(index, 0) + 1
+        if losses[index] < MOST_LOSSES:
+            yield [index]
+        else:
+            error = RegionError(
+                f"region {index} failed: {batch.lost}; if its workers ran out of memory, give "
+                "them more or plan with less (memory)"
+            )
+            take(Batch([index], [Failure(index, error)]))

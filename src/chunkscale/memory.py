@@ -1,10 +1,12 @@
-"""Resident memory: of this machine, this process and its children."""
+"""Processes and their resident memory: of this machine, this one and its children."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -12,10 +14,19 @@ from collections.abc import Callable
 
 import psutil
 
-__all__ = ["available_bytes", "keep_below", "limit_arenas", "peak_of", "resident_bytes"]
+__all__ = [
+    "available_bytes",
+    "identity",
+    "keep_below",
+    "limit_arenas",
+    "lives",
+    "peak_of",
+    "resident_bytes",
+    "reuse_freed",
+]
 
 # Of malloc.h.
-_M_ARENA_MAX = -8
+_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 
 _trimming = threading.Lock()
 
@@ -34,6 +45,30 @@ def resident_bytes() -> int:
 def _this_process(pid: int) -> psutil.Process:
     # Finding a process takes longer than asking it; a fork is another one.
     return psutil.Process(pid)
+
+
+def identity() -> tuple[str, int, float]:
+    """Return host, number and start of this process.
+
+    The host includes the process namespace, where there are such: containers
+    may share a name.
+    """
+    host = socket.gethostname()
+    with contextlib.suppress(OSError):  # not Linux
+        host += f"/{os.stat('/proc/self/ns/pid').st_ino}"
+    process = psutil.Process()
+    return host, process.pid, process.create_time()
+
+
+def lives(pid: int, started: float) -> bool:
+    """Whether that process of this host still runs."""
+    try:
+        process = psutil.Process(pid)
+        if abs(process.create_time() - started) > 1.0:
+            return False  # the number was given to another
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def keep_below(limit: int) -> None:
@@ -63,6 +98,32 @@ def limit_arenas() -> None:
     set_option = _glibc("mallopt")
     if set_option is not None:
         set_option(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
+
+
+#: glibc's own limits for what it learns to keep, and a default of its.
+_LEARNED = ((_M_TRIM_THRESHOLD, 64 * 2**20), (_M_MMAP_THRESHOLD, 32 * 2**20))
+_MMAP_DEFAULT = (_M_MMAP_THRESHOLD, 128 * 2**10)
+_TRIM_VARIABLE = "MALLOC_TRIM_THRESHOLD_"
+
+
+def reuse_freed(wanted: bool) -> None:
+    """Let glibc keep freed blocks although the environment tells it to give them back, or not.
+
+    Dask starts its workers with a small ``MALLOC_TRIM_THRESHOLD_``. It costs a
+    page fault for every page of every buffer that a codec takes: reading and
+    writing took two to three times as long. Without that variable, and where
+    there is no glibc, this does nothing.
+    """
+    text = os.environ.get(_TRIM_VARIABLE, "")
+    if not text.isdigit():
+        return
+    set_option = _glibc("mallopt")
+    if set_option is None:
+        return
+    for option, value in _LEARNED if wanted else ((_M_TRIM_THRESHOLD, int(text)), _MMAP_DEFAULT):
+        set_option(option, value)
+    if not wanted:
+        keep_below(0)
 
 
 @functools.cache

@@ -307,9 +307,19 @@ def check_device(name: str) -> None:
         raise OptionError(f"device {name!r} is unknown; use auto, cpu or gpu")
 
 
-def devices(name: str) -> tuple[str, ...]:
-    """Return the devices that an option means here, the best first: ``"cpu"``, ``"gpu"``."""
+def devices(name: str, *, local: bool = True) -> tuple[str, ...]:
+    """Return the devices that an option means, the best first: ``"cpu"``, ``"gpu"``.
+
+    Parameters
+    ----------
+    name : {"auto", "cpu", "gpu"}
+    local : bool
+        Whether this process computes. The workers of a cluster find out for
+        themselves whether they have the GPU that is asked for.
+    """
     check_device(name)
+    if not local:
+        return ("gpu",) if name == "gpu" else ("cpu",)
     if name == "cpu":
         return ("cpu",)
     from chunkscale.gpu import why_unusable
@@ -322,12 +332,12 @@ def devices(name: str) -> tuple[str, ...]:
     return ("cpu",) if reason is not None else ("gpu", "cpu")
 
 
-def device_memory(value: int | str | None, device: str) -> int | None:
-    """Return the bytes for buffers on the device; None if it is the CPU."""
-    if device == "cpu":
-        return None
+def device_memory(value: int | str | None, *, local: bool = True) -> int:
+    """Return the bytes for buffers on a GPU; of a worker elsewhere, what any GPU has."""
     if value is not None:
         return parse_bytes(value, "device memory")
+    if not local:
+        return 4 * GIB
     from chunkscale.gpu import free_bytes
 
     return free_bytes() * 4 // 5

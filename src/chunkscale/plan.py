@@ -346,6 +346,23 @@ class ResamplePlan:
             )
         return Region(index=index, reads=run.reads, source_box=read, boxes=boxes)
 
+    def region_of(self, level: int, start: Sequence[int]) -> int:
+        """Return the region that owns the voxel `start` of a level.
+
+        Parameters
+        ----------
+        level : int
+        start : sequence of int
+            One index per axis.
+        """
+        run = next(p for p in self.passes if level <= p.last)
+        ratio = self.level_ratio(run.first, level)
+        index = 0
+        for axis in run.order:
+            position = start[axis] * ratio[axis] // run.region_shape[axis]
+            index = index * run.counts[axis] + position
+        return run.start + index
+
     def level_ratio(self, fine: int, coarse: int) -> tuple[int, ...]:
         """Return how many voxels of level `fine` make one of level `coarse`, per axis."""
         pairs = zip(self.levels[fine].factors, self.levels[coarse].factors, strict=True)
@@ -473,12 +490,16 @@ class Limits:
         Threads that encode and decode chunks.
     device_memory : int, optional
         Bytes for buffers on the GPU; None if there is none.
+    slots : int
+        Workers of all processes, where a cluster has several; `memory`,
+        `workers` and `threads` are those of one process then.
     """
 
     memory: int
     workers: int
     threads: int
     device_memory: int | None = None
+    slots: int = 0
 
     @property
     def base(self) -> int:
@@ -623,7 +644,8 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
         tail = job.write_size * itemsize / 2 ** (job.spatial * fused)
         if fused == job.tail_levels:
             tail = 0.0
-        idle = (-(-count // workers) * workers / count - 1) * job.write_size * itemsize
+        slots = max(workers, limits.slots)
+        idle = (-(-count // slots) * slots / count - 1) * job.write_size * itemsize
         for kept in range(3):
             cached = order[len(order) - kept :]
             if kept and combination[cached[0]].amplification <= 1.0:
@@ -704,6 +726,7 @@ def _first_choice(
     mapping: tuple[AxisMapping, ...],
     layout: Layout,
     levels: int,
+    fixed: tuple[int, ...] | None,
     limits: Limits,
 ) -> _Choice:
     spatial = set(target.spatial)
@@ -731,11 +754,16 @@ def _first_choice(
     )
     total = target.size * source.itemsize
     most = min(max(SMALL_REGION, total // 1024), LARGE_REGION)
-    return _choose(options, job, limits, most)
+    return _choose(_fixed(options, fixed), job, limits, most)
 
 
 def _later_choice(
-    levels: tuple[Level, ...], first: int, itemsize: int, beside: _Choice, limits: Limits
+    levels: tuple[Level, ...],
+    first: int,
+    itemsize: int,
+    beside: _Choice,
+    fixed: tuple[int, ...] | None,
+    limits: Limits,
 ) -> _Choice:
     level, read = levels[first], levels[first - 1]
     spatial = set(level.grid.spatial)
@@ -765,7 +793,16 @@ def _later_choice(
         spatial=len(spatial),
         is_half=False,  # means convert plane by plane
     )
-    return _choose(options, job, limits, LATER_REGION, beside)
+    return _choose(_fixed(options, fixed), job, limits, LATER_REGION, beside)
+
+
+def _fixed(
+    options: Sequence[Sequence[_Option]], regions: tuple[int, ...] | None
+) -> Sequence[Sequence[_Option]]:
+    """Leave just the options of a region shape, if one is given."""
+    if regions is None:
+        return options
+    return [[o for o in axis if o.region == n] for axis, n in zip(options, regions, strict=True)]
 
 
 def _pass(choice: _Choice, levels: tuple[Level, ...], first: int, start: int) -> Pass:
@@ -811,6 +848,7 @@ def make_plan(
     codec: str,
     limits: Limits,
     free_disk: int | None = None,
+    regions: Sequence[tuple[int, ...]] | None = None,
 ) -> ResamplePlan:
     """Return the cheapest plan within the limits.
 
@@ -830,6 +868,9 @@ def make_plan(
     limits : Limits
     free_disk : int, optional
         Free bytes where the output goes, for a warning.
+    regions : sequence of tuple of int, optional
+        Region shape by pass, of an earlier plan with the same layout, instead
+        of the cheapest.
 
     Raises
     ------
@@ -855,12 +896,15 @@ def make_plan(
         first = passes[-1].last + 1 if passes else 0
         start = passes[-1].indices.stop if passes else 0
         if first == 0:
-            choose = partial(_first_choice, source, target_grid, mapping, layout, count)
+            choose: Callable[..., _Choice] = partial(
+                _first_choice, source, target_grid, mapping, layout, count
+            )
         else:
             layouts[first] = Layout(chunk=layout.chunk)
             stored = pyramid(target_grid, count=count, layouts=layouts)
             choose = partial(_later_choice, stored, first, source.itemsize, choices[0])
-        choice, limits = _within(limits, choose)
+        fixed = regions[len(passes)] if regions is not None and len(passes) < len(regions) else None
+        choice, limits = _within(limits, partial(choose, fixed))
         if layouts[first].shard is None:
             layouts[first] = _stored_layout(choice, layout.chunk, shard)
         stored = pyramid(target_grid, count=count, layouts=layouts)

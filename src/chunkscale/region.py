@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class Record:
     nbytes : int
         Their size before compression.
     read_seconds, compute_seconds, write_seconds : float
+    stored : int
+        Bytes of the objects that hold it.
     """
 
     index: int
@@ -74,6 +77,7 @@ class Record:
     read_seconds: float
     compute_seconds: float
     write_seconds: float
+    stored: int = 0
 
 
 _ONE_PLANE = AxisTable("nearest", np.zeros(1, np.int64), np.empty(0))
@@ -295,12 +299,17 @@ def process_region(
 
     pending = []
     voxels = 0
-    for level, box, data in device.levels(plan, region, read):
-        pending.append((target[level], target[level].start_write(box, data)))
-        voxels += box.size
+    try:
+        for level, box, data in device.levels(plan, region, read):
+            pending.append((target[level], target[level].start_write(box, data)))
+            voxels += box.size
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _finish(pending)
+        raise
     computed = time.perf_counter()
-    for writer, future in pending:
-        writer.finish_write(future)
+    _finish(pending)
+    stored = sum(target[level].stored_size(box) for level, box in region.boxes)
     return Record(
         index=index,
         voxels=voxels,
@@ -308,4 +317,17 @@ def process_region(
         read_seconds=read_seconds,
         compute_seconds=computed - clock - read_seconds,
         write_seconds=time.perf_counter() - computed,
+        stored=stored,
     )
+
+
+def _finish(pending: Sequence[tuple[ArrayWriter, Any]]) -> None:
+    """Wait for all writes, also if one fails: their buffers are used again."""
+    failure: OSError | None = None
+    for writer, future in pending:
+        try:
+            writer.finish_write(future)
+        except OSError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure

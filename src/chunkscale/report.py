@@ -11,6 +11,7 @@ from chunkscale.grid import VoxelGrid, unusual
 
 if TYPE_CHECKING:
     from chunkscale.api import Resampled
+    from chunkscale.execute import RunTimes
     from chunkscale.image import Image
     from chunkscale.plan import ResamplePlan
     from chunkscale.pyramid import Level
@@ -156,16 +157,17 @@ def plan_text(plan: ResamplePlan) -> str:
     return "\n".join(lines)
 
 
-def plan_summary(plan: ResamplePlan) -> str:
-    """Return what a user wants to know before a run, in two lines."""
+def plan_summary(plan: ResamplePlan, cluster: object = None) -> str:
+    """Return what a user wants to know before a run, in two or three lines."""
     target = plan.target_grid
+    where = "" if cluster is None else f" in each worker process\ncluster {cluster}"
     return (
         f"{times(plan.source_grid.shape)} voxels of {times(plan.source_grid.voxel_size)} -> "
         f"{times(target.shape)} of {times(target.voxel_size)} {_units(target)}\n"
         f"{human_bytes(plan.bytes_written)} in "
         f"{count(len(plan.levels), 'level')} before compression, "
         f"{count(plan.region_count, 'region')}, at most "
-        f"{human_bytes(plan.memory.total)} of memory"
+        f"{human_bytes(plan.memory.total)} of memory{where}"
     )
 
 
@@ -338,14 +340,33 @@ def run_text(run: Resampled) -> str:
     """Return the summary of a run."""
     t, target = run.times, run.plan.target_grid
     seconds = max(t.wall_seconds, 1e-9)
-    busy = t.read_seconds + t.compute_seconds + t.write_seconds or 1.0
-    return (
+    text = (
         f"{run.path}: {times(target.shape)} voxels of {times(target.voxel_size)} {_units(target)}, "
         f"{count(len(run.plan.levels), 'level')}, "
-        f"{human_bytes(run.stored_bytes)} stored\n"
-        f"{count(t.regions, 'region')} in {seconds:.2f} s: "
-        f"{t.voxels / seconds / 1e6:.0f} Mvoxel/s, "
-        f"{human_bytes(t.nbytes / seconds)}/s before compression "
-        f"(read {t.read_seconds / busy:.0%}, compute {t.compute_seconds / busy:.0%}, "
-        f"write {t.write_seconds / busy:.0%} of the workers' time)"
+        f"{human_bytes(run.stored_bytes)} stored"
     )
+    if t.resumed_regions:
+        text += f"\n{t.resumed_regions} of {count(run.plan.region_count, 'region')} were there"
+    if not t.regions:
+        return f"{text}, and nothing was missing"
+    return (
+        f"{text}\n{count(t.regions, 'region')} in {seconds:.2f} s: "
+        f"{t.voxels / seconds / 1e6:.0f} Mvoxel/s, "
+        f"{human_bytes(t.nbytes / seconds)}/s before compression\n{_bottleneck(t)}"
+    )
+
+
+def _bottleneck(t: RunTimes) -> str:
+    """Say where the workers' time went, and what most of it."""
+    parts = {"read": t.read_seconds, "compute": t.compute_seconds, "write": t.write_seconds}
+    busy = sum(parts.values())
+    parts["wait"] = max(0.0, t.worker_seconds - busy)
+    total = sum(parts.values()) or 1.0
+    most = {
+        "read": "reading the source",
+        "compute": "computing",
+        "write": "encoding and writing",
+        "wait": "waiting for regions",
+    }[max(parts, key=lambda name: parts[name])]
+    shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in parts.items())
+    return f"the bottleneck is {most} ({shares} of the workers' time)"

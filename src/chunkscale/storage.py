@@ -8,13 +8,17 @@ otherwise (codecs and filters that tensorstore does not know).
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import tempfile
+import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -43,16 +47,23 @@ __all__ = [
     "check_parent",
     "compose_multiscales",
     "create_levels",
+    "delete_note",
     "discard",
     "foreign_entries",
     "free_bytes",
     "group_attributes",
+    "is_blank",
     "is_remote",
+    "is_transient",
     "join",
     "normalise",
+    "note_names",
     "object_count",
     "open_array",
     "open_writer",
+    "put_note",
+    "read_note",
+    "remove_strays",
     "set_attributes",
     "start_group",
     "stored_bytes",
@@ -72,6 +83,16 @@ _ARRAY_FOR_GROUP = (
     "{!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it"
 )
 _METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+#: Below an output: what a run notes down for the next one, gone when the output is published.
+NOTES = ".chunkscale"
+#: What a killed process may leave beside the objects that it was writing.
+_STRAYS = (".__lock", ".partial")
+#: Asking again does not help.
+_PERMANENT = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT,
+    errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP,
+}  # fmt: skip
+_TRANSIENT_CODES = ("ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN")
 _LEVELS = {"blosc": (0, 9), "zstd": (-7, 22), "gzip": (0, 9), "none": (0, 0)}
 
 
@@ -87,11 +108,16 @@ class StoreIO:
         Decoded chunks that are kept for the next read.
     engine : {"auto", "zarr"}
         ``"zarr"`` leaves tensorstore out.
+    faults : callable, optional
+        The seam at which tests let stores fail: called with ``"read"`` or
+        ``"write"`` and the array's location before each box, in whichever
+        process it is done; raises what a failing store would.
     """
 
     threads: int
     cache_bytes: int = 0
     engine: Literal["auto", "zarr"] = "auto"
+    faults: Callable[[str, str], None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process has threads of its own.
@@ -278,7 +304,14 @@ class ArrayReader:
     def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
         return type(self), (self.uri, self.io)
 
+    def digest(self) -> str:
+        """Return a hash of the array's metadata."""
+        text = json.dumps(self._array.metadata.to_dict(), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def _read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        if self.io.faults is not None:
+            self.io.faults("read", self.uri)
         if out is None:
             out = np.empty(box.shape, self.dtype)
         if self._fast is None:
@@ -326,10 +359,12 @@ class ArrayReader:
             except Exception as cause:
                 return CorruptChunkError(
                     f"chunk {index} of array {self.uri!r} (voxels {self.chunk_box(index)}) "
-                    f"cannot be read: {_first_line(cause)}; {remedy}"
+                    f"cannot be read: {_first_line(cause)}; {remedy}",
+                    transient=is_transient(cause),
                 )
         return CorruptChunkError(
-            f"voxels {box} of array {self.uri!r} cannot be read: {_first_line(error)}"
+            f"voxels {box} of array {self.uri!r} cannot be read: {_first_line(error)}",
+            transient=True,  # for the second time each of its chunks could be read
         )
 
     def _refuse_torn_objects(self, box: Box) -> None:
@@ -351,7 +386,9 @@ class ArrayReader:
             if self._blosc:
                 wanted = max(16, int.from_bytes(head[12:16], "little"))
             if size < wanted:
-                raise OSError(f"its file has {size} bytes and should have {wanted} or more")
+                raise _TornObjectError(
+                    f"its file has {size} bytes and should have {wanted} or more"
+                )
 
     def chunks(self, box: Box) -> Iterable[tuple[int, ...]]:
         """Yield the indices of the chunks that a box touches."""
@@ -399,6 +436,8 @@ class ArrayWriter(ArrayReader):
                 raise AssertionError(
                     f"box {box} of {self.uri!r} cuts stored objects of shape {self.unit}"
                 )
+        if self.io.faults is not None:
+            self.io.faults("write", self.uri)
         if self._fast is not None:
             return self._fast[box.slices].write(data, can_reference_source_data_indefinitely=True)
         with _clear_write_errors(self.uri):
@@ -411,6 +450,33 @@ class ArrayWriter(ArrayReader):
             with _clear_write_errors(self.uri):
                 pending.result()
 
+    def stored_size(self, box: Box) -> int:
+        """Return the bytes of the stored objects of a box; voxels of fill value have none."""
+        size = 0
+        for index in _touched(box, self.unit):
+            with contextlib.suppress(FileNotFoundError):
+                size += os.path.getsize(self._object(index))
+        return size
+
+    def object_count(self, box: Box) -> int:
+        """Return how many stored objects a box has if none is left out."""
+        return sum(1 for _ in _touched(box, self.unit))
+
+    def objects(self) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Yield position and size of every stored object."""
+        prefix = os.path.join(self.uri, "c") if self.zarr_format == 3 else self.uri
+        for path in _files(prefix):
+            position = os.path.relpath(path, prefix).split(os.sep)
+            if all(part.isdigit() for part in position):
+                yield tuple(map(int, position)), os.path.getsize(path)
+
+    def delete_object(self, index: Sequence[int]) -> None:
+        """Delete one stored object, if it is there."""
+        Path(self._object(index)).unlink(missing_ok=True)
+
+    def _object(self, index: Sequence[int]) -> str:
+        return os.path.join(self.uri, self._array.metadata.encode_chunk_key(tuple(index)))
+
 
 @contextlib.contextmanager
 def _clear_write_errors(uri: str) -> Iterator[None]:
@@ -418,11 +484,38 @@ def _clear_write_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise OSError(
+        failure = OSError(
             f"cannot write to {uri!r}: {_first_line(error)}; {free_bytes(uri) / 2**20:.1f} MiB are "
             "free there. What has been written is unfinished and opens as no image; when it can "
-            "be written, run again with overwrite=True (--overwrite)"
-        ) from error
+            "be written, go on with resume=True (--resume)"
+        )
+        failure.errno = getattr(error, "errno", None) or _system_errno(str(error))
+        raise failure from error
+
+
+class _TornObjectError(OSError):
+    """A file that is shorter than what it holds."""
+
+
+def _system_errno(text: str) -> int | None:
+    """Return the errno that tensorstore tells in its message."""
+    found = re.search(r"OS error (\d+)", text)
+    return int(found.group(1)) if found else None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether a store that raised `error` may answer when it is asked again."""
+    if isinstance(error, CorruptChunkError):
+        return error.transient
+    if isinstance(error, ChunkscaleError | _TornObjectError):
+        return False
+    status = getattr(error, "status", None)  # of an HTTP answer
+    if isinstance(status, int):
+        return status >= 500 or status in (408, 429)
+    if isinstance(error, OSError):
+        return error.errno not in _PERMANENT
+    # tensorstore raises ValueError for most, and says which kind at the beginning.
+    return isinstance(error, TimeoutError) or str(error).startswith(_TRANSIENT_CODES)
 
 
 def _first_line(error: BaseException) -> str:
@@ -540,12 +633,14 @@ def start_group(uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str
 def create_levels(
     uri: str, levels: Sequence[Level], *, dtype: str, codec: str, zarr_format: int
 ) -> None:
-    """Create the (empty) array of every level."""
+    """Create the (empty) array of every level that is not there yet."""
     import zarr
 
     group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
     names = [axis.name for axis in levels[0].grid.axes]
     for level in levels:
+        if level.path in group:
+            continue
         with _clear_write_errors(uri):
             group.create_array(
                 level.path,
@@ -600,8 +695,65 @@ def compose_multiscales(
 
 def foreign_entries(uri: str, arrays: Iterable[str]) -> list[str]:
     """Return what lies in a local group beside its metadata and the named arrays."""
-    known = {*_METADATA_FILES, *(path.split("/")[0] for path in arrays)}
-    return sorted(entry.name for entry in Path(uri).iterdir() if entry.name not in known)
+    known = {*_METADATA_FILES, NOTES, *(path.split("/")[0] for path in arrays)}
+    return sorted(
+        entry.name
+        for entry in Path(uri).iterdir()
+        if entry.name not in known and not entry.name.endswith(_STRAYS)
+    )
+
+
+def is_blank(uri: str) -> bool:
+    """Whether a local path holds nothing, or what a run leaves that died while it began."""
+    if not os.path.isdir(uri):
+        return False
+    if foreign_entries(uri, ()):
+        return False
+    try:
+        return not group_attributes(uri)
+    except (SourceNotFoundError, MetadataError):
+        return True
+
+
+def put_note(uri: str, name: str, text: str) -> None:
+    """Store a small text below an output, in one piece."""
+    folder = Path(uri) / NOTES
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f"{name}.{uuid.uuid4().hex}.partial"
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(folder / name)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read_note(uri: str, name: str) -> str | None:
+    """Return such a text, or None."""
+    try:
+        return (Path(uri) / NOTES / name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def note_names(uri: str) -> list[str]:
+    """Return the names of all of them."""
+    folder = Path(uri) / NOTES
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def delete_note(uri: str, name: str) -> None:
+    """Delete one; with the last one nothing of them is left."""
+    folder = Path(uri) / NOTES
+    (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not the last one
+        folder.rmdir()
+
+
+def remove_strays(uri: str) -> None:
+    """Delete what killed processes left while they wrote objects below a local path."""
+    for path in _files(uri):
+        if path.endswith(_STRAYS):
+            Path(path).unlink(missing_ok=True)
 
 
 def check_parent(uri: str) -> None:

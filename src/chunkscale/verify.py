@@ -23,7 +23,7 @@ from chunkscale.region import reduce_box, resample_leading
 from chunkscale.report import count
 from chunkscale.storage import ArrayReader, StoreIO
 
-__all__ = ["CheckReport", "check_image"]
+__all__ = ["CheckReport", "check_image", "read_all"]
 
 #: Decoded bytes that are read at a time.
 READ_BYTES = 32 * 2**20
@@ -95,7 +95,8 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
     record = record if isinstance(record, Mapping) else {}
     if record.get("state") == "unfinished":
         fault = (
-            "the run that wrote it did not finish; run it again with overwrite=True (--overwrite)"
+            "the run that wrote it did not finish; go on with resume=True (--resume), or replace "
+            "it with overwrite=True (--overwrite)"
         )
         return CheckReport(path=uri, faults=(fault,))
     target = _image.open_image(uri, io=io)
@@ -114,9 +115,11 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
     faults += _object_faults(uri, target, record)
     chunks = 0
     for array in arrays:
-        read, corrupt = _read_all(array)
-        chunks += read
-        faults += corrupt
+        for read, corrupt in read_all(array):
+            chunks += read
+            faults += [str(error) for _, error in corrupt]
+            if len(faults) >= MOST_FAULTS:
+                break
     regions = voxels = 0
     if source is not None and not faults:
         original = _image.open_image(source, source_voxel_size=None, io=io) if not record.get(
@@ -154,24 +157,23 @@ def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterat
             )
 
 
-def _read_all(array: ArrayReader) -> tuple[int, list[str]]:
-    """Read every chunk; return how many, and what cannot be read."""
-    faults: list[str] = []
-    count = 0
+def read_all(
+    array: ArrayReader,
+) -> Iterator[tuple[int, list[tuple[tuple[int, ...], CorruptChunkError]]]]:
+    """Read every chunk, many at a time; yield how many, and where which cannot be read."""
     for box in _tiles(array.shape, array.chunk, array.dtype.itemsize):
         chunks = list(array.chunks(box))
-        count += len(chunks)
+        faults = []
         try:
             array.read(box)
         except CorruptChunkError:
             for index in chunks:
+                part = array.chunk_box(index)
                 try:
-                    array.read(array.chunk_box(index))
+                    array.read(part)
                 except CorruptChunkError as error:
-                    faults.append(str(error))
-        if len(faults) >= MOST_FAULTS:
-            break
-    return count, faults
+                    faults.append((part.start, error))
+        yield len(chunks), faults
 
 
 def _tiles(shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> Iterator[Box]:

@@ -1,0 +1,192 @@
+"""Clusters and interrupted runs: what the driver costs, and what a resumed run costs.
+
+python asv_bench/cluster.py [overhead] [ratio] [resume]
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import psutil
+
+MIB = 2**20
+REGIONS = 1_000_000
+RUNS = 5
+
+
+def _resident() -> float:
+    return psutil.Process().memory_info().rss / MIB
+
+
+def _nothing(opened: Any, index: int) -> Any:
+    from chunkscale.region import Record
+
+    return Record(index, 1, 1, 0.0, 0.0, 0.0)
+
+
+class _NoWork:
+    """A worker plugin under which regions cost nothing."""
+
+    def setup(self, worker: Any) -> None:
+        import chunkscale.worker
+
+        chunkscale.worker.run_region = _nothing
+        chunkscale.worker._opened = lambda run, payload: None
+
+
+def write_stack(path: Path, shape: tuple[int, ...]) -> None:
+    """Write noise as an image whose z steps are five times as large as the others."""
+    import chunkscale
+    from chunkscale.demo import write_image
+
+    axes = tuple(chunkscale.Axis(name=n, unit="micrometer") for n in "zyx")
+    grid = chunkscale.VoxelGrid(axes=axes, shape=shape, voxel_size=(1.0, 0.2, 0.2))
+    write_image(path, np.random.default_rng(0).integers(0, 400, shape, "uint16"), grid)
+
+
+def overhead(folder: Path) -> None:
+    """Print start, seconds for each region and memory of the client, at 10^6 regions."""
+    import distributed
+
+    import chunkscale
+    from chunkscale import execute
+    from chunkscale.cluster import DaskCluster
+    from chunkscale.ledger import Ledger, acquire
+    from chunkscale.storage import StoreIO
+    from chunkscale.worker import Job
+
+    write_stack(folder / "small.zarr", (4, 20, 20))
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as local,
+        distributed.Client(local, set_as_default=False) as client,
+    ):
+        client.register_plugin(_worker_plugin(distributed))
+        plan = chunkscale.plan_resampling(folder / "small.zarr")
+        # As many regions as there are voxels of a volume that no disk has to hold.
+        one = plan.passes[0]
+        shape = (100, 100, 100)
+        many = _replace(
+            plan,
+            passes=(_replace(one, shape=shape, region_shape=(1, 1, 1), order=(0, 1, 2)),),
+        )
+        io = StoreIO(threads=1)
+        for name, cluster in [
+            ("cluster of 2 processes", DaskCluster(client)),
+            ("threads", None),
+        ]:
+            job = Job(run=name, plan=many, source=str(folder / "small.zarr" / "0"), target=(),
+                      reads=io, writes=io)  # fmt: skip
+            notes = Ledger(str(folder / name), acquire(str(folder / name)))
+            first: list[float] = []
+
+            def progress(state: Any, first: list[float] = first) -> None:
+                if not first:
+                    first.append(time.perf_counter())
+
+            before, begun = _resident(), time.perf_counter()
+            with mock.patch.object(execute, "run_region", _nothing):
+                execute.run_plan(job, ledger=notes, progress=progress, cluster=cluster)
+            seconds = time.perf_counter() - begun
+            print(
+                f"{name}: {REGIONS} regions in {seconds:.0f} s, "
+                f"{seconds / REGIONS * 1e3:.3f} ms a region; the first after "
+                f"{first[0] - begun:.2f} s; client memory +{_resident() - before:.0f} MiB",
+                flush=True,
+            )
+
+
+def _worker_plugin(distributed: Any) -> Any:
+    return type("NoWork", (_NoWork, distributed.WorkerPlugin), {})()
+
+
+def _replace(value: Any, **changes: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(value, **changes)
+
+
+def _median(run: Callable[[], float], runs: int = RUNS) -> float:
+    return statistics.median(run() for _ in range(runs))
+
+
+def ratio(folder: Path) -> None:
+    """Print a local cluster of 2 processes as a multiple of 2 threads, runs in turn."""
+    import distributed
+
+    import chunkscale
+
+    source = folder / "stack.zarr"
+    write_stack(source, (128, 1024, 1024))
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as local,
+        distributed.Client(local, set_as_default=False) as client,
+    ):
+
+        def run(**where: Any) -> float:
+            begun = time.perf_counter()
+            chunkscale.resample(source, folder / "out.zarr", overwrite=True, memory="1GiB", **where)
+            return time.perf_counter() - begun
+
+        cold = run(client=client)
+        run(workers=2)
+        pairs = [(run(client=client), run(workers=2)) for _ in range(RUNS)]
+        cluster, threads = (statistics.median(times) for times in zip(*pairs, strict=True))
+        print(
+            f"128x1024x1024: cluster {cluster:.2f} s, threads {threads:.2f} s, ratio "
+            f"{cluster / threads:.2f} (median of the pairs' ratios "
+            f"{statistics.median(a / b for a, b in pairs):.2f}); first run on new workers "
+            f"{cold:.2f} s",
+            flush=True,
+        )
+
+
+def resume(folder: Path) -> None:
+    """Print what a run costs that was interrupted half way, as a part of a whole one."""
+    import chunkscale
+
+    source = folder / "stack.zarr"
+    if not source.exists():
+        write_stack(source, (128, 1024, 1024))
+    out = folder / "resumed.zarr"
+
+    class Half(Exception):
+        pass
+
+    def stop(state: Any) -> None:
+        if state.regions >= state.total_regions / 2:
+            raise Half
+
+    def timed(**options: Any) -> float:
+        begun = time.perf_counter()
+        chunkscale.resample(source, out, memory="1GiB", **options)
+        return time.perf_counter() - begun
+
+    timed()
+    parts = []
+    for _ in range(RUNS):
+        whole = timed(overwrite=True)
+        try:
+            chunkscale.resample(source, out, memory="1GiB", overwrite=True, progress=stop)
+        except Half:
+            parts.append(timed(resume=True) / whole)
+    print(f"128x1024x1024: resumed half way, {statistics.median(parts):.0%} of a whole run")
+
+
+def main(names: list[str]) -> None:
+    """Run what is named, or everything."""
+    parts = {"overhead": overhead, "ratio": ratio, "resume": resume}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names or list(parts):
+            parts[name](Path(folder))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,458 @@
+"""The output of a run: when it may be made, begun, continued and published.
+
+An output that is not finished says so in its attributes, next to what it is
+made of (the *recipe*): whoever continues it must follow the very same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale import ledger, ome, storage
+from chunkscale._version import __version__
+from chunkscale.errors import ChunkscaleError, DestinationError, OptionError, RegionError
+from chunkscale.ledger import Ledger
+from chunkscale.plan import ResamplePlan, SourceArray
+from chunkscale.storage import ArrayReader, ArrayWriter, StoreIO
+from chunkscale.verify import read_all
+
+__all__ = [
+    "Found",
+    "Output",
+    "StoredLayout",
+    "check_apart",
+    "check_destination",
+    "check_same",
+    "publish",
+    "recipe",
+    "stored_layout",
+    "unfinished",
+    "writing",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An output of this package that is there already.
+
+    Parameters
+    ----------
+    recipe : dict
+        What it is made of; see `recipe`.
+    finished : bool
+    memory : int
+        What the plan of the run promised that began it; 0 if it is finished.
+    objects : dict
+        Stored objects by level, as counted when it was finished.
+    """
+
+    recipe: dict[str, Any]
+    finished: bool
+    memory: int
+    objects: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """An output that this run writes.
+
+    Parameters
+    ----------
+    uri : str
+    attributes : dict
+        As long as it is unfinished.
+    ledger : Ledger
+    done : ndarray of bool, optional
+        Regions that are finished already.
+    """
+
+    uri: str
+    attributes: dict[str, Any]
+    ledger: Ledger
+    done: NDArray[np.bool_] | None = None
+
+
+def check_destination(
+    destination: str | os.PathLike[str], *, overwrite: bool, resume: bool, take_over: bool
+) -> str:
+    """Return the output path, or refuse it."""
+    if resume and overwrite:
+        raise OptionError(
+            "resume continues an output and overwrite replaces it; leave one of them out"
+        )
+    target = storage.normalise(destination)
+    if storage.is_remote(target):
+        raise OptionError(
+            f"the output {target!r} is a URL; only local paths can be written in this version"
+        )
+    if os.path.lexists(target):
+        if not (resume and storage.is_blank(target)):
+            state = _disposable_state(target)
+            if not (overwrite or resume):
+                raise DestinationError(
+                    f"the output {target!r} exists{state}; choose another path, or replace it with "
+                    "overwrite=True (--overwrite)"
+                    + (", or go on with resume=True (--resume)" if "not finish" in state else "")
+                )
+        ledger.check_free(target, take_over=take_over)
+    storage.check_parent(target)
+    return target
+
+
+def _disposable_state(target: str) -> str:
+    """Refuse to replace what is not just one image; say what is there if it may go."""
+    if os.path.isdir(target) and not os.listdir(target):
+        return " (an empty directory)"
+    try:
+        attributes = storage.group_attributes(target)
+        record = attributes.get("chunkscale", {})
+        unfinished = isinstance(record, Mapping) and record.get("state") == "unfinished"
+        if unfinished:
+            arrays = [str(path) for path in record.get("levels", [])]
+        else:
+            found = ome.describe(attributes)
+            arrays = [d.path for d in found.datasets] if isinstance(found, ome.Multiscale) else []
+        foreign = storage.foreign_entries(target, arrays)
+    except ChunkscaleError as error:
+        raise DestinationError(
+            f"the output {target!r} exists and is not an OME-Zarr image, so it is never "
+            "overwritten; choose another path or remove it yourself"
+        ) from error
+    if foreign:
+        raise DestinationError(
+            f"the output {target!r} exists and holds more than one image ({foreign[0]!r}), so it "
+            "is never overwritten; choose another path or remove it yourself"
+        )
+    return " (the output of a run that did not finish)" if unfinished else ""
+
+
+def check_apart(source: SourceArray, target: str) -> None:
+    """Refuse an output in the source, and one that holds it; links are followed."""
+    if storage.is_remote(source.uri):
+        return
+    output = os.path.realpath(target)
+    for part in (source.uri, storage.join(source.uri, source.path)):
+        origin = os.path.realpath(part)
+        if origin == output:
+            raise DestinationError(
+                f"the output {target!r} is the source itself; choose another path"
+            )
+        for inner, outer, text in (
+            (output, origin, "lies inside the source"),
+            (origin, output, "holds the source"),
+        ):
+            if os.path.commonpath([inner, outer]) == outer:
+                raise DestinationError(
+                    f"the output {target!r} {text} {source.uri!r}; choose a path outside of it"
+                )
+
+
+def unfinished(target: str) -> Found | None:
+    """Return what can be continued at a path; None where a run would start afresh.
+
+    Raises
+    ------
+    DestinationError
+        If something else is there.
+    """
+    if not os.path.lexists(target) or storage.is_blank(target):
+        return None
+    record = storage.group_attributes(target).get("chunkscale")
+    if not isinstance(record, Mapping) or "regions" not in record:
+        raise DestinationError(
+            f"the output {target!r} does not say how it was made, so it cannot be resumed; choose "
+            "another path, or replace it with overwrite=True (--overwrite)"
+        )
+    objects = record.get("objects")
+    return Found(
+        recipe={name: value for name, value in record.items() if name not in _STATE},
+        finished=record.get("state") == "finished",
+        memory=int(record.get("memory", 0)),
+        objects=dict(objects) if isinstance(objects, Mapping) else {},
+    )
+
+
+def recipe(plan: ResamplePlan, source: ArrayReader) -> dict[str, Any]:
+    """Return all that the bytes of an output depend on, as JSON values.
+
+    Two runs with the same recipe write the same objects, region by region.
+    """
+    grid, target = plan.source_grid, plan.target_grid
+    return {
+        "version": __version__,
+        "source": plan.source.uri,
+        "source_array": plan.source.path,
+        "source_shape": list(plan.source.shape),
+        "source_dtype": plan.source.dtype,
+        "source_metadata": source.digest(),
+        "source_voxel_size": list(grid.voxel_size),
+        "source_translation": list(grid.translation),
+        "axes": [[axis.name, axis.kind, axis.unit] for axis in target.axes],
+        "shape": list(target.shape),
+        "voxel_size": list(target.voxel_size),
+        "translation": list(target.translation),
+        "method": plan.method,
+        "antialias": plan.antialias,
+        "outside": "edge" if plan.outside is None else str(plan.outside),
+        "ome_zarr_version": plan.ngff_version,
+        "codec": plan.codec,
+        "levels": [level.path for level in plan.levels],
+        "chunk": [list(level.chunk) for level in plan.levels],
+        "shard": [list(level.shard) if level.shard else None for level in plan.levels],
+        "regions": [list(run.region_shape) for run in plan.passes],
+    }
+
+
+#: What a resumed run takes over, unless its caller insists.
+_LAYOUT = ("chunk", "shard", "regions", "levels")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLayout:
+    """How an output is stored that is to be continued.
+
+    Parameters
+    ----------
+    chunk : tuple of int
+    shard : tuple of int or None
+        Of level 0.
+    levels : int
+    regions : tuple of tuple of int
+        Region shape by pass.
+    memory : int
+        What the plan promised.
+    """
+
+    chunk: tuple[int, ...]
+    shard: tuple[int, ...] | None
+    levels: int
+    regions: tuple[tuple[int, ...], ...]
+    memory: int
+
+
+def stored_layout(found: Found) -> StoredLayout:
+    """Return the layout of an output that is to be continued."""
+    made = found.recipe
+    shard = made["shard"][0]
+    return StoredLayout(
+        chunk=tuple(made["chunk"][0]),
+        shard=tuple(shard) if shard else None,
+        levels=len(made["levels"]),
+        regions=tuple(map(tuple, made["regions"])),
+        memory=found.memory,
+    )
+
+
+def check_same(
+    target: str,
+    found: Found,
+    wanted: Mapping[str, Any],
+    *,
+    asked: Sequence[str] = _LAYOUT,
+) -> None:
+    """Refuse to continue an output with another recipe.
+
+    Parameters
+    ----------
+    target : str
+    found : Found
+    wanted : mapping
+        The recipe of the run that wants to.
+    asked : sequence of str
+        The parts of the layout that count; the others will be taken over.
+
+    Raises
+    ------
+    DestinationError
+        Naming everything that differs, with both values.
+    """
+    skipped = set(_LAYOUT) - set(asked)
+    there, now = dict(found.recipe), dict(wanted)
+    if "regions" in skipped:
+        # Those of the other levels follow from the regions.
+        for made in (there, now):
+            made["chunk"], made["shard"] = made["chunk"][0], made["shard"][0]
+    differences = [
+        f"{name} is {there.get(name)!r} there and {now.get(name)!r} now"
+        for name in {**there, **now}
+        if name not in skipped and there.get(name) != now.get(name)
+    ]
+    if differences:
+        raise DestinationError(
+            f"the output {target!r} was begun differently, so it cannot be resumed: "
+            f"{'; '.join(differences)}; repeat the first command, or replace it with "
+            "overwrite=True (--overwrite)"
+        )
+
+
+@contextlib.contextmanager
+def writing(
+    plan: ResamplePlan,
+    target: str,
+    source: ArrayReader,
+    found: Found | None,
+    *,
+    take_over: bool,
+    io: StoreIO,
+) -> Iterator[Output]:
+    """Make a new output, or take the one over that was found; hold its lease.
+
+    Parameters
+    ----------
+    plan : ResamplePlan
+    target : str
+    source : ArrayReader
+    found : Found, optional
+        What to continue. Without it whatever is there is replaced.
+    take_over : bool
+        Whether the lease of another run counts for nothing.
+    io : StoreIO
+        To read the output with.
+    """
+    made = recipe(plan, source)
+    if found is None:
+        if os.path.lexists(target):
+            storage.discard(target)
+        storage.start_group(
+            target, zarr_format=_zarr_format(plan), attributes=_unfinished(plan, made)
+        )
+    else:
+        check_same(target, found, made)
+    lease = ledger.acquire(target, take_over=take_over)
+    with ledger.kept(target, lease):
+        storage.create_levels(
+            target, plan.levels, dtype=plan.dtype, codec=plan.codec,
+            zarr_format=_zarr_format(plan),
+        )  # fmt: skip
+        notes, done = ledger.Ledger(target, lease), None
+        if found is not None:
+            done = _finished(plan, target, found, notes, made, io)
+        yield Output(
+            uri=target, attributes=storage.group_attributes(target), ledger=notes, done=done
+        )
+
+
+def _finished(
+    plan: ResamplePlan, target: str, found: Found, notes: Ledger, made: Mapping[str, Any],
+    io: StoreIO,
+) -> NDArray[np.bool_]:  # fmt: skip
+    """Return the regions that need not be made again; what is stored of the others goes."""
+    writers = [storage.open_writer(storage.join(target, level.path), io) for level in plan.levels]
+    if found.finished:
+        stored = _intact(plan, writers, found)
+        if (stored < 0).any():
+            # It was no whole image, and is none until it is mended.
+            storage.set_attributes(target, _unfinished(plan, made))
+    else:
+        stored = ledger.recorded(target, plan.region_count)
+    done = ledger.finished(plan, writers, stored)
+    notes.begin(stored, done)
+    return done
+
+
+def _intact(plan: ResamplePlan, writers: Sequence[ArrayWriter], found: Found) -> NDArray[np.int64]:
+    """Return the stored bytes of the regions of a finished output; -1 for broken ones."""
+    stored, counts = ledger.measured(plan, writers)
+    for level, writer in enumerate(writers):
+        for _, faults in read_all(writer):
+            for start, _ in faults:
+                stored[plan.region_of(level, start)] = -1
+        if int(counts[level].sum()) != found.objects.get(plan.levels[level].path):
+            # Some are missing. All-fill regions have none either; they are made again as well.
+            run = next(p for p in plan.passes if level <= p.last)
+            for index in run.indices:
+                box = dict(plan.region(index).boxes)[level]
+                if counts[level][index] < writer.object_count(box):
+                    stored[index] = -1
+    return stored
+
+
+def publish(plan: ResamplePlan, output: Output, source: Mapping[str, Any]) -> None:
+    """Make a finished output an image.
+
+    Parameters
+    ----------
+    plan : ResamplePlan
+    output : Output
+    source : mapping
+        Attributes of the source's group.
+
+    Raises
+    ------
+    RegionError
+        If another run has replaced the output or taken it over.
+    """
+    target = output.uri
+    if output.attributes["chunkscale"]["state"] == "finished":
+        storage.remove_strays(target)
+        return  # it was whole
+    published = _image_attributes(plan, source)
+    output.ledger.check()
+    storage.remove_strays(target)
+    record = {name: value for name, value in output.attributes["chunkscale"].items()
+              if name not in _STATE}  # fmt: skip
+    record["objects"] = {
+        level.path: storage.object_count(storage.join(target, level.path)) for level in plan.levels
+    }
+    if storage.group_attributes(target) != output.attributes:
+        raise RegionError(
+            f"the output {target!r} was replaced by another run while this one wrote it; "
+            "run one of them again"
+        )
+    # Last of all: from here on a reader takes the group for an image.
+    storage.set_attributes(target, {**published, "chunkscale": {**record, "state": "finished"}})
+
+
+def _zarr_format(plan: ResamplePlan) -> Literal[2, 3]:
+    return 2 if plan.ngff_version == "0.4" else 3
+
+
+#: What the record of an output says beside its recipe.
+_STATE = ("state", "run", "memory", "objects")
+
+
+def _unfinished(plan: ResamplePlan, made: Mapping[str, Any]) -> dict[str, Any]:
+    state = {"run": uuid.uuid4().hex, "memory": plan.memory.total, "state": "unfinished"}
+    return {"chunkscale": {**made, **state}}
+
+
+def _image_attributes(plan: ResamplePlan, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that make a finished group an image."""
+    levels = [
+        ome.Dataset(
+            path=level.path,
+            voxel_size=level.grid.voxel_size,
+            translation=level.grid.translation,
+        )
+        for level in plan.levels
+    ]
+    described = ome.describe(source)
+    named = described.name if isinstance(described, ome.Multiscale) else None
+    name = named or plan.source.uri.rstrip("/").rsplit("/", 1)[-1]
+    kind = "mode" if plan.method == "nearest" else "mean"
+    composed = storage.compose_multiscales(
+        version=plan.ngff_version,
+        name=name,
+        axes=ome.axis_entries(plan.target_grid.axes),
+        datasets=ome.dataset_entries(levels),
+    )
+    return ome.complete_attributes(
+        composed,
+        name=name,
+        kind=kind,
+        metadata=ome.downscaling_metadata(
+            f"chunkscale.resample ({kind})",
+            version=__version__,
+            parameters={"method": plan.method, "antialias": plan.antialias},
+        ),
+        source=source,
+        is_label=plan.source.is_label,
+    )

@@ -1,0 +1,186 @@
+"""What a process does for a run: it opens the run's job once, and makes regions of it."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from chunkscale.device import open_device
+from chunkscale.errors import ChunkscaleError, RegionError
+from chunkscale.memory import keep_below, resident_bytes, reuse_freed
+from chunkscale.plan import ResamplePlan
+from chunkscale.region import Device, Record, process_region
+from chunkscale.storage import ArrayReader, ArrayWriter, StoreIO, is_transient
+
+__all__ = ["Failure", "Job", "OpenJob", "Outcome", "run_batch", "run_region", "stop_run"]
+
+#: Seconds before each further attempt at a region whose store failed; half of each is random.
+WAITS = (0.2, 0.8, 3.0, 10.0)
+#: Runs whose arrays and buffers a process holds: the one that works, and one that ends.
+MOST_OPEN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A region that could not be made.
+
+    Parameters
+    ----------
+    index : int
+    error : ChunkscaleError
+    """
+
+    index: int
+    error: ChunkscaleError
+
+
+Outcome = Record | Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a process has to know of a run: small, and nothing in it is open.
+
+    Parameters
+    ----------
+    run : str
+        Names the run.
+    plan : ResamplePlan
+    source : str
+        Location of the array that is read.
+    target : tuple of str
+        Locations of the levels.
+    reads, writes : StoreIO
+    """
+
+    run: str
+    plan: ResamplePlan
+    source: str
+    target: tuple[str, ...]
+    reads: StoreIO
+    writes: StoreIO
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A job with its arrays open; picklable, and open again elsewhere when it is first used.
+
+    Parameters
+    ----------
+    job : Job
+    source : ArrayReader
+    target : tuple of ArrayWriter
+    turns : threading.Semaphore
+        For as many regions at once as the plan has memory for.
+    most_resident : int
+        Above this the process gives freed memory back.
+    device : Device
+    """
+
+    job: Job
+    source: ArrayReader
+    target: tuple[ArrayWriter, ...]
+    turns: threading.Semaphore
+    most_resident: int
+    device: Device
+
+    @classmethod
+    def of(cls, job: Job) -> OpenJob:
+        """Open the arrays of a job."""
+        # What the process held before is not this run's; of its own part some is left for
+        # regions that grow while others are looked at.
+        part = (job.plan.memory.total - job.plan.memory.base) * 85 // 100
+        return cls(
+            job,
+            ArrayReader(job.source, job.reads),
+            tuple(ArrayWriter(uri, job.writes) for uri in job.target),
+            turns=threading.Semaphore(job.plan.workers),
+            most_resident=resident_bytes() + part,
+            device=open_device(job.plan),
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(_opened, self.job.run, pickle.dumps(self.job)), ()
+
+
+_opened_jobs: dict[str, OpenJob] = {}
+_stopped: dict[str, None] = {}
+_opening = threading.Lock()
+
+
+def _opened(run: str, payload: bytes) -> OpenJob:
+    """Return the open job of a run, which this process may have already."""
+    with _opening:
+        found = _opened_jobs.pop(run, None)
+        if found is None:
+            reuse_freed(True)
+            found = OpenJob.of(pickle.loads(payload))
+        _opened_jobs[run] = found  # the last one used is the last one dropped
+        while len(_opened_jobs) > MOST_OPEN:
+            del _opened_jobs[next(iter(_opened_jobs))]
+        return found
+
+
+def stop_run(run: str) -> None:
+    """Begin no further region of a run in this process, and close its arrays."""
+    with _opening:
+        _opened_jobs.pop(run, None)
+        if not _opened_jobs:
+            reuse_freed(False)
+        _stopped[run] = None
+        while len(_stopped) > 64:
+            del _stopped[next(iter(_stopped))]
+
+
+def run_batch(run: str, payload: bytes, indices: Sequence[int]) -> Iterator[Outcome]:
+    """Make regions one after another, until the run is stopped.
+
+    Parameters
+    ----------
+    run : str
+    payload : bytes
+        The pickled `Job`; looked at if this process has not opened it yet.
+    indices : sequence of int
+    """
+    for index in indices:
+        if run in _stopped:
+            return
+        yield run_region(_opened(run, payload), index)
+
+
+def run_region(opened: OpenJob, index: int) -> Outcome:
+    """Make one region; ask again, with growing waits, where a store fails for a while."""
+    waits = iter(WAITS)
+    while True:
+        try:
+            with opened.turns:
+                return _made(opened, index)
+        except Exception as error:
+            wait = next(waits, None)
+            if wait is None or not is_transient(error):
+                return Failure(index, _explained(opened.job.plan, index, error))
+            # Workers that fail together must not come back together.
+            time.sleep(wait * random.uniform(0.5, 1.0))
+
+
+def _made(opened: OpenJob, index: int) -> Record:
+    plan = opened.job.plan
+    record = process_region(plan, index, opened.source, opened.target, opened.device)
+    keep_below(opened.most_resident)
+    return record
+
+
+def _explained(plan: ResamplePlan, index: int, error: Exception) -> ChunkscaleError:
+    if isinstance(error, ChunkscaleError):
+        return error
+    level, box = plan.region(index).boxes[0]
+    failure = RegionError(
+        f"region {index} (voxels {box} of level {level}) failed: {error or repr(error)}"
+    )
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,325 @@
+"""Interrupted runs: what is continued, what is refused, and that no byte differs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from outputs import LAYOUTS, assert_same_output, stack_with_holes, stored
+
+import chunkscale
+from chunkscale import ledger, storage
+from chunkscale.cli import main
+from chunkscale.memory import identity
+
+pytestmark = pytest.mark.usefixtures("small_regions")
+
+
+@pytest.fixture
+def stack(make_image, noise):
+    return make_image(stack_with_holes(noise), (1.0, 0.4, 0.4), chunk=(4, 16, 16))
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(regions):
+    def progress(state):
+        if state.regions >= regions:
+            raise Interrupted
+
+    return progress
+
+
+def interrupted(source, out, regions=12, *, chunk=8, **options):
+    options["chunk"] = chunk
+    with pytest.raises(Interrupted):
+        chunkscale.resample(source, out, progress=interrupt_after(regions), **options)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("regions", [1, 12, 19])
+def test_a_resumed_run_writes_the_bytes_of_an_undisturbed_one(layout, regions, stack, tmp_path):
+    """All files are the same, only what was missing is made, and the ledger is gone."""
+    options = LAYOUTS[layout]
+    whole = chunkscale.resample(stack, tmp_path / "whole.zarr", **options)
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out, regions, **options)
+    assert not chunkscale.check(out)
+    run = chunkscale.resample(stack, out, resume=True, **options)
+    assert run.times.resumed_regions >= regions
+    assert run.times.regions + run.times.resumed_regions == whole.plan.region_count
+    assert_same_output(out, tmp_path / "whole.zarr")
+    assert chunkscale.check(out, source=stack)
+
+
+def test_resume_starts_where_nothing_is(stack, tmp_path):
+    """A job script can always pass resume."""
+    run = chunkscale.resample(stack, tmp_path / "a.zarr", resume=True)
+    assert run.times.resumed_regions == 0
+    (tmp_path / "b.zarr").mkdir()
+    chunkscale.resample(stack, tmp_path / "b.zarr", resume=True)
+    assert_same_output(tmp_path / "b.zarr", tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_resume_goes_on_from_any_half_made_beginning(version, stack, tmp_path):
+    """A run that was killed while it made the group or its arrays can be continued."""
+    options = {"ome_zarr_version": version, "chunk": 16, "shard": 0}
+    chunkscale.resample(stack, tmp_path / "whole.zarr", **options)
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out, 1, **options)
+    for path in (out / "1", out / ".chunkscale"):
+        for file in stored(path):
+            (path / file).unlink()
+    chunkscale.resample(stack, out, resume=True, **options)
+    assert_same_output(out, tmp_path / "whole.zarr")
+    blank = tmp_path / "blank.zarr"
+    blank.mkdir()
+    (blank / "zarr.0123.partial").write_text("{")
+    if version == "0.4":
+        (blank / ".zgroup").write_text('{"zarr_format": 2}')
+    chunkscale.resample(stack, blank, resume=True, **options)
+    assert_same_output(blank, tmp_path / "whole.zarr")
+
+
+def damage(out, how):
+    """Damage one stored object; return its level."""
+    level = out / "0"
+    objects = sorted(
+        f for f in level.rglob("*") if f.is_file() and not f.name.startswith(("z", "."))
+    )
+    victim = objects[-1]  # at the edge
+    if how == "torn":
+        victim.write_bytes(victim.read_bytes()[:-7])
+    elif how == "empty":
+        victim.write_bytes(b"")
+    else:
+        victim.unlink()
+    return victim
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("how", ["torn", "empty", "missing"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_damaged_objects_are_found_and_mended(layout, how, finished, stack, tmp_path):
+    """Resume makes their regions again, in unfinished outputs and in finished ones."""
+    options = LAYOUTS[layout]
+    chunkscale.resample(stack, tmp_path / "whole.zarr", **options)
+    out = tmp_path / "out.zarr"
+    if finished:
+        chunkscale.resample(stack, out, **options)
+    else:
+        interrupted(stack, out, 18, **options)
+    damage(out, how)
+    assert not chunkscale.check(out)
+    run = chunkscale.resample(stack, out, resume=True, **options)
+    assert run.times.regions > 0
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def test_a_finished_output_needs_nothing(stack, tmp_path, capsys):
+    """Resume reads it, says so, and touches no file."""
+    out = tmp_path / "out.zarr"
+    chunkscale.resample(stack, out)
+    before = {file: os.stat(out / file).st_mtime_ns for file in stored(out)}
+    assert main(["resample", str(stack), str(out), "--resume"]) == 0
+    assert "and nothing was missing" in capsys.readouterr().out
+    assert before == {file: os.stat(out / file).st_mtime_ns for file in stored(out)}
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"voxel_size": 0.5}, r"voxel_size is \[0.4, 0.4, 0.4\] there and \[0.5, 0.5, 0.5\] now"),
+        ({"codec": "zstd"}, "codec is 'blosc-lz4' there and 'zstd' now"),
+        ({"method": "nearest"}, "method is 'linear' there and 'nearest' now"),
+        ({"levels": 2}, "levels is"),
+        ({"chunk": 8}, r"chunk is \[16, 16, 16\] there and \[8, 8, 8\] now"),
+        ({"chunk": 16, "shard": 32}, r"shard is None there and \[32, 32, 32\] now"),
+        ({"ome_zarr_version": "0.4"}, "ome_zarr_version is '0.5' there and '0.4' now"),
+        ({"antialias": True, "voxel_size": 2}, "antialias is False there and True now"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("finished", [False, True])
+def test_another_recipe_is_refused(options, named, finished, stack, tmp_path):
+    """Everything that differs is named with both values, and nothing is touched."""
+    out = tmp_path / "out.zarr"
+    if finished:
+        chunkscale.resample(stack, out, chunk=16)
+    else:
+        interrupted(stack, out, 6, chunk=16)
+    before = stored(out)
+    with pytest.raises(chunkscale.DestinationError, match=named):
+        chunkscale.resample(stack, out, resume=True, **options)
+    assert stored(out) == before
+
+
+def test_another_source_is_refused(stack, make_image, noise, tmp_path):
+    """The source counts with its path and its metadata."""
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out)
+    other = make_image(stack_with_holes(noise), (1.0, 0.4, 0.4), name="other.zarr")
+    with pytest.raises(chunkscale.DestinationError, match=r"source is .*; source_metadata is"):
+        chunkscale.resample(other, out, resume=True, chunk=8)
+
+
+def test_memory_and_workers_may_differ(stack, tmp_path):
+    """The layout of the interrupted run is taken over: objects and regions stay the same."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", memory="2GiB", workers=3, chunk=8)
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out, memory="2GiB", workers=3)
+    run = chunkscale.resample(stack, out, resume=True, chunk=8, memory="262MiB", workers=1)
+    assert run.plan.memory.total <= 262 * 2**20
+    assert run.times.resumed_regions >= 12
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def test_what_is_free_does_not_keep_a_run_from_being_resumed(stack, tmp_path, monkeypatch):
+    """The same command succeeds when the machine has less memory left than before."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out)
+    monkeypatch.setattr("chunkscale.memory.available_bytes", lambda: 2**20)
+    with pytest.raises(chunkscale.MemoryBudgetError):
+        chunkscale.plan_resampling(stack, chunk=8)
+    chunkscale.resample(stack, out, resume=True, chunk=8)
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def test_an_output_in_use_is_refused(stack, tmp_path, capsys):
+    """Neither resume nor overwrite touch what another run writes; the message says who does."""
+    out, seen = tmp_path / "out.zarr", []
+
+    def meddle(progress):
+        if seen:
+            return
+        for how in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(chunkscale.DestinationError, match=f"process {os.getpid()}") as e:
+                chunkscale.resample(stack, out, **how)
+            seen.append(str(e.value))
+
+    chunkscale.resample(stack, out, progress=meddle)
+    assert "take_over" in seen[0]
+    assert chunkscale.check(out)
+
+
+def test_a_run_that_loses_its_lease_stops(stack, tmp_path, monkeypatch):
+    """Who takes over finishes; who was overtaken says so, and publishes nothing."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=16)
+    monkeypatch.setattr(ledger, "FLUSH_SECONDS", (0.0, 0.0))
+    out, taken = tmp_path / "out.zarr", []
+
+    def meddle(progress):
+        if progress.regions == 12 and not taken:
+            taken.append(True)
+            chunkscale.resample(stack, out, resume=True, take_over=True)
+
+    with pytest.raises(chunkscale.RegionError, match="taken over"):
+        chunkscale.resample(stack, out, chunk=16, progress=meddle)
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def write_lease(out, **changes):
+    host, pid, started = identity()
+    lease = {"run": "another", "host": host, "pid": pid, "started": started, "duration": 120.0}
+    storage.put_note(str(out), "run.json", json.dumps({**lease, **changes}))
+
+
+def test_whose_lease_counts(stack, tmp_path):
+    """A dead process of this host has none; one of another host has it until it runs out."""
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out)
+    assert ledger.holder(str(out)) is None  # an interrupted run gives it back
+    now = time.time()
+    for changes, free in [
+        ({"host": "elsewhere", "renewed": now}, False),
+        ({"host": "elsewhere", "renewed": now - 1000}, True),
+        ({"renewed": now}, False),
+        ({"started": 1.0, "renewed": now}, True),
+        ({"pid": 2**22 + 1, "renewed": now}, True),
+    ]:
+        write_lease(out, **changes)
+        if free:
+            ledger.check_free(str(out), take_over=False)
+        else:
+            with pytest.raises(chunkscale.DestinationError, match="being written by process"):
+                ledger.check_free(str(out), take_over=False)
+            ledger.check_free(str(out), take_over=True)
+
+
+def test_the_lease_is_renewed_while_a_region_takes_long(stack, tmp_path, monkeypatch):
+    """A driver that waits for a region is not taken for dead."""
+    monkeypatch.setattr(ledger, "LEASE_SECONDS", 0.6)
+    out, seen = tmp_path / "out.zarr", []
+
+    def look(progress):
+        if not seen:
+            for _ in range(8):
+                seen.append(ledger.holder(str(out)).renewed)
+                time.sleep(0.1)
+
+    chunkscale.resample(stack, out, progress=look)
+    assert len(set(seen)) > 2
+
+
+def test_what_was_made_by_others_is_not_resumed(make_image, noise, stack, tmp_path):
+    """An image that says nothing of its making is refused, and stays."""
+    other = make_image(noise((4, 8, 8)), (1.0, 0.4, 0.4), name="other.zarr")
+    before = stored(other)
+    with pytest.raises(chunkscale.DestinationError, match="does not say how it was made"):
+        chunkscale.resample(stack, other, resume=True)
+    assert stored(other) == before
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("precious")
+    with pytest.raises(chunkscale.DestinationError):
+        chunkscale.resample(stack, tmp_path / "folder", resume=True)
+    with pytest.raises(chunkscale.OptionError, match="one of them"):
+        chunkscale.resample(stack, tmp_path / "x.zarr", resume=True, overwrite=True)
+
+
+def test_damaged_notes_cost_time_and_nothing_else(stack, tmp_path):
+    """What cannot be understood counts as not finished."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=16, shard=0)
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out, 20, chunk=16, shard=0)
+    notes = [name for name in storage.note_names(str(out)) if name.startswith("done-")]
+    assert notes
+    for name, text in zip(notes, ['{"regions": [[0, 9]], "bytes": [1]}', "{", "[]"], strict=False):
+        storage.put_note(str(out), name, text)
+    storage.put_note(str(out), "run.json", "nonsense")
+    chunkscale.resample(stack, out, resume=True, chunk=16, shard=0)
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_command_so_that_it_can_be_resumed(make_image, noise, tmp_path, number):
+    """Exit code 4, a message that says how to go on, and the same bytes in the end."""
+    source = make_image(noise((30, 160, 160)), (1.0, 0.2, 0.2))
+    command = [sys.executable, "-m", "chunkscale", "resample", source]
+    options = ["--zoom", "2", "--memory", "320MiB"]
+    subprocess.run([*command, tmp_path / "whole.zarr", *options], check=True, capture_output=True)
+    out, log = tmp_path / "out.zarr", tmp_path / "log"
+    process = subprocess.Popen(
+        [*command, out, *options, "--log", log], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    while not (log.exists() and log.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    message = process.communicate()[1].decode()
+    assert process.returncode == 4
+    assert "run again with --resume" in message
+    assert "Traceback" not in message
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert all(line["bytes"] > 0 and line["read_seconds"] >= 0 for line in lines)
+    done = subprocess.run(
+        [*command, out, *options, "--resume"], capture_output=True, text=True, check=True
+    )
+    assert "were there" in done.stdout
+    assert_same_output(out, tmp_path / "whole.zarr")
