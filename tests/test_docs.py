@@ -50,7 +50,9 @@ def test_the_snippets_of_the_readme_run(here):
     assert names["iso"].shape == (100, 100, 100)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/DESIGN.md", "asv_bench/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/DESIGN.md", "docs/SCALING.md", "asv_bench/README.md"]
+)
 def test_links_and_names_lead_somewhere(page):
     """Files that a page links to, or names as scripts, are there."""
     path = ROOT / page

@@ -273,12 +273,24 @@ class DaskCluster:
 
     def _results(self, futures: Sequence[Any]) -> Iterator[Batch | Exception]:
         finished = [future for future in futures if future.status == "finished"]
-        for future, result in zip(finished, self.client.gather(finished), strict=True):
-            worker, seconds, outcomes = result
-            yield Batch(self._flying.pop(future, ()), outcomes, worker, seconds)
+        with contextlib.suppress(Exception):  # one that was lost and failed; looked at below
+            results = self.client.gather(finished)
+            for future, result in zip(finished, results, strict=True):
+                yield self._batch(future, result)
         for future in futures:
-            if future in self._flying:
+            if future not in self._flying:
+                continue
+            if future.status in ("pending", "lost"):
+                # Its worker died with the result; the scheduler has it made again.
+                future.add_done_callback(self._finished.put)
+            elif future.status == "finished":
+                yield self._batch(future, future.result())
+            else:
                 yield self._without_result(future)
+
+    def _batch(self, future: Any, result: tuple[str, float, list[Outcome]]) -> Batch:
+        worker, seconds, outcomes = result
+        return Batch(self._flying.pop(future, ()), outcomes, worker, seconds)
 
     def _without_result(self, future: Any) -> Batch | Exception:
         from distributed import KilledWorker

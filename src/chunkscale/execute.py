@@ -500,7 +500,7 @@ class _Pace:
         """Return how many batches of `size` are handed out for each slot."""
         low, high = AHEAD_BATCHES
         if self.region_seconds is None:
-            return 1
+            return low if slots < BATCHES_PER_SECOND else 1
         return max(low, min(math.ceil(AHEAD_SECONDS / (size * self.region_seconds + 1e-6)), high))
 
 
