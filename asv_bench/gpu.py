@@ -7,15 +7,24 @@ where it is installed. `compare.py --case G` measures whole runs.
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cupy as cp
+import numpy as np
+from contenders import VOXEL_SIZE, write_source
 
+import chunkscale
 from chunkscale import gpu
+from chunkscale.demo import synthetic_cells, write_image
 from chunkscale.grid import Axis, VoxelGrid
 from chunkscale.kernels import get_backend
 from chunkscale.mapping import axis_table, grid_mapping
@@ -31,12 +40,18 @@ def main() -> None:
     """Print what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument(
+        "--beyond", action="store_true", help="also make more than the GPU's memory holds"
+    )
     options = parser.parse_args()
     name = cp.cuda.runtime.getDeviceProperties(0)["name"].decode()
     print(f"{name}, CuPy {cp.__version__}, median of {options.repeat}")
     out = copies(options.repeat)
     kernels(options.repeat)
     stage(options.repeat, out)
+    memory()
+    if options.beyond:
+        beyond()
 
 
 # --- copies --------------------------------------------------------------------------------------
@@ -188,6 +203,66 @@ def _plan() -> ResamplePlan:
         ngff_version="0.5", codec="none",
         limits=Limits(memory=64 * GIB, workers=4, threads=4, device_memory=32 * GIB),
     )  # fmt: skip
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def memory() -> None:
+    """Print the device memory of whole runs beside the promise, as the driver counts it."""
+    print(f"\n{'device memory, MiB':<24}{'promised':>10}{'peak':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        write_source(f"{folder}/source", (64, 512, 512))
+        for budget in ("64MiB", "1GiB"):
+            run = [f"{folder}/source", "--device", "gpu", "--device-memory", budget]
+            promise, peak, _ = _watched(run, f"{folder}/out")
+            print(f"{'  budget ' + budget:<24}{promise / MIB:>10.0f}{peak / MIB:>8.0f}")
+
+
+def beyond() -> None:
+    """Make an output larger than the GPU's memory, with a budget of 64 MiB there."""
+    card = cp.cuda.runtime.memGetInfo()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        # A few cells in the dark: most of what is made is never stored.
+        data = np.zeros((64, 320, 320), np.uint16)
+        data[20:40, 100:180, 100:180] = synthetic_cells((20, 80, 80), VOXEL_SIZE, cells=30)
+        zyx = tuple(Axis(name=n, unit="micrometer") for n in "zyx")
+        grid = VoxelGrid(axes=zyx, shape=data.shape, voxel_size=VOXEL_SIZE)
+        write_image(f"{folder}/source", data, grid)
+        zoom = math.ceil((card * 1.02 / (2 * 5 * data.size)) ** (1 / 3) * 10) / 10
+        run = [
+            f"{folder}/source",
+            "--zoom",
+            str(zoom),
+            "--device",
+            "gpu",
+            "--device-memory",
+            "64MiB",
+        ]
+        promise, peak, seconds = _watched(run, f"{folder}/out")
+        made = chunkscale.open_image(f"{folder}/out").grid
+        print(
+            f"\n{made.shape} voxels of uint16, {made.size * 2 / GIB:.0f} GiB on a GPU of "
+            f"{card / GIB:.0f} GiB: {seconds:.0f} s, device memory {peak / MIB:.0f} MiB at most, "
+            f"{promise / MIB:.0f} MiB promised"
+        )
+
+
+def _watched(run: Sequence[str], out: str) -> tuple[int, int, float]:
+    """Run the command line; return the promise, the peak that the driver saw, and the seconds."""
+    plan = [sys.executable, "-m", "chunkscale", "plan", *run, "--json"]
+    promise = json.loads(subprocess.run(plan, check=True, capture_output=True).stdout)
+    before, peak, began = cp.cuda.runtime.memGetInfo()[0], 0, time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chunkscale", "resample", run[0], out, *run[1:], "--overwrite"],
+        stdout=subprocess.DEVNULL,
+    )
+    while process.poll() is None:
+        peak = max(peak, before - cp.cuda.runtime.memGetInfo()[0])
+        time.sleep(0.005)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return promise["device_memory"]["total"], peak, time.perf_counter() - began
 
 
 if __name__ == "__main__":
