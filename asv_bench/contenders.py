@@ -126,7 +126,8 @@ def chunkscale(job: Job, device: str = "cpu") -> Callable[[], Any]:
         )
     return partial(
         chunkscale.resample, job.source, job.output,
-        voxel_size=TARGET, levels=job.case.levels, workers=job.workers, device=device,
+        voxel_size=TARGET, levels=job.case.levels, device=device,
+        workers=job.workers if device == "cpu" else None,
     )  # fmt: skip
 
 
