@@ -1,6 +1,6 @@
 """Clusters and interrupted runs: what the driver costs, and what a resumed run costs.
 
-python asv_bench/cluster.py [overhead] [ratio] [resume]
+python asv_bench/cluster.py [tasks] [overhead] [ledger] [ratio] [resume]
 """
 
 from __future__ import annotations
@@ -52,7 +52,50 @@ def write_stack(path: Path, shape: tuple[int, ...]) -> None:
     write_image(path, np.random.default_rng(0).integers(0, 400, shape, "uint16"), grid)
 
 
-def overhead(folder: Path) -> None:
+def tasks(folder: Path) -> None:
+    """Print what a task costs, with a region in each."""
+    from chunkscale import execute
+
+    with mock.patch.object(execute, "MOST_REGIONS", 1):
+        overhead(folder, edge=20, local_too=False)
+
+
+def ledger(folder: Path) -> None:
+    """Print the cost of noting regions down, of reading them again and of listing objects."""
+    import chunkscale
+    from chunkscale import storage
+    from chunkscale.ledger import Ledger, acquire, measured, recorded
+    from chunkscale.region import Record
+
+    uri = str(folder / "notes")
+    notes = Ledger(uri, acquire(uri))
+    begun = time.perf_counter()
+    for index in range(REGIONS):
+        notes.add(Record(index, 1, 1, 0.0, 0.0, 0.0, 21_407_840 + index % 999))
+    notes.flush()
+    noted = time.perf_counter()
+    recorded(uri, REGIONS)
+    read = time.perf_counter()
+    size = sum(path.stat().st_size for path in Path(uri).rglob("*.json"))
+    source, out = folder / "small-stack.zarr", folder / "objects.zarr"
+    write_stack(source, (64, 512, 512))
+    plan = chunkscale.resample(source, out, chunk=16, shard=0, memory="1GiB").plan
+    writers = [
+        storage.open_writer(str(out / level.path), storage.StoreIO(threads=2))
+        for level in plan.levels
+    ]
+    begun_listing = time.perf_counter()
+    _, counts = measured(plan, writers)
+    listed = time.perf_counter() - begun_listing
+    print(
+        f"ledger: {(noted - begun) / REGIONS * 1e6:.1f} us and {size / REGIONS:.0f} bytes a "
+        f"region, read again {(read - noted) / REGIONS * 1e6:.1f} us; {counts.sum()} objects "
+        f"listed, {listed / counts.sum() * 1e6:.0f} us each",
+        flush=True,
+    )
+
+
+def overhead(folder: Path, edge: int = 100, local_too: bool = True) -> None:
     """Print start, seconds for each region and memory of the client, at 10^6 regions."""
     import distributed
 
@@ -72,16 +115,16 @@ def overhead(folder: Path) -> None:
         plan = chunkscale.plan_resampling(folder / "small.zarr")
         # As many regions as there are voxels of a volume that no disk has to hold.
         one = plan.passes[0]
-        shape = (100, 100, 100)
+        shape, regions = (edge,) * 3, edge**3
         many = _replace(
             plan,
             passes=(_replace(one, shape=shape, region_shape=(1, 1, 1), order=(0, 1, 2)),),
         )
         io = StoreIO(threads=1)
-        for name, cluster in [
-            ("cluster of 2 processes", DaskCluster(client)),
-            ("threads", None),
-        ]:
+        clusters: dict[str, Any] = {"cluster of 2 processes": DaskCluster(client)}
+        if local_too:
+            clusters["threads"] = None
+        for name, cluster in clusters.items():
             job = Job(run=name, plan=many, source=str(folder / "small.zarr" / "0"), target=(),
                       reads=io, writes=io)  # fmt: skip
             notes = Ledger(str(folder / name), acquire(str(folder / name)))
@@ -96,8 +139,8 @@ def overhead(folder: Path) -> None:
                 execute.run_plan(job, ledger=notes, progress=progress, cluster=cluster)
             seconds = time.perf_counter() - begun
             print(
-                f"{name}: {REGIONS} regions in {seconds:.0f} s, "
-                f"{seconds / REGIONS * 1e3:.3f} ms a region; the first after "
+                f"{name}: {regions} regions in {seconds:.0f} s, "
+                f"{seconds / regions * 1e3:.3f} ms a region; the first after "
                 f"{first[0] - begun:.2f} s; client memory +{_resident() - before:.0f} MiB",
                 flush=True,
             )
@@ -182,7 +225,13 @@ def resume(folder: Path) -> None:
 
 def main(names: list[str]) -> None:
     """Run what is named, or everything."""
-    parts = {"overhead": overhead, "ratio": ratio, "resume": resume}
+    parts: dict[str, Callable[[Path], None]] = {
+        "tasks": tasks,
+        "overhead": overhead,
+        "ledger": ledger,
+        "ratio": ratio,
+        "resume": resume,
+    }
     with tempfile.TemporaryDirectory() as folder:
         for name in names or list(parts):
             parts[name](Path(folder))

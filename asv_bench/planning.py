@@ -22,14 +22,14 @@ MEMORY = "4GiB"
 MIB = 2**20
 
 
-def write_sparse_source(path: str) -> None:
-    """Create an image of `SHAPE` without a single chunk."""
+def write_sparse_source(path: str, shape: tuple[int, ...] = SHAPE) -> None:
+    """Create an image without a single chunk."""
     from chunkscale import ome, storage
     from chunkscale.grid import Axis, VoxelGrid
     from chunkscale.pyramid import Layout, pyramid
 
     axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
-    grid = VoxelGrid(axes=axes, shape=SHAPE, voxel_size=VOXEL_SIZE)
+    grid = VoxelGrid(axes=axes, shape=shape, voxel_size=VOXEL_SIZE)
     levels = pyramid(grid, count=1, layouts={0: Layout(chunk=(64, 128, 128))})
     dataset = ome.Dataset(path="0", voxel_size=grid.voxel_size, translation=grid.translation)
     attributes = ome.multiscale_attributes(

@@ -61,7 +61,7 @@ def test_the_window_follows_the_workers():
 def test_the_driver_holds_no_more_for_more_regions():
     """Memory is that of the window: 4 times the regions take as much, and little time each."""
     peaks = []
-    for regions in (20_000, 80_000):
+    for regions in (10_000, 40_000):
         cluster = SimulatedCluster(100, 1.0)
         tracemalloc.start()
         _, _, per_region = simulate(cluster, regions)

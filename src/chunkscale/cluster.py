@@ -139,6 +139,7 @@ class DaskCluster:
             )
         self.client = client
         self._resources = dict(resources or {}) or None
+        self._shape: Shape | None = None
         self._run = ""
         self._payload = b""
         self._serial = itertools.count()
@@ -157,13 +158,18 @@ class DaskCluster:
         return str(scheduler.address) if scheduler is not None else "closed"
 
     def shape(self) -> Shape:
-        """Ask the workers what they have; refuse other versions of this package.
+        """Return what the workers had when they were first asked; refuse other versions.
 
         Raises
         ------
         ClusterError
             Naming the worker and both versions.
         """
+        if self._shape is None:
+            self._shape = self._ask()
+        return self._shape
+
+    def _ask(self) -> Shape:
         self.check_versions()
         threads = self.client.nthreads()
         if not threads:

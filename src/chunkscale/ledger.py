@@ -15,6 +15,7 @@ import json
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale import storage
-from chunkscale.errors import DestinationError, RegionError
+from chunkscale.errors import ChunkscaleWarning, DestinationError, RegionError
 from chunkscale.memory import identity, lives
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Record
@@ -203,8 +204,7 @@ class Ledger:
         self._begun = self._flushed = clock()
         self._pending: dict[int, int] = {}
         self._serial = itertools.count()
-        #: What kept the last flush from being stored.
-        self.failed: OSError | None = None
+        self._warned = False
 
     def add(self, record: Record) -> None:
         """Note a finished region down with the next flush."""
@@ -235,9 +235,15 @@ class Ledger:
             if self._pending:
                 self.note(self._pending)
                 self._pending = {}
-            self.failed = None
         except OSError as error:
-            self.failed = error
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"the ledger of {self.uri!r} cannot be written ({error}); if this run is "
+                    "interrupted, what it finishes from now on is made again",
+                    ChunkscaleWarning,
+                    stacklevel=2,
+                )
 
     def begin(self, stored: NDArray[np.int64], done: NDArray[np.bool_]) -> None:
         """Replace the notes of earlier runs by what was found to be finished."""
