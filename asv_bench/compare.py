@@ -28,6 +28,8 @@ import psutil
 HERE = Path(__file__).resolve().parent
 CASES = ("A", "C")
 PEERS = ("dask-image", "ngff-zarr", "scipy")
+#: The case for a GPU, and who takes part.
+GPU_CASE, GPU_PEERS = "G", ("chunkscale-gpu", "cupy-blocks", "dask-image-cupy", "torch")
 MIB = 2**20
 
 
@@ -43,10 +45,10 @@ class Tally:
 def main() -> None:
     """Print what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--case", choices=[*CASES, "all"], default="all")
+    parser.add_argument("--case", choices=[*CASES, GPU_CASE, "all"], default="all")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions (default: %(default)s)")
     parser.add_argument(
-        "--peers", nargs="*", choices=PEERS, default=["dask-image"],
+        "--peers", nargs="*", choices=[*PEERS, *GPU_PEERS], default=["dask-image"],
         help="beside the floor and chunkscale (default: dask-image)",
     )  # fmt: skip
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -86,6 +88,7 @@ def _measured(
             if tally.error is None and name != "floor":
                 tally.error = _process({**job, "do": "error"})[0]["error"]
             shutil.rmtree(output)
+            print(f"  {name}: {said['seconds']:.2f} s {said['said']}", file=sys.stderr, flush=True)
     return tallies
 
 
@@ -123,7 +126,7 @@ def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) ->
         f"load average {load:.1f}"
     )
     titles = ("best x floor", "typical x floor", "peak MiB", "error")
-    print(f"{'contender':<12}" + "".join(f"{title:>17}" for title in titles))
+    print(f"{'contender':<16}" + "".join(f"{title:>17}" for title in titles))
     for name, tally in tallies.items():
         best = min(tally.seconds) / min(floor)
         # Within a turn both saw the same machine.
@@ -131,7 +134,7 @@ def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) ->
         # The floor holds the whole result in memory; its peak says nothing.
         peak = "-" if name == "floor" else f"{max(tally.peaks) / MIB:.0f}"
         error = "-" if tally.error is None else str(tally.error)
-        print(f"{name:<12}{best:>17.2f}{typical:>17.2f}{peak:>17}{error:>17}")
+        print(f"{name:<16}{best:>17.2f}{typical:>17.2f}{peak:>17}{error:>17}")
     sys.stdout.flush()
 
 

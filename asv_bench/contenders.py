@@ -59,7 +59,10 @@ class Case:
 CASES = {
     "A": Case(shape=(64, 512, 512), levels=4),
     "C": Case(shape=(128, 1024, 1024), levels=5),
+    "G": Case(shape=(256, 2048, 2048), levels=4),
 }
+#: Larger sources repeat a part of this shape.
+PART = (256, 512, 512)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,25 +98,37 @@ def write_source(path: str, shape: Sequence[int]) -> None:
 
     axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
     grid = VoxelGrid(axes=axes, shape=tuple(shape), voxel_size=VOXEL_SIZE)
-    volume = math.prod(n * s for n, s in zip(shape, VOXEL_SIZE, strict=True))
-    data = synthetic_cells(shape, VOXEL_SIZE, cells=max(1, round(volume / 6000)))
+    part = [min(n, m) for n, m in zip(shape, PART, strict=True)] if max(shape) > 1024 else shape
+    volume = math.prod(n * s for n, s in zip(part, VOXEL_SIZE, strict=True))
+    data = synthetic_cells(part, VOXEL_SIZE, cells=max(1, round(volume / 6000)))
+    data = np.tile(data, [n // m for n, m in zip(shape, part, strict=True)])
     write_image(path, data, grid, chunk=SOURCE_CHUNK)
 
 
 # --- chunkscale, and the floor under it --------------------------------------------------------
 
 
-def chunkscale(job: Job) -> Callable[[], Any]:
-    """From the call of ``chunkscale.resample`` to its return, kernels compiled."""
+def chunkscale(job: Job, device: str = "cpu") -> Callable[[], Any]:
+    """From the call of ``chunkscale.resample`` to its return, kernels compiled.
+
+    The allocator is set as the command line sets it for its process.
+    """
     import chunkscale
+    from chunkscale.memory import limit_arenas
+
+    limit_arenas()
 
     with tempfile.TemporaryDirectory() as folder:
         small, done = f"{folder}/small.ome.zarr", f"{folder}/done.ome.zarr"
         write_source(small, (8, 32, 32))
-        chunkscale.resample(small, done, voxel_size=TARGET, chunk=16, levels=2)
+        chunkscale.resample(
+            small, done, voxel_size=TARGET, chunk=16, levels=2, device=device, workers=1
+        )
     return partial(
-        chunkscale.resample, job.source, job.output, voxel_size=TARGET, workers=job.workers
-    )
+        chunkscale.resample, job.source, job.output,
+        voxel_size=TARGET, levels=job.case.levels, device=device,
+        workers=job.workers if device == "cpu" else None,
+    )  # fmt: skip
 
 
 def floor(job: Job) -> Callable[[], Any]:
@@ -131,7 +146,9 @@ def floor(job: Job) -> Callable[[], Any]:
     from chunkscale.storage import StoreIO
 
     _keep_freed_memory()
-    plan = chunkscale.plan_resampling(job.source, voxel_size=TARGET, workers=job.workers)
+    plan = chunkscale.plan_resampling(
+        job.source, voxel_size=TARGET, levels=job.case.levels, workers=job.workers
+    )
     io = StoreIO(threads=job.workers)
     made = [storage.open_array(storage.join(job.reference, x.path), io) for x in plan.levels]
     ready = {
@@ -323,9 +340,98 @@ def ngff_zarr(job: Job) -> Callable[[], Any]:
     return partial(resample, job.source, job.output, job.case.target_shape, job.case.levels)
 
 
+# --- the others, on a GPU ------------------------------------------------------------------------
+
+
+def cupy_blocks(job: Job) -> Callable[[], Any]:
+    """``cupyx.scipy.ndimage.zoom`` of every block through ``map_blocks``, and ome-zarr-py.
+
+    Blocks know nothing of their neighbours: there is a seam at every border.
+    """
+    import cupy
+    import dask.array as da
+    import ome_zarr.writer  # noqa: F401
+    from cupyx.scipy.ndimage import zoom
+
+    _use_zarrs()
+    factors = [n / m for n, m in zip(job.case.target_shape, job.case.shape, strict=True)]
+
+    def one(block: NDArray[Any]) -> NDArray[Any]:
+        on_device = zoom(cupy.asarray(block), factors, order=1, mode="nearest", grid_mode=True)
+        result: NDArray[Any] = cupy.asnumpy(on_device)
+        return result
+
+    def run() -> None:
+        data = da.from_zarr(f"{job.source}/0").rechunk((64, 512, 512))
+        chunks = [[int(n * f) for n in c] for c, f in zip(data.chunks, factors, strict=True)]
+        zoomed = data.map_blocks(one, chunks=tuple(map(tuple, chunks)), dtype=data.dtype)
+        _write_with_ome_zarr(job, zoomed.rechunk((320, 512, 512)))
+
+    return run
+
+
+def dask_image_cupy(job: Job) -> Callable[[], Any]:
+    """``dask_image.ndinterp.affine_transform`` with CuPy blocks, and ome-zarr-py."""
+    import cupy
+    import dask.array as da
+    import ome_zarr.writer  # noqa: F401
+    from dask_image.ndinterp import affine_transform
+
+    _use_zarrs()
+
+    def run() -> None:
+        step = np.array([TARGET / s for s in VOXEL_SIZE])
+        resampled = affine_transform(
+            da.from_zarr(f"{job.source}/0").map_blocks(cupy.asarray),
+            cupy.asarray(np.diag(step)),
+            offset=cupy.asarray(step / 2 - 0.5),
+            order=1,
+            mode="nearest",
+            output_shape=job.case.target_shape,
+            output_chunks=(256, 256, 256),
+        )
+        _write_with_ome_zarr(job, resampled.map_blocks(cupy.asnumpy))
+
+    return run
+
+
+def torch_trilinear(job: Job) -> Callable[[], Any]:
+    """``torch.nn.functional.interpolate`` slab by slab on the GPU, and ome-zarr-py.
+
+    The whole result is in host memory: torch has no files. Slabs, as its
+    kernel overflows beyond 2^31 voxels; they overlap by a plane, so that the
+    interpolation is right inside.
+    """
+    import dask.array as da
+    import ome_zarr.writer  # noqa: F401
+    import torch
+    import zarr
+
+    _use_zarrs()
+    factor = job.case.target_shape[0] // job.case.shape[0]
+
+    def run() -> None:
+        data = zarr.open_array(f"{job.source}/0", mode="r")[:]
+        result = np.empty(job.case.target_shape, data.dtype)
+        for start in range(0, len(data), 32):
+            low, high = max(0, start - 1), min(len(data), start + 33)
+            slab = torch.from_numpy(data[low:high].astype(np.float32)).cuda()[None, None]
+            size = ((high - low) * factor, *result.shape[1:])
+            made = torch.nn.functional.interpolate(slab, size=size, mode="trilinear")[0, 0]
+            made = made.round_()[(start - low) * factor :][: 32 * factor]
+            result[start * factor : start * factor + len(made)] = made.to(torch.int32).cpu().numpy()
+        _write_with_ome_zarr(job, da.from_array(result, chunks=256))
+
+    return run
+
+
 CONTENDERS: dict[str, Contender] = {
     "floor": floor,
     "chunkscale": chunkscale,
+    "chunkscale-gpu": partial(chunkscale, device="gpu"),
+    "cupy-blocks": cupy_blocks,
+    "dask-image-cupy": dask_image_cupy,
+    "torch": torch_trilinear,
     "dask-image": dask_image,
     "ngff-zarr": ngff_zarr,
     "scipy": scipy_zoom,
@@ -339,7 +445,7 @@ def touch_memory(case: Case) -> None:
     the next use (eight times slower here), which would be charged to whoever
     runs after a pause. Huge pages, as those are what is given back.
     """
-    size = 3 * sum(2 * math.prod(shape) for shape in case.level_shapes)
+    size = min(3 * sum(2 * math.prod(shape) for shape in case.level_shapes), 2**34)
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         if hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)

@@ -1,6 +1,7 @@
 """Architecture: who may import whom, and what importing the package costs."""
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -19,32 +20,36 @@ ARROWS = {
     "pyramid": {"grid"},
     "plan": {"grid", "mapping", "pyramid", "report"},
     "kernels": {"mapping"},
-    "kernels.cpu": {"mapping", "kernels"},
+    "kernels.axes": {"mapping", "kernels"},
+    "kernels.cpu": {"mapping", "kernels", "kernels.axes"},
     "kernels.reference": {"mapping", "kernels"},
+    "kernels.cuda": {"mapping", "kernels", "kernels.axes"},
     "ome": {"grid"},
     "stores": set(),
     "storage": {"grid", "pyramid", "stores"},
     "image": {"ome", "storage", "grid", "lazy", "report"},
     "memory": set(),
     "workspace": set(),
-    "worker": {"kernels", "memory", "plan", "region", "storage", "workspace"},
+    "region": {"grid", "mapping", "plan", "kernels", "storage"},
+    "gpu": {"grid", "mapping", "plan", "kernels", "region", "workspace"},
+    "device": {"grid", "plan", "kernels", "region", "workspace", "options", "gpu"},
+    "lazy": {"device", "grid", "mapping", "region", "storage"},
+    "worker": {"device", "memory", "plan", "region", "storage"},
     "ledger": {"memory", "plan", "region", "storage"},
     "output": {"ledger", "ome", "plan", "storage", "verify"},
-    "region": {"grid", "mapping", "plan", "kernels", "storage", "workspace"},
-    "lazy": {"grid", "mapping", "region", "storage"},
     "execute": {"ledger", "plan", "region", "worker"},
     "cluster": {"execute", "worker"},
-    "options": {"grid", "pyramid", "memory"},
+    "options": {"grid", "pyramid", "memory", "gpu"},
     "verify": {
         "grid", "image", "kernels", "mapping", "ome", "options", "region", "report", "storage",
     },
     "report": {"grid", "plan", "pyramid", "image", "api", "execute"},
     "demo": {"ome", "storage", "grid", "image", "pyramid", "memory"},
     "api": {
-        "verify", "demo", "execute", "grid", "image", "kernels", "lazy", "mapping", "ome",
+        "verify", "demo", "device", "execute", "grid", "image", "lazy", "mapping", "ome",
         "options", "output", "plan", "pyramid", "region", "report", "storage", "worker", "cluster",
     },
-    "cli": {"api", "execute"},
+    "cli": {"api", "execute", "memory"},
 }  # fmt: skip
 
 #: Library -> the modules that may import it.
@@ -56,6 +61,7 @@ LIBRARIES = {
     "obstore": {"stores"},
     "botocore": {"stores"},
     "numba": {"kernels.cpu"},
+    "cupy": {"kernels.cuda", "gpu"},
     "tqdm": {"cli"},
     "PIL": {"demo"},
     "psutil": {"memory"},
@@ -109,6 +115,8 @@ def test_each_library_enters_through_one_module(name, tree):
 def test_the_arrows_have_no_cycle_at_import():
     """Every module can be the first one that is imported."""
     for name, _ in modules():
+        if name == "kernels.cuda" and importlib.util.find_spec("cupy") is None:
+            continue
         subprocess.run([sys.executable, "-c", f"import chunkscale.{name}"], check=True)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import chunkscale
+from chunkscale import api
 from chunkscale.cli import main
 
 
@@ -35,6 +36,79 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
         main([verb, "--help"])
     assert exit.value.code == 0
     assert f"chunkscale {verb} " in capsys.readouterr().out.split("example:")[1]
+
+
+def test_help_states_the_defaults(capsys):
+    """Every option that has a default says so, and sizes are those of the API."""
+    with pytest.raises(SystemExit):
+        main(["resample", "--help"])
+    text = " ".join(capsys.readouterr().out.split("example:")[0].split())
+    for name in ("voxel-size", "zoom", "source-voxel-size", "method", "outside", "chunk", "shard",
+                 "levels", "ome-zarr-version", "codec", "memory", "workers", "device"):  # fmt: skip
+        described = text.split(f" --{name} ")[-1].split(" --")[0]
+        assert "default" in described, name
+    edges = "64 in shards and 128 without, 512 and 1024 for planes"
+    assert edges in text
+    assert [int(word) for word in edges.replace(",", "").split() if word.isdigit()] == [
+        *api.CHUNK_EDGES[3], *api.CHUNK_EDGES[2],
+    ]  # fmt: skip
+
+
+def test_a_voxel_size_without_a_unit_is_noticed(make_image, noise, tmp_path, capsys):
+    """That the numbers mean no length is said by info and plan, and only then."""
+    for unit, words in (
+        ("pixel", "no physical unit along z ('pixel'), y ('pixel'), x ('pixel')"),
+        (None, "no physical unit along z, y, x;"),
+        ("micrometer", None),
+    ):
+        path = make_image(noise((4, 8, 8)), (2, 1, 1), unit=unit, name=f"{unit}.ome.zarr")
+        for verb in ("info", "plan"):
+            assert main([verb, str(path)]) == 0
+            shown = capsys.readouterr().out
+            assert (words in shown) if words else ("warning" not in shown)
+
+
+def test_axes_in_an_unusual_order_are_noticed(make_image, noise, capsys):
+    """OME-NGFF advises z, y, x; x, y, z is read as it says, and said."""
+    path = make_image(noise((8, 8, 4)), (1, 1, 2), axes="xyz")
+    assert main(["plan", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "listed as x, y, z and OME-NGFF advises z, y, x" in shown
+    assert "xyz 8 x 8 x 8 uint16, linear" in shown
+    with pytest.warns(chunkscale.ChunkscaleWarning, match="listed as x, y, z"):
+        chunkscale.resample(path, path.with_name("out.zarr"))
+
+
+def test_a_place_that_cannot_be_written_is_refused(stack, capsys):
+    """/proc takes no directories from anyone, whatever its permissions say."""
+    assert main(["resample", str(stack), "/proc/chunkscale/out.zarr"]) == 2
+    err = capsys.readouterr().err
+    assert "nothing can be written in '/proc'" in err
+    assert "choose another path" in err
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_a_full_disk_is_explained(make_image, noise, tmp_path, version):
+    """Exit code 1; path, room and remedy are named; the output is no image, and goes on."""
+    source = make_image(noise((32, 128, 128)), (1.0, 0.5, 0.5))
+    out = tmp_path / "out.zarr"
+    # Kernels are compiled, and cached in files, before there is a limit.
+    assert run("resample", source, tmp_path / "first.zarr").returncode == 0
+    full = subprocess.run(
+        [sys.executable, "-c",
+         # A limit on the size of files stands for a disk without room.
+         "import resource, sys; from chunkscale.cli import main; "
+         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); sys.exit(main())",
+         "resample", source, out, "--ome-zarr-version", version],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert full.returncode == 1
+    assert "Traceback" not in full.stderr
+    for words in (f"cannot write to '{out}", "MiB are free there", "(--resume)"):
+        assert words in full.stderr
+    assert run("info", out).returncode == 2
+    again = ("resample", source, out, "--ome-zarr-version", version, "--resume")
+    assert run(*again).returncode == 0
 
 
 def test_the_whole_way(stack, tmp_path, capsys):
@@ -70,6 +144,11 @@ def test_the_whole_way(stack, tmp_path, capsys):
         (["--voxel-size", "tiny"], "'tiny'"),
         (["--voxel-size", "0"], "0.0"),
         (["--voxel-size", "q=1"], "'q'"),
+        (["--voxel-size", "0.5um"], "'0.5um' is no plain number (units cannot be given)"),
+        (["--voxel-size", "500 nm,1,1"], "'500 nm' is no plain number"),
+        (["--voxel-size", "1,0.5"], "2 values for the 3 spatial axes z, y, x"),
+        (["--source-voxel-size", "5,1"], "2 values for the 3 spatial axes z, y, x"),
+        (["--source-voxel-size", "z=5,y=1um"], "'1um'"),
         (["--zoom", "-1"], "-1.0"),
         (["--zoom", "nan"], "nan"),
         (["--like", "nowhere"], "nowhere"),
@@ -170,7 +249,7 @@ def test_voxel_sizes_in_every_spelling(stack):
     same = [
         chunkscale.plan_resampling(image, voxel_size=value).target_grid
         for value in (0.5, "0.5", {"z": 0.5, "y": 0.5, "x": 0.5}, (0.5, 0.5, 0.5),
-                      "z=.5,y=.5,x=.5", np.full(3, 0.5))
+                      "z=.5,y=.5,x=.5", ".5, .5,.5", np.full(3, 0.5))
     ]  # fmt: skip
     assert all(grid == same[0] for grid in same)
     assert chunkscale.plan_resampling(image, voxel_size="z=0.5").target_grid.voxel_size == (
@@ -179,6 +258,9 @@ def test_voxel_sizes_in_every_spelling(stack):
     assert chunkscale.plan_resampling(image, voxel_size="coarsest").target_grid.shape == (8, 8, 8)
     fixed = chunkscale.open_image(stack, source_voxel_size="z=2")
     assert fixed.grid.voxel_size == (2.0, 0.25, 0.25)
+    for given in ("5,1,0.5", (5, 1, 0.5)):
+        fixed = chunkscale.open_image(stack, source_voxel_size=given)
+        assert fixed.grid.voxel_size == (5.0, 1.0, 0.5)
     assert chunkscale.open_image(stack, source_voxel_size=3).grid.voxel_size == (3.0, 3.0, 3.0)
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import dask
 import numpy as np
 import pytest
+from dask.callbacks import Callback
 
 import chunkscale
 from chunkscale import execute, region, worker
@@ -81,14 +82,12 @@ def test_graphs_are_windows(stack, tmp_path, monkeypatch):
     """No graph holds more regions than a window."""
     monkeypatch.setattr(execute, "WINDOW", 2)
     sizes = []
-    original = dask.compute
 
-    def spy(*tasks, **options):
-        sizes.append(len(tasks))
-        return original(*tasks, **options)
+    def count(key, result, *_):
+        sizes[-1] += isinstance(key, tuple)
 
-    monkeypatch.setattr(dask, "compute", spy)
-    run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0, workers=2)
+    with Callback(start=lambda graph: sizes.append(0), posttask=count):
+        run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0, workers=2)
     assert sum(sizes) == run.plan.region_count
     assert max(sizes) == 4
 

@@ -1,6 +1,8 @@
 """Bounded: the process tree never holds more than the plan promises."""
 
 import json
+import os
+import platform
 import subprocess
 import sys
 
@@ -78,3 +80,35 @@ def test_the_promise_holds_for_every_kind_of_run(stacks, tmp_path, options):
     promise = promise_of(stacks[1], *options, "--memory", "340MiB")
     peak = peak_of("resample", stacks[1], tmp_path / "out.zarr", *options, "--memory", "340MiB")
     assert peak <= promise <= 340 * MIB, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
+
+
+ARENAS = """
+import ctypes, sys, threading
+from chunkscale.memory import limit_arenas
+if sys.argv[1] == "limited":
+    limit_arenas()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.fopen.restype = ctypes.c_void_p, ctypes.c_void_p
+together = threading.Barrier(12)
+def work():
+    libc.malloc(100)
+    together.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+file = ctypes.c_void_p(libc.fopen(sys.argv[2].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
+def test_threads_share_arenas_where_the_process_is_ours(tmp_path):
+    """No more arenas than cores (two at least), however many threads allocate."""
+    counts = {}
+    for kind in ("limited", "free"):
+        log = tmp_path / kind
+        subprocess.run([sys.executable, "-c", ARENAS, kind, str(log)], check=True)
+        counts[kind] = log.read_text().count("<heap nr=")
+    assert counts["limited"] <= max(2, os.cpu_count() or 1)
+    assert counts["limited"] <= counts["free"]

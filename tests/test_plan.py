@@ -7,10 +7,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from grids import grid_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunkscale import Axis, MemoryBudgetError, VoxelGrid
+from chunkscale import MemoryBudgetError
 from chunkscale.grid import resized_grid
 from chunkscale.plan import MIB, Limits, SourceArray, make_plan
 from chunkscale.pyramid import Layout, level_grid
@@ -20,10 +21,7 @@ def plan_for(
     shape, steps, *, dtype="uint16", chunk=None, layout=None, shard=True, memory=2**31, workers=2,
     levels=None, antialias=False,
 ):  # fmt: skip
-    names = "tczyx"[-len(shape) :]
-    kinds = {"t": "time", "c": "channel"}
-    axes = tuple(Axis(name=n, kind=kinds.get(n, "space")) for n in names)
-    source = VoxelGrid(axes=axes, shape=shape, voxel_size=(1.0,) * len(shape))
+    source = grid_for(shape)
     sizes = dict(zip(source.spatial, steps, strict=True))
     target = resized_grid(source, sizes)
     inner = layout or Layout(
@@ -35,7 +33,7 @@ def plan_for(
             chunk=chunk or tuple(min(20, n) for n in shape),
         ),
         source, target, method="linear", antialias=antialias, outside=None, layout=inner,
-        shard=shard, levels=levels, ngff_version="0.5", codec="none", device="cpu",
+        shard=shard, levels=levels, ngff_version="0.5", codec="none",
         limits=Limits(memory=memory, workers=workers, threads=2),
     )  # fmt: skip
 
@@ -175,7 +173,7 @@ def test_warnings_say_what_is_lost_and_what_helps():
     """Aliasing is announced with its remedy, and only without it."""
     plan = plan_for((64, 64, 64), (1.0, 4.0, 4.0))
     assert [notice.kind for notice in plan.warnings] == ["aliasing"]
-    assert "antialias averages" in str(plan.warnings[0])
+    assert "--antialias) averages" in str(plan.warnings[0])
     assert not plan_for((64, 64, 64), (1.0, 4.0, 4.0), antialias=True).warnings
     (notice,) = plan_for((64,) * 3, (1 / 3,) * 3).warnings
     assert notice.kind == "size"

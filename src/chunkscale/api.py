@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import uuid
@@ -64,6 +65,9 @@ DEFAULT_CODEC = "blosc-lz4"
 DEFAULT_VERSION = "0.5"
 #: Edge of the default chunk by number of spatial axes: inside shards, and stored one by one.
 CHUNK_EDGES = {2: (512, 1024), 3: (64, 128)}
+#: Regions at the same time by default, at most. On a GPU they read and write and hardly compute:
+#: more of them only wait, for each other and for Python.
+MOST_WORKERS = {"cpu": 1024, "gpu": 6}
 #: Edge of the blocks of a lazy result.
 LAZY_EDGES = {2: 2048, 3: 256}
 
@@ -115,12 +119,12 @@ def _open(path: str, source_voxel_size: VoxelSize | None, io: StoreIO) -> Image:
         if isinstance(parsed, str):
             raise OptionError(
                 f"source voxel size {source_voxel_size!r} is not a number; give one number or "
-                "one for each axis, like z=1,y=0.2,x=0.2"
+                "one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2"
             )
         if isinstance(parsed, float):
             parsed = dict.fromkeys(_spatial_names(path), parsed)
         if not isinstance(parsed, Mapping):
-            parsed = dict(zip(_spatial_names(path), parsed, strict=False))
+            parsed = options.by_axis(_spatial_names(path), parsed, "source voxel size")
         override = parsed
     return _image.open_image(path, source_voxel_size=override, io=io)
 
@@ -155,6 +159,7 @@ def plan_resampling(
     memory: int | str | None = None,
     workers: int | None = None,
     device: Literal["auto", "cpu", "gpu"] = "auto",
+    device_memory: int | str | None = None,
     destination: PathLike | None = None,
     resume: bool = False,
     client: Any = None,
@@ -197,8 +202,12 @@ def plan_resampling(
         cluster: for each worker process.
     workers : int, optional
         Regions at the same time; default: one per core, or as ``dask.config``
-        says. A cluster has its own.
+        says, and at most six on a GPU. A cluster has its own.
     device : {"auto", "cpu", "gpu"}
+        ``auto`` takes the GPU if there is one that CuPy can use and the memory
+        is enough for its driver.
+    device_memory : int or str, optional
+        Bytes for buffers on the GPU; default: four fifths of what is free there.
     destination : str or path-like, optional
         To warn when its disk is too small.
     resume : bool, default False
@@ -240,14 +249,7 @@ def plan_resampling(
         from chunkscale import output
 
         found = output.unfinished(target_uri)
-    with connect(client) as cluster:
-        limits = _limits(memory, workers, cluster)
-    stored = None
-    if found is not None:
-        stored = output.stored_layout(found)
-        if memory is None:
-            # What is free differs from run to run, and must not keep one from being continued.
-            limits = replace(limits, memory=max(limits.memory, stored.memory))
+    stored = None if found is None else output.stored_layout(found)
     dtype = image.array.dtype.name
     make = partial(
         make_plan,
@@ -267,37 +269,53 @@ def plan_resampling(
         levels=options.positive("levels", levels),
         ngff_version=ome_zarr_version,
         codec=codec,
-        device=options.device(device),
-        limits=limits,
         free_disk=storage.free_bytes(target_uri),
     )
-    layouts = options.layouts(target, chunk, shard, ome_zarr_version, CHUNK_EDGES)
+    layouts = partial(
+        options.layouts, target, shard=shard, version=ome_zarr_version, edges=CHUNK_EDGES
+    )
+    with connect(client) as cluster:
+        limits = [
+            _limits(memory, workers, cluster, place, device_memory)
+            for place in options.devices(device, local=cluster is None)
+        ]
     if found is None or stored is None:
-        return _first_that_fits(make, layouts)
-    wanted = output.recipe(_first_that_fits(make, layouts), image.array)
+        return _first_that_fits(make, limits, layouts(chunk))
+    if memory is None:
+        # What is free differs from run to run, and must not keep one from being continued.
+        limits = [replace(x, memory=max(x.memory, stored.memory)) for x in limits]
+    wanted = output.recipe(_first_that_fits(make, limits, layouts(chunk)), image.array)
     asked = {"chunk": chunk, "shard": shard, "levels": levels}
     output.check_same(
         target_uri, found, wanted,
         asked=[name for name, value in asked.items() if value is not None],
     )  # fmt: skip
-    layouts = options.layouts(target, stored.chunk, shard, ome_zarr_version, CHUNK_EDGES)
-    return _first_that_fits(partial(make, regions=stored.regions, levels=stored.levels), layouts)
+    again = partial(make, regions=stored.regions, levels=stored.levels)
+    return _first_that_fits(again, limits, layouts(stored.chunk))
 
 
 def _first_that_fits(
-    make: Callable[..., ResamplePlan], layouts: Iterable[tuple[Layout, bool]]
+    make: Callable[..., ResamplePlan],
+    limits: Iterable[Limits],
+    layouts: Iterable[tuple[Layout, bool]],
 ) -> ResamplePlan:
     refusal: MemoryBudgetError | None = None
-    for layout, shards in layouts:
+    for limit, (layout, shards) in itertools.product(limits, layouts):
         try:
-            return make(layout=layout, shard=shards)
+            return make(limits=limit, layout=layout, shard=shards)
         except MemoryBudgetError as error:
             refusal = error
     assert refusal is not None
     raise refusal
 
 
-def _limits(memory: int | str | None, workers: int | None, cluster: DaskCluster | None) -> Limits:
+def _limits(
+    memory: int | str | None,
+    workers: int | None,
+    cluster: DaskCluster | None,
+    device: str,
+    device_memory: int | str | None,
+) -> Limits:
     """Return what a run may use: of this machine, or of each process of a cluster."""
     from chunkscale.execute import default_workers
 
@@ -310,13 +328,16 @@ def _limits(memory: int | str | None, workers: int | None, cluster: DaskCluster 
                 f"{shape.slots} threads in {shape.processes} workers"
             )
         wanted = shape.threads
-    wanted = wanted or default_workers()
+    wanted = wanted or min(default_workers(), MOST_WORKERS[device])
     usual = (shape and shape.memory) or options.default_memory(wanted)
     return Limits(
         memory=usual if memory is None else options.parse_bytes(memory),
         workers=wanted,
         threads=shape.codec_threads if shape is not None else _threads(),
         slots=shape.slots if shape is not None else 0,
+        device_memory=None
+        if device == "cpu"
+        else options.device_memory(device_memory, local=cluster is None),
     )
 
 
@@ -336,7 +357,7 @@ def _grids(
         )
     if voxel_size is not None or zoom is not None:
         raise OptionError(
-            "like gives the whole target grid, so voxel_size and zoom must be left out"
+            "like gives the whole target grid, so voxel size and zoom must be left out"
         )
     if isinstance(like, VoxelGrid):
         other = like
@@ -422,7 +443,8 @@ def resample(
         Those of `plan_resampling`: ``voxel_size``, ``zoom``, ``like``,
         ``source_voxel_size``, ``method``, ``antialias``, ``outside``,
         ``chunk``, ``shard``, ``levels``, ``ome_zarr_version``, ``codec``,
-        ``memory``, ``workers``, ``device``, ``source_storage_options``.
+        ``memory``, ``workers``, ``device``, ``device_memory``,
+        ``source_storage_options``.
 
     Returns
     -------
@@ -454,8 +476,8 @@ def resample(
             storage_options=storage_options, **parameters,
         )  # fmt: skip
         for notice in plan.warnings:
-            # That the output is large is news on a terminal, not to who wrote the call.
-            if notice.kind != "size":
+            # That it is large or has no unit is news on a terminal, not to who wrote the call.
+            if notice.kind not in ("size", "unit"):
                 kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
                 warnings.warn(str(notice), kind, stacklevel=2)
         return carry_out(
@@ -480,15 +502,12 @@ def carry_out(
     """Do what a plan says; see `resample`."""
     from chunkscale import output
     from chunkscale.execute import run_plan
-    from chunkscale.kernels import get_backend
     from chunkscale.worker import Job
 
     target = check_destination(destination, overwrite=overwrite, resume=resume, take_over=take_over)
     output.check_apart(plan.source, target)
     found = output.unfinished(target) if resume else None
     with connect(client, scheduler, resources) as cluster, _log(log) as note:
-        if cluster is None:
-            get_backend(plan.device)
         threads = _threads() if cluster is None else cluster.shape().codec_threads
         reads = StoreIO(threads=threads, cache_bytes=plan.memory.cache)
         origin = storage.join(plan.source.uri, plan.source.path)
@@ -607,9 +626,9 @@ def resample_array(
 
     Returns
     -------
-    ndarray or dask.array.Array
+    ndarray, cupy.ndarray or dask.array.Array
         Same data type; lazy if `array` is. The blocks of a lazy result pull
-        just their source box.
+        just their source box. An array on the GPU, or blocks there, stay there.
 
     Examples
     --------
@@ -621,11 +640,13 @@ def resample_array(
            [3. , 3.5, 4.5, 5. ],
            [4. , 4.5, 5.5, 6. ]])
     """
+    from chunkscale.device import array_backend
     from chunkscale.lazy import is_dask_array, resample_dask
     from chunkscale.region import resample_leading
 
     lazy = is_dask_array(array)
-    data: Any = array if lazy else np.asarray(array)
+    # An array of a device has a dtype, too, and must stay where it is.
+    data: Any = array if hasattr(array, "dtype") else np.asarray(array)
     source = _array_grid(data.shape, axes, source_voxel_size, source_translation)
     source, target = _grids(source, voxel_size, zoom, like)
     kind = options.method(method, False, antialias)
@@ -633,19 +654,20 @@ def resample_array(
     dtype = np.dtype(data.dtype).newbyteorder("=")
     options.check_dtype("the array", dtype)
     fill = options.outside(outside, dtype.name)
-    backend = options.device(device)
     if lazy:
+        options.check_device(device)
         inner = options.shape_option("chunk", chunk, target)
         if inner is None:
             edge = LAZY_EDGES[len(target.spatial)]
             inner = tuple(edge if i in target.spatial else 1 for i in range(target.ndim))
-        return resample_dask(data, mapping, chunk=inner, outside=fill, device=backend)
+        return resample_dask(data, mapping, chunk=inner, outside=fill, device=device)
+    backend = array_backend(data, device)
 
     def read(box: Box) -> NDArray[Any]:
-        return np.ascontiguousarray(data[box.slices], dtype=dtype)
+        return backend.contiguous(data[box.slices], dtype)
 
     whole = Box(start=(0,) * target.ndim, stop=target.shape)
-    return resample_leading(mapping, whole, read, outside=fill, dtype=dtype, device=backend)
+    return resample_leading(mapping, whole, read, outside=fill, dtype=dtype, backend=backend)
 
 
 def _array_grid(

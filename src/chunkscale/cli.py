@@ -69,8 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     _target_options(verb)
     _run_options(verb)
     verb.add_argument(
-        "--overwrite", action="store_true", help="replace DST if it is a zarr hierarchy"
-    )
+        "--overwrite", action="store_true",
+        help="replace DST if it is one OME-Zarr image or an unfinished output",
+    )  # fmt: skip
     verb.add_argument(
         "--resume", action="store_true",
         help="continue what an interrupted run has left at DST; mend DST if it is finished; start "
@@ -124,8 +125,8 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("target")
     group.add_argument(
         "--voxel-size", metavar="V",
-        help="of the target, in the source's unit: a number, z=1,y=0.5,x=0.5, finest or coarsest "
-        "(default: finest)",
+        help="of the target, in the source's unit: a number, 1,0.5,0.5 or z=1,y=0.5,x=0.5, finest "
+        "or coarsest (default: finest)",
     )  # fmt: skip
     group.add_argument(
         "--zoom", type=float, metavar="F", help="divide the voxel size by F (default: 1)"
@@ -133,7 +134,8 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--like", metavar="OTHER", help="take the grid of another OME-Zarr image")
     group.add_argument(
         "--source-voxel-size", metavar="V",
-        help="of the source, like z=1,y=0.2,x=0.2, where its metadata is missing or wrong",
+        help="of the source, like 1,0.2,0.2 or z=1,y=0.2,x=0.2, where its metadata is missing or "
+        "wrong (default: as its metadata says)",
     )  # fmt: skip
     group.add_argument(
         "--method", choices=("linear", "nearest"),
@@ -142,17 +144,26 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--antialias", action="store_true", help="average where an axis shrinks")
     group.add_argument(
         "--outside", metavar="edge|VALUE", default="edge",
-        help="value of samples outside the source (with --like; default: edge)",
+        help="value of samples outside the source (default: edge); only --like has any",
     )  # fmt: skip
 
 
 def _run_options(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("run")
-    group.add_argument("--chunk", metavar="N[,N,N]", help="voxels per chunk, per spatial axis")
     group.add_argument(
-        "--shard", metavar="N[,N,N]", help="voxels per shard, per spatial axis; 0 for no shards"
-    )
-    group.add_argument("--levels", type=int, metavar="N", help="number of levels")
+        "--chunk", metavar="N[,N,N]",
+        help="voxels per chunk, per spatial axis (default: 64 in shards and 128 without, 512 and "
+        "1024 for planes; less where memory is short)",
+    )  # fmt: skip
+    group.add_argument(
+        "--shard", metavar="N[,N,N]",
+        help="voxels per shard, per spatial axis; 0 for no shards (default: a region of the plan; "
+        "none in 0.4)",
+    )  # fmt: skip
+    group.add_argument(
+        "--levels", type=int, metavar="N",
+        help="number of levels (default: until one fits into a chunk)",
+    )  # fmt: skip
     group.add_argument(
         "--ome-zarr-version", choices=("0.5", "0.4"), default="0.5",
         help="format of the output (default: %(default)s)",
@@ -161,11 +172,22 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         "--codec", metavar="NAME[:LEVEL]",
         help="blosc-lz4 (default), blosc-zstd, zstd, gzip or none",
     )  # fmt: skip
-    group.add_argument("--memory", metavar="SIZE", help="memory for the whole run, like 4GiB")
-    group.add_argument("--workers", type=int, metavar="N", help="regions at the same time")
+    group.add_argument(
+        "--memory", metavar="SIZE",
+        help="memory for the whole run, like 4GiB (default: half of what is available, at most "
+        "1 GiB and another for each worker)",
+    )  # fmt: skip
+    group.add_argument(
+        "--workers", type=int, metavar="N",
+        help="regions at the same time (default: one per core, or as dask.config says)",
+    )  # fmt: skip
     group.add_argument(
         "--device", choices=("auto", "cpu", "gpu"), default="auto",
-        help="where to compute (default: %(default)s)",
+        help="where to compute; auto takes a GPU if there is one (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--device-memory", metavar="SIZE",
+        help="memory for buffers on the GPU, like 8GiB (default: 80 %% of what is free there)",
     )  # fmt: skip
 
 
@@ -224,6 +246,7 @@ def _resources(text: str | None) -> dict[str, float] | None:
 _PLAN_OPTIONS = (
     "voxel_size", "zoom", "like", "source_voxel_size", "method", "antialias", "outside",
     "chunk", "shard", "levels", "ome_zarr_version", "codec", "memory", "workers", "device",
+    "device_memory",
 )  # fmt: skip
 
 
@@ -259,6 +282,9 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _resample(arguments: argparse.Namespace) -> int:
+    from chunkscale.memory import limit_arenas
+
+    limit_arenas()  # before the imports that start threads
     from chunkscale import api
 
     how = {
@@ -352,7 +378,7 @@ def _progress_bar(regions: int) -> Iterator[Callable[[Progress], None]]:
             left = (progress.total_voxels - progress.voxels) * seconds / max(progress.voxels, 1)
             bar.set_postfix_str(
                 f"{progress.voxels / seconds / 1e6:.0f} Mvoxel/s, "
-                f"{progress.nbytes / seconds / 1e6:.0f} MB/s, {tqdm.format_interval(left)} left",
+                f"{progress.nbytes / seconds / 2**20:.0f} MiB/s, {tqdm.format_interval(left)} left",
                 refresh=False,
             )
             bar.update(progress.regions - bar.n)

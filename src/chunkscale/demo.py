@@ -130,7 +130,7 @@ def _run(arguments: Sequence[str], say: Callable[[str], None]) -> int:
 
 
 def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = print) -> bool:
-    """Make a stack, resample it three times, check everything, draw a picture.
+    """Make a stack, resample it four times, check everything, draw a picture.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = pri
     """
     base = Path(folder)
     base.mkdir(parents=True, exist_ok=True)
-    stack, iso, zoomed, huge = (
-        base / f"{name}.ome.zarr" for name in ("stack", "isotropic", "zoomed", "exercise")
+    stack, iso, zoomed, finest, huge = (
+        base / f"{name}.ome.zarr" for name in ("stack", "isotropic", "zoomed", "finest", "exercise")
     )
     zyx = tuple(Axis(name=n, unit="micrometer") for n in "zyx")
     grid = VoxelGrid(axes=zyx, shape=SHAPE, voxel_size=VOXEL_SIZE)
@@ -166,7 +166,10 @@ def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = pri
     _run(["resample", str(stack), str(zoomed), "--voxel-size", "1", "--zoom", "2", "--overwrite"],
          say)  # fmt: skip
     _run(["check", str(zoomed), "--source", str(stack)], say)
-    say(f"\n3. The exercise: zoom until it crashes, with {MEMORY_MIB} MiB of memory")
+    say("\n3. The finest voxel size that the stack has")
+    _run(["resample", str(stack), str(finest), "--overwrite"], say)
+    _run(["check", str(finest), "--source", str(stack)], say)
+    say(f"\n4. The exercise: zoom until it crashes, with {MEMORY_MIB} MiB of memory")
     peak = _run(
         ["resample", str(stack), str(huge), "--voxel-size", "1", "--zoom", f"{EXERCISE_ZOOM:g}",
          "--memory", f"{MEMORY_MIB}MiB", "--overwrite"],
@@ -185,9 +188,9 @@ def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = pri
     draw_projections(
         picture,
         [
-            ("stack", open_image(stack, io=io)),
-            ("isotropic", open_image(iso, io=io)),
-            ("zoomed", open_image(zoomed, io=io)),
+            ("Before, one pixel per voxel", open_image(stack, io=io), False),
+            ("After, finest", open_image(finest, io=io), True),
+            ("After, 1 um", open_image(iso, io=io), True),
         ],
     )
     say(f"\nMaximum projections before and after: {picture}")
@@ -196,55 +199,72 @@ def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = pri
 
 def draw_projections(
     path: str | os.PathLike[str],
-    images: Sequence[tuple[str, Image]],
+    images: Sequence[tuple[str, Image, bool]],
     *,
-    pixels_per_unit: float = 4.5,
+    pixel: float = VOXEL_SIZE[2],
+    bar: float = 20.0,
 ) -> None:
-    """Draw the three maximum projections of 3D images in true physical proportions.
+    """Draw the three maximum projections of 3D images, a row for each image.
 
     Parameters
     ----------
     path : str or path-like
         PNG file.
-    images : sequence of (str, Image)
-        One row each; all with the same axes and unit.
-    pixels_per_unit : float
+    images : sequence of (str, Image, bool)
+        Title, image, and whether to draw it in true physical proportions or
+        every voxel as one pixel.
+    pixel : float
+        Physical size of a pixel, in the unit that all the images have.
+    bar : float
+        Length of the scale bar.
     """
     from PIL import Image as Picture
     from PIL import ImageDraw, ImageFont
 
-    gap, head = 16, 40
+    gap, head = 16, 44
     rows = []
-    for title, image in images:
-        whole = Box(start=(0,) * 3, stop=image.grid.shape)
-        data = image.array.read(whole)
-        low, high = np.percentile(data, (1, 99.95))
-        panels = []
-        for axis, label in ((0, "xy (along z)"), (1, "xz (along y)"), (2, "yz (along x)")):
-            flat = (data.max(axis=axis).astype(float) - low) / max(high - low, 1)
-            grey = Picture.fromarray((np.clip(flat, 0, 1) * 255).astype(np.uint8))
-            a, b = (i for i in range(3) if i != axis)
-            extent = [image.grid.shape[i] * image.grid.voxel_size[i] for i in (b, a)]
-            size = [max(1, round(e * pixels_per_unit)) for e in extent]
-            panels.append((label, grey.resize((size[0], size[1]), Picture.Resampling.NEAREST)))
+    for title, image, physical in images:
         grid = image.grid
+        step = [size / pixel if physical else 1.0 for size in grid.voxel_size]
+        unit = grid.axes[0].unit or ""
         text = (
             f"{title}: {' x '.join(map(str, grid.shape))} voxels of "
-            f"{' x '.join(f'{s:g}' for s in grid.voxel_size)} {grid.axes[0].unit or ''}"
+            f"{' x '.join(f'{s:g}' for s in grid.voxel_size)} {unit}"
         )
-        rows.append((text, panels))
-    width = max(sum(p.width + gap for _, p in panels) for _, panels in rows) + gap
-    height = sum(max(p.height for _, p in panels) + head + gap for _, panels in rows) + gap
+        text += f" (bar: {bar:g} {unit})" if physical else ""
+        rows.append((text, _projections(image, step), round(bar / pixel) if physical else 0))
+    width = max(sum(p.width + gap for _, p in panels) for _, panels, _ in rows) + gap
+    height = sum(max(p.height for _, p in panels) + head + gap for _, panels, _ in rows) + gap
     sheet = Picture.new("L", (width, height), 255)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(14)
     y = gap
-    for text, panels in rows:
-        draw.text((gap, y), text, fill=0, font=font)
+    for text, panels, length in rows:
+        draw.text((gap, y), text, fill=0, font=ImageFont.load_default(17))
         x = gap
         for label, panel in panels:
-            draw.text((x, y + 20), label, fill=90, font=font)
+            draw.text((x, y + 23), label, fill=90, font=ImageFont.load_default(14))
             sheet.paste(panel, (x, y + head))
+            if length:
+                draw.rectangle((x + 8, y + head + 8, x + 8 + length, y + head + 11), fill=255)
             x += panel.width + gap
         y += max(p.height for _, p in panels) + head + gap
     sheet.save(path)
+
+
+def _projections(image: Image, step: Sequence[float]) -> list[tuple[str, Any]]:
+    """Return the maximum projections as pictures with `step` pixels per voxel and axis."""
+    from PIL import Image as Picture
+
+    data = image.array.read(Box(start=(0,) * 3, stop=image.grid.shape))
+    low, high = np.percentile(data, (1, 99.95))
+    panels = []
+    for axis, label in ((0, "xy (along z)"), (1, "xz (along y)"), (2, "yz (along x)")):
+        flat = (data.max(axis=axis).astype(float) - low) / max(high - low, 1)
+        grey = Picture.fromarray((np.clip(flat, 0, 1) * 255).astype(np.uint8))
+        rows, columns = (i for i in range(3) if i != axis)
+        size = (
+            max(1, round(data.shape[columns] * step[columns])),
+            max(1, round(data.shape[rows] * step[rows])),
+        )
+        panels.append((label, grey.resize(size, Picture.Resampling.NEAREST)))
+    return panels

@@ -416,19 +416,21 @@ def _compute(
     take: Callable[[Outcome], None],
 ) -> None:
     """Run one window; `take` sees every outcome in the calling thread."""
-    import dask
+    import dask.bag
     from dask.callbacks import Callback
 
     def after(key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
-        if isinstance(result, Record | Failure):
-            take(result)
+        if isinstance(key, tuple):  # a part of the bag, not all of it
+            for outcome in result:
+                if isinstance(outcome, Record | Failure):
+                    take(outcome)
 
-    task = dask.delayed(work, pure=False, traverse=False)
-    tasks = [task(index) for index in window]
+    # A bag's graph is made about five times as fast as as many delayed calls.
+    bag = dask.bag.from_sequence(window, partition_size=1).map(work)
     # Dask calls back after each task on its local schedulers only.
     local = options["scheduler"] in _LOCAL
     with Callback(posttask=after) if local else contextlib.nullcontext():
-        outcomes = dask.compute(*tasks, optimize_graph=False, traverse=False, **options)
+        outcomes = bag.compute(optimize_graph=False, **options)
     if not local:
         for outcome in outcomes:
             take(outcome)

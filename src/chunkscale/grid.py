@@ -8,13 +8,14 @@ further out. No arrays and no files here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
 from chunkscale.errors import GridError
 
-__all__ = ["Axis", "Box", "VoxelGrid", "aligned_grid", "like_grid", "resized_grid", "round_size"]
+__all__ = ["Axis", "Box", "VoxelGrid", "aligned_grid", "like_grid", "resized_grid", "round_size",
+           "unusual"]  # fmt: skip
 
 _METRES = {
     "yoctometer": 1e-24, "zeptometer": 1e-21, "attometer": 1e-18, "femtometer": 1e-15,
@@ -270,6 +271,29 @@ def like_grid(source: VoxelGrid, other: VoxelGrid) -> VoxelGrid:
     return aligned_grid(source, other).replace(
         shape=tuple(shape), voxel_size=tuple(spacing), translation=tuple(origin)
     )
+
+
+def unusual(grid: VoxelGrid) -> Iterator[tuple[str, str]]:
+    """Yield (kind, text) for what OME-NGFF advises against, and is taken all the same."""
+    axes = [grid.axes[i] for i in grid.spatial]
+    bare = [
+        f"{axis.name} ({axis.unit!r})" if axis.unit else axis.name
+        for axis in axes
+        if axis.unit not in _METRES
+    ]
+    if bare:
+        yield (
+            "unit",
+            f"the voxel size has no physical unit along {', '.join(bare)}; its numbers are taken "
+            "as they are",
+        )
+    names = [axis.name for axis in axes]
+    if set(names) <= set("zyx") and names != sorted(names, reverse=True):
+        yield (
+            "order",
+            f"the spatial axes are listed as {', '.join(names)} and OME-NGFF advises "
+            f"{', '.join(sorted(names, reverse=True))}; other programs may take one for another",
+        )
 
 
 def clip(box: Box, shape: Iterable[int]) -> Box:

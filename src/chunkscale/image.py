@@ -118,7 +118,8 @@ def open_image(
         state = attributes.get("chunkscale")
         if isinstance(state, Mapping) and state.get("state") == "unfinished":
             raise NotAnImageError(
-                f"{uri!r} is the output of a run that did not finish; run it again with overwrite"
+                f"{uri!r} is the output of a run that did not finish; run it again with "
+                "overwrite=True (--overwrite)"
             ) from error
         raise NotAnImageError(f"{uri!r}: {error}") from error
     except MultipleImagesError as error:

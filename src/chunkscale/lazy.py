@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chunkscale.device import array_backend
 from chunkscale.grid import Box
 from chunkscale.mapping import AxisMapping, source_box
 from chunkscale.region import resample_leading
@@ -79,9 +80,11 @@ def resample_dask(
     """
     import dask
     import dask.array as da
+    from dask.array.utils import meta_from_array
 
     bounds = [np.concatenate([[0], np.cumsum(c)]) for c in array.chunks]
     sources = array.to_delayed(optimize_graph=False)
+    meta = meta_from_array(array)
     block = dask.delayed(_block, pure=True, traverse=False)
     shape = tuple(m.target_size for m in mapping)
     cuts = [[(a, min(a + c, n)) for a in range(0, n, c)] for n, c in zip(shape, chunk, strict=True)]
@@ -96,7 +99,7 @@ def resample_dask(
             for bound, t in zip(bounds, touched, strict=True)
         )
         delayed = block(mapping, target, origin, outside, device, array.dtype, *parts)
-        blocks[position] = da.from_delayed(delayed, target.shape, dtype=array.dtype)
+        blocks[position] = da.from_delayed(delayed, target.shape, meta=meta)
     return da.block(blocks.tolist())
 
 
@@ -121,9 +124,10 @@ def _block(
     *parts: NDArray[Any],
 ) -> NDArray[Any]:
     """Resample one block from the source blocks between `bounds` (C order)."""
+    backend = array_backend(parts[0], device)
 
     def read(box: Box) -> NDArray[Any]:
-        result = np.empty(box.shape, dtype)
+        result = backend.empty(box.shape, dtype)
         spans = [list(itertools.pairwise(bound)) for bound in bounds]
         for part, span in zip(parts, itertools.product(*spans), strict=True):
             low = [max(a, s) for a, (s, _) in zip(box.start, span, strict=True)]
@@ -137,4 +141,4 @@ def _block(
             result[into] = part[out_of]
         return result
 
-    return resample_leading(mapping, target, read, outside=outside, dtype=dtype, device=device)
+    return resample_leading(mapping, target, read, outside=outside, dtype=dtype, backend=backend)

@@ -8,6 +8,7 @@ integer; an offset that is re-based in floating point would make seams.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +25,8 @@ __all__ = [
     "Interpolation",
     "axis_table",
     "grid_mapping",
+    "read_range",
+    "rebased",
     "source_box",
     "source_ranges",
 ]
@@ -186,8 +189,11 @@ def inside_range(mapping: AxisMapping) -> tuple[int, int]:
     return start, max(start, first(float(mapping.source_size), closed=False))
 
 
+@functools.lru_cache(maxsize=128)
 def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
     """Return the table of targets ``start <= i < stop``, in global source indices.
+
+    Regions in a row share tables: the last ones are kept, and cannot be written to.
 
     Parameters
     ----------
@@ -219,7 +225,9 @@ def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
     >>> table.index.tolist(), table.weight.tolist()
     ([0, 0, 0, 1], [0.0, 0.25, 0.75, 0.0])
     """
-    return _table_at(mapping, np.arange(start, stop, dtype=np.float64))
+    table = _table_at(mapping, np.arange(start, stop, dtype=np.float64))
+    table.index.flags.writeable = table.weight.flags.writeable = False
+    return table
 
 
 def _table_at(mapping: AxisMapping, target: NDArray[np.float64]) -> AxisTable:
@@ -257,6 +265,22 @@ def rebased(table: AxisTable, start: int) -> AxisTable:
     return AxisTable(table.interpolation, table.index - start, table.weight)
 
 
+def read_range(table: AxisTable) -> tuple[int, int]:
+    """Return the half-open range of source voxels that a table reads.
+
+    Examples
+    --------
+    >>> read_range(AxisTable("linear", np.array([2, 3]), np.array([0.5, 0.0])))
+    (2, 4)
+    """
+    taps = np.ones(len(table.index), np.int64)
+    if table.interpolation == "linear":
+        taps += table.weight != 0
+    elif table.interpolation == "triangle":
+        taps = table.weight.shape[1] - np.argmax(table.weight[:, ::-1] != 0, axis=1)
+    return int(table.index.min()), int((table.index + taps).max())
+
+
 def source_ranges(
     mapping: AxisMapping, start: NDArray[np.int64], stop: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -290,7 +314,12 @@ def source_ranges(
 def source_box(mapping: tuple[AxisMapping, ...], target: Box) -> Box:
     """Return the source box, halo included, that a target box reads."""
     ranges = [
-        source_ranges(m, np.array([a]), np.array([b]))
-        for m, a, b in zip(mapping, target.start, target.stop, strict=True)
+        _source_range(m, a, b) for m, a, b in zip(mapping, target.start, target.stop, strict=True)
     ]
-    return Box(start=tuple(int(a[0]) for a, _ in ranges), stop=tuple(int(b[0]) for _, b in ranges))
+    return Box(start=tuple(a for a, _ in ranges), stop=tuple(b for _, b in ranges))
+
+
+@functools.lru_cache(maxsize=1024)
+def _source_range(mapping: AxisMapping, start: int, stop: int) -> tuple[int, int]:
+    first, last = source_ranges(mapping, np.array([start]), np.array([stop]))
+    return int(first[0]), int(last[0])

@@ -18,11 +18,15 @@ __all__ = [
     "available_bytes",
     "identity",
     "keep_below",
+    "limit_arenas",
     "lives",
     "peak_of",
     "resident_bytes",
     "reuse_freed",
 ]
+
+# Of malloc.h.
+_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 
 _trimming = threading.Lock()
 
@@ -34,7 +38,13 @@ def available_bytes() -> int:
 
 def resident_bytes() -> int:
     """Return the resident memory of this process."""
-    return int(psutil.Process().memory_info().rss)
+    return int(_this_process(os.getpid()).memory_info().rss)
+
+
+@functools.lru_cache(maxsize=1)
+def _this_process(pid: int) -> psutil.Process:
+    # Finding a process takes longer than asking it; a fork is another one.
+    return psutil.Process(pid)
 
 
 def identity() -> tuple[str, int, float]:
@@ -77,9 +87,22 @@ def keep_below(limit: int) -> None:
             _trimming.release()
 
 
-#: glibc's own limits for what it learns to keep, and its defaults: M_TRIM_, M_MMAP_THRESHOLD.
-_LEARNED = ((-1, 64 * 2**20), (-3, 32 * 2**20))
-_MMAP_DEFAULT = (-3, 128 * 2**10)
+def limit_arenas() -> None:
+    """Let threads share as many of glibc's arenas as there are cores, for good.
+
+    By default each thread gets its own, so that what one codec thread has freed
+    is of no use to the next, which faults in fresh pages. It works before a
+    process has many threads, and cannot be undone: for programs, not for
+    libraries. Elsewhere this does nothing.
+    """
+    set_option = _glibc("mallopt")
+    if set_option is not None:
+        set_option(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
+
+
+#: glibc's own limits for what it learns to keep, and a default of its.
+_LEARNED = ((_M_TRIM_THRESHOLD, 64 * 2**20), (_M_MMAP_THRESHOLD, 32 * 2**20))
+_MMAP_DEFAULT = (_M_MMAP_THRESHOLD, 128 * 2**10)
 _TRIM_VARIABLE = "MALLOC_TRIM_THRESHOLD_"
 
 
@@ -94,11 +117,10 @@ def reuse_freed(wanted: bool) -> None:
     text = os.environ.get(_TRIM_VARIABLE, "")
     if not text.isdigit():
         return
-    try:
-        set_option: Callable[[int, int], int] = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return  # not glibc
-    for option, value in _LEARNED if wanted else ((-1, int(text)), _MMAP_DEFAULT):
+    set_option = _glibc("mallopt")
+    if set_option is None:
+        return
+    for option, value in _LEARNED if wanted else ((_M_TRIM_THRESHOLD, int(text)), _MMAP_DEFAULT):
         set_option(option, value)
     if not wanted:
         keep_below(0)
@@ -106,11 +128,15 @@ def reuse_freed(wanted: bool) -> None:
 
 @functools.cache
 def _malloc_trim() -> Callable[[int], int] | None:
+    return _glibc("malloc_trim")
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
     try:
-        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
         return None  # not glibc
-    return trim
+    return function
 
 
 def peak_of(process: subprocess.Popen[bytes], interval: float = 0.005) -> int:

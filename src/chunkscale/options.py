@@ -18,9 +18,12 @@ from chunkscale.pyramid import Layout
 
 __all__ = [
     "VoxelSize",
+    "by_axis",
+    "check_device",
     "check_dtype",
     "default_memory",
-    "device",
+    "device_memory",
+    "devices",
     "layouts",
     "method",
     "outside",
@@ -43,28 +46,51 @@ def parse_voxel_size(value: VoxelSize) -> float | str | dict[str, float] | tuple
     --------
     >>> parse_voxel_size("0.5"), parse_voxel_size("finest"), parse_voxel_size("z=1,y=.5,x=.5")
     (0.5, 'finest', {'z': 1.0, 'y': 0.5, 'x': 0.5})
+    >>> parse_voxel_size("1,0.5,0.5")
+    (1.0, 0.5, 0.5)
     """
     try:
         if isinstance(value, str):
             text = value.strip()
             if text in ("finest", "coarsest"):
                 return text
+            parts = text.split(",")
             if "=" not in text:
-                return float(text)
-            pairs = [part.split("=", 1) for part in text.split(",") if part.strip()]
-            if len({name.strip() for name, _ in pairs}) < len(pairs):
+                return tuple(map(_size, parts)) if len(parts) > 1 else _size(text)
+            pairs = [part.partition("=") for part in parts if part.strip()]
+            if len({name.strip() for name, _, _ in pairs}) < len(pairs):
                 raise ValueError("an axis is named twice")
-            return {name.strip(): float(number) for name, number in pairs}
+            return {name.strip(): _size(number) for name, _, number in pairs}
         if isinstance(value, Mapping):
-            return {str(name): float(number) for name, number in value.items()}
+            return {str(name): _size(number) for name, number in value.items()}
         if isinstance(value, Sequence | np.ndarray):
-            return tuple(float(number) for number in value)
-        return float(value)
-    except (TypeError, ValueError) as error:
+            return tuple(map(_size, value))
+        return _size(value)
+    except ValueError as error:
         raise OptionError(
-            f"voxel size {value!r} is not understood ({error}); give a number, 'finest', "
-            "'coarsest', or one number for each axis like z=1,y=0.5,x=0.5"
+            f"voxel size {value!r} is not understood: {error}; give a number in the unit of the "
+            "source, one for each spatial axis like 1,0.5,0.5 or z=1,y=0.5,x=0.5, 'finest' or "
+            "'coarsest'"
         ) from error
+
+
+def _size(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no plain number (units cannot be given)") from None
+
+
+def by_axis(
+    names: Sequence[str], sizes: Sequence[float], option: str = "voxel size"
+) -> dict[str, float]:
+    """Return one size for each spatial axis by its name."""
+    if len(sizes) != len(names):
+        raise OptionError(
+            f"{option} {tuple(sizes)} has {len(sizes)} values for the {len(names)} spatial axes "
+            f"{', '.join(names)}"
+        )
+    return dict(zip(names, sizes, strict=True))
 
 
 def target_grid(
@@ -96,6 +122,8 @@ def target_grid(
         raise OptionError(f"zoom {zoom!r} is not a positive finite number")
     names = {source.axes[i].name: i for i in source.spatial}
     wanted = parse_voxel_size(voxel_size)
+    if isinstance(wanted, tuple):
+        wanted = by_axis(tuple(names), wanted)
     if isinstance(wanted, dict):
         for name in wanted:
             if name not in names:
@@ -104,13 +132,6 @@ def target_grid(
                     f"{', '.join(names)}"
                 )
         sizes = {i: wanted.get(name, source.voxel_size[i]) for name, i in names.items()}
-    elif isinstance(wanted, tuple):
-        if len(wanted) != len(names):
-            raise OptionError(
-                f"voxel size {voxel_size!r} has {len(wanted)} values for the {len(names)} "
-                f"spatial axes {', '.join(names)}"
-            )
-        sizes = dict(zip(source.spatial, wanted, strict=True))
     else:
         units = {source.axes[i].unit for i in source.spatial}
         if len(units) > 1:
@@ -128,7 +149,7 @@ def target_grid(
     return resized_grid(source, {i: size / zoom for i, size in sizes.items()})
 
 
-def parse_bytes(value: int | float | str) -> int:
+def parse_bytes(value: int | float | str, name: str = "memory") -> int:
     """Return a number of bytes.
 
     Examples
@@ -142,10 +163,10 @@ def parse_bytes(value: int | float | str) -> int:
         number = int(dask_parse_bytes(value))
     except (ValueError, TypeError, OverflowError) as error:
         raise OptionError(
-            f"memory {value!r} is not understood; give bytes or a size like 4GiB"
+            f"{name} {value!r} is not understood; give bytes or a size like 4GiB"
         ) from error
     if number <= 0:
-        raise OptionError(f"memory {value!r} is not positive")
+        raise OptionError(f"{name} {value!r} is not positive")
     return number
 
 
@@ -250,7 +271,7 @@ def method(name: str | None, is_label: bool, antialias: bool) -> str:
         raise OptionError(f"method {name!r} is unknown; use linear or nearest")
     if antialias and chosen == "nearest":
         raise OptionError(
-            "antialias has no meaning for method nearest"
+            "antialias has no meaning for the method nearest"
             + (" (the default for label images)" if name is None else "")
             + "; leave one of them out"
         )
@@ -280,16 +301,46 @@ def outside(value: float | str, dtype: str) -> float | int | None:
     raise OptionError(f"outside {value!r} is neither 'edge' nor a value of the data type {dtype}")
 
 
-def device(name: str) -> str:
-    """Return the backend that a device option means."""
-    if name in ("auto", "cpu"):
-        return "cpu"
+def check_device(name: str) -> None:
+    """Refuse a device option that is none."""
+    if name not in ("auto", "cpu", "gpu"):
+        raise OptionError(f"device {name!r} is unknown; use auto, cpu or gpu")
+
+
+def devices(name: str, *, local: bool = True) -> tuple[str, ...]:
+    """Return the devices that an option means, the best first: ``"cpu"``, ``"gpu"``.
+
+    Parameters
+    ----------
+    name : {"auto", "cpu", "gpu"}
+    local : bool
+        Whether this process computes. The workers of a cluster find out for
+        themselves whether they have the GPU that is asked for.
+    """
+    check_device(name)
+    if not local:
+        return ("gpu",) if name == "gpu" else ("cpu",)
+    if name == "cpu":
+        return ("cpu",)
+    from chunkscale.gpu import why_unusable
+
+    reason = why_unusable()
+    if name == "gpu" and reason is not None:
+        raise DeviceError(f"device 'gpu' cannot be used: {reason}; or use device cpu")
     if name == "gpu":
-        raise DeviceError(
-            "device 'gpu' is not available in this version; use cpu, or auto, which takes "
-            "a GPU as soon as it can be used"
-        )
-    raise OptionError(f"device {name!r} is unknown; use auto, cpu or gpu")
+        return ("gpu",)
+    return ("cpu",) if reason is not None else ("gpu", "cpu")
+
+
+def device_memory(value: int | str | None, *, local: bool = True) -> int:
+    """Return the bytes for buffers on a GPU; of a worker elsewhere, what any GPU has."""
+    if value is not None:
+        return parse_bytes(value, "device memory")
+    if not local:
+        return 4 * GIB
+    from chunkscale.gpu import free_bytes
+
+    return free_bytes() * 4 // 5
 
 
 def positive(name: str, value: int | None) -> int | None:

@@ -90,7 +90,9 @@ def check_destination(
 ) -> str:
     """Return the output path, or refuse it."""
     if resume and overwrite:
-        raise OptionError("resume continues an output and overwrite replaces it; pass one of them")
+        raise OptionError(
+            "resume continues an output and overwrite replaces it; leave one of them out"
+        )
     target = storage.normalise(destination, storage_options)
     if storage.is_remote(target) and not storage.in_bucket(target):
         raise OptionError(
@@ -102,8 +104,9 @@ def check_destination(
             state = _disposable_state(target)
             if not (overwrite or resume):
                 raise DestinationError(
-                    f"the output {target!r} exists{state}; choose another path or pass overwrite"
-                    + (", or resume to continue it" if "not finish" in state else "")
+                    f"the output {target!r} exists{state}; choose another path, or replace it with "
+                    "overwrite=True (--overwrite)"
+                    + (", or go on with resume=True (--resume)" if "not finish" in state else "")
                 )
         ledger.check_free(target, take_over=take_over)
     storage.check_parent(target)
@@ -172,7 +175,7 @@ def unfinished(target: str) -> Found | None:
     if not isinstance(record, Mapping) or "regions" not in record:
         raise DestinationError(
             f"the output {target!r} does not say how it was made, so it cannot be resumed; choose "
-            "another path or pass overwrite instead"
+            "another path, or replace it with overwrite=True (--overwrite)"
         )
     objects = record.get("objects")
     return Found(
@@ -291,7 +294,8 @@ def check_same(
     if differences:
         raise DestinationError(
             f"the output {target!r} was begun differently, so it cannot be resumed: "
-            f"{'; '.join(differences)}; repeat the first command, or pass overwrite instead"
+            f"{'; '.join(differences)}; repeat the first command, or replace it with "
+            "overwrite=True (--overwrite)"
         )
 
 

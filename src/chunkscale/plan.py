@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from chunkscale.errors import MemoryBudgetError, OptionError
-from chunkscale.grid import Box, VoxelGrid
-from chunkscale.mapping import AxisMapping, grid_mapping, source_box, source_ranges
+from chunkscale.grid import Box, VoxelGrid, unusual
+from chunkscale.mapping import AxisMapping, AxisTable, grid_mapping, source_box, source_ranges
 from chunkscale.pyramid import Layout, Level, level_count, pyramid
+from chunkscale.report import human_bytes
 
 __all__ = [
+    "DeviceMemory",
     "Limits",
     "MemoryEstimate",
     "Notice",
@@ -29,13 +31,22 @@ __all__ = [
     "Region",
     "ResamplePlan",
     "SourceArray",
+    "device_bytes",
     "make_plan",
+    "tiles",
 ]
 
 MIB = 2**20
 
 #: Resident memory of a process that has imported everything and compiled its kernels.
 BASE_BYTES = 250 * MIB
+#: The same of a process that has a GPU's context, ...
+GPU_BASE_BYTES = 1024 * MIB
+#: ... and what that takes of the GPU's memory.
+DEVICE_BASE_BYTES = 768 * MIB
+#: Regions on a device at once: one is copied there, one computed, one copied back, one waits.
+MOST_LANES = 4
+DEVICE_ALIGNMENT = 512
 #: Regions of smaller outputs are at most this large (decoded bytes of level 0) ...
 SMALL_REGION = 32 * MIB
 #: ... and those of huge outputs this large, so that there are fewer objects.
@@ -191,13 +202,38 @@ class MemoryEstimate:
         return self.base + self.buffers + self.workers * self.per_worker
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """Upper bounds of a GPU's memory in bytes.
+
+    Parameters
+    ----------
+    base : int
+        The driver's context and the kernels.
+    per_lane : int
+        Source box, all levels, tables and scratch of what is computed at a
+        time: a region, or a tile of one if it does not fit.
+    lanes : int
+        Regions on the device at the same time.
+    """
+
+    base: int
+    per_lane: int
+    lanes: int
+
+    @property
+    def total(self) -> int:
+        """Promised peak of the process on the device."""
+        return self.base + self.lanes * self.per_lane
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something that a user should know before the run.
 
     Parameters
     ----------
-    kind : {"aliasing", "size", "disk"}
+    kind : {"aliasing", "labels", "size", "disk", "unit", "order"}
     text : str
     """
 
@@ -228,8 +264,10 @@ class ResamplePlan:
         Value of samples outside the source's extent; None for the edge voxel.
     ngff_version : {"0.4", "0.5"}
     codec : str
-    device : str
+    device : {"cpu", "gpu"}
     memory : MemoryEstimate
+    device_memory : DeviceMemory or None
+        None on the CPU.
     bytes_read : int
         Decoded bytes of all chunks that the regions touch, at most.
     warnings : tuple of Notice
@@ -246,6 +284,7 @@ class ResamplePlan:
     codec: str
     device: str
     memory: MemoryEstimate
+    device_memory: DeviceMemory | None
     bytes_read: int
     warnings: tuple[Notice, ...]
     mapping: tuple[AxisMapping, ...]
@@ -282,8 +321,17 @@ class ResamplePlan:
 
     def region(self, index: int) -> Region:
         """Return region `index`, ``0 <= index < region_count``; computed, never listed."""
-        run = next(p for p in self.passes if index < p.start + p.region_count)
-        box = run.box(index)
+        run = self._pass(index)
+        return self._region(run, index, run.box(index))
+
+    def part(self, region: Region, box: Box) -> Region:
+        """Return the part of a region whose first level is `box`, which starts on whole cells."""
+        return self._region(self._pass(region.index), region.index, box)
+
+    def _pass(self, index: int) -> Pass:
+        return next(p for p in self.passes if index < p.start + p.region_count)
+
+    def _region(self, run: Pass, index: int, box: Box) -> Region:
         boxes = tuple((k, self._owned(run, box, k)) for k in range(run.first, run.last + 1))
         if run.reads is None:
             read = source_box(self.mapping, box)
@@ -344,6 +392,90 @@ class ResamplePlan:
         return plan_dict(self)
 
 
+def tiles(plan: ResamplePlan, region: Region, limit: int) -> Iterator[Region]:
+    """Yield a region in parts that each take at most `limit` bytes of device memory.
+
+    Parts are cut along z and y, where cells of all the region's levels end.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If rows cannot be cut that small.
+    """
+    first, box = region.boxes[0]
+    needed = device_bytes(
+        region.source_box.shape[-3:],
+        [owned.shape[-3:] for _, owned in region.boxes],
+        plan.source.itemsize,
+        plan.mapping if region.reads is None else (),
+        filled=plan.outside is not None,
+    )
+    if needed <= limit:
+        yield region
+        return
+    cells = plan.level_ratio(first, region.boxes[-1][0])
+    counts = [-(-n // c) for n, c in zip(box.shape, cells, strict=True)]
+    axis = max(range(max(0, len(counts) - 3), len(counts) - 1), key=lambda i: box.shape[i])
+    if counts[axis] < 2:
+        axis = max(range(max(0, len(counts) - 3), len(counts) - 1), key=lambda i: counts[i])
+    if counts[axis] < 2:
+        raise MemoryBudgetError(
+            f"the smallest part of a region needs {needed / MIB:.1f} MiB on the device, and device "
+            f"memory is limited to {limit / MIB:.1f} MiB for each; allow more device memory, or "
+            "use fewer levels or smaller chunks"
+        )
+    middle = box.start[axis] + counts[axis] // 2 * cells[axis]
+    for start, stop in ((box.start[axis], middle), (middle, box.stop[axis])):
+        half = Box(
+            start=(*box.start[:axis], start, *box.start[axis + 1 :]),
+            stop=(*box.stop[:axis], stop, *box.stop[axis + 1 :]),
+        )
+        yield from tiles(plan, plan.part(region, half), limit)
+
+
+def device_bytes(
+    read: Sequence[int],
+    levels: Sequence[Sequence[int]],
+    itemsize: int,
+    axes: Sequence[AxisMapping | AxisTable],
+    *,
+    filled: bool = False,
+) -> int:
+    """Return the most device memory that a box takes.
+
+    Parameters
+    ----------
+    read : sequence of int
+        Shape of the source box, the last three axes at most.
+    levels : sequence of sequence of int
+        Shapes of what is made.
+    itemsize : int
+        Bytes per voxel.
+    axes : sequence of AxisMapping or AxisTable
+        How the first of `levels` is interpolated; empty if it is a mean.
+    filled : bool
+        Whether a part of it can lie outside the source.
+    """
+    (mz, my, _), (nz, ny, nx) = (1, *read)[-3:], (1, *levels[0])[-3:]
+    made = [math.prod(shape) * itemsize for shape in levels]
+    parts = [math.prod(read) * itemsize, *made, *(made[:1] if filled else ())]
+    taps = 1
+    if any(axis.interpolation == "triangle" for axis in axes):
+        # Through arrays in the compute type, one axis after the other.
+        wide = 4 if itemsize <= 2 else 8
+        parts += [mz * my * nx * wide, mz * ny * nx * wide]
+        taps = max(_taps(axis) for axis in axes)
+    # Index, weights and a flag for each target.
+    parts.append((nz + ny + nx) * (8 * taps + 5) + 9 * 8)
+    return sum(-(-part // DEVICE_ALIGNMENT) * DEVICE_ALIGNMENT for part in parts)
+
+
+def _taps(axis: AxisMapping | AxisTable) -> int:
+    if axis.interpolation != "triangle":
+        return 1
+    return axis.weight.shape[1] if isinstance(axis, AxisTable) else math.ceil(2 * axis.step) + 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a run may use.
@@ -356,6 +488,8 @@ class Limits:
         Regions at the same time, at most.
     threads : int
         Threads that encode and decode chunks.
+    device_memory : int, optional
+        Bytes for buffers on the GPU; None if there is none.
     slots : int
         Workers of all processes, where a cluster has several; `memory`,
         `workers` and `threads` are those of one process then.
@@ -364,7 +498,13 @@ class Limits:
     memory: int
     workers: int
     threads: int
+    device_memory: int | None = None
     slots: int = 0
+
+    @property
+    def base(self) -> int:
+        """Bytes that a process takes before its first region."""
+        return BASE_BYTES if self.device_memory is None else GPU_BASE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,10 +553,6 @@ class _Job:
     spatial: int
     is_half: bool  # float16 is computed on a float32 copy
 
-    @property
-    def compute_itemsize(self) -> int:
-        return 4 if self.itemsize <= 2 else 8
-
 
 def _doublings(unit: int, size: int) -> Iterator[tuple[int, int]]:
     """Yield (voxels, doublings) of a unit until it covers the axis."""
@@ -464,6 +600,27 @@ def _halving_options(
         )
 
 
+def kernel_scratch(
+    read: int, target: Sequence[int], taps: int, itemsize: int, *, is_half: bool = False
+) -> int:
+    """Return an upper bound of what a kernel holds beside its input and result.
+
+    Parameters
+    ----------
+    read : int
+        Voxels of the input.
+    target : sequence of int
+        Shape of the result.
+    taps : int
+        Source voxels per target voxel along z; 0 for means.
+    itemsize : int
+    is_half : bool
+        Whether float16 is interpolated, on a float32 copy.
+    """
+    planes = (taps + 2) * math.prod(target[-2:]) * (4 if itemsize <= 2 else 8)
+    return planes + is_half * 4 * (read + math.prod(target))
+
+
 def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) -> Iterator[_Choice]:
     """Yield every region shape with every use of a cache that makes sense."""
     itemsize, workers = job.itemsize, limits.workers
@@ -482,9 +639,8 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
         outputs = 2 * math.ceil(voxels * (8 / 7 if fused else 1)) * itemsize
         # What codec threads have freed and the allocator still holds, as seen in measured runs.
         kept_free = (read + voxels) * itemsize
-        widened = (read + voxels) * 4 if job.is_half else 0
-        scratch = (job.taps + 2) * math.prod(target[-2:]) * job.compute_itemsize
-        per_worker = read * itemsize + outputs + scratch + kept_free + widened
+        scratch = kernel_scratch(read, target, job.taps, itemsize, is_half=job.is_half)
+        per_worker = read * itemsize + outputs + scratch + kept_free
         tail = job.write_size * itemsize / 2 ** (job.spatial * fused)
         if fused == job.tail_levels:
             tail = 0.0
@@ -527,7 +683,7 @@ def _choose(
     """
     smallest = None
     best = None
-    available = limits.memory - BASE_BYTES
+    available = limits.memory - limits.base
     for choice in _choices(options, job, limits):
         shared, per_worker = choice.shared, choice.per_worker
         if beside is not None:
@@ -544,7 +700,7 @@ def _choose(
             best = (rank, choice)
     if best is None:
         assert smallest is not None
-        raise _TooSmall(BASE_BYTES + smallest)
+        raise _TooSmall(limits.base + smallest)
     return best[1]
 
 
@@ -690,7 +846,6 @@ def make_plan(
     levels: int | None,
     ngff_version: str,
     codec: str,
-    device: str,
     limits: Limits,
     free_disk: int | None = None,
     regions: Sequence[tuple[int, ...]] | None = None,
@@ -702,7 +857,7 @@ def make_plan(
     source : SourceArray
     source_grid, target_grid : VoxelGrid
         In the same units.
-    method, antialias, outside, ngff_version, codec, device
+    method, antialias, outside, ngff_version, codec
         As in `ResamplePlan`.
     layout : Layout
         Chunk, and the shard if the caller insists on one.
@@ -755,7 +910,7 @@ def make_plan(
         stored = pyramid(target_grid, count=count, layouts=layouts)
         choices.append(choice)
         passes.append(_pass(choice, stored, first, start))
-    return ResamplePlan(
+    plan = ResamplePlan(
         source=source,
         source_grid=source_grid,
         levels=stored,
@@ -765,9 +920,10 @@ def make_plan(
         outside=outside,
         ngff_version=ngff_version,
         codec=codec,
-        device=device,
+        device="cpu" if limits.device_memory is None else "gpu",
+        device_memory=None,
         memory=MemoryEstimate(
-            base=BASE_BYTES,
+            base=limits.base,
             buffers=max(c.shared for c in choices),
             cache=choices[0].cache,
             per_worker=max(c.per_worker for c in choices),
@@ -777,6 +933,35 @@ def make_plan(
         warnings=_warnings(source, source_grid, stored, mapping, antialias, free_disk),
         mapping=mapping,
     )
+    if limits.device_memory is None:
+        return plan
+    return replace(plan, device_memory=_device_memory(plan, choices, limits.device_memory))
+
+
+def _device_memory(plan: ResamplePlan, choices: Sequence[_Choice], limit: int) -> DeviceMemory:
+    """Return how many regions are on the device at once, and how large their parts are there."""
+    largest = 0
+    for run, choice in zip(plan.passes, choices, strict=True):
+        ratios = [plan.level_ratio(run.first, k) for k in range(run.first, run.last + 1)]
+        shapes = [
+            tuple(-(-o.target // f) for o, f in zip(choice.options, ratio, strict=True))[-3:]
+            for ratio in ratios
+        ]
+        read = tuple(o.read for o in choice.options)[-3:]
+        axes = plan.mapping if run.reads is None else ()
+        filled = plan.outside is not None
+        needed = device_bytes(read, shapes, plan.source.itemsize, axes, filled=filled)
+        largest = max(largest, needed)
+    lanes = max(1, min(MOST_LANES, plan.workers, limit // largest))
+    memory = DeviceMemory(
+        base=DEVICE_BASE_BYTES, per_lane=min(largest, limit // lanes), lanes=lanes
+    )
+    for run in plan.passes:
+        # A region in the middle has a halo on every side; refuses what cannot be cut so small.
+        middle = plan.region(run.start + run.region_count // 2)
+        for _ in tiles(plan, middle, memory.per_lane):
+            pass
+    return memory
 
 
 def _within(limits: Limits, choose: Callable[[Limits], _Choice]) -> tuple[_Choice, Limits]:
@@ -823,11 +1008,12 @@ def _warnings(
             Notice(
                 "aliasing",
                 f"aliasing: the image shrinks along {text} and plain interpolation skips the "
-                "voxels in between; antialias averages over them",
+                "voxels in between; antialias=True (--antialias) averages over them",
             )
         )
     if source.is_label and mapping and any(m.interpolation != "nearest" for m in mapping):
         found.append(Notice("labels", "linear interpolation blends the ids of this label image"))
+    found += [Notice(kind, text) for kind, text in unusual(grid)]
     written = sum(level.grid.size for level in levels) * source.itemsize
     if written > 16 * source.nbytes:
         found.append(Notice("size", f"the output is {written / source.nbytes:.0f} times the input"))
@@ -835,8 +1021,8 @@ def _warnings(
         found.append(
             Notice(
                 "disk",
-                f"up to {written / 1e9:.1f} GB are written before compression, and only "
-                f"{free_disk / 1e9:.1f} GB are free where the output goes",
+                f"up to {human_bytes(written)} are written before compression, and only "
+                f"{human_bytes(free_disk)} are free where the output goes",
             )
         )
     return tuple(found)

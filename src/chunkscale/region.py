@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.grid import Box
-from chunkscale.kernels import Backend, Factors, Tables, get_backend
+from chunkscale.kernels import Backend, Factors, Tables
 from chunkscale.mapping import (
     AxisMapping,
     AxisTable,
@@ -21,11 +21,38 @@ from chunkscale.mapping import (
     rebased,
     source_box,
 )
-from chunkscale.plan import ResamplePlan
+from chunkscale.plan import Region, ResamplePlan
 from chunkscale.storage import ArrayReader, ArrayWriter
-from chunkscale.workspace import Workspace
 
-__all__ = ["Record", "process_region", "reduce_box", "resample_box", "resample_leading"]
+__all__ = [
+    "Device",
+    "ReadInto",
+    "Record",
+    "process_region",
+    "reduce_box",
+    "region_levels",
+    "resample_box",
+    "resample_leading",
+    "sampled_box",
+    "zyx",
+]
+
+
+ReadInto = Callable[[Box, NDArray[Any]], NDArray[Any]]
+
+
+class Device(Protocol):
+    """What computes the levels of a region: see `chunkscale.device`."""
+
+    def levels(
+        self, plan: ResamplePlan, region: Region, read: ReadInto
+    ) -> Iterator[tuple[int, Box, NDArray[Any]]]:
+        """Yield level, box and host array, finest first.
+
+        `read` fills an array with the voxels of a box of what the region
+        reads. The arrays stay as they are until this thread asks for the
+        levels of its next region.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +83,7 @@ class Record:
 _ONE_PLANE = AxisTable("nearest", np.zeros(1, np.int64), np.empty(0))
 
 
-def _as_zyx(block: NDArray[Any]) -> NDArray[Any]:
+def zyx(block: NDArray[Any]) -> NDArray[Any]:
     """View a block of (..., y, x) or (..., z, y, x) with single leading indices as (z, y, x)."""
     spatial = block.shape[-3:] if block.ndim >= 3 else (1, *block.shape)
     return block.reshape(spatial)
@@ -106,21 +133,17 @@ def resample_box(
         Shape of `target`.
     """
     if out is None:
-        out = np.empty(target.shape, dtype)
+        out = backend.empty(target.shape, dtype)
     if outside is None:
         source = source_box(tuple(mapping), target)
-        backend.resample(_as_zyx(read(source)), _tables(mapping, target, source), _as_zyx(out))
+        backend.resample(zyx(read(source)), _tables(mapping, target, source), zyx(out))
         return out
-    limits = [inside_range(m) for m in mapping]
-    inner = Box(
-        start=tuple(max(a, low) for a, (low, _) in zip(target.start, limits, strict=True)),
-        stop=tuple(min(b, high) for b, (_, high) in zip(target.stop, limits, strict=True)),
-    )
+    inner = _inside(mapping, target)
     if inner == target:
         return resample_box(
             mapping, target, read, outside=None, dtype=dtype, backend=backend, out=out
         )
-    out[...] = outside
+    out[...] = dtype.type(outside)
     if min(inner.shape) > 0:
         place = tuple(
             slice(a - t, b - t)
@@ -130,6 +153,23 @@ def resample_box(
     return out
 
 
+def _inside(mapping: Sequence[AxisMapping], target: Box) -> Box:
+    """Return the part of a target box within the source's extent; it may be empty."""
+    limits = [inside_range(m) for m in mapping]
+    return Box(
+        start=tuple(max(a, low) for a, (low, _) in zip(target.start, limits, strict=True)),
+        stop=tuple(min(b, high) for b, (_, high) in zip(target.stop, limits, strict=True)),
+    )
+
+
+def sampled_box(plan: ResamplePlan, region: Region) -> Box | None:
+    """Return the box that a region reads; None if all of it lies outside the source's extent."""
+    if region.reads is not None or plan.outside is None:
+        return region.source_box
+    inner = _inside(plan.mapping, region.boxes[0][1])
+    return source_box(plan.mapping, inner) if min(inner.shape) > 0 else None
+
+
 def resample_leading(
     mapping: Sequence[AxisMapping],
     target: Box,
@@ -137,12 +177,11 @@ def resample_leading(
     *,
     outside: float | None,
     dtype: np.dtype[Any],
-    device: str,
+    backend: Backend,
 ) -> NDArray[Any]:
     """Resample a box of any leading (non-spatial) extent, index by index."""
-    backend = get_backend(device)
     leading = max(0, len(target.shape) - 3)
-    result = np.empty(target.shape, dtype)
+    result = backend.empty(target.shape, dtype)
     for index in np.ndindex(*target.shape[:leading]):
         at = tuple(a + i for a, i in zip(target.start, index, strict=False))
         box = Box(
@@ -183,12 +222,47 @@ def reduce_box(
         Where the result goes.
     """
     if out is None:
-        out = np.empty(reduced_shape(data.shape, factors), data.dtype)
+        out = backend.empty(reduced_shape(data.shape, factors), data.dtype)
     z, y, x = (1, 1, 1, *factors)[-3:]
     cells: Factors = (z, y, x)
     combine = backend.mode if method == "nearest" else backend.mean
-    combine(_as_zyx(data), cells, _as_zyx(out))
+    combine(zyx(data), cells, zyx(out))
     return out
+
+
+def region_levels(
+    plan: ResamplePlan,
+    region: Region,
+    read: Callable[[Box], NDArray[Any]],
+    empty: Callable[[int, tuple[int, ...]], NDArray[Any]],
+    backend: Backend,
+) -> Iterator[tuple[int, Box, NDArray[Any]]]:
+    """Yield every level of a region, or of a tile of one, finest first.
+
+    Parameters
+    ----------
+    plan : ResamplePlan
+    region : Region
+    read : callable
+        Returns the voxels of a box of what the region reads.
+    empty : callable
+        Returns the array for a level's result; takes level and shape.
+    backend : Backend
+    """
+    dtype = np.dtype(plan.dtype)
+    data: NDArray[Any] | None = None
+    for level, box in region.boxes:
+        out = empty(level, box.shape)
+        if level == 0:
+            data = resample_box(
+                plan.mapping, box, read,
+                outside=plan.outside, dtype=dtype, backend=backend, out=out,
+            )  # fmt: skip
+        else:
+            finer = read(region.source_box) if data is None else data
+            factors = plan.level_ratio(level - 1, level)
+            data = reduce_box(finer, factors, method=plan.method, backend=backend, out=out)
+        yield level, box, data
 
 
 def process_region(
@@ -196,8 +270,7 @@ def process_region(
     index: int,
     source: ArrayReader,
     target: Sequence[ArrayWriter],
-    backend: Backend,
-    workspace: Workspace,
+    device: Device,
 ) -> Record:
     """Make one region: everything that it owns, at every level of its pass.
 
@@ -210,39 +283,24 @@ def process_region(
         Level 0 of the source image.
     target : sequence of ArrayWriter
         The levels of the output.
-    backend : Backend
-    workspace : Workspace
-        Where source box and levels are held; free again when this returns.
+    device : Device
+        What computes; its host buffers are free again when this returns.
     """
-    dtype = np.dtype(plan.dtype)
     region = plan.region(index)
     clock = time.perf_counter()
     read_seconds = 0.0
 
-    def read(box: Box) -> NDArray[Any]:
+    def read(box: Box, out: NDArray[Any]) -> NDArray[Any]:
         nonlocal read_seconds
         start = time.perf_counter()
-        data = (source if region.reads is None else target[region.reads]).read(
-            box, workspace.array("source", box.shape, dtype)
-        )
+        (source if region.reads is None else target[region.reads]).read(box, out)
         read_seconds += time.perf_counter() - start
-        return data
+        return out
 
     pending = []
     voxels = 0
-    data: NDArray[Any] | None = None
     try:
-        for level, box in region.boxes:
-            out = workspace.array(f"level {level}", box.shape, dtype)
-            if level == 0:
-                data = resample_box(
-                    plan.mapping, box, read,
-                    outside=plan.outside, dtype=dtype, backend=backend, out=out,
-                )  # fmt: skip
-            else:
-                finer = read(region.source_box) if data is None else data
-                factors = plan.level_ratio(level - 1, level)
-                data = reduce_box(finer, factors, method=plan.method, backend=backend, out=out)
+        for level, box, data in device.levels(plan, region, read):
             pending.append((target[level], target[level].start_write(box, data)))
             voxels += box.size
     except BaseException:

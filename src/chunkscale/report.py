@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from chunkscale.grid import VoxelGrid
+from chunkscale.grid import VoxelGrid, unusual
 
 if TYPE_CHECKING:
     from chunkscale.api import Resampled
@@ -134,8 +135,18 @@ def _plan_rows(plan: ResamplePlan) -> list[tuple[str, str]]:
             f"{human_bytes(memory.buffers)} chunk buffers + "
             f"{count(memory.workers, 'worker')} x {human_bytes(memory.per_worker)}",
         ),
-        ("device", plan.device),
+        ("device", _device_text(plan)),
     ]
+
+
+def _device_text(plan: ResamplePlan) -> str:
+    if plan.device_memory is None:
+        return "CPU"
+    use = plan.device_memory
+    return (
+        f"GPU, {human_bytes(use.total)} of its memory at most = {human_bytes(use.base)} for the "
+        f"driver + {count(use.lanes, 'region')} x {human_bytes(use.per_lane)}"
+    )
 
 
 def plan_text(plan: ResamplePlan) -> str:
@@ -207,6 +218,9 @@ def plan_dict(plan: ResamplePlan) -> dict[str, Any]:
         "ome_zarr_version": plan.ngff_version,
         "codec": plan.codec,
         "device": plan.device,
+        "device_memory": None
+        if plan.device_memory is None
+        else {**asdict(plan.device_memory), "total": plan.device_memory.total},
         "levels": [
             {
                 "path": level.path,
@@ -272,6 +286,7 @@ def image_dict(image: Image) -> dict[str, Any]:
         "levels": levels,
         "channels": image.channels,
         "labels": list(image.labels),
+        "warnings": [text for _, text in unusual(image.grid)],
     }
 
 
@@ -318,7 +333,7 @@ def info_text(facts: dict[str, Any]) -> str:
         ]
         for level in facts["levels"]
     ]
-    return "\n".join([*lines, *table(rows)])
+    return "\n".join([*lines, *table(rows), *(f"warning: {text}" for text in facts["warnings"])])
 
 
 def run_text(run: Resampled) -> str:

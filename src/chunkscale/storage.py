@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -507,28 +508,15 @@ class ArrayWriter(ArrayReader):
             self.io.faults("write", self.uri)
         if self._fast is not None:
             return self._fast[box.slices].write(data, can_reference_source_data_indefinitely=True)
-        try:
+        with _clear_write_errors(self.uri):
             self._array[box.slices] = data
-        except OSError as error:
-            raise self._unwritten(error) from error
         return None
 
     def finish_write(self, pending: Any) -> None:
         """Wait until what `start_write` began is stored."""
-        if pending is None:
-            return
-        try:
-            with _clear_answers(self.uri):
+        if pending is not None:
+            with _clear_write_errors(self.uri), _clear_answers(self.uri):
                 pending.result()
-        except Exception as error:
-            raise self._unwritten(error) from error
-
-    def _unwritten(self, error: Exception) -> OSError:
-        failure = OSError(f"cannot write to {self.uri!r}: {_first_line(error)}")
-        failure.errno = getattr(error, "errno", None) or _system_errno(str(error))
-        if failure.errno is None and not is_transient(error):
-            failure.errno = errno.EACCES
-        return failure
 
     def stored_size(self, box: Box) -> int:
         """Return the bytes of the stored objects of a box; voxels of fill value have none."""
@@ -571,6 +559,25 @@ def _clear_answers(uri: str) -> Iterator[None]:
     if text.startswith(("PERMISSION_DENIED", "UNAUTHENTICATED")):
         raise stores.denial(uri, text)
     raise StoreError(text, text.startswith(_TRANSIENT_CODES))
+
+
+@contextlib.contextmanager
+def _clear_write_errors(uri: str) -> Iterator[None]:
+    """Name the place, the room that is left there and the remedy when a write fails."""
+    try:
+        yield
+    except Exception as error:
+        room = free_bytes(uri)
+        left = "" if room is None else f"; {room / 2**20:.1f} MiB are free there"
+        failure = OSError(
+            f"cannot write to {uri!r}: {_first_line(error)}{left}. What has been written is "
+            "unfinished and opens as no image; when it can be written, go on with resume=True "
+            "(--resume)"
+        )
+        failure.errno = getattr(error, "errno", None) or _system_errno(str(error))
+        if failure.errno is None and not is_transient(error):
+            failure.errno = errno.EACCES
+        raise failure from error
 
 
 class _TornObjectError(OSError):
@@ -712,9 +719,10 @@ def start_group(uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str
     """Create the group of an image, without the metadata that would make it one."""
     import zarr
 
-    if not is_remote(uri):
-        Path(uri).parent.mkdir(parents=True, exist_ok=True)
-    zarr.create_group(_store(uri), zarr_format=zarr_format, attributes=dict(attributes))
+    with contextlib.nullcontext() if is_remote(uri) else _clear_write_errors(uri):
+        if not is_remote(uri):
+            Path(uri).parent.mkdir(parents=True, exist_ok=True)
+        zarr.create_group(_store(uri), zarr_format=zarr_format, attributes=dict(attributes))
 
 
 def create_levels(
@@ -728,28 +736,31 @@ def create_levels(
     for level in levels:
         if level.path in group:
             continue
-        group.create_array(
-            level.path,
-            shape=level.shape,
-            chunks=level.chunk,
-            shards=level.shard,
-            dtype=dtype,
-            compressors=_compressor(codec, zarr_format, np.dtype(dtype).itemsize),
-            filters=None,
-            fill_value=0,
-            dimension_names=names if zarr_format == 3 else None,
-            chunk_key_encoding={
-                "name": "v2" if zarr_format == 2 else "default",
-                "separator": "/",
-            },
-        )
+        with _clear_write_errors(uri):
+            group.create_array(
+                level.path,
+                shape=level.shape,
+                chunks=level.chunk,
+                shards=level.shard,
+                dtype=dtype,
+                compressors=_compressor(codec, zarr_format, np.dtype(dtype).itemsize),
+                filters=None,
+                fill_value=0,
+                dimension_names=names if zarr_format == 3 else None,
+                chunk_key_encoding={
+                    "name": "v2" if zarr_format == 2 else "default",
+                    "separator": "/",
+                },
+            )
 
 
 def set_attributes(uri: str, attributes: Mapping[str, Any]) -> None:
     """Replace the attributes of a group in one write."""
     import zarr
 
-    zarr.open_group(_store(uri), mode="r+", use_consolidated=False).attrs.put(dict(attributes))
+    group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
+    with _clear_write_errors(uri):
+        group.attrs.put(dict(attributes))
 
 
 def compose_multiscales(
@@ -825,16 +836,24 @@ def remove_strays(uri: str) -> None:
 
 
 def check_parent(uri: str) -> None:
-    """Refuse an output below something that is not a directory."""
+    """Refuse an output where no directory can be made."""
     if stores.in_bucket(uri):
         return
     for parent in Path(uri).parents:
         if parent.is_dir():
-            return
+            break
         if os.path.lexists(parent):
             raise DestinationError(
                 f"the output {uri!r} cannot be made: {str(parent)!r} is not a directory"
             )
+    try:
+        # Permissions do not tell: a file system may be read-only, or no place for files.
+        os.rmdir(tempfile.mkdtemp(prefix=".chunkscale-", dir=parent))
+    except OSError as error:
+        raise DestinationError(
+            f"the output {uri!r} cannot be made: nothing can be written in {str(parent)!r} "
+            f"({error.strerror}); choose another path"
+        ) from error
 
 
 def discard(uri: str) -> None:

@@ -94,7 +94,10 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
     record = attributes.get("chunkscale")
     record = record if isinstance(record, Mapping) else {}
     if record.get("state") == "unfinished":
-        fault = "the run that wrote it did not finish; run it again with resume, or overwrite"
+        fault = (
+            "the run that wrote it did not finish; go on with resume=True (--resume), or replace "
+            "it with overwrite=True (--overwrite)"
+        )
         return CheckReport(path=uri, faults=(fault,))
     target = _image.open_image(uri, io=io)
     faults: list[str] = []
@@ -254,7 +257,7 @@ def _compare(
     for box in _samples(target.grid):
         expected = resample_leading(
             mapping, box, source.array.read, outside=fill, dtype=target.array.dtype,
-            device="reference",
+            backend=reference,
         )  # fmt: skip
         yield box.size, _differences("0", box, arrays[0].read(box), expected)
     for index in range(1, len(arrays)):

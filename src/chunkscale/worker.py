@@ -7,16 +7,15 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
+from chunkscale.device import open_device
 from chunkscale.errors import ChunkscaleError, RegionError
-from chunkscale.kernels import get_backend
 from chunkscale.memory import keep_below, resident_bytes, reuse_freed
 from chunkscale.plan import ResamplePlan
-from chunkscale.region import Record, process_region
+from chunkscale.region import Device, Record, process_region
 from chunkscale.storage import ArrayReader, ArrayWriter, StoreIO, is_transient
-from chunkscale.workspace import Workspace
 
 __all__ = ["Failure", "Job", "OpenJob", "Outcome", "run_batch", "run_region", "stop_run"]
 
@@ -80,7 +79,7 @@ class OpenJob:
         For as many regions at once as the plan has memory for.
     most_resident : int
         Above this the process gives freed memory back.
-    workspace : Workspace
+    device : Device
     """
 
     job: Job
@@ -88,7 +87,7 @@ class OpenJob:
     target: tuple[ArrayWriter, ...]
     turns: threading.Semaphore
     most_resident: int
-    workspace: Workspace = field(default_factory=Workspace)
+    device: Device
 
     @classmethod
     def of(cls, job: Job) -> OpenJob:
@@ -102,6 +101,7 @@ class OpenJob:
             tuple(ArrayWriter(uri, job.writes) for uri in job.target),
             turns=threading.Semaphore(job.plan.workers),
             most_resident=resident_bytes() + part,
+            device=open_device(job.plan),
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -170,8 +170,7 @@ def run_region(opened: OpenJob, index: int) -> Outcome:
 
 def _made(opened: OpenJob, index: int) -> Record:
     plan = opened.job.plan
-    backend = get_backend(plan.device)
-    record = process_region(plan, index, opened.source, opened.target, backend, opened.workspace)
+    record = process_region(plan, index, opened.source, opened.target, opened.device)
     keep_below(opened.most_resident)
     return record
 

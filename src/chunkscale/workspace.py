@@ -9,17 +9,22 @@ from __future__ import annotations
 import math
 import mmap
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Workspace"]
+__all__ = ["Workspace", "pages"]
 
 
 class Workspace:
     """Named buffers, one set for each thread; released with the workspace.
+
+    Parameters
+    ----------
+    new : callable, optional
+        Returns bytes of fresh memory; default: `pages`.
 
     Examples
     --------
@@ -30,12 +35,13 @@ class Workspace:
     ((2, 3), (4,), True)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, new: Callable[[int], NDArray[np.uint8]] | None = None) -> None:
+        self._new = new or pages
         self._local = threading.local()
 
-    def __reduce__(self) -> tuple[type, tuple[()]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         # Another process begins with buffers of its own.
-        return type(self), ()
+        return type(self), (self._new,)
 
     def array(self, name: str, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array whose content is undefined; it replaces the last one of that name."""
@@ -44,12 +50,12 @@ class Workspace:
         buffers = self._local.__dict__
         if name not in buffers or buffers[name].nbytes < size:
             buffers.pop(name, None)
-            buffers[name] = _pages(size)
+            buffers[name] = self._new(size)
         flat: NDArray[np.uint8] = buffers[name][:size]
         return flat.view(kind).reshape(shape)
 
 
-def _pages(size: int) -> NDArray[np.uint8]:
+def pages(size: int) -> NDArray[np.uint8]:
     """Return anonymous memory that does not pass through the allocator's arenas."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.frombuffer(mmap.mmap(-1, max(1, size)), np.uint8)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, Protocol, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.mapping import AxisTable
@@ -24,8 +25,15 @@ class Backend(Protocol):
 
     Blocks have the axes (z, y, x), C order, native byte order. A table's
     indices count from the start of the block. `out`, if given, has the shape
-    and dtype of the result and C order; it is filled and returned.
+    and dtype of the result and C order; it is filled and returned. On a GPU
+    arrays are CuPy's.
     """
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return an array of this device whose content is undefined."""
+
+    def contiguous(self, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return an array of this device in C order; the same if it is one."""
 
     def resample(
         self, block: NDArray[Any], tables: Tables, out: NDArray[Any] | None = None
@@ -44,7 +52,7 @@ class Backend(Protocol):
 
 
 def get_backend(name: str) -> Backend:
-    """Return the backend called `name` (``"cpu"`` or ``"reference"``)."""
-    if name not in ("cpu", "reference"):
+    """Return the backend called `name` (``"cpu"``, ``"cuda"`` or ``"reference"``)."""
+    if name not in ("cpu", "cuda", "reference"):
         raise ValueError(f"unknown backend {name!r}")
     return cast(Backend, importlib.import_module(f"{__name__}.{name}"))

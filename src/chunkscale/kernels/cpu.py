@@ -14,9 +14,8 @@ and what remains per target voxel is one mix of contiguous arrays.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -25,9 +24,18 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from chunkscale.kernels import Factors, Tables
-from chunkscale.mapping import AxisTable
+from chunkscale.kernels.axes import (
+    AxisWeights,
+    axis_weights,
+    cell_counts,
+    check_block,
+    check_out,
+    compute_dtype,
+)
 
-__all__ = ["mean", "mode", "resample", "scratch_bytes"]
+__all__ = ["contiguous", "empty", "mean", "mode", "resample"]
+
+empty, contiguous = np.empty, np.ascontiguousarray
 
 # One plane of a strip: two of them, and what is written, fit into a core's L2 cache.
 _STRIP_BYTES = 1 << 18
@@ -90,30 +98,6 @@ def _stored_overload(value: Any, out: Any) -> Callable[..., Any]:
 # --- resample ----------------------------------------------------------------------------------
 
 
-class _Axis(NamedTuple):
-    """One table, checked and cast to the compute type.
-
-    Parameters
-    ----------
-    first : ndarray of int64, shape (n,)
-        First source voxel of each target.
-    weight : ndarray of float32 or float64, shape (n, k)
-        ``k == 1``: the ``w`` of ``a + w * (b - a)``; ``k > 1``: the weights of a sum.
-    exact : ndarray of bool, shape (n,)
-        Where the target is a source voxel as it is.
-    taps : int
-        Source voxels that a target reads at most, from `first` on.
-    is_slice : bool
-        Whether the targets are consecutive source voxels as they are.
-    """
-
-    first: NDArray[np.int64]
-    weight: Array
-    exact: NDArray[np.bool_]
-    taps: int
-    is_slice: bool
-
-
 def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     """Interpolate along x, then y, then z.
 
@@ -131,15 +115,15 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     ndarray, shape (len(tz.index), len(ty.index), len(tx.index))
         Of the dtype of `block`.
     """
-    _check(block)
+    check_block(block)
     out = _result(out, tuple(len(t.index) for t in tables), block.dtype)
     if block.dtype == np.float16:
         out[...] = resample(block.astype(np.float32), tables)
         return out
     if not out.size:
         return out
-    dtype = _compute_dtype(block.dtype)
-    z, y, x = (_axis(t, n, dtype) for t, n in zip(tables, block.shape, strict=True))
+    dtype = compute_dtype(block.dtype)
+    z, y, x = (axis_weights(t, n, dtype) for t, n in zip(tables, block.shape, strict=True))
     if all(t.interpolation == "nearest" for t in tables):
         bits = np.dtype(f"u{block.itemsize}")
         _pick(_source(block, bits), out.view(bits), z, y, x)
@@ -162,51 +146,6 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     return out
 
 
-def scratch_bytes(
-    source_shape: tuple[int, int, int],
-    target_shape: tuple[int, int, int],
-    taps_z: int,
-    dtype: np.dtype[Any] | type,
-) -> int:
-    """Return an upper bound of what `resample` allocates besides its result.
-
-    Parameters
-    ----------
-    source_shape, target_shape : tuple of int
-        Shapes (z, y, x) of the block and of the result.
-    taps_z : int
-        Source voxels per target voxel along z: 2 for linear and nearest,
-        ``weight.shape[1]`` for triangle.
-    dtype : dtype
-        Of the block.
-    """
-    dtype = np.dtype(dtype)
-    size = _compute_dtype(dtype).itemsize
-    row = target_shape[2] * size
-    planes = (max(2, taps_z) + 1) * min(target_shape[1] * row, max(_STRIP_BYTES, row))
-    rows = max(2, source_shape[1]) * row
-    tables = 0
-    for n_in, n_out, taps in zip(source_shape, target_shape, (taps_z, 0, 0), strict=True):
-        tables += n_out * (64 + (size + 1) * max(taps, 2 * -(-n_in // max(1, n_out)) + 3))
-    total = planes + rows + tables + 4096
-    if dtype == np.float16:
-        total += size * (math.prod(source_shape) + math.prod(target_shape))
-    if dtype.kind in "iu" and dtype.itemsize == 8:
-        total += target_shape[1] * target_shape[2] * dtype.itemsize
-    return total
-
-
-def _check(block: Array) -> None:
-    """Refuse what would need a copy or another specialisation."""
-    if block.ndim != 3 or not block.flags.c_contiguous or not block.dtype.isnative:
-        raise ValueError(
-            "a block must have the axes (z, y, x), C order and native byte order, "
-            f"not shape {block.shape}, strides {block.strides} and dtype {block.dtype.str!r}"
-        )
-    if block.dtype.kind not in "biuf" or block.itemsize > 8:
-        raise TypeError(f"dtype {block.dtype} cannot be resampled")
-
-
 def _number_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype whose kernel serves `dtype`: bool is stored as the bytes 0 and 1."""
     return np.dtype(np.uint8) if dtype == np.bool_ else dtype
@@ -216,14 +155,8 @@ def _result(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
     """Return where the result goes."""
     if out is None:
         return np.empty(shape, dtype)
-    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
-        raise ValueError(f"out must be a C-ordered array of shape {shape} and dtype {dtype}")
+    check_out(out, shape, dtype)
     return out
-
-
-def _compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    exact_in_float32 = dtype.itemsize <= 2 or dtype == np.float32
-    return np.dtype(np.float32 if exact_in_float32 else np.float64)
 
 
 def _source(block: Array, dtype: np.dtype[Any]) -> Array:
@@ -233,34 +166,9 @@ def _source(block: Array, dtype: np.dtype[Any]) -> Array:
     return view
 
 
-def _axis(table: AxisTable, size: int, dtype: np.dtype[Any]) -> _Axis:
-    n = len(table.index)
-    index = table.index.astype(np.int64)
-    if table.interpolation == "triangle":
-        used = np.flatnonzero(table.weight.any(axis=0))
-        taps = max(2, int(used[-1]) + 1) if len(used) else 2
-        weight = np.zeros((n, taps), dtype)
-        weight[:, : table.weight.shape[1]] = table.weight[:, :taps]
-        read = weight != 0
-        last = index + (taps - 1 - read[:, ::-1].argmax(axis=1))
-        exact = (read.sum(axis=1) == 1) & (weight.max(axis=1) == 1)
-    else:
-        weight = np.zeros((n, 1), dtype)
-        if table.interpolation == "linear":
-            weight[:, 0] = table.weight
-        read = weight[:, 0] != 0
-        taps = 2 if read.any() else 1
-        last = index + read
-        exact = ~read
-    if n and (index.min() < 0 or last.max() >= size):
-        raise IndexError(
-            f"a table reads voxels {index.min()} to {last.max()} of an axis of {size} voxels"
-        )
-    is_slice = taps == 1 and bool((np.diff(index) == 1).all())
-    return _Axis(index, weight, exact, taps, is_slice)
-
-
-def _restore_exact(block: Array, out: Array, z: _Axis, y: _Axis, x: _Axis) -> None:
+def _restore_exact(
+    block: Array, out: Array, z: AxisWeights, y: AxisWeights, x: AxisWeights
+) -> None:
     """Copy the targets that are source voxels: float64 does not hold all 64-bit integers."""
     targets = np.ix_(np.flatnonzero(y.exact), np.flatnonzero(x.exact))
     sources = np.ix_(y.first[y.exact], x.first[x.exact])
@@ -272,7 +180,7 @@ def _restore_exact(block: Array, out: Array, z: _Axis, y: _Axis, x: _Axis) -> No
 
 
 @_entry
-def _pick(block: Array, out: Array, z: _Axis, y: _Axis, x: _Axis) -> None:
+def _pick(block: Array, out: Array, z: AxisWeights, y: AxisWeights, x: AxisWeights) -> None:
     """Gather ``out[k, j, i] = block[z[k], y[j], x[i]]``."""
     for k in range(out.shape[0]):
         for j in range(out.shape[1]):
@@ -295,7 +203,7 @@ def _copy(out: Array, values: Array) -> None:
 
 
 @_part
-def _reads(axis: _Axis, target: int, tap: int) -> bool:
+def _reads(axis: AxisWeights, target: int, tap: int) -> bool:
     """Return whether a target reads its tap."""
     if axis.weight.shape[1] == 1:
         return tap == 0 or axis.weight[target, 0] != 0
@@ -303,7 +211,9 @@ def _reads(axis: _Axis, target: int, tap: int) -> bool:
 
 
 @_part
-def _along_x(ring: Array, slot: int, start: int, block: Array, z: int, y: int, x: _Axis) -> None:
+def _along_x(
+    ring: Array, slot: int, start: int, block: Array, z: int, y: int, x: AxisWeights
+) -> None:
     """Interpolate the source row (z, y) along x, to `ring[slot]` from `start` on."""
     number, index, weight = ring.dtype.type, x.first, x.weight
     row, source = ring[slot, start : start + index.size], block[z, y]
@@ -334,7 +244,7 @@ def _mix(
     start: int,
     size: int,
     ring: Array,
-    axis: _Axis,
+    axis: AxisWeights,
     target: int,
     total: Array,
 ) -> None:
@@ -375,8 +285,8 @@ def _fill_plane(
     source: int,
     top: int,
     height: int,
-    y: _Axis,
-    x: _Axis,
+    y: AxisWeights,
+    x: AxisWeights,
     rows: Array,
     held: NDArray[np.int64],
     total: Array,
@@ -401,9 +311,9 @@ def _fill_plane(
 def _interpolate(
     block: Array,
     out: Array,
-    z: _Axis,
-    y: _Axis,
-    x: _Axis,
+    z: AxisWeights,
+    y: AxisWeights,
+    x: AxisWeights,
     planes: Array,
     rows: Array,
     total: Array,
@@ -455,8 +365,8 @@ def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
     ndarray, shape (ceil(z / fz), ceil(y / fy), ceil(x / fx))
         Of the dtype of `block`.
     """
-    _check(block)
-    shape = _cells(block, factors)
+    check_block(block)
+    shape = cell_counts(block, factors)
     out = _result(out, shape, block.dtype)
     if block.dtype == np.float16:
         sums = np.empty((2, shape[2]), np.float64)
@@ -495,8 +405,8 @@ def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
     ndarray, shape (ceil(z / fz), ceil(y / fy), ceil(x / fx))
         Of the dtype of `block`.
     """
-    _check(block)
-    shape = _cells(block, factors)
+    check_block(block)
+    shape = cell_counts(block, factors)
     out = _result(out, shape, block.dtype)
     same = np.empty(shape[2], np.uint8)
     if block.dtype == np.float16:
@@ -509,14 +419,6 @@ def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
         values = np.empty(8, numbers)
         _mode(_source(block, numbers), out.view(numbers), *factors, same, values)
     return out
-
-
-def _cells(block: Array, factors: Factors) -> tuple[int, int, int]:
-    """Return the number of cells along z, y and x."""
-    if any(f not in (1, 2) for f in factors):
-        raise ValueError(f"factors must be 1 or 2, not {factors}")
-    z, y, x = (-(-n // f) for n, f in zip(block.shape, factors, strict=True))
-    return z, y, x
 
 
 def _slabs(block: Array, depth: int) -> Iterator[Array]:

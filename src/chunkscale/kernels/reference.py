@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from chunkscale.kernels import Factors, Tables
 from chunkscale.mapping import AxisTable
 
-__all__ = ["mean", "mode", "resample"]
+__all__ = ["contiguous", "empty", "mean", "mode", "resample"]
+
+empty, contiguous = np.empty, np.ascontiguousarray
 
 Array = NDArray[Any]
 

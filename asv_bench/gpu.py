@@ -1,0 +1,269 @@
+"""What the GPU gives, in one run: copies, kernels, and what is between reading and writing.
+
+``python asv_bench/gpu.py`` needs an NVIDIA GPU and CuPy; torch is compared
+where it is installed. `compare.py --case G` measures whole runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cupy as cp
+import numpy as np
+from contenders import VOXEL_SIZE, write_source
+
+import chunkscale
+from chunkscale import gpu
+from chunkscale.demo import synthetic_cells, write_image
+from chunkscale.grid import Axis, VoxelGrid
+from chunkscale.kernels import get_backend
+from chunkscale.mapping import axis_table, grid_mapping
+from chunkscale.options import target_grid
+from chunkscale.plan import Limits, ResamplePlan, SourceArray, make_plan
+from chunkscale.pyramid import Layout
+from chunkscale.workspace import pages
+
+GIB, MIB = 2**30, 2**20
+
+
+def main() -> None:
+    """Print what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument(
+        "--beyond", action="store_true", help="also make more than the GPU's memory holds"
+    )
+    options = parser.parse_args()
+    name = cp.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    print(f"{name}, CuPy {cp.__version__}, median of {options.repeat}")
+    out = copies(options.repeat)
+    kernels(options.repeat)
+    stage(options.repeat, out)
+    memory()
+    if options.beyond:
+        beyond()
+
+
+# --- copies --------------------------------------------------------------------------------------
+
+
+def copies(repeat: int) -> float:
+    """Print copy bandwidths; return that of pinned memory to the host, in bytes per second."""
+    size = 256 * MIB
+    device = cp.empty(size, cp.uint8)
+    began = time.perf_counter()
+    pinned = gpu.pinned_pages(size)
+    seconds = time.perf_counter() - began
+    print(
+        f"\npinning of {size // MIB} MiB: {seconds * 1e3:.0f} ms ({size / seconds / 1e9:.1f} GB/s)"
+    )
+    pageable = pages(size)
+    pageable[:] = 1
+    stream = cp.cuda.Stream(non_blocking=True)
+    runtime = cp.cuda.runtime
+    found = {}
+    for kind, host in (("pinned", pinned), ("pageable", pageable)):
+        ends = (device.data.ptr, host.ctypes.data)
+        for way, order, code in (
+            ("in", ends, runtime.memcpyHostToDevice),
+            ("out", ends[::-1], runtime.memcpyDeviceToHost),
+        ):
+
+            def copy(order: Any = order, code: int = code) -> None:
+                runtime.memcpyAsync(*order, size, code, stream.ptr)
+
+            found[kind, way] = size / timed(copy, stream, repeat)
+    for (kind, way), rate in found.items():
+        print(f"copy {way:<4}{kind:<9}{rate / 1e9:7.1f} GB/s")
+    return found["pinned", "out"]
+
+
+def timed(work: Callable[[], Any], stream: Any, repeat: int) -> float:
+    """Return the median seconds of some work on a stream, by events; once before, unmeasured."""
+    with stream:
+        work()
+        seconds = []
+        for _ in range(repeat):
+            begin, end = cp.cuda.Event(), cp.cuda.Event()
+            begin.record()
+            work()
+            end.record()
+            end.synchronize()
+            seconds.append(cp.cuda.get_elapsed_time(begin, end) / 1e3)
+    return statistics.median(seconds)
+
+
+# --- kernels -------------------------------------------------------------------------------------
+
+
+def kernels(repeat: int) -> None:
+    """Print the speed of interpolation alone, data on the device, beside CuPy's and torch's."""
+    titles = f"{'chunkscale':>12}{'cupyx':>9}{'x':>6}{'torch':>9}{'x':>6}"
+    print(f"\n{'uint16, Gvoxel/s out':<24}{titles}")
+    for zoom, shape in (((5, 1, 1), (128, 640, 640)), ((2, 2, 2), (256, 320, 320))):
+        _zoomed(zoom, shape, repeat)
+
+
+def _zoomed(zoom: tuple[int, int, int], shape: tuple[int, int, int], repeat: int) -> None:
+    cuda = get_backend("cuda")
+    stream = cp.cuda.Stream(non_blocking=True)
+    block = cp.random.randint(0, 2**16, shape, cp.uint16)
+    zyx = tuple(Axis(name=n) for n in "zyx")
+    source = VoxelGrid(axes=zyx, shape=shape, voxel_size=tuple(map(float, zoom)))
+    target = target_grid(source, voxel_size=1.0)
+    z, y, x = (
+        axis_table(m, 0, m.target_size) for m in grid_mapping(source, target, method="linear")
+    )
+    out = cp.empty(target.shape, cp.uint16)
+    own = target.size / timed(lambda: cuda.resample(block, (z, y, x), out), stream, repeat)
+    cupyx = target.size / timed(lambda: _cupyx(block, zoom), stream, repeat)
+    torch = _torch_rate(block, target, repeat)
+    row = f"{zoom!s:<24}{own / 1e9:>12.0f}{cupyx / 1e9:>9.0f}{own / cupyx:>6.1f}"
+    print(row + (f"{torch / 1e9:>9.0f}{own / torch:>6.1f}" if torch else ""))
+    mean = target.size / timed(lambda: cuda.mean(out, (2, 2, 2)), stream, repeat)
+    moved = mean * out.itemsize * 9 / 8
+    print(f"{'  mean of 2x2x2, in':<24}{mean / 1e9:>12.0f}   ({moved / 1e12:.1f} TB/s)")
+
+
+def _cupyx(block: Any, zoom: Any) -> Any:
+    from cupyx.scipy.ndimage import zoom as scaled
+
+    return scaled(block, zoom, order=1, mode="nearest", grid_mode=True)
+
+
+def _torch_rate(block: Any, target: VoxelGrid, repeat: int) -> float | None:
+    """Return voxels per second of torch's trilinear interpolation, in float32, no conversion."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    data = torch.from_dlpack(block.astype(cp.float32))[None, None]
+
+    def work() -> None:
+        torch.nn.functional.interpolate(data, size=target.shape, mode="trilinear")
+
+    work()
+    seconds = []
+    for _ in range(repeat):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        work()
+        end.record()
+        end.synchronize()
+        seconds.append(begin.elapsed_time(end) / 1e3)
+    return target.size / statistics.median(seconds)
+
+
+# --- the stage of a region -----------------------------------------------------------------------
+
+
+def stage(repeat: int, bandwidth: float) -> None:
+    """Print how fast regions of 512 go through the device, from host memory to host memory."""
+    plan = _plan()
+    region = plan.region(plan.region_count // 2)
+    written = sum(box.size for _, box in region.boxes) * 2
+    print(f"\nregions of {region.boxes[0][1].shape}, {len(region.boxes)} levels, zoom (5, 1, 1)")
+    print(f"{'lanes':<8}{'GB/s out':>10}{'of the pinned copy out':>26}")
+    for lanes in (1, 2, 3, 4):
+        device = gpu.Gpu(lanes, plan.device_memory.per_lane)  # type: ignore[union-attr]
+
+        def one(_: int, device: gpu.Gpu = device) -> None:
+            for _ in device.levels(plan, region, lambda box, out: out):
+                pass
+
+        with ThreadPoolExecutor(lanes) as pool:
+            list(pool.map(one, range(4 * lanes)))
+            count, rates = 16 * lanes, []
+            for _ in range(repeat):
+                began = time.perf_counter()
+                list(pool.map(one, range(count)))
+                rates.append(count * written / (time.perf_counter() - began))
+        rate = statistics.median(rates)
+        print(f"{lanes:<8}{rate / 1e9:>10.1f}{rate / bandwidth:>25.0%}")
+
+
+def _plan() -> ResamplePlan:
+    zyx = tuple(Axis(name=n) for n in "zyx")
+    shape = (307, 1536, 1536)
+    source = VoxelGrid(axes=zyx, shape=shape, voxel_size=(1.0, 0.2, 0.2))
+    return make_plan(
+        SourceArray(uri="", path="0", shape=shape, dtype="uint16", chunk=(64, 128, 128)),
+        source, target_grid(source), method="linear", antialias=False, outside=None,
+        layout=Layout(chunk=(64, 64, 64), shard=(512, 512, 512)), shard=True, levels=4,
+        ngff_version="0.5", codec="none",
+        limits=Limits(memory=64 * GIB, workers=4, threads=4, device_memory=32 * GIB),
+    )  # fmt: skip
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def memory() -> None:
+    """Print the device memory of whole runs beside the promise, as the driver counts it."""
+    print(f"\n{'device memory, MiB':<24}{'promised':>10}{'peak':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        write_source(f"{folder}/source", (64, 512, 512))
+        for budget in ("64MiB", "1GiB"):
+            run = [f"{folder}/source", "--device", "gpu", "--device-memory", budget]
+            promise, peak, _ = _watched(run, f"{folder}/out")
+            print(f"{'  budget ' + budget:<24}{promise / MIB:>10.0f}{peak / MIB:>8.0f}")
+
+
+def beyond() -> None:
+    """Make an output larger than the GPU's memory, with a budget of 64 MiB there."""
+    card = cp.cuda.runtime.memGetInfo()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        # A few cells in the dark: most of what is made is never stored.
+        data = np.zeros((64, 320, 320), np.uint16)
+        data[20:40, 100:180, 100:180] = synthetic_cells((20, 80, 80), VOXEL_SIZE, cells=30)
+        zyx = tuple(Axis(name=n, unit="micrometer") for n in "zyx")
+        grid = VoxelGrid(axes=zyx, shape=data.shape, voxel_size=VOXEL_SIZE)
+        write_image(f"{folder}/source", data, grid)
+        zoom = math.ceil((card * 1.02 / (2 * 5 * data.size)) ** (1 / 3) * 10) / 10
+        run = [
+            f"{folder}/source",
+            "--zoom",
+            str(zoom),
+            "--device",
+            "gpu",
+            "--device-memory",
+            "64MiB",
+        ]
+        promise, peak, seconds = _watched(run, f"{folder}/out")
+        made = chunkscale.open_image(f"{folder}/out").grid
+        print(
+            f"\n{made.shape} voxels of uint16, {made.size * 2 / GIB:.0f} GiB on a GPU of "
+            f"{card / GIB:.0f} GiB: {seconds:.0f} s, device memory {peak / MIB:.0f} MiB at most, "
+            f"{promise / MIB:.0f} MiB promised"
+        )
+
+
+def _watched(run: Sequence[str], out: str) -> tuple[int, int, float]:
+    """Run the command line; return the promise, the peak that the driver saw, and the seconds."""
+    plan = [sys.executable, "-m", "chunkscale", "plan", *run, "--json"]
+    promise = json.loads(subprocess.run(plan, check=True, capture_output=True).stdout)
+    before, peak, began = cp.cuda.runtime.memGetInfo()[0], 0, time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chunkscale", "resample", run[0], out, *run[1:], "--overwrite"],
+        stdout=subprocess.DEVNULL,
+    )
+    while process.poll() is None:
+        peak = max(peak, before - cp.cuda.runtime.memGetInfo()[0])
+        time.sleep(0.005)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return promise["device_memory"]["total"], peak, time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What computes: the processor or the GPU, chosen by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale import options
+from chunkscale.errors import DeviceError, OptionError
+from chunkscale.grid import Box
+from chunkscale.kernels import Backend, get_backend
+from chunkscale.plan import Region, ResamplePlan
+from chunkscale.region import Device, ReadInto, region_levels
+from chunkscale.workspace import Workspace
+
+__all__ = ["Cpu", "array_backend", "open_device"]
+
+
+class Cpu:
+    """The processor: every thread computes its region in buffers of its own."""
+
+    def __init__(self) -> None:
+        self._backend = get_backend("cpu")
+        self._workspace = Workspace()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
+
+    def levels(
+        self, plan: ResamplePlan, region: Region, read: ReadInto
+    ) -> Iterator[tuple[int, Box, NDArray[Any]]]:
+        """Yield the levels of a region; see `chunkscale.region.Device`."""
+        dtype, workspace = np.dtype(plan.dtype), self._workspace
+        return region_levels(
+            plan,
+            region,
+            lambda box: read(box, workspace.array("source", box.shape, dtype)),
+            lambda level, shape: workspace.array(f"level {level}", shape, dtype),
+            self._backend,
+        )
+
+
+def open_device(plan: ResamplePlan) -> Device:
+    """Return the device that a plan names, with what the plan allows it."""
+    if plan.device == "cpu":
+        return Cpu()
+    from chunkscale.gpu import Gpu, why_unusable
+
+    reason = why_unusable()
+    if reason is not None:
+        raise DeviceError(f"device 'gpu' cannot be used: {reason}; or use device cpu")
+    assert plan.device_memory is not None
+    return Gpu(plan.device_memory.lanes, plan.device_memory.per_lane)
+
+
+def array_backend(array: object, device: str) -> Backend:
+    """Return what resamples an array in memory: on the GPU where it lies there."""
+    if type(array).__module__.partition(".")[0] == "cupy":
+        if device == "cpu":
+            raise OptionError("the array is on the GPU, and device is 'cpu'; copy it or use auto")
+        return get_backend("cuda")
+    if options.devices(device)[0] == "cpu":
+        return get_backend("cpu")
+    from chunkscale.gpu import Hosted
+
+    return Hosted()
