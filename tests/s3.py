@@ -182,7 +182,8 @@ class Bucket:
 
     def stored(self, prefix):
         """Return all objects below a prefix."""
+        start = len(prefix) + 1 if prefix else 0
         return {
-            entry["path"][len(prefix) + 1 :]: bytes(obstore.get(self.store, entry["path"]).bytes())
+            entry["path"][start:]: bytes(obstore.get(self.store, entry["path"]).bytes())
             for entry in obstore.list(self.store, prefix).collect()
         }

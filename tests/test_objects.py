@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 import pickle
+import subprocess
 import sys
 
 import clouds
@@ -124,6 +126,7 @@ def test_a_bucket_holds_what_a_folder_does(layout, engine, bucket, stack, tmp_pa
     assert abs(run.stored_bytes - local.stored_bytes) < 1000  # the name of the source
     wanted, found = stored(tmp_path / "out.zarr"), bucket.stored("out é+#.zarr")
     assert without_source(found) == without_source(wanted)
+    assert all(key.startswith(("a b/in é+#.zarr/", "out é+#.zarr/")) for key in bucket.stored(""))
     assert chunkscale.open_image(target).array.engine == engine
     report = chunkscale.check(target, source=source)
     assert report.faults == ()
@@ -169,7 +172,7 @@ def test_each_side_has_its_options(bucket, proxy, stack, tmp_path):
     chunkscale.resample(tmp_path / "local.zarr", target, overwrite=True, storage_options=kept)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["sharded", "0.4"])
 def test_a_run_there_is_continued(layout, bucket, stack, tmp_path):
     """The ledger lies in the bucket; the bytes are those of an undisturbed run."""
     options = {**LAYOUTS[layout], "storage_options": bucket.options}
@@ -262,7 +265,7 @@ def test_an_output_in_its_source_is_refused(bucket, small):
     assert not storage.same_store(one, other)
 
 
-@pytest.mark.parametrize("status", [401, 403, 405, 500, 503])
+@pytest.mark.parametrize("status", [403, 405, 500])
 def test_a_refused_chunk_is_an_error_and_never_zeros(status, engine, bucket, proxy, small, capsys):
     """Array and chunk are named; a run fails, and says so."""
     key = "small.zarr/0/c/0/1/2"
@@ -282,7 +285,7 @@ def test_a_refused_chunk_is_an_error_and_never_zeros(status, engine, bucket, pro
     assert (whole(small, endpoint=proxy.url) != 0).all()
 
 
-@pytest.mark.parametrize("fault", [500, 503, 0.3])
+@pytest.mark.parametrize("fault", [503, 0.3])
 @pytest.mark.parametrize("command", ["GET", "PUT"])
 def test_a_busy_server_is_asked_again(command, fault, engine, bucket, proxy, small):
     """Twice 5xx, or a slow answer: the run takes longer and is right."""
@@ -511,7 +514,7 @@ def cloud(request, monkeypatch):
         yield server, {"storage_options": options}, lambda path: f"{request.param}://bucket/{path}"
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["sharded", "0.4"])
 def test_google_and_azure(layout, cloud, stack, tmp_path, monkeypatch):
     """Write, interrupt, resume, check, overwrite: the objects are those of a folder."""
     server, options, url = cloud
@@ -560,3 +563,32 @@ def test_anonymous_elsewhere(cloud, stack):
     (whole(url("in.zarr"), **options["storage_options"], anon=True) != 0).any()
     assert server.requests
     assert not [headers for *_, headers in server.requests if "Authorization" in headers]
+
+
+@pytest.mark.parametrize("engine", ["tensorstore", "zarr"])
+def test_a_silent_server_is_given_up(engine, proxy, small):
+    """A chunk for which no answer ever comes is an error, after bounded waits."""
+    proxy.faults["small.zarr/0/c/0/1/2"] = 600.0
+    program = f"""
+import chunkscale
+from chunkscale import storage, stores
+from chunkscale.grid import Box
+stores.REQUEST_SECONDS = stores.SILENT_SECONDS = stores.RETRIES = 1
+storage.RETRIES = {{"max_retries": 1, "initial_delay": "1ms", "max_delay": "1ms"}}
+if {engine == "zarr"}:
+    storage._open_tensorstore = lambda *_: None
+image = chunkscale.open_image({small!r}, storage_options={{"endpoint": {proxy.url!r}}})
+assert image.array.engine == {engine!r}
+try:
+    image.array.read(Box(start=(0, 8, 16), stop=(3, 16, 24)))
+except chunkscale.CorruptChunkError as error:
+    assert error.transient
+    print(error)
+"""
+    own = {k: v for k, v in os.environ.items() if not k.startswith("TENSORSTORE_CURL_LOW")}
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True,
+        env=own,
+    )  # fmt: skip
+    assert "chunk (0, 1, 2)" in told.stdout
+    assert told.stderr == ""

@@ -168,10 +168,7 @@ def _store(uri: str) -> Any:
     if not is_remote(uri):
         return Path(uri)  # zarr takes a text for a URL, and cuts it at "#"
     if stores.in_bucket(uri):
-        from zarr.storage import StorePath
-
-        bucket, key = stores.open_bucket(uri)
-        return StorePath(_bucket_store_type()(bucket, stores.root(uri)), key)
+        return _bucket_store_type()(uri)
     from zarr.storage import FsspecStore
 
     try:
@@ -188,26 +185,36 @@ def _bucket_store_type() -> Any:
     from zarr.storage import ObjectStore
 
     class BucketStore(ObjectStore[Any]):
-        """A bucket whose errors are clear.
+        """What lies below one location in a bucket, with clear errors; it is not listed.
+
+        zarr writes groups into everything above a node, up to where its store
+        begins, which is why that is not the bucket.
 
         Who may not list a bucket is told 403 of what is not there. That is taken
         for "not there" of metadata alone, of which zarr tries names that never
         were; of a chunk it is an error.
         """
 
+        supports_listing = False
+
         def __init__(
-            self, bucket: Any, url: str, denied: list[str] | None = None, *, read_only: bool = False
+            self, uri: str, denied: list[str] | None = None, *, read_only: bool = False
         ) -> None:
+            bucket, key = stores.open_bucket(uri)
             super().__init__(bucket, read_only=read_only)
-            self.url = url
+            self.uri = uri
+            self.prefix = f"{key}/" if key else ""
             self.denied = [] if denied is None else denied
 
         def with_read_only(self, read_only: bool = False) -> BucketStore:
-            return BucketStore(self.store, self.url, self.denied, read_only=read_only)
+            return BucketStore(self.uri, self.denied, read_only=read_only)
+
+        def __eq__(self, other: object) -> bool:
+            return super().__eq__(other) and self.prefix == getattr(other, "prefix", None)
 
         async def _clearly(self, key: str, work: Any, otherwise: Any) -> Any:
             try:
-                with stores.clear_errors(stores.join(self.url, key)):
+                with stores.clear_errors(stores.join(self.uri, key)):
                     return await work
             except AccessDeniedError as error:
                 if key.rpartition("/")[2] not in _METADATA_FILES:
@@ -216,14 +223,20 @@ def _bucket_store_type() -> Any:
                 return otherwise
 
         async def get(self, key: str, *args: Any, **options: Any) -> Any:
-            return await self._clearly(key, super().get(key, *args, **options), None)
+            work = super().get(self.prefix + key, *args, **options)
+            return await self._clearly(key, work, None)
 
         async def exists(self, key: str) -> bool:
-            return bool(await self._clearly(key, super().exists(key), False))
+            return bool(await self._clearly(key, super().exists(self.prefix + key), False))
 
-        async def get_partial_values(self, *args: Any, **options: Any) -> Any:
-            with stores.clear_errors(self.url):
-                return await super().get_partial_values(*args, **options)
+        async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:
+            ranges = [(self.prefix + key, part) for key, part in key_ranges]
+            with stores.clear_errors(self.uri):
+                return await super().get_partial_values(prototype, ranges)
+
+        async def set(self, key: str, value: Any) -> None:
+            with stores.clear_errors(stores.join(self.uri, key)):
+                await super().set(self.prefix + key, value)
 
         async def set_if_not_exists(self, key: str, value: Any) -> None:
             # zarr writes the groups above an array so. Not every server knows conditional
@@ -231,13 +244,9 @@ def _bucket_store_type() -> Any:
             if not await self.exists(key):
                 await self.set(key, value)
 
-        async def set(self, key: str, value: Any) -> None:
-            with stores.clear_errors(stores.join(self.url, key)):
-                await super().set(key, value)
-
         async def delete(self, key: str) -> None:
-            with stores.clear_errors(stores.join(self.url, key)):
-                await super().delete(key)
+            with stores.clear_errors(stores.join(self.uri, key)):
+                await super().delete(self.prefix + key)
 
     return BucketStore
 
@@ -246,8 +255,8 @@ def _why_missing(uri: str, store: Any) -> ChunkscaleError | None:
     """Return what is wrong where nothing was found in a bucket, if it is more than that."""
     if not stores.in_bucket(uri):
         return None
-    if store.store.denied:
-        return AccessDeniedError(store.store.denied[0])
+    if store.denied:
+        return AccessDeniedError(store.denied[0])
     try:
         stores.names(uri)
     except AccessDeniedError:
