@@ -228,8 +228,11 @@ def test_only_one_image_is_overwritten(inner, bucket, stack):
     assert bucket.stored("out.zarr") == before
     assert bucket.stored("out.zarr2") == {"zarr.json": b"neighbour"}
     bucket.put("data/table.csv", b"mine")
-    with pytest.raises(DestinationError, match="not an OME-Zarr image"):
-        chunkscale.resample(stack, bucket.url("data"), overwrite=True, **options)
+    bucket.put("object", b"")
+    for name in ("data", "object", ""):
+        with pytest.raises(DestinationError, match="not an OME-Zarr image"):
+            chunkscale.resample(stack, bucket.url(name), overwrite=True, **options)
+    assert bucket.stored("")["object"] == b""
 
 
 def test_an_interrupted_deletion_can_be_repeated(bucket, stack, monkeypatch):

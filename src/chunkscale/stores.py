@@ -522,7 +522,7 @@ def exists(uri: str) -> bool:
     """Whether anything is stored at or below a location."""
     if not in_bucket(uri):
         return os.path.lexists(uri)
-    return any(True for _ in objects(uri)) or get(uri) is not None
+    return any(True for _ in objects(uri)) or _object_size(uri) is not None
 
 
 def names(uri: str) -> list[str]:
@@ -597,7 +597,7 @@ def sizes(uris: Iterable[str]) -> list[int]:
     if not listed or not in_bucket(listed[0]):
         return [_file_size(uri) for uri in listed]
     with ThreadPoolExecutor(min(_REQUESTS, len(listed))) as pool:
-        return list(pool.map(_object_size, listed))
+        return [size or 0 for size in pool.map(_object_size, listed)]
 
 
 def _file_size(path: str) -> int:
@@ -607,9 +607,11 @@ def _file_size(path: str) -> int:
         return 0
 
 
-def _object_size(uri: str) -> int:
+def _object_size(uri: str) -> int | None:
     import obstore
 
+    if not _split(uri)[2]:
+        return None  # the bucket itself
     try:
         with clear_errors(uri):
             bucket, key = open_bucket(uri)
@@ -617,7 +619,7 @@ def _object_size(uri: str) -> int:
     except SourceNotFoundError:
         raise
     except FileNotFoundError:
-        return 0
+        return None
 
 
 def delete(uris: Iterable[str]) -> None:
