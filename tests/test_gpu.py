@@ -29,7 +29,7 @@ from test_kernels import (
 
 import chunkscale
 from chunkscale import gpu
-from chunkscale.errors import DeviceError, MemoryBudgetError, OptionError
+from chunkscale.errors import MemoryBudgetError, OptionError, RegionError
 from chunkscale.kernels import get_backend, reference
 from chunkscale.mapping import AxisTable
 
@@ -355,7 +355,7 @@ def test_a_device_that_runs_full_takes_smaller_parts(make_image, tmp_path, noise
         raise cupy.cuda.memory.OutOfMemoryError(size, 0)
 
     monkeypatch.setattr(cupy.cuda, "alloc", none)
-    with pytest.raises(DeviceError, match="no memory left"):
+    with pytest.raises(RegionError, match="no memory left"):
         chunkscale.resample(source, tmp_path / "none", device="gpu")
 
 
@@ -364,6 +364,13 @@ def test_auto_falls_back_where_memory_is_too_small_for_the_driver(make_image, no
     source = make_image(noise((8, 64, 64)))
     assert chunkscale.plan_resampling(source, memory="2GiB").device == "gpu"
     assert chunkscale.plan_resampling(source, memory="300MiB").device == "cpu"
+    # To look for a GPU would take more than that.
+    code = (
+        "import sys, chunkscale; "
+        f"chunkscale.plan_resampling({str(source)!r}, memory='300MiB'); "
+        "sys.exit('cupy' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_command_line_takes_the_gpu(make_image, tmp_path, noise):

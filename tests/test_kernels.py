@@ -58,7 +58,9 @@ def extremes(dtype: str) -> list[Any]:
     if kind.kind == "b":
         return [False, True]
     if kind.kind == "f":
-        return [-0.0, 0.0, np.inf, -np.inf, np.nan]
+        small, normal = np.finfo(kind).smallest_subnormal, np.finfo(kind).tiny
+        numbers = [small, -small, 3 * small, normal, -normal]
+        return [-0.0, 0.0, np.inf, -np.inf, np.nan, *numbers]
     info = np.iinfo(kind)
     return [info.min, info.min + 1, info.max - 1, info.max, info.min // 2, info.max // 2, 0]
 

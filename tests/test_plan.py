@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chunkscale import MemoryBudgetError
-from chunkscale.grid import resized_grid
-from chunkscale.plan import MIB, Limits, SourceArray, make_plan
+from chunkscale.grid import Axis, VoxelGrid, resized_grid
+from chunkscale.plan import MIB, Limits, SourceArray, make_plan, tiles
 from chunkscale.pyramid import Layout, level_grid
+
+ZYX = tuple(Axis(name=n) for n in "zyx")
 
 
 def plan_for(
@@ -187,3 +189,63 @@ def test_a_plan_prints_in_a_terminal_and_in_a_notebook():
         assert "MiB" in text
         assert all(str(level.shape[0]) in text for level in plan.levels)
     assert plan.as_dict()["memory"]["total"] == plan.memory.total
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([300, 320, 360, 430, 600, 1200]),
+    st.integers(1, 40),
+    st.sampled_from([None, 200, 8000]),
+)
+def test_all_passes_together_keep_the_budget(mebibytes, workers, device_mebibytes):
+    """Total promise <= budget, also where the third pass is the largest of them."""
+    source = VoxelGrid(axes=ZYX, shape=(512, 512, 512), voxel_size=(1.0, 1.0, 1.0))
+    device = None if device_mebibytes is None else device_mebibytes * 2**20
+    limits = Limits(
+        memory=mebibytes * 2**20 + (0 if device is None else 900 * 2**20),
+        workers=workers, threads=4, device_memory=device,
+    )  # fmt: skip
+    try:
+        plan = plan_of(source, source, limits)
+    except MemoryBudgetError:
+        return
+    assert plan.memory.total <= limits.memory
+    assert (plan.device == "gpu") == (device is not None)
+
+
+@pytest.mark.parametrize("levels", [1, 4])
+@pytest.mark.parametrize("budget", [3_000, 20_000, 60_000, 150_000, 400_000])
+def test_device_memory_that_is_accepted_is_enough_for_every_region(levels, budget):
+    """Whatever is cut off at the ends: no region needs more than the plan has seen."""
+    source = VoxelGrid(axes=ZYX, shape=(64, 64, 1030), voxel_size=(1.0, 1.0, 1.0))
+    target = resized_grid(source, dict.fromkeys(range(3), 0.5))
+    limits = Limits(memory=2**31, workers=6, threads=4, device_memory=budget)
+    layout = Layout(chunk=(32, 32, 32), shard=(64, 64, 2048))
+    try:
+        plan = plan_of(source, target, limits, layout, levels)
+    except MemoryBudgetError:
+        return
+    for index in range(plan.region_count):
+        for tile in tiles(plan, plan.region(index), plan.device_memory.per_lane):
+            assert tile.boxes
+
+
+def plan_of(source, target, limits, layout=None, levels=None):
+    return make_plan(
+        SourceArray(uri="", path="0", shape=source.shape, dtype="uint16", chunk=(32, 32, 32)),
+        source, target, method="linear", antialias=False, outside=None,
+        layout=layout or Layout(chunk=(32, 32, 32)), shard=layout is None, levels=levels,
+        ngff_version="0.5", codec="none", limits=limits,
+    )  # fmt: skip
+
+
+def test_regions_are_numbered_both_ways():
+    """`Pass.number` finds the region of a position that `Pass.box` gives it."""
+    source = VoxelGrid(axes=ZYX, shape=(100, 70, 50), voxel_size=(1.0, 1.0, 1.0))
+    limits = Limits(memory=2**31, workers=2, threads=2)
+    plan = plan_of(source, source, limits, Layout(chunk=(16, 16, 16), shard=(32, 16, 16)))
+    run = plan.passes[0]
+    for index in run.indices:
+        start = run.box(index).start
+        position = [a // r for a, r in zip(start, run.region_shape, strict=True)]
+        assert run.number(position) == index

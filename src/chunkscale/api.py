@@ -29,7 +29,7 @@ from chunkscale.grid import Axis, Box, VoxelGrid, aligned_grid, like_grid
 from chunkscale.image import Image
 from chunkscale.mapping import grid_mapping
 from chunkscale.options import VoxelSize, target_grid
-from chunkscale.plan import Limits, ResamplePlan, SourceArray, make_plan
+from chunkscale.plan import GPU_BASE_BYTES, Limits, ResamplePlan, SourceArray, make_plan
 from chunkscale.pyramid import Layout
 from chunkscale.report import info_text, plan_summary
 from chunkscale.storage import StoreIO
@@ -277,7 +277,7 @@ def plan_resampling(
     with connect(client) as cluster:
         limits = [
             _limits(memory, workers, cluster, place, device_memory)
-            for place in options.devices(device, local=cluster is None)
+            for place in _places(device, memory, cluster)
         ]
     if found is None or stored is None:
         return _first_that_fits(make, limits, layouts(chunk))
@@ -292,6 +292,15 @@ def plan_resampling(
     )  # fmt: skip
     again = partial(make, regions=stored.regions, levels=stored.levels)
     return _first_that_fits(again, limits, layouts(stored.chunk))
+
+
+def _places(device: str, memory: int | str | None, cluster: DaskCluster | None) -> tuple[str, ...]:
+    """Return the devices that a run may take, the best first."""
+    little = memory is not None and options.parse_bytes(memory) <= GPU_BASE_BYTES
+    if device == "auto" and little:
+        # To look for a GPU takes more memory than that.
+        return ("cpu",)
+    return options.devices(device, local=cluster is None)
 
 
 def _first_that_fits(
@@ -640,7 +649,7 @@ def resample_array(
            [3. , 3.5, 4.5, 5. ],
            [4. , 4.5, 5.5, 6. ]])
     """
-    from chunkscale.device import array_backend
+    from chunkscale.device import array_backend, at_array
     from chunkscale.lazy import is_dask_array, resample_dask
     from chunkscale.region import resample_leading
 
@@ -667,7 +676,8 @@ def resample_array(
         return backend.contiguous(data[box.slices], dtype)
 
     whole = Box(start=(0,) * target.ndim, stop=target.shape)
-    return resample_leading(mapping, whole, read, outside=fill, dtype=dtype, backend=backend)
+    with at_array(data):
+        return resample_leading(mapping, whole, read, outside=fill, dtype=dtype, backend=backend)
 
 
 def _array_grid(

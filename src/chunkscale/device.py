@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from chunkscale.plan import Region, ResamplePlan
 from chunkscale.region import Device, ReadInto, region_levels
 from chunkscale.workspace import Workspace
 
-__all__ = ["Cpu", "array_backend", "open_device"]
+__all__ = ["Cpu", "array_backend", "at_array", "open_device"]
 
 
 class Cpu:
@@ -38,7 +39,10 @@ class Cpu:
             plan,
             region,
             lambda box: read(box, workspace.array("source", box.shape, dtype)),
-            lambda level, shape: workspace.array(f"level {level}", shape, dtype),
+            # By position, not by level: a later pass takes the buffers of the first.
+            lambda level, shape: workspace.array(
+                f"output {level - region.boxes[0][0]}", shape, dtype
+            ),
             self._backend,
         )
 
@@ -52,13 +56,15 @@ def open_device(plan: ResamplePlan) -> Device:
     reason = why_unusable()
     if reason is not None:
         raise DeviceError(f"device 'gpu' cannot be used: {reason}; or use device cpu")
+    get_backend("cuda").compiled(np.dtype(plan.dtype))  # type: ignore[attr-defined]
     assert plan.device_memory is not None
     return Gpu(plan.device_memory.lanes, plan.device_memory.per_lane)
 
 
 def array_backend(array: object, device: str) -> Backend:
     """Return what resamples an array in memory: on the GPU where it lies there."""
-    if type(array).__module__.partition(".")[0] == "cupy":
+    options.check_device(device)
+    if _is_on_gpu(array):
         if device == "cpu":
             raise OptionError("the array is on the GPU, and device is 'cpu'; copy it or use auto")
         return get_backend("cuda")
@@ -67,3 +73,13 @@ def array_backend(array: object, device: str) -> Backend:
     from chunkscale.gpu import Hosted
 
     return Hosted()
+
+
+def at_array(array: object) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which new arrays lie on the device of this one."""
+    return cast(Any, array).device if _is_on_gpu(array) else contextlib.nullcontext()
+
+
+def _is_on_gpu(array: object) -> bool:
+    # Without importing CuPy.
+    return type(array).__module__.partition(".")[0] == "cupy"

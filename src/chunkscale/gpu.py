@@ -41,6 +41,10 @@ __all__ = ["Gpu", "Hosted", "Lane", "free_bytes", "pinned_pages", "why_unusable"
 ALIGNMENT = 512
 HUGE_PAGE = 2**21
 _SMALLEST = 2**20
+#: Locked for every device, not just for the current one.
+_PORTABLE = 1
+#: A host array goes through the device in slabs of this size, whatever is free there.
+SLAB_BYTES = 2**30
 _locking = threading.RLock()
 
 
@@ -72,7 +76,7 @@ def why_unusable() -> str | None:
         # Finds out whether there is a compiler for kernels, too.
         get_backend("cuda").compiled(np.dtype(np.uint16))  # type: ignore[attr-defined]
     except Exception as error:  # CuPy, CUDA and the compiler have no common base
-        return f"CuPy cannot use the GPU: {str(error).splitlines()[0]}"
+        return f"CuPy cannot use the GPU: {(str(error) or repr(error)).splitlines()[0]}"
     return None
 
 
@@ -96,7 +100,7 @@ def pinned_pages(size: int) -> NDArray[np.uint8]:
     locked, address = memory[start : start + size], memory.ctypes.data + start
     locked[:: mmap.PAGESIZE] = 0
     try:
-        _lock_pages(cuda.runtime.hostRegister, address, size, 0)
+        _lock_pages(cuda.runtime.hostRegister, address, size, _PORTABLE)
     except cuda.runtime.CUDARuntimeError:
         # Not everywhere may memory of others be locked.
         own = cuda.PinnedMemoryPointer(cuda.PinnedMemory(size), 0)
@@ -173,7 +177,7 @@ class Lane:
 
 
 class Gpu:
-    """The current device, in as many lanes as a plan says; made anew in another process.
+    """A device, in as many lanes as a plan says; made anew in another process.
 
     Parameters
     ----------
@@ -185,10 +189,14 @@ class Gpu:
 
     def __init__(self, lanes: int, capacity: int) -> None:
         self.lanes, self.capacity = lanes, capacity
+        # Threads of a pool have a current device of their own.
+        self._device: int = _cupy().cuda.Device().id
         self._workspace = Workspace(pinned_pages)
         self._tickets = threading.BoundedSemaphore(lanes)
         # The last one used comes first: no more are made than are needed.
         self._idle: queue.LifoQueue[Lane] = queue.LifoQueue()
+        self._making = threading.Lock()
+        self._made = 0
         self._copying = threading.Lock()
         self._copied: Any = None
 
@@ -205,41 +213,56 @@ class Gpu:
             try:
                 yield lane
             finally:
+                # Also where something failed: what is still copied must not outlive its buffers.
+                lane.stream.synchronize()
                 self._idle.put(lane)
 
     def _new_lane(self) -> Lane:
-        """Make a lane, with less memory if the device has not what was planned."""
+        """Make a lane; the first one with less memory if the device has not what was planned."""
         cupy = _cupy()
-        capacity = self.capacity
-        while True:
-            try:
-                return Lane(capacity)
-            except cupy.cuda.memory.OutOfMemoryError as error:
-                cupy.get_default_memory_pool().free_all_blocks()
-                if capacity <= _SMALLEST:
-                    raise DeviceError(
-                        f"the GPU has no memory left: {error}; free some, or use device cpu"
-                    ) from error
-                capacity //= 2
+        with self._making:
+            capacity = self.capacity
+            while True:
+                try:
+                    lane = Lane(capacity)
+                    self._made += 1
+                    return lane
+                except cupy.cuda.memory.OutOfMemoryError as error:
+                    cupy.get_default_memory_pool().free_all_blocks()
+                    if self._made:
+                        break  # there are others to wait for
+                    if capacity <= _SMALLEST:
+                        raise DeviceError(
+                            f"the GPU has no memory left: {error}; free some, or use device cpu"
+                        ) from error
+                    capacity //= 2
+        return self._idle.get()
 
     def levels(
         self, plan: ResamplePlan, region: Region, read: ReadInto
     ) -> Iterator[tuple[int, Box, NDArray[Any]]]:
         """Yield the levels of a region; see `chunkscale.region.Device`."""
+        with _cupy().cuda.Device(self._device):
+            results = self._levels(plan, region, read)
+        yield from results
+
+    def _levels(
+        self, plan: ResamplePlan, region: Region, read: ReadInto
+    ) -> list[tuple[int, Box, NDArray[Any]]]:
         dtype = np.dtype(plan.dtype)
         box = sampled_box(plan, region)
         block = None
         if box is not None:
             block = read(box, self._workspace.array("source", box.shape, dtype))
         results = [
-            (level, owned, self._workspace.array(f"level {level}", owned.shape, dtype))
-            for level, owned in region.boxes
+            # By position, not by level: a later pass takes the buffers of the first.
+            (level, owned, self._workspace.array(f"output {position}", owned.shape, dtype))
+            for position, (level, owned) in enumerate(region.boxes)
         ]
         with self._lane() as lane:
             for tile in tiles(plan, region, lane.capacity):
                 self._run_tile(lane, plan, tile, box, block, results)
-            lane.stream.synchronize()
-        yield from results
+        return results
 
     def _run_tile(
         self,
@@ -288,12 +311,12 @@ class Hosted:
     Parameters
     ----------
     limit : int, optional
-        Bytes of device memory; default: four fifths of what is free.
+        Bytes of device memory; default: `SLAB_BYTES`, or four fifths of what is free.
     """
 
     def __init__(self, limit: int | None = None) -> None:
         self._cuda = get_backend("cuda")
-        self.limit = free_bytes() * 4 // 5 if limit is None else limit
+        self.limit = min(SLAB_BYTES, free_bytes() * 4 // 5) if limit is None else limit
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return a host array whose content is undefined."""
@@ -326,8 +349,16 @@ class Hosted:
                 middle = (start + stop) // 2
                 slabs += [(middle, stop), (start, middle)]
                 continue
-            part = cupy.asarray(block[first:last])
-            result: Any = self._cuda.resample(part, (rebased(z, first), *tables[1:]))
+            try:
+                # Not `asarray`: it would go through a pinned copy, rounded to a power of two.
+                part = cupy.empty(read, block.dtype)
+                part.set(np.ascontiguousarray(block[first:last]))
+                result: Any = self._cuda.resample(part, (rebased(z, first), *tables[1:]))
+            except cupy.cuda.memory.OutOfMemoryError as error:
+                raise DeviceError(
+                    f"a plane of {shape[1]} x {shape[2]} voxels does not fit into the GPU's "
+                    f"memory: {error}; use device cpu"
+                ) from error
             result.get(out=out[start:stop])
         return out
 

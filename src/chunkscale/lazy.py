@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.device import array_backend
+from chunkscale.device import array_backend, at_array
 from chunkscale.grid import Box
 from chunkscale.mapping import AxisMapping, source_box
 from chunkscale.region import resample_leading
@@ -141,4 +141,7 @@ def _block(
             result[into] = part[out_of]
         return result
 
-    return resample_leading(mapping, target, read, outside=outside, dtype=dtype, backend=backend)
+    with at_array(parts[0]):
+        return resample_leading(
+            mapping, target, read, outside=outside, dtype=dtype, backend=backend
+        )

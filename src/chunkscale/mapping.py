@@ -189,7 +189,7 @@ def inside_range(mapping: AxisMapping) -> tuple[int, int]:
     return start, max(start, first(float(mapping.source_size), closed=False))
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=32)
 def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
     """Return the table of targets ``start <= i < stop``, in global source indices.
 

@@ -295,7 +295,7 @@ def outside(value: float | str, dtype: str) -> float | int | None:
             if info.min <= exact <= info.max:
                 return exact
         elif (kind.kind == "b" and number in (0, 1)) or kind.kind == "f":
-            return number
+            return number + 0.0  # there is one zero outside, not two
     except (TypeError, ValueError):
         pass
     raise OptionError(f"outside {value!r} is neither 'edge' nor a value of the data type {dtype}")

@@ -47,6 +47,7 @@ DEVICE_BASE_BYTES = 768 * MIB
 #: Regions on a device at once: one is copied there, one computed, one copied back, one waits.
 MOST_LANES = 4
 DEVICE_ALIGNMENT = 512
+HUGE_PAGE = 2 * MIB
 #: Regions of smaller outputs are at most this large (decoded bytes of level 0) ...
 SMALL_REGION = 32 * MIB
 #: ... and those of huge outputs this large, so that there are fewer objects.
@@ -139,6 +140,13 @@ class Pass:
     def indices(self) -> range:
         """Numbers of the regions."""
         return range(self.start, self.start + self.region_count)
+
+    def number(self, position: Sequence[int]) -> int:
+        """Return the number of the region at a position of the grid of regions."""
+        index = 0
+        for axis in self.order:
+            index = index * self.counts[axis] + position[axis]
+        return self.start + index
 
     def box(self, index: int) -> Box:
         """Return the box of level `first` that region `index` owns."""
@@ -640,7 +648,9 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
         # What codec threads have freed and the allocator still holds, as seen in measured runs.
         kept_free = (read + voxels) * itemsize
         scratch = kernel_scratch(read, target, job.taps, itemsize, is_half=job.is_half)
-        per_worker = read * itemsize + outputs + scratch + kept_free
+        # Host buffers of a GPU are whole huge pages.
+        rounding = 0 if limits.device_memory is None else (fused + 2) * 2 * HUGE_PAGE
+        per_worker = read * itemsize + outputs + scratch + kept_free + rounding
         tail = job.write_size * itemsize / 2 ** (job.spatial * fused)
         if fused == job.tail_levels:
             tail = 0.0
@@ -668,7 +678,7 @@ def _choose(
     job: _Job,
     limits: Limits,
     most: int,
-    beside: _Choice | None = None,
+    beside: Sequence[_Choice] = (),
 ) -> _Choice:
     """Return the cheapest region that fits into memory.
 
@@ -677,18 +687,18 @@ def _choose(
     most : int
         Bounds the decoded bytes of a region at its first level, unless the
         smallest region is larger.
-    beside : _Choice, optional
-        Of the first pass: its buffers stay, so the sum of the larger parts of
-        both has to fit.
+    beside : sequence of _Choice
+        Of the passes before: their buffers stay, so the sum of the largest
+        parts of all has to fit.
     """
     smallest = None
     best = None
     available = limits.memory - limits.base
     for choice in _choices(options, job, limits):
-        shared, per_worker = choice.shared, choice.per_worker
-        if beside is not None:
-            shared, per_worker = max(shared, beside.shared), max(per_worker, beside.per_worker)
-        count = choice.count if beside is None else max(choice.count, beside.count)
+        all_passes = (*beside, choice)
+        shared = max(c.shared for c in all_passes)
+        per_worker = max(c.per_worker for c in all_passes)
+        count = max(c.count for c in all_passes)
         need = shared + min(limits.workers, count) * per_worker
         if smallest is None or need < smallest:
             smallest = need
@@ -761,7 +771,7 @@ def _later_choice(
     levels: tuple[Level, ...],
     first: int,
     itemsize: int,
-    beside: _Choice,
+    beside: Sequence[_Choice],
     fixed: tuple[int, ...] | None,
     limits: Limits,
 ) -> _Choice:
@@ -902,7 +912,7 @@ def make_plan(
         else:
             layouts[first] = Layout(chunk=layout.chunk)
             stored = pyramid(target_grid, count=count, layouts=layouts)
-            choose = partial(_later_choice, stored, first, source.itemsize, choices[0])
+            choose = partial(_later_choice, stored, first, source.itemsize, tuple(choices))
         fixed = regions[len(passes)] if regions is not None and len(passes) < len(regions) else None
         choice, limits = _within(limits, partial(choose, fixed))
         if layouts[first].shard is None:
@@ -957,10 +967,11 @@ def _device_memory(plan: ResamplePlan, choices: Sequence[_Choice], limit: int) -
         base=DEVICE_BASE_BYTES, per_lane=min(largest, limit // lanes), lanes=lanes
     )
     for run in plan.passes:
-        # A region in the middle has a halo on every side; refuses what cannot be cut so small.
-        middle = plan.region(run.start + run.region_count // 2)
-        for _ in tiles(plan, middle, memory.per_lane):
-            pass
+        # First, last and middle ones are all that there are; refuses what cannot be cut so small.
+        places = itertools.product(*(sorted({0, (n - 1) // 2, n - 1}) for n in run.counts))
+        for place in places:
+            for _ in tiles(plan, plan.region(run.number(place)), memory.per_lane):
+                pass
     return memory
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from chunkscale.device import open_device
-from chunkscale.errors import ChunkscaleError, RegionError
+from chunkscale.errors import ChunkscaleError, ClusterError, CorruptChunkError, RegionError
 from chunkscale.memory import keep_below, resident_bytes, reuse_freed
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Device, Record, process_region
@@ -95,13 +95,14 @@ class OpenJob:
         # What the process held before is not this run's; of its own part some is left for
         # regions that grow while others are looked at.
         part = (job.plan.memory.total - job.plan.memory.base) * 85 // 100
+        device = open_device(job.plan)
         return cls(
             job,
             ArrayReader(job.source, job.reads),
             tuple(ArrayWriter(uri, job.writes) for uri in job.target),
             turns=threading.Semaphore(job.plan.workers),
             most_resident=resident_bytes() + part,
-            device=open_device(job.plan),
+            device=device,
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -176,7 +177,8 @@ def _made(opened: OpenJob, index: int) -> Record:
 
 
 def _explained(plan: ResamplePlan, index: int, error: Exception) -> ChunkscaleError:
-    if isinstance(error, ChunkscaleError):
+    # What is refused before anything is written has another exit code.
+    if isinstance(error, RegionError | CorruptChunkError | ClusterError):
         return error
     level, box = plan.region(index).boxes[0]
     failure = RegionError(

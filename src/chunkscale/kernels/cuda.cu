@@ -15,12 +15,32 @@
 
 // --- arithmetic -------------------------------------------------------------------------------
 
-__device__ __forceinline__ float add(float a, float b) { return __fadd_rn(a, b); }
-__device__ __forceinline__ float sub(float a, float b) { return __fsub_rn(a, b); }
-__device__ __forceinline__ float mul(float a, float b) { return __fmul_rn(a, b); }
+// CuPy lets the compiler flush the smallest floats to zero; what is written in PTX stays.
+#define FLOAT_OPERATION(name, instruction)                                                       \
+    __device__ __forceinline__ float name(float a, float b) {                                    \
+        float result;                                                                            \
+        asm(instruction " %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));                         \
+        return result;                                                                           \
+    }
+FLOAT_OPERATION(add, "add.rn.f32")
+FLOAT_OPERATION(sub, "sub.rn.f32")
+FLOAT_OPERATION(mul, "mul.rn.f32")
 __device__ __forceinline__ double add(double a, double b) { return __dadd_rn(a, b); }
 __device__ __forceinline__ double sub(double a, double b) { return __dsub_rn(a, b); }
 __device__ __forceinline__ double mul(double a, double b) { return __dmul_rn(a, b); }
+
+__device__ __forceinline__ double widen(float number) {
+    double result;
+    asm("cvt.f64.f32 %0, %1;" : "=d"(result) : "f"(number));
+    return result;
+}
+__device__ __forceinline__ double widen(double number) { return number; }
+__device__ __forceinline__ float narrow(double number, float) {
+    float result;
+    asm("cvt.rn.f32.f64 %0, %1;" : "=f"(result) : "d"(number));
+    return result;
+}
+__device__ __forceinline__ double narrow(double number, double) { return number; }
 
 __device__ __forceinline__ F lerp(F a, F b, F w) { return add(a, mul(w, sub(b, a))); }
 
@@ -42,7 +62,8 @@ __device__ __forceinline__ T stored(double number) {
 }
 #elif IS_FLOAT
 __device__ __forceinline__ F value(T number) { return number; }
-__device__ __forceinline__ T stored(double number) { return (T)number; }
+__device__ __forceinline__ float stored(float number) { return number; }
+__device__ __forceinline__ T stored(double number) { return narrow(number, T()); }
 #elif IS_WIDE
 __device__ __forceinline__ F value(T number) { return (F)number; }
 __device__ __forceinline__ T stored(F number) {
@@ -253,8 +274,8 @@ __device__ __forceinline__ T mean_of(
         for (int b = 0; b < 2; b++) {
             if (b >= dy) break;
             const T* pair = source + a * plane + b * row;
-            double cell = (double)value(pair[0]);
-            if (dx == 2) cell = add(cell, (double)value(pair[1]));
+            double cell = widen(value(pair[0]));
+            if (dx == 2) cell = add(cell, widen(value(pair[1])));
             sum = b ? add(sum, cell) : cell;
         }
         total = a ? add(total, sum) : sum;
@@ -290,10 +311,11 @@ __device__ __forceinline__ T mean_of(
 }
 #endif
 
-#if IS_HALF
-typedef float Number;
-__device__ __forceinline__ float number_of(T bits) { return value(bits); }
-__device__ __forceinline__ T bits_of(float number) { return stored(number); }
+#if IS_FLOAT || IS_HALF
+// Compared as doubles: the smallest floats are equal where they are flushed.
+typedef double Number;
+__device__ __forceinline__ double number_of(T bits) { return widen(value(bits)); }
+__device__ __forceinline__ T bits_of(double number) { return stored(number); }
 #else
 typedef T Number;
 __device__ __forceinline__ T number_of(T number) { return number; }
