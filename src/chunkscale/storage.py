@@ -872,15 +872,24 @@ def discard(uri: str) -> None:
     here may delete it again.
     """
     if not os.path.islink(uri):
-        with contextlib.suppress(SourceNotFoundError, MetadataError):
-            group_attributes(uri)
-            set_attributes(
-                uri, {"chunkscale": {"state": "unfinished", "levels": stores.names(uri)}}
-            )
+        _unpublish(uri)
         for name in stores.names(uri):
             if name not in _METADATA_FILES:
                 stores.delete_below(stores.join(uri, name))
     stores.delete_below(uri)
+
+
+def _unpublish(uri: str) -> None:
+    try:
+        group_attributes(uri)
+    except (SourceNotFoundError, MetadataError):
+        return  # it was no image
+    try:
+        set_attributes(uri, {"chunkscale": {"state": "unfinished", "levels": stores.names(uri)}})
+    except OSError:
+        if stores.in_bucket(uri):
+            raise
+        # A full disk, which the deletion makes room on.
 
 
 def free_bytes(uri: str) -> int | None:
