@@ -114,9 +114,21 @@ _stopped: dict[str, None] = {}
 _opening = threading.Lock()
 
 
+class StoppedError(Exception):
+    """A run that begins no further region in this process."""
+
+
 def _opened(run: str, payload: bytes) -> OpenJob:
-    """Return the open job of a run, which this process may have already."""
+    """Return the open job of a run, which this process may have already.
+
+    Raises
+    ------
+    StoppedError
+        If the run was stopped: looked at where nothing can stop it before it is open.
+    """
     with _opening:
+        if run in _stopped:
+            raise StoppedError(run)
         found = _opened_jobs.pop(run, None)
         if found is None:
             reuse_freed(True)
@@ -149,9 +161,11 @@ def run_batch(run: str, payload: bytes, indices: Sequence[int]) -> Iterator[Outc
     indices : sequence of int
     """
     for index in indices:
-        if run in _stopped:
+        try:
+            opened = _opened(run, payload)
+        except StoppedError:
             return
-        yield run_region(_opened(run, payload), index)
+        yield run_region(opened, index)
 
 
 def run_region(opened: OpenJob, index: int) -> Outcome:
