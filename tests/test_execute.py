@@ -37,7 +37,7 @@ def stack(make_image, noise):
         {"scheduler": "processes", "num_workers": 2},
         {"scheduler": dask.get},
     ],
-    ids=str,
+    ids=["default", "synchronous", "threads", "processes", "callable"],
 )
 def test_any_dask_scheduler_writes_the_same_bytes(stack, tmp_path, config):
     """What dask.config names is used, and progress is reported for every region."""
