@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psutil
 
@@ -25,10 +25,12 @@ __all__ = [
     "reuse_freed",
 ]
 
-# Of malloc.h.
+# Of mman.h, and of malloc.h.
+_MADV_PAGEOUT = 21
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 
 _trimming = threading.Lock()
+_compiler: list[tuple[int, int]] = []
 
 
 def available_bytes() -> int:
@@ -72,19 +74,42 @@ def lives(pid: int, started: float) -> bool:
 
 
 def keep_below(limit: int) -> None:
-    """Give freed memory back to the system if this process holds more than `limit`.
+    """Give memory back to the system if this process holds more than `limit`.
 
-    glibc keeps freed blocks in one arena per thread; with a codec's threads
-    they add up to more than what is in use. Elsewhere this does nothing.
+    First the code of the compiler: up to 100 MiB that are not needed once
+    kernels are loaded, and that the system reads again if they are. Then freed
+    memory: glibc keeps freed blocks in one arena per thread; with a codec's
+    threads they add up to more than what is in use. Elsewhere this does nothing.
     """
-    if resident_bytes() < limit:
+    if resident_bytes() < limit or not _trimming.acquire(blocking=False):
         return
-    trim = _malloc_trim()
-    if trim is not None and _trimming.acquire(blocking=False):
-        try:
+    try:
+        _page_out_compiler()
+        trim = _malloc_trim()
+        if trim is not None and resident_bytes() >= limit:
             trim(0)
-        finally:
-            _trimming.release()
+    finally:
+        _trimming.release()
+
+
+def _page_out_compiler() -> None:
+    advise = _glibc("madvise")
+    if not _compiler:
+        _compiler.extend(_code_of("libllvmlite"))
+    for start, size in _compiler:
+        if advise is not None:
+            # A kernel that does not know it (before Linux 5.4) refuses it, and nothing happens.
+            advise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_PAGEOUT)
+
+
+def _code_of(library: str) -> Iterator[tuple[int, int]]:
+    """Yield address and size of a library's mapped code, which stays where it is."""
+    with contextlib.suppress(OSError), open("/proc/self/maps", encoding="utf-8") as maps:
+        for line in maps:
+            span, access, *_rest = line.split()
+            if access.startswith("r-x") and library in line:
+                start, stop = (int(text, 16) for text in span.split("-"))
+                yield start, stop - start
 
 
 def limit_arenas() -> None:
