@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale import options
-from chunkscale.errors import DeviceError, OptionError
+from chunkscale.errors import OptionError
 from chunkscale.grid import Box
 from chunkscale.kernels import Backend, get_backend
 from chunkscale.plan import Region, ResamplePlan
@@ -51,11 +51,9 @@ def open_device(plan: ResamplePlan) -> Device:
     """Return the device that a plan names, with what the plan allows it."""
     if plan.device == "cpu":
         return Cpu()
-    from chunkscale.gpu import Gpu, why_unusable
+    from chunkscale.gpu import Gpu
 
-    reason = why_unusable()
-    if reason is not None:
-        raise DeviceError(f"device 'gpu' cannot be used: {reason}; or use device cpu")
+    options.devices("gpu")  # refuses where there is none
     get_backend("cuda").compiled(np.dtype(plan.dtype))  # type: ignore[attr-defined]
     assert plan.device_memory is not None
     return Gpu(plan.device_memory.lanes, plan.device_memory.per_lane)

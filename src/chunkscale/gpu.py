@@ -28,7 +28,14 @@ from chunkscale.errors import DeviceError
 from chunkscale.grid import Box
 from chunkscale.kernels import Factors, Tables, get_backend
 from chunkscale.mapping import AxisTable, read_range, rebased
-from chunkscale.plan import Region, ResamplePlan, device_bytes, tiles
+from chunkscale.plan import (
+    DEVICE_ALIGNMENT,
+    HUGE_PAGE,
+    Region,
+    ResamplePlan,
+    device_bytes,
+    tiles,
+)
 from chunkscale.region import ReadInto, region_levels, sampled_box, zyx
 from chunkscale.workspace import Workspace, pages
 
@@ -37,9 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Gpu", "Hosted", "Lane", "free_bytes", "pinned_pages", "why_unusable"]
 
-#: Allocations on a device start at multiples of this, as CuPy's own do.
-ALIGNMENT = 512
-HUGE_PAGE = 2**21
 _SMALLEST = 2**20
 #: Locked for every device, not just for the current one.
 _PORTABLE = 1
@@ -144,7 +148,7 @@ class Lane:
 
     def _allocate(self, size: int) -> Any:
         start = self._used
-        self._used += -(-size // ALIGNMENT) * ALIGNMENT
+        self._used += -(-size // DEVICE_ALIGNMENT) * DEVICE_ALIGNMENT
         if self._used > self.capacity:
             raise AssertionError(
                 f"a tile needs more than the {self.capacity} bytes that were planned for it"

@@ -85,7 +85,7 @@ def keep_below(limit: int) -> None:
         return
     try:
         _page_out_compiler()
-        trim = _malloc_trim()
+        trim = _glibc("malloc_trim")
         if trim is not None and resident_bytes() >= limit:
             trim(0)
     finally:
@@ -152,10 +152,6 @@ def reuse_freed(wanted: bool) -> None:
 
 
 @functools.cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    return _glibc("malloc_trim")
-
-
 def _glibc(name: str) -> Callable[..., int] | None:
     try:
         function: Callable[..., int] = getattr(ctypes.CDLL(None), name)

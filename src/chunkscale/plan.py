@@ -46,6 +46,7 @@ GPU_BASE_BYTES = 1024 * MIB
 DEVICE_BASE_BYTES = 768 * MIB
 #: Regions on a device at once: one is copied there, one computed, one copied back, one waits.
 MOST_LANES = 4
+#: What allocations are rounded up to: on the device, and of host memory that it copies.
 DEVICE_ALIGNMENT = 512
 HUGE_PAGE = 2 * MIB
 #: Regions of smaller outputs are at most this large (decoded bytes of level 0) ...
