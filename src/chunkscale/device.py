@@ -14,21 +14,26 @@ from chunkscale.errors import OptionError
 from chunkscale.grid import Box
 from chunkscale.kernels import Backend, get_backend
 from chunkscale.plan import Region, ResamplePlan
-from chunkscale.region import Device, ReadInto, region_levels
+from chunkscale.region import Device, ReadInto, reduce_box, region_levels, resample_box
 from chunkscale.workspace import Workspace
 
 __all__ = ["Cpu", "array_backend", "at_array", "open_device"]
 
 
 class Cpu:
-    """The processor: every thread computes its region in buffers of its own."""
+    """The processor: every thread computes its region in buffers of its own.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    plan : ResamplePlan
+        Its kernels are loaded, or compiled, at once: compilers need memory that
+        regions are promised.
+    """
+
+    def __init__(self, plan: ResamplePlan) -> None:
         self._backend = get_backend("cpu")
         self._workspace = Workspace()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), ()
+        _load_kernels(plan, self._backend)
 
     def levels(
         self, plan: ResamplePlan, region: Region, read: ReadInto
@@ -50,13 +55,23 @@ class Cpu:
 def open_device(plan: ResamplePlan) -> Device:
     """Return the device that a plan names, with what the plan allows it."""
     if plan.device == "cpu":
-        return Cpu()
+        return Cpu(plan)
     from chunkscale.gpu import Gpu
 
     options.devices("gpu")  # refuses where there is none
     get_backend("cuda").compiled(np.dtype(plan.dtype))  # type: ignore[attr-defined]
     assert plan.device_memory is not None
     return Gpu(plan.device_memory.lanes, plan.device_memory.per_lane)
+
+
+def _load_kernels(plan: ResamplePlan, backend: Backend) -> None:
+    dtype, ndim = np.dtype(plan.dtype), len(plan.levels[0].shape)
+    resample_box(
+        plan.mapping, Box(start=(0,) * ndim, stop=(1,) * ndim),
+        lambda box: np.zeros(box.shape, dtype), outside=None, dtype=dtype, backend=backend,
+    )  # fmt: skip
+    for factors in {plan.level_ratio(k - 1, k) for k in range(1, len(plan.levels))}:
+        reduce_box(np.zeros(factors, dtype), factors, method=plan.method, backend=backend)
 
 
 def array_backend(array: object, device: str) -> Backend:

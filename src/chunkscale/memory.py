@@ -8,9 +8,10 @@ import functools
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 
@@ -26,11 +27,11 @@ __all__ = [
 ]
 
 # Of mman.h, and of malloc.h.
-_MADV_PAGEOUT = 21
+_MADV_DONTNEED = 4
+_COMPILER = "llvmlite.binding"  # which loads libllvmlite
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 
 _trimming = threading.Lock()
-_compiler: list[tuple[int, int]] = []
 
 
 def available_bytes() -> int:
@@ -76,15 +77,15 @@ def lives(pid: int, started: float) -> bool:
 def keep_below(limit: int) -> None:
     """Give memory back to the system if this process holds more than `limit`.
 
-    First the code of the compiler: up to 100 MiB that are not needed once
-    kernels are loaded, and that the system reads again if they are. Then freed
+    First the compiler: up to 100 MiB of its file that are not needed once
+    kernels are loaded, and that the system maps again if they are. Then freed
     memory: glibc keeps freed blocks in one arena per thread; with a codec's
     threads they add up to more than what is in use. Elsewhere this does nothing.
     """
     if resident_bytes() < limit or not _trimming.acquire(blocking=False):
         return
     try:
-        _page_out_compiler()
+        _drop_compiler()
         trim = _glibc("malloc_trim")
         if trim is not None and resident_bytes() >= limit:
             trim(0)
@@ -92,24 +93,26 @@ def keep_below(limit: int) -> None:
         _trimming.release()
 
 
-def _page_out_compiler() -> None:
+def _drop_compiler() -> None:
     advise = _glibc("madvise")
-    if not _compiler:
-        _compiler.extend(_code_of("libllvmlite"))
-    for start, size in _compiler:
-        if advise is not None:
-            # A kernel that does not know it (before Linux 5.4) refuses it, and nothing happens.
-            advise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_PAGEOUT)
+    if advise is None or _COMPILER not in sys.modules:
+        return
+    for start, size in _unchanged_of("libllvmlite"):
+        # Not MADV_PAGEOUT, which leaves what another process has mapped, too.
+        advise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)
 
 
-def _code_of(library: str) -> Iterator[tuple[int, int]]:
-    """Yield address and size of a library's mapped code, which stays where it is."""
-    with contextlib.suppress(OSError), open("/proc/self/maps", encoding="utf-8") as maps:
-        for line in maps:
-            span, access, *_rest = line.split()
-            if access.startswith("r-x") and library in line:
-                start, stop = (int(text, 16) for text in span.split("-"))
-                yield start, stop - start
+@functools.cache
+def _unchanged_of(library: str) -> list[tuple[int, int]]:
+    """Return address and size of what of a loaded library is, and stays, as in its file."""
+    if not psutil.LINUX:
+        return []
+    spans = [
+        [int(text, 16) for text in mapped.addr.split("-")]
+        for mapped in psutil.Process().memory_maps(grouped=False)
+        if "w" not in mapped.perms and library in mapped.path and not mapped.anonymous
+    ]
+    return [(start, stop - start) for start, stop in spans]
 
 
 def limit_arenas() -> None:

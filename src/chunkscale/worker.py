@@ -92,10 +92,12 @@ class OpenJob:
     @classmethod
     def of(cls, job: Job) -> OpenJob:
         """Open the arrays of a job."""
+        memory = job.plan.memory
+        device = open_device(job.plan)
+        keep_below(memory.base)
         # What the process held before is not this run's; of its own part some is left for
         # regions that grow while others are looked at.
-        part = (job.plan.memory.total - job.plan.memory.base) * 85 // 100
-        device = open_device(job.plan)
+        part = (memory.total - memory.base) * 85 // 100
         return cls(
             job,
             ArrayReader(job.source, job.reads),
