@@ -374,6 +374,10 @@ class _Active:
         # Regions of other processes cannot be counted here.
         return _Active, (self.opened,)
 
+    def __dask_tokenize__(self) -> str:
+        # Dask would pickle it for a name, and open every array once more to see whether it can.
+        return self.opened.job.run
+
     def __call__(self, index: int) -> Outcome:
         with self._changed:
             self._running += 1

@@ -336,7 +336,7 @@ def writing(
     with ledger.kept(target, lease):
         storage.create_levels(
             target, plan.levels, dtype=plan.dtype, codec=plan.codec,
-            zarr_format=_zarr_format(plan),
+            zarr_format=_zarr_format(plan), resumed=found is not None,
         )  # fmt: skip
         notes, done = ledger.Ledger(target, lease), None
         if found is not None:

@@ -735,15 +735,16 @@ def start_group(uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str
 
 
 def create_levels(
-    uri: str, levels: Sequence[Level], *, dtype: str, codec: str, zarr_format: int
-) -> None:
-    """Create the (empty) array of every level that is not there yet."""
+    uri: str, levels: Sequence[Level], *, dtype: str, codec: str, zarr_format: int,
+    resumed: bool = False,
+) -> None:  # fmt: skip
+    """Create the (empty) array of every level; if `resumed`, of those that are not there yet."""
     import zarr
 
     group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
     names = [axis.name for axis in levels[0].grid.axes]
     for level in levels:
-        if level.path in group:
+        if resumed and level.path in group:
             continue
         with _clear_write_errors(uri):
             group.create_array(

@@ -12,7 +12,7 @@ from functools import partial
 
 from chunkscale.device import open_device
 from chunkscale.errors import ChunkscaleError, ClusterError, CorruptChunkError, RegionError
-from chunkscale.memory import keep_below, resident_bytes, reuse_freed
+from chunkscale.memory import keep_below, keep_large_blocks, resident_bytes, reuse_freed
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Device, Record, process_region
 from chunkscale.storage import ArrayReader, ArrayWriter, StoreIO, is_transient
@@ -93,6 +93,7 @@ class OpenJob:
     def of(cls, job: Job) -> OpenJob:
         """Open the arrays of a job."""
         memory = job.plan.memory
+        keep_large_blocks()
         device = open_device(job.plan)
         keep_below(memory.base)
         # What the process held before is not this run's; of its own part some is left for
