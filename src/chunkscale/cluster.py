@@ -170,13 +170,17 @@ class DaskCluster:
         return self._shape
 
     def _ask(self) -> Shape:
-        self.check_versions()
         threads = self.client.nthreads()
         if not threads:
             return Shape(processes=0, slots=0, threads=1, codec_threads=1, memory=None)
         facts = self.client.run(_facts, on_error="ignore")
-        cores = {worker: count for worker, (count, _) in facts.items()}
-        memory = [limit for _, limit in facts.values() if limit]
+        if len(facts) < len(threads):
+            self.check_versions()  # it left, or it cannot even be asked
+        for worker, (version, _, _) in facts.items():
+            if version != __version__:
+                raise _skew(worker, version, __version__)
+        cores = {worker: count for worker, (_, count, _) in facts.items()}
+        memory = [limit for _, _, limit in facts.values() if limit]
         hosts = Counter(_host(worker) for worker in cores)
         return Shape(
             processes=len(threads),
@@ -242,7 +246,8 @@ class DaskCluster:
         try:
             if self.client.status != "running":
                 return
-            self.client.run(stop_run, self._run, on_error="ignore")
+            # At the end of a run nothing is left to be stopped, and nobody has to wait.
+            self.client.run(_stop, self._run, on_error="ignore", wait=bool(self._flying))
             end = time.monotonic() + STOP_SECONDS
             while self._flying and time.monotonic() < end and self.client.status == "running":
                 with contextlib.suppress(queue.Empty, ClusterError):
@@ -335,9 +340,14 @@ def _skew(worker: str, theirs: str | None, ours: str | None) -> ClusterError:
     )
 
 
-def _facts(dask_worker: Any) -> tuple[int, int | None]:
-    """Return cores and memory limit of the worker that this runs in."""
-    return codec_threads(), dask_worker.memory_manager.memory_limit
+def _facts(dask_worker: Any) -> tuple[str, int, int | None]:
+    """Return version, cores and memory limit of the worker that this runs in."""
+    return __version__, codec_threads(), dask_worker.memory_manager.memory_limit
+
+
+async def _stop(run: str) -> None:
+    # Dask sends nothing else without waiting for it.
+    stop_run(run)
 
 
 def _batch(

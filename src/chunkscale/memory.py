@@ -31,7 +31,7 @@ __all__ = [
 # Of mman.h, and of malloc.h.
 _MADV_DONTNEED = 4
 _COMPILER = "llvmlite.binding"  # which loads libllvmlite
-_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
+_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -8, -1, -2, -3
 
 _trimming = threading.Lock()
 
@@ -140,9 +140,14 @@ def keep_large_blocks() -> None:
     np.empty(32 * 2**20 - 2**16, np.uint8)
 
 
-#: glibc's own limits for what it learns to keep, and a default of its.
-_LEARNED = ((_M_TRIM_THRESHOLD, 64 * 2**20), (_M_MMAP_THRESHOLD, 32 * 2**20))
-_MMAP_DEFAULT = (_M_MMAP_THRESHOLD, 128 * 2**10)
+#: glibc's own limits for what it learns to keep, and defaults of its. Once a threshold was
+#: given, the arenas of threads keep no more than the pad.
+_LEARNED = (
+    (_M_TRIM_THRESHOLD, 64 * 2**20),
+    (_M_MMAP_THRESHOLD, 32 * 2**20),
+    (_M_TOP_PAD, 32 * 2**20),
+)
+_DEFAULTS = ((_M_MMAP_THRESHOLD, 128 * 2**10), (_M_TOP_PAD, 128 * 2**10))
 _TRIM_VARIABLE = "MALLOC_TRIM_THRESHOLD_"
 
 
@@ -160,7 +165,7 @@ def reuse_freed(wanted: bool) -> None:
     set_option = _glibc("mallopt")
     if set_option is None:
         return
-    for option, value in _LEARNED if wanted else ((_M_TRIM_THRESHOLD, int(text)), _MMAP_DEFAULT):
+    for option, value in _LEARNED if wanted else ((_M_TRIM_THRESHOLD, int(text)), *_DEFAULTS):
         set_option(option, value)
     if not wanted:
         keep_below(0)

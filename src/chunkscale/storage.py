@@ -150,18 +150,30 @@ class StoreIO:
         """The tensorstore context with these limits."""
         import tensorstore as ts
 
-        return ts.Context(
-            {
-                "data_copy_concurrency": {"limit": self.threads},
-                "file_io_concurrency": {"limit": max(2, self.threads)},
-                "cache_pool": {"total_bytes_limit": self.cache_bytes},
-                # A killed process must not leave torn files, and does not: files are renamed
-                # into place. Surviving a power cut is not worth an fsync for every chunk.
-                "file_io_sync": False,
-                "http_request_retries": RETRIES,
-                "s3_request_retries": RETRIES,
-            }
-        )
+        cache = {"total_bytes_limit": self.cache_bytes}
+        return ts.Context({"cache_pool": cache}, _shared_context(self.threads))
+
+
+@cache
+def _shared_context(threads: int) -> Any:
+    """Return the context of all arrays of this process.
+
+    Threads of its own for every array would be too many, and each of them
+    keeps freed memory that the others cannot use.
+    """
+    import tensorstore as ts
+
+    return ts.Context(
+        {
+            "data_copy_concurrency": {"limit": threads},
+            "file_io_concurrency": {"limit": max(2, threads)},
+            # A killed process must not leave torn files, and does not: files are renamed
+            # into place. Surviving a power cut is not worth an fsync for every chunk.
+            "file_io_sync": False,
+            "http_request_retries": RETRIES,
+            "s3_request_retries": RETRIES,
+        }
+    )
 
 
 def _store(uri: str) -> Any:
