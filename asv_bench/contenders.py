@@ -12,7 +12,6 @@ compiles what is compiled; see `compare.py` for what it covers.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import mmap
@@ -33,8 +32,6 @@ from numpy.typing import NDArray
 VOXEL_SIZE = (1.0, 0.2, 0.2)
 TARGET = 0.2
 SOURCE_CHUNK = (64, 128, 128)
-# Of malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,14 +135,14 @@ def floor(job: Job) -> Callable[[], Any]:
     regions); arrays of the same shapes, chunks, shards and codec are created
     and written in the plan's regions by as many threads. What is written is
     the result itself, region by region in memory, so that it compresses alike.
-    Freed memory stays with the process (`_keep_freed_memory`): this is the
-    least that the store layer can cost here, not what it costs by default.
+    The allocator is set as chunkscale sets it.
     """
     import chunkscale
-    from chunkscale import storage
+    from chunkscale import memory, storage
     from chunkscale.storage import StoreIO
 
-    _keep_freed_memory()
+    memory.limit_arenas()
+    memory.keep_large_blocks()
     plan = chunkscale.plan_resampling(
         job.source, voxel_size=TARGET, levels=job.case.levels, workers=job.workers
     )
@@ -180,17 +177,6 @@ def floor(job: Job) -> Callable[[], Any]:
                 list(pool.map(one, one_pass.indices))
 
     return run
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep what codecs free: to fault it in again can double the floor."""
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return  # not glibc
-    set_option(_M_ARENA_MAX, 2)
-    set_option(_M_TRIM_THRESHOLD, 2**30)
-    set_option(_M_MMAP_THRESHOLD, 2**25)  # the greatest that is taken
 
 
 def _own_source(plan: Any, index: int) -> Any:
