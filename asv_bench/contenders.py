@@ -142,7 +142,7 @@ def floor(job: Job) -> Callable[[], Any]:
     from chunkscale.storage import StoreIO
 
     memory.limit_arenas()
-    memory.keep_large_blocks()
+    memory.keep_freed(2**26)
     plan = chunkscale.plan_resampling(
         job.source, voxel_size=TARGET, levels=job.case.levels, workers=job.workers
     )

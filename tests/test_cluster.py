@@ -143,11 +143,12 @@ def test_another_version_on_the_workers_is_refused(client, stack, tmp_path, monk
     found = client.get_versions(packages=["chunkscale"])
     for versions in found["workers"].values():
         versions["packages"]["chunkscale"] = "0.0.1"
-    # One that is too different to be asked.
-    monkeypatch.setattr(client, "run", lambda *_, **__: {})
     monkeypatch.setattr(client, "get_versions", lambda **_: found)
-    with pytest.raises(chunkscale.ClusterError, match=r"has chunkscale 0\.0\.1"):
-        chunkscale.resample(stack, tmp_path / "other.zarr", client=client)
+    # Those that do not understand the question, and those that answer another one.
+    for answers in ({}, dict.fromkeys(found["workers"], (1, None))):
+        monkeypatch.setattr(client, "run", lambda *_, told=answers, **__: told)
+        with pytest.raises(chunkscale.ClusterError, match=r"has chunkscale 0\.0\.1"):
+            chunkscale.resample(stack, tmp_path / "other.zarr", client=client)
 
 
 def test_resources_choose_the_workers(stack, tmp_path):

@@ -97,8 +97,7 @@ def server(tmp_path):
 @pytest.fixture(params=["tensorstore", "zarr"])
 def engine(request, monkeypatch):
     """Make whole runs use one engine, which gives up soon."""
-    soon = {"max_retries": 1, "initial_delay": "1ms", "max_delay": "1ms"}
-    monkeypatch.setattr(storage, "RETRIES", soon)
+    monkeypatch.setattr(storage, "ATTEMPTS", 1)
     if request.param == "zarr":
         monkeypatch.setattr(storage, "_open_tensorstore", lambda *_: None)
     return request.param

@@ -84,6 +84,27 @@ def test_the_promise_holds_for_every_kind_of_run(stacks, tmp_path, options):
     assert peak <= promise <= 340 * MIB, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
 
 
+LIBRARY = """
+import sys, chunkscale
+source, output, memory = sys.argv[1:]
+for _ in range(2):
+    chunkscale.resample(source, output, voxel_size=0.15, memory=memory, overwrite=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_library_call_keeps_the_promise(stacks, tmp_path):
+    """Where the process is not ours, and its threads have arenas of their own."""
+    promise = promise_of(stacks[1], "--memory", "300MiB", "--voxel-size", "0.15")
+    process = subprocess.Popen(
+        [sys.executable, "-c", LIBRARY, str(stacks[1]), str(tmp_path / "out.zarr"), "300MiB"],
+        stdout=subprocess.DEVNULL,
+    )
+    peak = memory.peak_of(process)
+    assert process.returncode == 0
+    assert peak <= promise, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
+
+
 SHARING = """
 import ctypes, numba, psutil
 numba.njit(lambda x: x)(1)

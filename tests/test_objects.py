@@ -51,8 +51,7 @@ def credentials(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setattr(stores, "RETRIES", 2)
     monkeypatch.setattr(stores, "FIRST_WAIT", stores.FIRST_WAIT / 100)
-    soon = {"max_retries": 2, "initial_delay": "2ms", "max_delay": "4ms"}
-    monkeypatch.setattr(storage, "RETRIES", soon)
+    monkeypatch.setattr(storage, "ATTEMPTS", 2)
     stores._opened_bucket.cache_clear()
 
 
@@ -577,7 +576,7 @@ import chunkscale
 from chunkscale import storage, stores
 from chunkscale.grid import Box
 stores.REQUEST_SECONDS = stores.SILENT_SECONDS = stores.RETRIES = 1
-storage.RETRIES = {{"max_retries": 1, "initial_delay": "1ms", "max_delay": "1ms"}}
+storage.ATTEMPTS = 1
 if {engine == "zarr"}:
     storage._open_tensorstore = lambda *_: None
 image = chunkscale.open_image({small!r}, storage_options={{"endpoint": {proxy.url!r}}})

@@ -7,6 +7,7 @@ the driver never waits for a result that was lost with its worker.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import math
@@ -174,13 +175,14 @@ class DaskCluster:
         if not threads:
             return Shape(processes=0, slots=0, threads=1, codec_threads=1, memory=None)
         facts = self.client.run(_facts, on_error="ignore")
-        if len(facts) < len(threads):
-            self.check_versions()  # it left, or it cannot even be asked
-        for worker, (version, _, _) in facts.items():
-            if version != __version__:
-                raise _skew(worker, version, __version__)
-        cores = {worker: count for worker, (_, count, _) in facts.items()}
-        memory = [limit for _, _, limit in facts.values() if limit]
+        if len(facts) < len(threads) or any(
+            not isinstance(told, _Facts) or told.version != __version__ for told in facts.values()
+        ):
+            # One left, or is of another version, which may not even understand the question.
+            self.check_versions()
+            facts = {worker: told for worker, told in facts.items() if isinstance(told, _Facts)}
+        cores = {worker: told.cores for worker, told in facts.items()}
+        memory = [told.memory for told in facts.values() if told.memory]
         hosts = Counter(_host(worker) for worker in cores)
         return Shape(
             processes=len(threads),
@@ -246,7 +248,7 @@ class DaskCluster:
         try:
             if self.client.status != "running":
                 return
-            # At the end of a run nothing is left to be stopped, and nobody has to wait.
+            # At the end of a run nothing is left that it would have to wait for.
             self.client.run(_stop, self._run, on_error="ignore", wait=bool(self._flying))
             end = time.monotonic() + STOP_SECONDS
             while self._flying and time.monotonic() < end and self.client.status == "running":
@@ -340,14 +342,22 @@ def _skew(worker: str, theirs: str | None, ours: str | None) -> ClusterError:
     )
 
 
-def _facts(dask_worker: Any) -> tuple[str, int, int | None]:
-    """Return version, cores and memory limit of the worker that this runs in."""
-    return __version__, codec_threads(), dask_worker.memory_manager.memory_limit
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    version: str
+    cores: int
+    memory: int | None
+
+
+def _facts(dask_worker: Any) -> _Facts:
+    """Return what the driver must know of the worker that this runs in."""
+    return _Facts(__version__, codec_threads(), dask_worker.memory_manager.memory_limit)
 
 
 async def _stop(run: str) -> None:
-    # Dask sends nothing else without waiting for it.
-    stop_run(run)
+    # In a thread, as a job may just be opened, which it waits for; and a coroutine,
+    # as Dask sends nothing else without waiting for its result.
+    await asyncio.to_thread(stop_run, run)
 
 
 def _batch(

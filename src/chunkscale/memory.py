@@ -11,16 +11,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import psutil
 
 __all__ = [
     "available_bytes",
     "identity",
     "keep_below",
-    "keep_large_blocks",
+    "keep_freed",
     "limit_arenas",
     "lives",
     "peak_of",
@@ -31,9 +30,10 @@ __all__ = [
 # Of mman.h, and of malloc.h.
 _MADV_DONTNEED = 4
 _COMPILER = "llvmlite.binding"  # which loads libllvmlite
-_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -8, -1, -2, -3
+_M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 
 _trimming = threading.Lock()
+_compiler: list[tuple[int, int]] = []
 
 
 def available_bytes() -> int:
@@ -79,10 +79,11 @@ def lives(pid: int, started: float) -> bool:
 def keep_below(limit: int) -> None:
     """Give memory back to the system if this process holds more than `limit`.
 
-    First the compiler: up to 100 MiB of its file that are not needed once
+    First the compiler: up to 80 MiB of its file that are not needed once
     kernels are loaded, and that the system maps again if they are. Then freed
     memory: glibc keeps freed blocks in one arena per thread; with a codec's
-    threads they add up to more than what is in use. Elsewhere this does nothing.
+    threads they add up to more than what is in use. What is free at the end of
+    a thread's arena stays (see `keep_freed`). Elsewhere this does nothing.
     """
     if resident_bytes() < limit or not _trimming.acquire(blocking=False):
         return
@@ -99,22 +100,24 @@ def _drop_compiler() -> None:
     advise = _glibc("madvise")
     if advise is None or _COMPILER not in sys.modules:
         return
-    for start, size in _unchanged_of("libllvmlite"):
+    if not _compiler:
+        _compiler.extend(_code_of("libllvmlite"))
+    for start, size in _compiler:
         # Not MADV_PAGEOUT, which leaves what another process has mapped, too.
         advise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)
 
 
-@functools.cache
-def _unchanged_of(library: str) -> list[tuple[int, int]]:
-    """Return address and size of what of a loaded library is, and stays, as in its file."""
+def _code_of(library: str) -> Iterator[tuple[int, int]]:
+    """Yield address and size of a loaded library's code, if it is as in its file."""
     if not psutil.LINUX:
-        return []
-    spans = [
-        [int(text, 16) for text in mapped.addr.split("-")]
-        for mapped in psutil.Process().memory_maps(grouped=False)
-        if "w" not in mapped.perms and library in mapped.path and not mapped.anonymous
-    ]
-    return [(start, stop - start) for start, stop in spans]
+        return
+    # Not every kernel tells all of this.
+    with contextlib.suppress(AttributeError, ValueError, OSError, psutil.Error):
+        for mapped in psutil.Process().memory_maps(grouped=False):
+            changed = mapped.anonymous or mapped.swap
+            if mapped.perms.startswith("r-x") and library in mapped.path and not changed:
+                start, stop = (int(text, 16) for text in mapped.addr.split("-"))
+                yield start, stop - start
 
 
 def limit_arenas() -> None:
@@ -130,25 +133,28 @@ def limit_arenas() -> None:
         set_option(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
 
 
-def keep_large_blocks() -> None:
-    """Let glibc keep freed blocks of up to 32 MiB for who asks next, instead of the system.
-
-    It learns that, for good, from the first block of that size that is freed,
-    which NumPy does in most programs; codecs need smaller ones, so that a fifth
-    of a run was page faults. What is kept, `keep_below` gives back.
-    """
-    np.empty(32 * 2**20 - 2**16, np.uint8)
-
-
-#: glibc's own limits for what it learns to keep, and defaults of its. Once a threshold was
-#: given, the arenas of threads keep no more than the pad.
-_LEARNED = (
-    (_M_TRIM_THRESHOLD, 64 * 2**20),
-    (_M_MMAP_THRESHOLD, 32 * 2**20),
-    (_M_TOP_PAD, 32 * 2**20),
-)
-_DEFAULTS = ((_M_MMAP_THRESHOLD, 128 * 2**10), (_M_TOP_PAD, 128 * 2**10))
+#: glibc's own limits for what it learns to keep, and a default of its.
+_MOST_LEARNED = 32 * 2**20
+_LEARNED = ((_M_TRIM_THRESHOLD, 2 * _MOST_LEARNED), (_M_MMAP_THRESHOLD, _MOST_LEARNED))
+_MMAP_DEFAULT = (_M_MMAP_THRESHOLD, 128 * 2**10)
 _TRIM_VARIABLE = "MALLOC_TRIM_THRESHOLD_"
+
+
+def keep_freed(most: int) -> None:
+    """Let glibc keep freed blocks for who asks next: up to about `most` bytes in each arena.
+
+    It learns that from the largest block that was freed, for good, as most
+    programs with arrays have taught it before. Codecs only need small ones, and
+    a tenth of a run was page faults. Where thresholds were set, and without
+    glibc, this does nothing.
+    """
+    allocate, release = _glibc("malloc"), _glibc("free")
+    if allocate is None or release is None:
+        return
+    allocate.restype = ctypes.c_void_p  # type: ignore[attr-defined]
+    # Twice a block's size is kept; the largest that counts has a header, too.
+    block = allocate(ctypes.c_size_t(min(most // 2, _MOST_LEARNED - 2**16)))
+    release(ctypes.c_void_p(block))
 
 
 def reuse_freed(wanted: bool) -> None:
@@ -165,7 +171,7 @@ def reuse_freed(wanted: bool) -> None:
     set_option = _glibc("mallopt")
     if set_option is None:
         return
-    for option, value in _LEARNED if wanted else ((_M_TRIM_THRESHOLD, int(text)), *_DEFAULTS):
+    for option, value in _LEARNED if wanted else ((_M_TRIM_THRESHOLD, int(text)), _MMAP_DEFAULT):
         set_option(option, value)
     if not wanted:
         keep_below(0)

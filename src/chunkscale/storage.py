@@ -19,6 +19,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -94,12 +95,9 @@ CODECS: Mapping[str, tuple[str, int]] = {
     "gzip": ("gzip", 5),
     "none": ("none", 0),
 }
-#: A busy server is asked again for some seconds; tensorstore's default is a quarter of an hour.
-RETRIES = {
-    "max_retries": stores.RETRIES,
-    "initial_delay": f"{stores.FIRST_WAIT.total_seconds()}s",
-    "max_delay": f"{stores.LONGEST_WAIT.total_seconds()}s",
-}
+#: A busy server is asked so often, which takes some seconds (tensorstore's default is a quarter
+#: of an hour); after that a region is tried again from its beginning.
+ATTEMPTS = 4
 _ARRAY_FOR_GROUP = (
     "{!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it"
 )
@@ -120,16 +118,19 @@ _LEVELS = {"blosc": (0, 9), "zstd": (-7, 22), "gzip": (0, 9), "none": (0, 0)}
 
 @dataclass(frozen=True, kw_only=True)
 class StoreIO:
-    """Limits of chunk input and output, shared by the arrays that are opened with it.
+    """Limits of chunk input and output.
 
     Parameters
     ----------
     threads : int
-        Threads that encode and decode.
+        Threads that encode and decode, for all arrays of the process.
     cache_bytes : int
-        Decoded chunks that are kept for the next read.
+        Decoded chunks that are kept for the next read of the arrays that are
+        opened with it.
     engine : {"auto", "zarr"}
         ``"zarr"`` leaves tensorstore out.
+    patient : bool
+        Whether a busy server is asked for a chunk again.
     faults : callable, optional
         The seam at which tests let stores fail: called with ``"read"`` or
         ``"write"`` and the array's location before each box, in whichever
@@ -139,6 +140,7 @@ class StoreIO:
     threads: int
     cache_bytes: int = 0
     engine: Literal["auto", "zarr"] = "auto"
+    patient: bool = True
     faults: Callable[[str, str], None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -151,18 +153,29 @@ class StoreIO:
         import tensorstore as ts
 
         cache = {"total_bytes_limit": self.cache_bytes}
-        return ts.Context({"cache_pool": cache}, _shared_context(self.threads))
+        limits = (
+            self.threads,
+            ATTEMPTS if self.patient else 1,
+            stores.FIRST_WAIT,
+            stores.LONGEST_WAIT,
+        )
+        return ts.Context({"cache_pool": cache}, _shared_context(*limits))
 
 
 @cache
-def _shared_context(threads: int) -> Any:
-    """Return the context of all arrays of this process.
+def _shared_context(threads: int, attempts: int, first: timedelta, longest: timedelta) -> Any:
+    """Return the context that arrays with the same limits share.
 
-    Threads of its own for every array would be too many, and each of them
-    keeps freed memory that the others cannot use.
+    Threads of their own would be too many, and each of them keeps freed memory
+    that the others cannot use.
     """
     import tensorstore as ts
 
+    retries = {
+        "max_retries": attempts,
+        "initial_delay": f"{first.total_seconds()}s",
+        "max_delay": f"{longest.total_seconds()}s",
+    }
     return ts.Context(
         {
             "data_copy_concurrency": {"limit": threads},
@@ -170,8 +183,8 @@ def _shared_context(threads: int) -> Any:
             # A killed process must not leave torn files, and does not: files are renamed
             # into place. Surviving a power cut is not worth an fsync for every chunk.
             "file_io_sync": False,
-            "http_request_retries": RETRIES,
-            "s3_request_retries": RETRIES,
+            "http_request_retries": retries,
+            "s3_request_retries": retries,
         }
     )
 
@@ -397,7 +410,7 @@ class ArrayReader:
         text = json.dumps(self._array.metadata.to_dict(), sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    def _read(self, box: Box, out: NDArray[Any] | None = None, fast: Any = None) -> NDArray[Any]:
         if self.io.faults is not None:
             self.io.faults("read", self.uri)
         if out is None:
@@ -409,7 +422,7 @@ class ArrayReader:
             import tensorstore as ts
 
             with _clear_answers(self.uri):
-                ts.array(out).write(self._fast[box.slices]).result()
+                ts.array(out).write((self._fast if fast is None else fast)[box.slices]).result()
         return out
 
     def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -442,9 +455,15 @@ class ArrayReader:
             if is_remote(self.uri)
             else "restore that chunk from the original data and run again"
         )
+        # To find the chunk each is asked for once: the error was waited for already.
+        fast = None
+        if self._fast is not None:
+            once = replace(self.io, patient=False)
+            with contextlib.suppress(StoreError):
+                fast = _open_tensorstore(self.uri, self.zarr_format, once)
         for index in self.chunks(box):
             try:
-                self._read(self.chunk_box(index))
+                self._read(self.chunk_box(index), fast=fast)
             except Exception as cause:
                 return CorruptChunkError(
                     f"chunk {index} of array {self.uri!r} (voxels {self.chunk_box(index)}) "

@@ -12,7 +12,7 @@ from functools import partial
 
 from chunkscale.device import open_device
 from chunkscale.errors import ChunkscaleError, ClusterError, CorruptChunkError, RegionError
-from chunkscale.memory import keep_below, keep_large_blocks, resident_bytes, reuse_freed
+from chunkscale.memory import keep_below, keep_freed, resident_bytes, reuse_freed
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Device, Record, process_region
 from chunkscale.storage import ArrayReader, ArrayWriter, StoreIO, is_transient
@@ -93,12 +93,13 @@ class OpenJob:
     def of(cls, job: Job) -> OpenJob:
         """Open the arrays of a job."""
         memory = job.plan.memory
-        keep_large_blocks()
+        own = memory.total - memory.base
+        keep_freed(own // max(1, job.writes.threads))
         device = open_device(job.plan)
         keep_below(memory.base)
         # What the process held before is not this run's; of its own part some is left for
         # regions that grow while others are looked at.
-        part = (memory.total - memory.base) * 85 // 100
+        part = own * 85 // 100
         return cls(
             job,
             ArrayReader(job.source, job.reads),
