@@ -215,6 +215,7 @@ def test_a_run_over_refused_chunks_leaves_no_image(status, engine, stack, server
     message = capsys.readouterr().err
     assert message.startswith("chunkscale: error: ")
     assert "chunk (1, 0, 0)" in message
+    assert "<p>" not in message
     assert "Traceback" not in message
     assert "did not finish" in api.check(out).faults[0]
 

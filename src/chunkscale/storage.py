@@ -593,7 +593,7 @@ def _clear_answers(uri: str) -> Iterator[None]:
     except Exception as error:
         if not stores.in_bucket(uri):
             raise
-        text = re.sub(r" \[http_response_body=.*?\](?= \[|$)", "", _first_line(error))
+        text = _first_line(error)
     else:
         return
     if text.startswith(("PERMISSION_DENIED", "UNAUTHENTICATED")):
@@ -648,8 +648,10 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
+    """Return what an error says, without what tensorstore adds for its developers."""
     text = str(error).split(" [tensorstore_spec", maxsplit=1)[0].strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    line = text.splitlines()[0] if text else type(error).__name__
+    return re.sub(r" \[http_response_body=.*?\](?= \[|$)", "", line)
 
 
 def _open_zarr(uri: str, mode: Literal["r", "r+"]) -> Any:
