@@ -96,7 +96,7 @@ class OpenJob:
         own = memory.total - memory.base
         keep_freed(own // max(1, job.writes.threads))
         device = open_device(job.plan)
-        keep_below(memory.base)
+        keep_below(0)  # the compiler, and what it has freed, is not needed any more
         # What the process held before is not this run's; of its own part some is left for
         # regions that grow while others are looked at.
         part = own * 85 // 100
