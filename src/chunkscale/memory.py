@@ -79,7 +79,7 @@ def lives(pid: int, started: float) -> bool:
 def keep_below(limit: int) -> None:
     """Give memory back to the system if this process holds more than `limit`.
 
-    First the compiler: up to 80 MiB of its file that are not needed once
+    First the compiler: up to 100 MiB of its file that are not needed once
     kernels are loaded, and that the system maps again if they are. Then freed
     memory: glibc keeps freed blocks in one arena per thread; with a codec's
     threads they add up to more than what is in use. What is free at the end of
@@ -108,14 +108,14 @@ def _drop_compiler() -> None:
 
 
 def _code_of(library: str) -> Iterator[tuple[int, int]]:
-    """Yield address and size of a loaded library's code, if it is as in its file."""
+    """Yield address and size of what of a loaded library is as in its file, and stays so."""
     if not psutil.LINUX:
         return
     # Not every kernel tells all of this.
     with contextlib.suppress(AttributeError, ValueError, OSError, psutil.Error):
         for mapped in psutil.Process().memory_maps(grouped=False):
-            changed = mapped.anonymous or mapped.swap
-            if mapped.perms.startswith("r-x") and library in mapped.path and not changed:
+            changed = "w" in mapped.perms or mapped.anonymous or mapped.swap
+            if library in mapped.path and not changed:
                 start, stop = (int(text, 16) for text in mapped.addr.split("-"))
                 yield start, stop - start
 
