@@ -30,6 +30,8 @@ __all__ = [
 # Of mman.h, and of malloc.h.
 _MADV_DONTNEED = 4
 _COMPILER = "llvmlite.binding"  # which loads libllvmlite
+#: Libraries that are never unloaded, of which most is used once.
+_LARGE = ("libllvmlite", "_tensorstore")
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 
 _trimming = threading.Lock()
@@ -101,7 +103,8 @@ def _drop_compiler() -> None:
     if advise is None or _COMPILER not in sys.modules:
         return
     if not _compiler:
-        _compiler.extend(_code_of("libllvmlite"))
+        for library in _LARGE:
+            _compiler.extend(_code_of(library))
     for start, size in _compiler:
         # Not MADV_PAGEOUT, which leaves what another process has mapped, too.
         advise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)

@@ -96,14 +96,16 @@ class OpenJob:
         own = memory.total - memory.base
         keep_freed(own // max(1, job.writes.threads))
         device = open_device(job.plan)
+        source = ArrayReader(job.source, job.reads)
+        target = tuple(ArrayWriter(uri, job.writes) for uri in job.target)
         keep_below(0)  # the compiler, and what it has freed, is not needed any more
         # What the process held before is not this run's; of its own part some is left for
         # regions that grow while others are looked at.
         part = own * 85 // 100
         return cls(
             job,
-            ArrayReader(job.source, job.reads),
-            tuple(ArrayWriter(uri, job.writes) for uri in job.target),
+            source,
+            target,
             turns=threading.Semaphore(job.plan.workers),
             most_resident=resident_bytes() + part,
             device=device,
