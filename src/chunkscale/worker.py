@@ -101,7 +101,7 @@ class OpenJob:
         keep_below(0)  # the compiler, and what it has freed, is not needed any more
         # What the process held before is not this run's; of its own part some is left for
         # regions that grow while others are looked at.
-        part = own * 85 // 100
+        part = own * 70 // 100
         return cls(
             job,
             source,
