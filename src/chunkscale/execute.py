@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 
 from chunkscale.errors import RegionError
 from chunkscale.ledger import Ledger
-from chunkscale.memory import keep_below
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Record
-from chunkscale.worker import Failure, Job, OpenJob, Outcome, run_region
+from chunkscale.worker import Failure, Job, OpenJob, Outcome, give_back, run_region
 
 __all__ = [
     "Batch",
@@ -357,7 +356,7 @@ def _run_locally(job: Job, driver: _Driver) -> None:
             # Later passes read what this one has written.
             driver.raise_failures()
     # What writes the metadata is imported now, and the compiler runs once more at the exit.
-    keep_below(0)
+    give_back()
     driver.times.worker_seconds = driver.times.wall_seconds * plan.workers
 
 

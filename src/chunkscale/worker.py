@@ -17,7 +17,16 @@ from chunkscale.plan import ResamplePlan
 from chunkscale.region import Device, Record, process_region
 from chunkscale.storage import ArrayReader, ArrayWriter, StoreIO, is_transient
 
-__all__ = ["Failure", "Job", "OpenJob", "Outcome", "run_batch", "run_region", "stop_run"]
+__all__ = [
+    "Failure",
+    "Job",
+    "OpenJob",
+    "Outcome",
+    "give_back",
+    "run_batch",
+    "run_region",
+    "stop_run",
+]
 
 #: Seconds before each further attempt at a region whose store failed; half of each is random.
 WAITS = (0.2, 0.8, 3.0, 10.0)
@@ -154,6 +163,11 @@ def stop_run(run: str) -> None:
         _stopped[run] = None
         while len(_stopped) > 64:
             del _stopped[next(iter(_stopped))]
+
+
+def give_back() -> None:
+    """Give memory that finished regions have freed back to the system."""
+    keep_below(0)
 
 
 def run_batch(run: str, payload: bytes, indices: Sequence[int]) -> Iterator[Outcome]:
