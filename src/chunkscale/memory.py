@@ -29,13 +29,15 @@ __all__ = [
 
 # Of mman.h, and of malloc.h.
 _MADV_DONTNEED = 4
-_COMPILER = "llvmlite.binding"  # which loads libllvmlite
-#: Libraries that are never unloaded, of which most is used once.
-_LARGE = ("libllvmlite", "_tensorstore")
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 
+#: Libraries that are never unloaded, of which most is used once: the compiler of the kernels ...
+_LARGE = ("libllvmlite", "_tensorstore")
+#: ... which is loaded last, with this module.
+_LAST_LOADED = "llvmlite.binding"
+
 _trimming = threading.Lock()
-_compiler: list[tuple[int, int]] = []
+_droppable: list[tuple[int, int]] = []
 
 
 def available_bytes() -> int:
@@ -81,16 +83,16 @@ def lives(pid: int, started: float) -> bool:
 def keep_below(limit: int) -> None:
     """Give memory back to the system if this process holds more than `limit`.
 
-    First the compiler: up to 100 MiB of its file that are not needed once
-    kernels are loaded, and that the system maps again if they are. Then freed
-    memory: glibc keeps freed blocks in one arena per thread; with a codec's
+    First pages of large libraries, the compiler above all: up to 100 MiB of its
+    file that are not needed once kernels are loaded, and that the system maps
+    again if they are. Then freed memory: glibc keeps freed blocks in one arena per thread; with a codec's
     threads they add up to more than what is in use. What is free at the end of
     a thread's arena stays (see `keep_freed`). Elsewhere this does nothing.
     """
     if resident_bytes() < limit or not _trimming.acquire(blocking=False):
         return
     try:
-        _drop_compiler()
+        _drop_libraries()
         trim = _glibc("malloc_trim")
         if trim is not None and resident_bytes() >= limit:
             trim(0)
@@ -98,14 +100,14 @@ def keep_below(limit: int) -> None:
         _trimming.release()
 
 
-def _drop_compiler() -> None:
+def _drop_libraries() -> None:
     advise = _glibc("madvise")
-    if advise is None or _COMPILER not in sys.modules:
+    if advise is None or _LAST_LOADED not in sys.modules:
         return
-    if not _compiler:
+    if not _droppable:
         for library in _LARGE:
-            _compiler.extend(_code_of(library))
-    for start, size in _compiler:
+            _droppable.extend(_code_of(library))
+    for start, size in _droppable:
         # Not MADV_PAGEOUT, which leaves what another process has mapped, too.
         advise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 #: As in the fixture of that name, for drivers in processes of their own.
 SMALL_REGION, LATER_REGION = 2**12, 2**10
+#: Who runs the tests in the background of a shell has made them ignore SIGINT.
 _DRIVER = f"""
-import chunkscale.plan, sys
+import chunkscale.plan, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 chunkscale.plan.SMALL_REGION, chunkscale.plan.LATER_REGION = {SMALL_REGION}, {LATER_REGION}
 from chunkscale.cli import main
 sys.exit(main())
