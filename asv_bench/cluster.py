@@ -94,7 +94,7 @@ def ledger(folder: Path) -> None:
     write_stack(source, (64, 512, 512))
     plan = chunkscale.resample(source, out, chunk=16, shard=0, memory="1GiB").plan
     writers = [
-        storage.open_writer(str(out / level.path), storage.StoreIO(threads=2))
+        storage.ArrayWriter(str(out / level.path), storage.StoreIO(threads=2))
         for level in plan.levels
     ]
     begun_listing = time.perf_counter()
@@ -116,7 +116,7 @@ def overhead(folder: Path, edge: int = 100, local_too: bool = True) -> None:
     from chunkscale import execute
     from chunkscale.cluster import DaskCluster
     from chunkscale.ledger import Ledger, acquire
-    from chunkscale.storage import StoreIO
+    from chunkscale.storage import StoreIO, open_array
     from chunkscale.worker import Job
 
     write_stack(folder / "small.zarr", (4, 20, 20))
@@ -133,13 +133,12 @@ def overhead(folder: Path, edge: int = 100, local_too: bool = True) -> None:
             plan,
             passes=(_replace(one, shape=shape, region_shape=(1, 1, 1), order=(0, 1, 2)),),
         )
-        io = StoreIO(threads=1)
+        source = open_array(str(folder / "small.zarr" / "0"), StoreIO(threads=1))
         clusters: dict[str, Any] = {"cluster of 2 processes": DaskCluster(client)}
         if local_too:
             clusters["threads"] = None
         for name, cluster in clusters.items():
-            job = Job(run=name, plan=many, source=str(folder / "small.zarr" / "0"), target=(),
-                      reads=io, writes=io)  # fmt: skip
+            job = Job(run=name, plan=many, source=source, target=())
             notes = Ledger(str(folder / name), acquire(str(folder / name)))
             first: list[float] = []
 

@@ -157,11 +157,10 @@ def floor(job: Job) -> Callable[[], Any]:
     def run() -> None:
         reader = storage.open_array(storage.join(job.source, plan.source.path), io)
         storage.start_group(job.output, zarr_format=3, attributes={})
-        storage.create_levels(
-            job.output, plan.levels, dtype=plan.dtype, codec=plan.codec, zarr_format=3
-        )
-        out = StoreIO(threads=job.workers)
-        writers = [storage.open_writer(storage.join(job.output, x.path), out) for x in plan.levels]
+        writers = storage.create_levels(
+            job.output, plan.levels, StoreIO(threads=job.workers), dtype=plan.dtype,
+            codec=plan.codec, zarr_format=3,
+        )  # fmt: skip
 
         def one(index: int) -> None:
             if index in boxes and boxes[index].size:

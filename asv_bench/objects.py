@@ -55,9 +55,10 @@ def measure(uri: str, data: np.ndarray, engine: str, threads: int, sharded: bool
         shard=(SHARD,) * 3 if sharded else None,
     )  # fmt: skip
     storage.start_group(uri, zarr_format=3, attributes={})
-    storage.create_levels(uri, [level], dtype="uint16", codec="blosc-lz4", zarr_format=3)
     io = StoreIO(threads=2, engine=engine)
-    writer = storage.open_writer(storage.join(uri, "0"), io)
+    (writer,) = storage.create_levels(
+        uri, [level], io, dtype="uint16", codec="blosc-lz4", zarr_format=3
+    )
     reader = storage.open_array(storage.join(uri, "0"), io)
 
     def write(box: Box) -> None:

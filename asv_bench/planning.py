@@ -27,6 +27,7 @@ def write_sparse_source(path: str, shape: tuple[int, ...] = SHAPE) -> None:
     from chunkscale import ome, storage
     from chunkscale.grid import Axis, VoxelGrid
     from chunkscale.pyramid import Layout, pyramid
+    from chunkscale.storage import StoreIO
 
     axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
     grid = VoxelGrid(axes=axes, shape=shape, voxel_size=VOXEL_SIZE)
@@ -36,7 +37,9 @@ def write_sparse_source(path: str, shape: tuple[int, ...] = SHAPE) -> None:
         version="0.5", axes=axes, levels=[dataset], name="sparse", source=None
     )
     storage.start_group(path, zarr_format=3, attributes=attributes)
-    storage.create_levels(path, levels, dtype="uint16", codec="blosc-lz4", zarr_format=3)
+    storage.create_levels(
+        path, levels, StoreIO(threads=1), dtype="uint16", codec="blosc-lz4", zarr_format=3
+    )
 
 
 def plan_from_store(path: str) -> Any:

@@ -10,7 +10,7 @@ from chunkscale import worker
 from chunkscale.errors import CorruptChunkError, DeviceError
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Record
-from chunkscale.storage import StoreIO, is_transient
+from chunkscale.storage import ArrayReader, ArrayWriter, StoreIO, is_transient
 from chunkscale.worker import Failure, Job, OpenJob, run_batch, run_region, stop_run
 
 
@@ -61,8 +61,8 @@ def job(make_image, noise, tmp_path):
     plan: ResamplePlan = chunkscale.resample(source, out).plan
     io = StoreIO(threads=1)
     return Job(
-        run=str(tmp_path), plan=plan, source=str(source / "0"),
-        target=tuple(str(out / level.path) for level in plan.levels), reads=io, writes=io,
+        run=str(tmp_path), plan=plan, source=ArrayReader(str(source / "0"), io),
+        target=tuple(ArrayWriter(str(out / level.path), io) for level in plan.levels),
     )  # fmt: skip
 
 

@@ -518,20 +518,14 @@ def carry_out(
     found = output.unfinished(target) if resume else None
     with connect(client, scheduler, resources) as cluster, _log(log) as note:
         threads = _threads() if cluster is None else cluster.shape().codec_threads
-        reads = StoreIO(threads=threads, cache_bytes=plan.memory.cache)
-        origin = storage.join(plan.source.uri, plan.source.path)
-        reader = storage.open_array(origin, reads)
+        reader = storage.open_array(
+            storage.join(plan.source.uri, plan.source.path),
+            StoreIO(threads=threads, cache_bytes=plan.memory.cache),
+        )
         attributes = storage.group_attributes(plan.source.uri)
-        local = StoreIO(threads=_threads())
-        with output.writing(plan, target, reader, found, take_over=take_over, io=local) as out:
-            job = Job(
-                run=uuid.uuid4().hex,
-                plan=plan,
-                source=origin,
-                target=tuple(storage.join(target, level.path) for level in plan.levels),
-                reads=reads,
-                writes=StoreIO(threads=threads),
-            )
+        io = StoreIO(threads=threads)
+        with output.writing(plan, target, reader, found, take_over=take_over, io=io) as out:
+            job = Job(run=uuid.uuid4().hex, plan=plan, source=reader, target=out.levels)
             times = run_plan(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
             )

@@ -102,8 +102,10 @@ def write_image(
     fitting = tuple(min(c, n) for c, n in zip(wanted, data.shape, strict=True))
     levels = pyramid(grid, count=1, layouts={0: Layout(chunk=fitting)})
     storage.start_group(uri, zarr_format=zarr_format, attributes={})
-    storage.create_levels(uri, levels, dtype=data.dtype.name, codec=codec, zarr_format=zarr_format)
-    writer = storage.open_writer(storage.join(uri, "0"), StoreIO(threads=1))
+    (writer,) = storage.create_levels(
+        uri, levels, StoreIO(threads=1), dtype=data.dtype.name, codec=codec,
+        zarr_format=zarr_format,
+    )  # fmt: skip
     whole = Box(start=(0,) * data.ndim, stop=data.shape)
     writer.finish_write(writer.start_write(whole, np.ascontiguousarray(data)))
     dataset = ome.Dataset(path="0", voxel_size=grid.voxel_size, translation=grid.translation)

@@ -345,18 +345,17 @@ def _run_locally(job: Job, driver: _Driver) -> None:
     def take(outcome: Outcome) -> None:
         driver.take(outcome, "local", plan.workers)
 
-    with _scheduler(plan.workers, most) as options:
-        for one_pass in plan.passes:
-            left = driver.missing(one_pass.indices)
-            while window := list(itertools.islice(left, WINDOW * plan.workers)):
-                try:
+    try:
+        with _scheduler(plan.workers, most) as options:
+            for one_pass in plan.passes:
+                left = driver.missing(one_pass.indices)
+                while window := list(itertools.islice(left, WINDOW * plan.workers)):
                     _compute(active, window, options, take)
-                finally:
-                    active.wait()
-            # Later passes read what this one has written.
-            driver.raise_failures()
-    # What writes the metadata is imported now, and the compiler runs once more at the exit.
-    give_back()
+                # Later passes read what this one has written.
+                driver.raise_failures()
+    finally:
+        active.wait()
+    give_back(job)
     driver.times.worker_seconds = driver.times.wall_seconds * plan.workers
 
 

@@ -85,9 +85,10 @@ def keep_below(limit: int) -> None:
 
     First pages of large libraries, the compiler above all: up to 100 MiB of its
     file that are not needed once kernels are loaded, and that the system maps
-    again if they are. Then freed memory: glibc keeps freed blocks in one arena per thread; with a codec's
-    threads they add up to more than what is in use. What is free at the end of
-    a thread's arena stays (see `keep_freed`). Elsewhere this does nothing.
+    again if they are. Then freed memory: glibc keeps freed blocks in one arena
+    per thread; with a codec's threads they add up to more than what is in use.
+    What is free at the end of a thread's arena stays (see `keep_freed`).
+    Elsewhere this does nothing.
     """
     if resident_bytes() < limit or not _trimming.acquire(blocking=False):
         return

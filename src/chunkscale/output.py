@@ -67,6 +67,7 @@ class Output:
     Parameters
     ----------
     uri : str
+    levels : tuple of ArrayWriter
     attributes : dict
         As long as it is unfinished.
     ledger : Ledger
@@ -75,6 +76,7 @@ class Output:
     """
 
     uri: str
+    levels: tuple[ArrayWriter, ...]
     attributes: dict[str, Any]
     ledger: Ledger
     done: NDArray[np.bool_] | None = None
@@ -321,7 +323,7 @@ def writing(
     take_over : bool
         Whether the lease of another run counts for nothing.
     io : StoreIO
-        To read the output with.
+        For the output.
     """
     made = recipe(plan, source)
     if found is None:
@@ -334,24 +336,24 @@ def writing(
         check_same(target, found, made)
     lease = ledger.acquire(target, take_over=take_over)
     with ledger.kept(target, lease):
-        storage.create_levels(
-            target, plan.levels, dtype=plan.dtype, codec=plan.codec,
+        levels = storage.create_levels(
+            target, plan.levels, io, dtype=plan.dtype, codec=plan.codec,
             zarr_format=_zarr_format(plan), resumed=found is not None,
         )  # fmt: skip
         notes, done = ledger.Ledger(target, lease), None
         if found is not None:
-            done = _finished(plan, target, found, notes, made, io)
+            done = _finished(plan, target, levels, found, notes, made)
         yield Output(
-            uri=target, attributes=storage.group_attributes(target), ledger=notes, done=done
-        )
+            uri=target, levels=levels, attributes=storage.group_attributes(target),
+            ledger=notes, done=done,
+        )  # fmt: skip
 
 
 def _finished(
-    plan: ResamplePlan, target: str, found: Found, notes: Ledger, made: Mapping[str, Any],
-    io: StoreIO,
+    plan: ResamplePlan, target: str, writers: Sequence[ArrayWriter], found: Found, notes: Ledger,
+    made: Mapping[str, Any],
 ) -> NDArray[np.bool_]:  # fmt: skip
     """Return the regions that need not be made again; what is stored of the others goes."""
-    writers = [storage.open_writer(storage.join(target, level.path), io) for level in plan.levels]
     if found.finished:
         stored = _intact(plan, writers, found)
         if (stored < 0).any():
@@ -408,13 +410,13 @@ def publish(plan: ResamplePlan, output: Output, source: Mapping[str, Any]) -> No
     record["objects"] = {
         level.path: storage.object_count(storage.join(target, level.path)) for level in plan.levels
     }
-    if storage.group_attributes(target) != output.attributes:
+    # Last of all: from here on a reader takes the group for an image.
+    finished = {**published, "chunkscale": {**record, "state": "finished"}}
+    if not storage.set_attributes(target, finished, instead_of=output.attributes):
         raise RegionError(
             f"the output {target!r} was replaced by another run while this one wrote it; "
             "run one of them again"
         )
-    # Last of all: from here on a reader takes the group for an image.
-    storage.set_attributes(target, {**published, "chunkscale": {**record, "state": "finished"}})
 
 
 def _zarr_format(plan: ResamplePlan) -> Literal[2, 3]:

@@ -76,7 +76,6 @@ __all__ = [
     "note_names",
     "object_count",
     "open_array",
-    "open_writer",
     "put_note",
     "read_note",
     "remove_strays",
@@ -386,10 +385,10 @@ class ArrayReader:
 
     _mode: Literal["r", "r+"] = "r"
 
-    def __init__(self, uri: str, io: StoreIO) -> None:
+    def __init__(self, uri: str, io: StoreIO, array: Any = None) -> None:
         self.uri = uri
         self.io = io
-        self._array = _open_zarr(uri, self._mode)
+        self._array = _open_zarr(uri, self._mode) if array is None else array
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype: np.dtype[Any] = np.dtype(self._array.dtype).newbyteorder("=")
         self.chunk: tuple[int, ...] = tuple(self._array.chunks)
@@ -514,15 +513,15 @@ class ArrayWriter(ArrayReader):
 
     _mode = "r+"
 
-    def __init__(self, uri: str, io: StoreIO) -> None:
-        super().__init__(uri, io)
+    def __init__(self, uri: str, io: StoreIO, array: Any = None) -> None:
+        super().__init__(uri, io, array)
         self.unit = self.shard or self.chunk
 
     @cached_property
     def _reader(self) -> ArrayReader:
         # Written chunks may be referenced where they were written from, and callers use that
         # memory again: reading goes through a handle that has never seen them.
-        return ArrayReader(self.uri, replace(self.io))
+        return ArrayReader(self.uri, replace(self.io), self._array)
 
     def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the stored voxels of a box; see `ArrayReader.read`."""
@@ -705,11 +704,6 @@ def open_array(uri: str, io: StoreIO) -> ArrayReader:
     return ArrayReader(uri, io)
 
 
-def open_writer(uri: str, io: StoreIO) -> ArrayWriter:
-    """Open the array at `uri` for writing (and reading back)."""
-    return ArrayWriter(uri, io)
-
-
 def parse_codec(text: str) -> tuple[str, int]:
     """Return (name, level) of a codec option like ``"zstd"`` or ``"zstd:5"``.
 
@@ -768,42 +762,56 @@ def start_group(uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str
 
 
 def create_levels(
-    uri: str, levels: Sequence[Level], *, dtype: str, codec: str, zarr_format: int,
-    resumed: bool = False,
-) -> None:  # fmt: skip
-    """Create the (empty) array of every level; if `resumed`, of those that are not there yet."""
+    uri: str, levels: Sequence[Level], io: StoreIO, *, dtype: str, codec: str,
+    zarr_format: Literal[2, 3], resumed: bool = False,
+) -> tuple[ArrayWriter, ...]:  # fmt: skip
+    """Create the (empty) array of every level; if `resumed`, open those that are there already."""
     import zarr
 
-    group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
+    group = zarr.open_group(_store(uri), mode="r+", zarr_format=zarr_format, use_consolidated=False)
     names = [axis.name for axis in levels[0].grid.axes]
+    writers = []
     for level in levels:
-        if resumed and level.path in group:
-            continue
-        with _clear_write_errors(uri):
-            group.create_array(
-                level.path,
-                shape=level.shape,
-                chunks=level.chunk,
-                shards=level.shard,
-                dtype=dtype,
-                compressors=_compressor(codec, zarr_format, np.dtype(dtype).itemsize),
-                filters=None,
-                fill_value=0,
-                dimension_names=names if zarr_format == 3 else None,
-                chunk_key_encoding={
-                    "name": "v2" if zarr_format == 2 else "default",
-                    "separator": "/",
-                },
-            )
+        array = None
+        if not (resumed and level.path in group):
+            with _clear_write_errors(uri):
+                array = group.create_array(
+                    level.path,
+                    shape=level.shape,
+                    chunks=level.chunk,
+                    shards=level.shard,
+                    dtype=dtype,
+                    compressors=_compressor(codec, zarr_format, np.dtype(dtype).itemsize),
+                    filters=None,
+                    fill_value=0,
+                    dimension_names=names if zarr_format == 3 else None,
+                    chunk_key_encoding={
+                        "name": "v2" if zarr_format == 2 else "default",
+                        "separator": "/",
+                    },
+                )
+        writers.append(ArrayWriter(join(uri, level.path), io, array))
+    return tuple(writers)
 
 
-def set_attributes(uri: str, attributes: Mapping[str, Any]) -> None:
-    """Replace the attributes of a group in one write."""
+def set_attributes(
+    uri: str, attributes: Mapping[str, Any], *, instead_of: Mapping[str, Any] | None = None
+) -> bool:
+    """Replace the attributes of a group in one write; if given, only where they are those.
+
+    Returns
+    -------
+    bool
+        Whether they were.
+    """
     import zarr
 
     group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
+    if instead_of is not None and dict(group.attrs) != instead_of:
+        return False
     with _clear_write_errors(uri):
         group.attrs.put(dict(attributes))
+    return True
 
 
 def compose_multiscales(

@@ -15,7 +15,7 @@ from chunkscale.errors import ChunkscaleError, ClusterError, CorruptChunkError, 
 from chunkscale.memory import keep_below, keep_freed, resident_bytes, reuse_freed
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Device, Record, process_region
-from chunkscale.storage import ArrayReader, ArrayWriter, StoreIO, is_transient
+from chunkscale.storage import ArrayReader, ArrayWriter, is_transient
 
 __all__ = [
     "Failure",
@@ -30,6 +30,9 @@ __all__ = [
 
 #: Seconds before each further attempt at a region whose store failed; half of each is random.
 WAITS = (0.2, 0.8, 3.0, 10.0)
+#: What writes the metadata is imported when the regions are made, and at its exit a process maps
+#: what the compiler has to clean up.
+REST_BYTES = 128 * 2**20
 #: Runs whose arrays and buffers a process holds: the one that works, and one that ends.
 MOST_OPEN = 2
 
@@ -53,37 +56,31 @@ Outcome = Record | Failure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a process has to know of a run: small, and nothing in it is open.
+    """What a process has to know of a run. Small where it is pickled, and open elsewhere again.
 
     Parameters
     ----------
     run : str
         Names the run.
     plan : ResamplePlan
-    source : str
-        Location of the array that is read.
-    target : tuple of str
-        Locations of the levels.
-    reads, writes : StoreIO
+    source : ArrayReader
+    target : tuple of ArrayWriter
+        The levels.
     """
 
     run: str
     plan: ResamplePlan
-    source: str
-    target: tuple[str, ...]
-    reads: StoreIO
-    writes: StoreIO
+    source: ArrayReader
+    target: tuple[ArrayWriter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class OpenJob:
-    """A job with its arrays open; picklable, and open again elsewhere when it is first used.
+    """A job and what this process does it with; picklable, and made anew where it is used.
 
     Parameters
     ----------
     job : Job
-    source : ArrayReader
-    target : tuple of ArrayWriter
     turns : threading.Semaphore
         For as many regions at once as the plan has memory for.
     most_resident : int
@@ -92,31 +89,24 @@ class OpenJob:
     """
 
     job: Job
-    source: ArrayReader
-    target: tuple[ArrayWriter, ...]
     turns: threading.Semaphore
     most_resident: int
     device: Device
 
     @classmethod
     def of(cls, job: Job) -> OpenJob:
-        """Open the arrays of a job."""
+        """Prepare for the regions of a job."""
         memory = job.plan.memory
         own = memory.total - memory.base
-        keep_freed(own // max(1, job.writes.threads))
+        keep_freed(own // job.source.io.threads)
         device = open_device(job.plan)
-        source = ArrayReader(job.source, job.reads)
-        target = tuple(ArrayWriter(uri, job.writes) for uri in job.target)
         keep_below(0)  # the compiler, and what it has freed, is not needed any more
-        # What the process held before is not this run's; of its own part some is left for
-        # regions that grow while others are looked at.
-        part = own * 70 // 100
+        # What the process held before is not this run's, but for what was promised with it; of
+        # its own part some is left for regions that grow while others are looked at.
         return cls(
             job,
-            source,
-            target,
             turns=threading.Semaphore(job.plan.workers),
-            most_resident=resident_bytes() + part,
+            most_resident=max(resident_bytes(), memory.base) + own * 70 // 100,
             device=device,
         )
 
@@ -165,9 +155,9 @@ def stop_run(run: str) -> None:
             del _stopped[next(iter(_stopped))]
 
 
-def give_back() -> None:
-    """Give memory that finished regions have freed back to the system."""
-    keep_below(0)
+def give_back(job: Job) -> None:
+    """Give memory that finished regions have freed back to the system if the rest may need it."""
+    keep_below(job.plan.memory.total - REST_BYTES)
 
 
 def run_batch(run: str, payload: bytes, indices: Sequence[int]) -> Iterator[Outcome]:
@@ -204,8 +194,8 @@ def run_region(opened: OpenJob, index: int) -> Outcome:
 
 
 def _made(opened: OpenJob, index: int) -> Record:
-    plan = opened.job.plan
-    record = process_region(plan, index, opened.source, opened.target, opened.device)
+    job = opened.job
+    record = process_region(job.plan, index, job.source, job.target, opened.device)
     keep_below(opened.most_resident)
     return record
 

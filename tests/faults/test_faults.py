@@ -5,6 +5,7 @@ CHUNKSCALE_FAULTS=1 repeats the kills as often as a release should: 20 workers, 
 
 import contextlib
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -171,7 +172,7 @@ def test_a_region_may_be_made_twice_at_the_same_time(
 
         def twice(opened, index):
             if opened.job.run not in others:
-                others[opened.job.run] = OpenJob.of(opened.job)
+                others[opened.job.run] = OpenJob.of(pickle.loads(pickle.dumps(opened.job)))
             both = [pool.submit(original, job, index) for job in (opened, others[opened.job.run])]
             first, second = (future.result() for future in both)
             assert first.stored == second.stored
