@@ -18,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,38 +76,57 @@ def _measured(
         "workers": options.workers,
     }  # fmt: skip
     _process({"do": "source", "case": case, "path": source})
-    _process({**job, "do": "run", "name": "chunkscale", "output": reference})
+    _repetition({**job, "name": "chunkscale", "output": reference})
     tallies = {name: Tally() for name in names}
     for turn in range(options.repeat):
         # Another one begins each time: a neighbour's burst must not always hit the same.
         for name in [*names[turn % len(names) :], *names[: turn % len(names)]]:
             os.sync()
-            _process({"do": "touch", "case": case})  # in a process of its own: it is no one's peak
-            said, peak = _process({**job, "do": "run", "name": name})
+            said, peak = _repetition({**job, "name": name})
             tally = tallies[name]
             tally.seconds.append(said["seconds"])
             tally.peaks.append(peak)
             if tally.error is None and name != "floor":
-                tally.error = _process({**job, "do": "error"})[0]["error"]
+                tally.error = _process({**job, "do": "error"})["error"]
             shutil.rmtree(output)
             print(f"  {name}: {said['seconds']:.2f} s {said['said']}", file=sys.stderr, flush=True)
     return tallies
 
 
-def _process(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """Do a job of `contenders.py` in a new process; return its answer and peak memory."""
-    text, peak = watched([sys.executable, str(HERE / "contenders.py"), json.dumps(job)])
+def _command(job: dict[str, Any]) -> list[str]:
+    return [sys.executable, str(HERE / "contenders.py"), json.dumps(job)]
+
+
+def _process(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job of `contenders.py` in a new process; return its answer."""
+    text = subprocess.run(_command(job), check=True, stdout=subprocess.PIPE, text=True).stdout
+    answer: dict[str, Any] = json.loads(text.splitlines()[-1])
+    return answer
+
+
+def _repetition(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Let one contender do its work once; return its answer, and its peak memory in bytes."""
+    # Just before the clock starts, and in a process of its own: it is no one's peak.
+    touch = partial(_process, {"do": "touch", "case": job["case"]})
+    text, peak = watched(_command({**job, "do": "run"}), touch)
     answer: dict[str, Any] = json.loads(text.splitlines()[-1])
     return answer, peak
 
 
-def watched(command: Sequence[str]) -> tuple[str, int]:
+def watched(
+    command: Sequence[str], before: Callable[[], object] | None = None
+) -> tuple[str, int]:  # fmt: skip
     """Run a command; return what it printed, and its peak memory in bytes.
 
     The peak is the largest sum over the process and its children, seen from
-    outside 200 times a second.
+    outside 200 times a second. If there is something to do before, the command
+    prints a line when it is ready for it, and waits for one.
     """
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    if before is not None and process.stdin and process.stdout:
+        process.stdout.readline()
+        before()
+        print(file=process.stdin, flush=True)
     root, peak = psutil.Process(process.pid), 0
     while process.poll() is None:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -7,7 +7,7 @@
     {"do": "error", "case": "A", "source": ..., "output": ...}
 
 The clock runs in this process, after all imports and after a warm-up that
-compiles what is compiled; see `compare.py` for what it covers.
+compiles what is compiled, when a line comes in; see `compare.py`.
 """
 
 from __future__ import annotations
@@ -426,9 +426,10 @@ CONTENDERS: dict[str, Contender] = {
 def touch_memory(case: Case) -> None:
     """Use and free as much memory as a run may need, for its buffers and for the page cache.
 
-    A virtual machine gives free memory back to its host, and waits for it at
-    the next use (eight times slower here), which would be charged to whoever
-    runs after a pause. Huge pages, as those are what is given back.
+    A virtual machine gives memory that was free for two seconds back to its
+    host, and waits for it at the next use (eight times slower here), which would
+    be charged to whoever needs fresh memory. Huge pages, as those are what is
+    given back.
     """
     size = min(3 * sum(2 * math.prod(shape) for shape in case.level_shapes), 2**34)
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
@@ -509,6 +510,8 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
             workers=job["workers"],
         )
     )
+    print("ready", flush=True)
+    sys.stdin.readline()
     began = time.perf_counter()
     result = run()
     seconds = time.perf_counter() - began
