@@ -368,6 +368,13 @@ def _touched(box: Box, unit: Sequence[int]) -> Iterable[tuple[int, ...]]:
 class ArrayReader:
     """One stored array that is read in boxes. Thread-safe and picklable.
 
+    Parameters
+    ----------
+    uri : str
+    io : StoreIO
+    array : zarr.Array, optional
+        The array, where it is open already: zarr takes two milliseconds for that.
+
     Attributes
     ----------
     uri : str
