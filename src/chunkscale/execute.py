@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,8 +98,9 @@ LogCallback = Callable[[Mapping[str, Any]], None]
 class RunTimes:
     """Sums over all regions; seconds add up over the workers.
 
-    ``worker_seconds`` is what the workers had: what of it is neither reading
-    nor computing nor writing they waited.
+    ``wall_seconds`` count from the begin of the first region: kernels may have
+    been compiled before. ``worker_seconds`` is what the workers had: what of it
+    is neither reading nor computing nor writing they waited.
     """
 
     regions: int = 0
@@ -111,17 +112,20 @@ class RunTimes:
     wall_seconds: float = 0.0
     worker_seconds: float = 0.0
     resumed_regions: int = 0
-    started: float = field(default_factory=time.perf_counter)
+    started: float = math.inf
 
     def add(self, record: Record) -> None:
         """Count a finished region."""
+        now = time.perf_counter()
+        took = record.read_seconds + record.compute_seconds + record.write_seconds
+        self.started = min(self.started, now - took)
         self.regions += 1
         self.voxels += record.voxels
         self.nbytes += record.nbytes
         self.read_seconds += record.read_seconds
         self.compute_seconds += record.compute_seconds
         self.write_seconds += record.write_seconds
-        self.wall_seconds = time.perf_counter() - self.started
+        self.wall_seconds = now - self.started
 
 
 @dataclass(frozen=True, slots=True)
