@@ -174,13 +174,15 @@ class DaskCluster:
         threads = self.client.nthreads()
         if not threads:
             return Shape(processes=0, slots=0, threads=1, codec_threads=1, memory=None)
-        facts = self.client.run(_facts, on_error="ignore")
-        if len(facts) < len(threads) or any(
-            not isinstance(told, _Facts) or told.version != __version__ for told in facts.values()
-        ):
+        answers = self.client.run(_facts, on_error="ignore")
+        facts = {
+            worker: told
+            for worker, told in answers.items()
+            if isinstance(told, _Facts) and told.version == __version__
+        }
+        if len(facts) < len(threads):
             # One left, or is of another version, which may not even understand the question.
             self.check_versions()
-            facts = {worker: told for worker, told in facts.items() if isinstance(told, _Facts)}
         cores = {worker: told.cores for worker, told in facts.items()}
         memory = [told.memory for told in facts.values() if told.memory]
         hosts = Counter(_host(worker) for worker in cores)

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,9 +98,9 @@ LogCallback = Callable[[Mapping[str, Any]], None]
 class RunTimes:
     """Sums over all regions; seconds add up over the workers.
 
-    ``wall_seconds`` count from the begin of the first region: kernels may have
-    been compiled before. ``worker_seconds`` is what the workers had: what of it
-    is neither reading nor computing nor writing they waited.
+    ``wall_seconds`` count from `started`: locally when kernels are loaded, which
+    may have to be compiled before. ``worker_seconds`` is what the workers had:
+    what of it is neither reading nor computing nor writing they waited.
     """
 
     regions: int = 0
@@ -112,20 +112,17 @@ class RunTimes:
     wall_seconds: float = 0.0
     worker_seconds: float = 0.0
     resumed_regions: int = 0
-    started: float = math.inf
+    started: float = field(default_factory=time.perf_counter)
 
     def add(self, record: Record) -> None:
         """Count a finished region."""
-        now = time.perf_counter()
-        took = record.read_seconds + record.compute_seconds + record.write_seconds
-        self.started = min(self.started, now - took)
         self.regions += 1
         self.voxels += record.voxels
         self.nbytes += record.nbytes
         self.read_seconds += record.read_seconds
         self.compute_seconds += record.compute_seconds
         self.write_seconds += record.write_seconds
-        self.wall_seconds = now - self.started
+        self.wall_seconds = time.perf_counter() - self.started
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +341,7 @@ def _log_entry(outcome: Outcome, worker: str) -> dict[str, Any]:
 def _run_locally(job: Job, driver: _Driver) -> None:
     plan = job.plan
     active = _Active(OpenJob.of(job))
+    driver.times.started = time.perf_counter()
     most = max(one_pass.region_count for one_pass in plan.passes)
 
     def take(outcome: Outcome) -> None:

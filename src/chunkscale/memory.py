@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 
@@ -37,7 +37,6 @@ _LARGE = ("libllvmlite", "_tensorstore")
 _LAST_LOADED = "llvmlite.binding"
 
 _trimming = threading.Lock()
-_droppable: list[tuple[int, int]] = []
 
 
 def available_bytes() -> int:
@@ -105,25 +104,25 @@ def _drop_libraries() -> None:
     advise = _glibc("madvise")
     if advise is None or _LAST_LOADED not in sys.modules:
         return
-    if not _droppable:
-        for library in _LARGE:
-            _droppable.extend(_code_of(library))
-    for start, size in _droppable:
+    for start, size in _droppable():
         # Not MADV_PAGEOUT, which leaves what another process has mapped, too.
         advise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)
 
 
-def _code_of(library: str) -> Iterator[tuple[int, int]]:
-    """Yield address and size of what of a loaded library is as in its file, and stays so."""
+@functools.cache
+def _droppable() -> list[tuple[int, int]]:
+    """Return address and size of what of large libraries is as in their files, and stays so."""
+    found: list[tuple[int, int]] = []
     if not psutil.LINUX:
-        return
+        return found
     # Not every kernel tells all of this.
     with contextlib.suppress(AttributeError, ValueError, OSError, psutil.Error):
         for mapped in psutil.Process().memory_maps(grouped=False):
             changed = "w" in mapped.perms or mapped.anonymous or mapped.swap
-            if library in mapped.path and not changed:
+            if not changed and any(library in mapped.path for library in _LARGE):
                 start, stop = (int(text, 16) for text in mapped.addr.split("-"))
-                yield start, stop - start
+                found.append((start, stop - start))
+    return found
 
 
 def limit_arenas() -> None:

@@ -122,7 +122,7 @@ class StoreIO:
     Parameters
     ----------
     threads : int
-        Threads that encode and decode, for all arrays of the process.
+        Threads that encode and decode, shared by the arrays with the same limits.
     cache_bytes : int
         Decoded chunks that are kept for the next read of the arrays that are
         opened with it.
@@ -464,7 +464,7 @@ class ArrayReader:
         # To find the chunk each is asked for once: the error was waited for already.
         fast = None
         if self._fast is not None:
-            once = replace(self.io, patient=False)
+            once = replace(self.io, patient=False, cache_bytes=0)
             with contextlib.suppress(StoreError):
                 fast = _open_tensorstore(self.uri, self.zarr_format, once)
         for index in self.chunks(box):
@@ -804,12 +804,19 @@ def create_levels(
 def set_attributes(
     uri: str, attributes: Mapping[str, Any], *, instead_of: Mapping[str, Any] | None = None
 ) -> bool:
-    """Replace the attributes of a group in one write; if given, only where they are those.
+    """Replace the attributes of a group in one write.
+
+    Parameters
+    ----------
+    uri : str
+    attributes : mapping
+    instead_of : mapping, optional
+        What they have to be, looked at just before; otherwise nothing is written.
 
     Returns
     -------
     bool
-        Whether they were.
+        Whether they were written.
     """
     import zarr
 

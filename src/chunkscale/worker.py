@@ -30,8 +30,7 @@ __all__ = [
 
 #: Seconds before each further attempt at a region whose store failed; half of each is random.
 WAITS = (0.2, 0.8, 3.0, 10.0)
-#: What writes the metadata is imported when the regions are made, and at its exit a process maps
-#: what the compiler has to clean up.
+#: Room for what is imported to write the metadata, and for what a process maps when it exits.
 REST_BYTES = 128 * 2**20
 #: Runs whose arrays and buffers a process holds: the one that works, and one that ends.
 MOST_OPEN = 2
@@ -100,7 +99,7 @@ class OpenJob:
         own = memory.total - memory.base
         keep_freed(own // job.source.io.threads)
         device = open_device(job.plan)
-        keep_below(0)  # the compiler, and what it has freed, is not needed any more
+        keep_below(0)  # what loading has mapped and freed, most of it for once
         # What the process held before is not this run's, but for what was promised with it; of
         # its own part some is left for regions that grow while others are looked at.
         return cls(
