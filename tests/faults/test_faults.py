@@ -194,7 +194,18 @@ def disk(path, size):
     try:
         yield
     finally:
-        subprocess.run(["umount", str(path)], check=True)
+        unmount(path)
+
+
+def unmount(path, patience=10.0):
+    """Tensorstore closes a file shortly after it has given its content; one kept open fails."""
+    deadline = time.monotonic() + patience
+    while True:
+        done = subprocess.run(["umount", str(path)], capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.05)
 
 
 @pytest.mark.filterwarnings("ignore::chunkscale.ChunkscaleWarning")
