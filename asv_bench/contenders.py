@@ -368,8 +368,8 @@ def dask_image_cupy(job: Job) -> Callable[[], Any]:
         step = np.array([TARGET / s for s in VOXEL_SIZE])
         resampled = affine_transform(
             da.from_zarr(f"{job.source}/0").map_blocks(cupy.asarray),
-            cupy.asarray(np.diag(step)),
-            offset=cupy.asarray(step / 2 - 0.5),
+            np.diag(step),
+            offset=step / 2 - 0.5,
             order=1,
             mode="nearest",
             output_shape=job.case.target_shape,

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from chunkscale.memory import bystander_bytes
+
 #: Ways to store an output of the stack below: with edge shards, and chunk by chunk.
 LAYOUTS = {
     "sharded": {"chunk": 8, "shard": 32},
@@ -32,3 +34,8 @@ def assert_same_output(path: Path, expected: Path) -> None:
     assert sorted(found) == sorted(wanted)
     assert [name for name in wanted if found[name] != wanted[name]] == []
     assert not (path / ".chunkscale").exists()
+
+
+def budget(mib):
+    """Return so many MiB, and what libraries take that are installed here by chance."""
+    return f"{mib + bystander_bytes() // 2**20}MiB"

@@ -46,8 +46,9 @@ ARROWS = {
     "report": {"grid", "plan", "pyramid", "image", "api", "execute"},
     "demo": {"ome", "storage", "grid", "image", "pyramid", "memory"},
     "api": {
-        "verify", "demo", "device", "execute", "grid", "image", "lazy", "mapping", "ome",
-        "options", "output", "plan", "pyramid", "region", "report", "storage", "worker", "cluster",
+        "verify", "demo", "device", "execute", "grid", "image", "lazy", "mapping", "memory",
+        "ome", "options", "output", "plan", "pyramid", "region", "report", "storage", "worker",
+        "cluster",
     },
     "cli": {"api", "execute", "memory"},
 }  # fmt: skip

@@ -12,6 +12,7 @@ import dask
 import numpy as np
 import pytest
 from dask.callbacks import Callback
+from outputs import budget
 
 import chunkscale
 from chunkscale import execute, region, worker
@@ -121,7 +122,7 @@ def test_killed_at_any_moment_the_output_is_no_image(make_image, noise, tmp_path
         out = tmp_path / f"{delay}.zarr"
         process = subprocess.Popen(
             [sys.executable, "-m", "chunkscale", "resample", source, out, "--zoom", "2",
-             "--ome-zarr-version", version, "--memory", "320MiB"],
+             "--ome-zarr-version", version, "--memory", budget(320)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         time.sleep(delay)

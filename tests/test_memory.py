@@ -9,9 +9,11 @@ import sys
 import numpy as np
 import pytest
 from grids import grid_for
+from outputs import budget
 
 from chunkscale import memory, storage
 from chunkscale.demo import write_image
+from chunkscale.options import parse_bytes
 
 MIB = 2**20
 
@@ -52,13 +54,13 @@ def stacks(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("budget", ["300MiB", "1GiB", "4GiB"])
-def test_the_peak_is_within_the_promise_whatever_the_volume(stacks, tmp_path, budget):
+@pytest.mark.parametrize("mib", [300, 1024, 4096])
+def test_the_peak_is_within_the_promise_whatever_the_volume(stacks, tmp_path, mib):
     """Peak <= promise <= budget, for a volume and for one eight times as large."""
     for path in stacks:
-        options = ("--memory", budget, "--voxel-size", "0.15")
+        options = ("--memory", budget(mib), "--voxel-size", "0.15")
         promise = promise_of(path, *options)
-        assert promise <= {"300MiB": 300, "1GiB": 1024, "4GiB": 4096}[budget] * MIB
+        assert promise <= parse_bytes(budget(mib))
         out = tmp_path / "out.zarr"
         peak = peak_of("resample", path, out, *options, "--overwrite")
         assert peak <= promise, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
@@ -79,9 +81,12 @@ def test_the_peak_is_within_the_promise_whatever_the_volume(stacks, tmp_path, bu
 )
 def test_the_promise_holds_for_every_kind_of_run(stacks, tmp_path, options):
     """Kernels, codecs and layouts stay within a tight budget."""
-    promise = promise_of(stacks[1], *options, "--memory", "340MiB")
-    peak = peak_of("resample", stacks[1], tmp_path / "out.zarr", *options, "--memory", "340MiB")
-    assert peak <= promise <= 340 * MIB, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
+    options = (*options, "--memory", budget(340))
+    promise = promise_of(stacks[1], *options)
+    peak = peak_of("resample", stacks[1], tmp_path / "out.zarr", *options)
+    assert peak <= promise <= parse_bytes(budget(340)), (
+        f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
+    )
 
 
 LIBRARY = """
@@ -95,9 +100,9 @@ for _ in range(2):
 @pytest.mark.slow
 def test_a_library_call_keeps_the_promise(stacks, tmp_path):
     """Where the process is not ours, and its threads have arenas of their own."""
-    promise = promise_of(stacks[1], "--memory", "300MiB", "--voxel-size", "0.15")
+    promise = promise_of(stacks[1], "--memory", budget(300), "--voxel-size", "0.15")
     process = subprocess.Popen(
-        [sys.executable, "-c", LIBRARY, str(stacks[1]), str(tmp_path / "out.zarr"), "300MiB"],
+        [sys.executable, "-c", LIBRARY, str(stacks[1]), str(tmp_path / "out.zarr"), budget(300)],
         stdout=subprocess.DEVNULL,
     )
     peak = memory.peak_of(process)
@@ -132,21 +137,25 @@ def sharing():
 @pytest.mark.slow
 def test_the_promise_holds_beside_other_processes(stacks, tmp_path, sharing):
     """What has the compiler's pages in memory, too, does not keep them in this one's."""
-    options = ("--memory", "300MiB", "--voxel-size", "0.15")
+    options = ("--memory", budget(300), "--voxel-size", "0.15")
     peak = peak_of("resample", stacks[1], tmp_path / "out.zarr", *options)
-    assert peak <= promise_of(stacks[1], *options) <= 300 * MIB, f"{peak / MIB:.0f} MiB"
+    assert peak <= promise_of(stacks[1], *options) <= parse_bytes(budget(300)), (
+        f"{peak / MIB:.0f} MiB"
+    )
 
 
 @pytest.mark.slow
 def test_the_promise_holds_when_kernels_are_compiled(stacks, tmp_path, sharing):
     """The first run after an installation, which has the compiler's pages from another process."""
-    options = ("--memory", "300MiB", "--voxel-size", "0.15")
+    options = ("--memory", budget(300), "--voxel-size", "0.15")
     peak = peak_of(
         "resample", stacks[1], tmp_path / "out.zarr", *options,
         NUMBA_CACHE_DIR=str(tmp_path / "kernels"),
     )  # fmt: skip
     assert list((tmp_path / "kernels").rglob("*.nbc"))
-    assert peak <= promise_of(stacks[1], *options) <= 300 * MIB, f"{peak / MIB:.0f} MiB"
+    assert peak <= promise_of(stacks[1], *options) <= parse_bytes(budget(300)), (
+        f"{peak / MIB:.0f} MiB"
+    )
 
 
 ARENAS = """

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from faults.harness import start_driver
-from outputs import LAYOUTS, assert_same_output, stack_with_holes, stored
+from outputs import LAYOUTS, assert_same_output, budget, stack_with_holes, stored
 
 import chunkscale
 from chunkscale import ledger, storage
@@ -173,7 +173,7 @@ def test_memory_and_workers_may_differ(stack, tmp_path):
     chunkscale.resample(stack, tmp_path / "whole.zarr", memory="2GiB", workers=3, chunk=8)
     out = tmp_path / "out.zarr"
     interrupted(stack, out, memory="2GiB", workers=3)
-    run = chunkscale.resample(stack, out, resume=True, chunk=8, memory="262MiB", workers=1)
+    run = chunkscale.resample(stack, out, resume=True, chunk=8, memory=budget(262), workers=1)
     assert run.plan.memory.total <= 262 * 2**20
     assert run.times.resumed_regions >= 12
     assert_same_output(out, tmp_path / "whole.zarr")

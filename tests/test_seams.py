@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from outputs import budget
 
 import chunkscale
 from chunkscale.kernels import get_backend
@@ -34,7 +35,7 @@ CUTS = [
     {"chunk": 16, "shard": 0},
     {"chunk": 8, "shard": 32, "workers": 2},
     {"chunk": 5, "shard": (15, 30, 10)},
-    {"chunk": 8, "memory": "270MiB", "workers": 2},
+    {"chunk": 8, "memory": budget(270), "workers": 2},
     {"chunk": 16, "ome_zarr_version": "0.4"},
 ]
 

@@ -327,6 +327,7 @@ def _limits(
 ) -> Limits:
     """Return what a run may use: of this machine, or of each process of a cluster."""
     from chunkscale.execute import default_workers
+    from chunkscale.memory import bystander_bytes
 
     wanted = options.positive("workers", workers)
     shape = None if cluster is None else cluster.shape()
@@ -344,6 +345,7 @@ def _limits(
         workers=wanted,
         threads=shape.codec_threads if shape is not None else _threads(),
         slots=shape.slots if shape is not None else 0,
+        bystanders=bystander_bytes(),
         device_memory=None
         if device == "cpu"
         else options.device_memory(device_memory, local=cluster is None),

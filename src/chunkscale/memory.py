@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import os
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import psutil
 
 __all__ = [
     "available_bytes",
+    "bystander_bytes",
     "identity",
     "keep_below",
     "keep_freed",
@@ -39,9 +41,22 @@ _LAST_LOADED = "llvmlite.binding"
 _trimming = threading.Lock()
 
 
+#: Libraries that zarr (the first) and Dask (the second, and pandas with it) import wherever they
+#: are installed, and the resident memory that they take: CuPy with a driver, xarray without.
+_BYSTANDERS = {"cupy": 192 * 2**20, "xarray": 96 * 2**20}
+
+
 def available_bytes() -> int:
     """Return how much memory new work can have without swapping."""
     return int(psutil.virtual_memory().available)
+
+
+@functools.cache
+def bystander_bytes() -> int:
+    """Return what libraries take that are of no use here and are imported all the same."""
+    return sum(
+        size for name, size in _BYSTANDERS.items() if importlib.util.find_spec(name) is not None
+    )
 
 
 def resident_bytes() -> int:

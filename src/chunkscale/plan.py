@@ -51,6 +51,9 @@ DEVICE_ALIGNMENT = 512
 HUGE_PAGE = 2 * MIB
 #: Regions of smaller outputs are at most this large (decoded bytes of level 0) ...
 SMALL_REGION = 32 * MIB
+#: ... twice that on a GPU: a region's copies and kernels are started one by one, and while codecs
+#: keep all cores busy each of them waits for a turn ...
+GPU_REGION_FACTOR = 2
 #: ... and those of huge outputs this large, so that there are fewer objects.
 LARGE_REGION = 256 * MIB
 #: Regions of later passes; they read eight times as much.
@@ -502,6 +505,8 @@ class Limits:
     slots : int
         Workers of all processes, where a cluster has several; `memory`,
         `workers` and `threads` are those of one process then.
+    bystanders : int
+        Bytes of libraries that a process without a GPU may have to load besides its own.
     """
 
     memory: int
@@ -509,11 +514,12 @@ class Limits:
     threads: int
     device_memory: int | None = None
     slots: int = 0
+    bystanders: int = 0
 
     @property
     def base(self) -> int:
         """Bytes that a process takes before its first region."""
-        return BASE_BYTES if self.device_memory is None else GPU_BASE_BYTES
+        return BASE_BYTES + self.bystanders if self.device_memory is None else GPU_BASE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -764,7 +770,8 @@ def _first_choice(
         is_half=source.dtype == "float16",
     )
     total = target.size * source.itemsize
-    most = min(max(SMALL_REGION, total // 1024), LARGE_REGION)
+    small = SMALL_REGION if limits.device_memory is None else SMALL_REGION * GPU_REGION_FACTOR
+    most = min(max(small, total // 1024), LARGE_REGION)
     return _choose(_fixed(options, fixed), job, limits, most)
 
 
