@@ -153,6 +153,9 @@ def floor(job: Job) -> Callable[[], Any]:
         for index in range(plan.region_count)
     }
     boxes = {index: _own_source(plan, index) for index in plan.passes[0].indices}
+    # Reading the result has filled the allocator with memory for codecs, which no new process has.
+    del made
+    memory.keep_below(0)
 
     def run() -> None:
         reader = storage.open_array(storage.join(job.source, plan.source.path), io)
