@@ -513,6 +513,7 @@ def carry_out(
     """Do what a plan says; see `resample`."""
     from chunkscale import output
     from chunkscale.execute import run_plan
+    from chunkscale.memory import make_room
     from chunkscale.worker import Job
 
     target = check_destination(destination, overwrite=overwrite, resume=resume, take_over=take_over)
@@ -532,6 +533,8 @@ def carry_out(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
             )
             output.publish(plan, out, attributes)
+        if cluster is None:
+            make_room(plan.memory.total)
     return Resampled(path=target, plan=plan, times=times, stored_bytes=storage.stored_bytes(target))
 
 

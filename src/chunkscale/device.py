@@ -13,6 +13,7 @@ from chunkscale import options
 from chunkscale.errors import OptionError
 from chunkscale.grid import Box
 from chunkscale.kernels import Backend, get_backend
+from chunkscale.memory import make_room
 from chunkscale.plan import Region, ResamplePlan
 from chunkscale.region import Device, ReadInto, reduce_box, region_levels, resample_box
 from chunkscale.workspace import Workspace
@@ -33,6 +34,7 @@ class Cpu:
     def __init__(self, plan: ResamplePlan) -> None:
         self._backend = get_backend("cpu")
         self._workspace = Workspace()
+        make_room(plan.memory.total)
         _load_kernels(plan, self._backend)
 
     def levels(

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from chunkscale.errors import RegionError
 from chunkscale.ledger import Ledger
+from chunkscale.memory import make_room
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Record
-from chunkscale.worker import Failure, Job, OpenJob, Outcome, give_back, run_region
+from chunkscale.worker import Failure, Job, OpenJob, Outcome, run_region
 
 __all__ = [
     "Batch",
@@ -357,7 +358,7 @@ def _run_locally(job: Job, driver: _Driver) -> None:
                 driver.raise_failures()
     finally:
         active.wait()
-    give_back(job)
+    make_room(plan.memory.total)
     driver.times.worker_seconds = driver.times.wall_seconds * plan.workers
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib.machinery
 import importlib.util
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -24,6 +26,7 @@ __all__ = [
     "keep_freed",
     "limit_arenas",
     "lives",
+    "make_room",
     "peak_of",
     "resident_bytes",
     "reuse_freed",
@@ -33,13 +36,18 @@ __all__ = [
 _MADV_DONTNEED = 4
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 
-#: Libraries that are never unloaded, of which most is used once: the compiler of the kernels ...
-_LARGE = ("libllvmlite", "_tensorstore")
-#: ... which is loaded last, with this module.
-_LAST_LOADED = "llvmlite.binding"
+#: Room for what takes memory before and after the regions of a run: loading kernels, what is
+#: imported to write the metadata, and what of libraries a process maps again when it exits.
+ONCE_BYTES = 160 * 2**20
+#: A library that is never unloaded, as no extension module is: the compiler of the kernels.
+_COMPILER = "libllvmlite"
+
+_EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+# Of Linux's smaps: each mapping begins with its addresses; not every kernel tells what changed.
+_MAPPINGS = re.compile(r"^(?=[0-9a-f]+-[0-9a-f]+ )", re.MULTILINE)
+_UNCHANGED = re.compile(r"^(?:Anonymous|Swap): +0 kB$", re.MULTILINE)
 
 _trimming = threading.Lock()
-
 
 #: Libraries that zarr (the first) and Dask (the second, and pandas with it) import wherever they
 #: are installed, and the resident memory that they take: CuPy with a driver, xarray without.
@@ -97,10 +105,10 @@ def lives(pid: int, started: float) -> bool:
 def keep_below(limit: int) -> None:
     """Give memory back to the system if this process holds more than `limit`.
 
-    First pages of large libraries, the compiler above all: up to 100 MiB of its
-    file that are not needed once kernels are loaded, and that the system maps
-    again if they are. Then freed memory: glibc keeps freed blocks in one arena
-    per thread; with a codec's threads they add up to more than what is in use.
+    First pages of libraries, the compiler above all: up to 150 MiB of their
+    files that were needed once, and that the system maps again if they are.
+    Then freed memory: glibc keeps freed blocks in one arena per thread; with a
+    codec's threads they add up to more than what is in use.
     What is free at the end of a thread's arena stays (see `keep_freed`).
     Elsewhere this does nothing.
     """
@@ -115,29 +123,44 @@ def keep_below(limit: int) -> None:
         _trimming.release()
 
 
+def make_room(promise: int) -> None:
+    """Give memory back if what happens once in a run could take more than a promise leaves."""
+    keep_below(promise - ONCE_BYTES)
+
+
 def _drop_libraries() -> None:
     advise = _glibc("madvise")
-    if advise is None or _LAST_LOADED not in sys.modules:
+    if advise is None:
         return
-    for start, size in _droppable():
+    for start, size in _droppable(len(sys.modules)):
         # Not MADV_PAGEOUT, which leaves what another process has mapped, too.
         advise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)
 
 
-@functools.cache
-def _droppable() -> list[tuple[int, int]]:
-    """Return address and size of what of large libraries is as in their files, and stays so."""
+@functools.lru_cache(maxsize=1)
+def _droppable(modules: int) -> list[tuple[int, int]]:
+    """Return address and size of what of libraries is as in their files, and stays so.
+
+    Only of libraries that stay: another mapping may be where one was unloaded.
+    """
+    files = (getattr(module, "__file__", None) for module in tuple(sys.modules.values()))
+    staying = {os.path.realpath(file) for file in files if file and file.endswith(_EXTENSIONS)}
     found: list[tuple[int, int]] = []
-    if not psutil.LINUX:
-        return found
-    # Not every kernel tells all of this.
-    with contextlib.suppress(AttributeError, ValueError, OSError, psutil.Error):
-        for mapped in psutil.Process().memory_maps(grouped=False):
-            changed = "w" in mapped.perms or mapped.anonymous or mapped.swap
-            if not changed and any(library in mapped.path for library in _LARGE):
-                start, stop = (int(text, 16) for text in mapped.addr.split("-"))
+    with contextlib.suppress(OSError):  # not Linux
+        for mapping in _MAPPINGS.split(_text("/proc/self/smaps")):
+            head, _, details = mapping.partition("\n")
+            fields = head.split(maxsplit=5)
+            if len(fields) < 6 or not (fields[5] in staying or _COMPILER in fields[5]):
+                continue
+            if "w" not in fields[1] and len(_UNCHANGED.findall(details)) == 2:
+                start, stop = (int(text, 16) for text in fields[0].split("-"))
                 found.append((start, stop - start))
     return found
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
 
 
 def limit_arenas() -> None:

@@ -22,7 +22,6 @@ __all__ = [
     "Job",
     "OpenJob",
     "Outcome",
-    "give_back",
     "run_batch",
     "run_region",
     "stop_run",
@@ -30,8 +29,6 @@ __all__ = [
 
 #: Seconds before each further attempt at a region whose store failed; half of each is random.
 WAITS = (0.2, 0.8, 3.0, 10.0)
-#: Room for what is imported to write the metadata, and for what a process maps when it exits.
-REST_BYTES = 128 * 2**20
 #: Runs whose arrays and buffers a process holds: the one that works, and one that ends.
 MOST_OPEN = 2
 
@@ -97,7 +94,8 @@ class OpenJob:
         """Prepare for the regions of a job."""
         memory = job.plan.memory
         own = memory.total - memory.base
-        keep_freed(own // job.source.io.threads)
+        # Some arenas are those of threads that wait, or have ended.
+        keep_freed(own // (4 * job.source.io.threads))
         device = open_device(job.plan)
         keep_below(0)  # what loading has mapped and freed, most of it for once
         # What the process held before is not this run's, but for what was promised with it; of
@@ -152,11 +150,6 @@ def stop_run(run: str) -> None:
         _stopped[run] = None
         while len(_stopped) > 64:
             del _stopped[next(iter(_stopped))]
-
-
-def give_back(job: Job) -> None:
-    """Give memory that finished regions have freed back to the system if the rest may need it."""
-    keep_below(job.plan.memory.total - REST_BYTES)
 
 
 def run_batch(run: str, payload: bytes, indices: Sequence[int]) -> Iterator[Outcome]:
