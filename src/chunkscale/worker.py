@@ -12,7 +12,7 @@ from functools import partial
 
 from chunkscale.device import open_device
 from chunkscale.errors import ChunkscaleError, ClusterError, CorruptChunkError, RegionError
-from chunkscale.memory import keep_below, keep_freed, resident_bytes, reuse_freed
+from chunkscale.memory import keep_below, keep_freed, make_room, resident_bytes, reuse_freed
 from chunkscale.plan import ResamplePlan
 from chunkscale.region import Device, Record, process_region
 from chunkscale.storage import ArrayReader, ArrayWriter, is_transient
@@ -97,7 +97,9 @@ class OpenJob:
         # Some arenas are those of threads that wait, or have ended.
         keep_freed(own // (4 * job.source.io.threads))
         device = open_device(job.plan)
-        keep_below(0)  # what loading has mapped and freed, most of it for once
+        # What loading has mapped and freed, most of it for once. It takes 10 ms.
+        keep_below(memory.base)
+        make_room(memory.total)
         # What the process held before is not this run's, but for what was promised with it; of
         # its own part some is left for regions that grow while others are looked at.
         return cls(
