@@ -38,7 +38,7 @@ ARROWS = {
     "ledger": {"memory", "plan", "region", "storage"},
     "output": {"ledger", "ome", "plan", "storage", "verify"},
     "execute": {"ledger", "memory", "plan", "region", "worker"},
-    "cluster": {"execute", "worker"},
+    "cluster": {"execute", "memory", "worker"},
     "options": {"grid", "pyramid", "memory", "gpu"},
     "verify": {
         "grid", "image", "kernels", "mapping", "ome", "options", "region", "report", "storage",

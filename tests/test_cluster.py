@@ -12,8 +12,9 @@ import pytest
 from outputs import LAYOUTS, assert_same_output, stack_with_holes
 
 import chunkscale
-from chunkscale import cluster, worker
+from chunkscale import api, cluster, worker
 from chunkscale.cli import main
+from chunkscale.memory import bystander_bytes
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.usefixtures("small_regions")
@@ -124,6 +125,26 @@ def test_a_cluster_that_is_not_there_is_refused(options, message, stack, tmp_pat
     with pytest.raises(chunkscale.OptionError, match=message):
         chunkscale.resample(stack, tmp_path / "out.zarr", **options)
     assert not (tmp_path / "out.zarr").exists()
+
+
+def test_the_base_counts_what_the_workers_import(client, stack):
+    """Not what is installed where the driver runs."""
+
+    def pretend(size=None):
+        from chunkscale import cluster, memory
+
+        cluster.bystander_bytes = memory.bystander_bytes if size is None else lambda: size
+
+    def base():
+        with api.connect(client) as connected:
+            return chunkscale.plan_resampling(stack, client=connected).memory.base
+
+    own = base() - bystander_bytes()
+    try:
+        client.run(pretend, 7 * 2**20)
+        assert base() == own + 7 * 2**20
+    finally:
+        client.run(pretend)
 
 
 def test_options_of_two_worlds_are_refused(client, stack, tmp_path):

@@ -1,10 +1,13 @@
 """Bounded: the process tree never holds more than the plan promises."""
 
+import ctypes
 import json
+import mmap
 import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from outputs import budget
 
 from chunkscale import memory, storage
 from chunkscale.demo import write_image
+from chunkscale.kernels import get_backend
 from chunkscale.options import parse_bytes
 
 MIB = 2**20
@@ -156,6 +160,57 @@ def test_the_promise_holds_when_kernels_are_compiled(stacks, tmp_path, sharing):
     assert peak <= promise_of(stacks[1], *options) <= parse_bytes(budget(300)), (
         f"{peak / MIB:.0f} MiB"
     )
+
+
+@pytest.fixture
+def droppable():
+    """Return a function that looks for what can be dropped now, in a process with kernels."""
+    get_backend("cpu")
+
+    def look():
+        memory._droppable.cache_clear()
+        return memory._droppable(0)
+
+    if not look():
+        pytest.skip("not Linux, or its smaps tells too little")
+    return look
+
+
+def mapped():
+    """Yield start, size, mode, offset and path of every file that is mapped."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        addresses, mode, offset, _, _, *path = line.split(maxsplit=5)
+        start, stop = (int(text, 16) for text in addresses.split("-"))
+        yield start, stop - start, mode, int(offset, 16), "".join(path)
+
+
+def test_what_is_dropped_comes_back_as_it_was(droppable):
+    """Dropped are parts of libraries that equal their files, and that nothing can change."""
+    known = {start: (mode, offset, path) for start, _, mode, offset, path in mapped()}
+    found = droppable()
+    assert sum(size for _, size in found) > 50 * MIB
+    for start, size in found:
+        mode, offset, path = known[start]
+        assert "w" not in mode
+        with open(path, "rb") as file:
+            file.seek(offset)
+            stored = file.read(size)
+        assert ctypes.string_at(start, len(stored)) == stored, path
+
+
+def test_a_library_that_is_only_read_is_not_dropped(droppable):
+    """Who maps a file to read it may unmap it, and other memory may be there next."""
+    before = droppable()
+    (path,) = {p for *_, p in mapped() if "_multiarray_umath" in p}
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ) as content,
+    ):
+        assert content[:4] == b"\x7fELF"
+        ranges = [(start, start + size) for start, size, *_, p in mapped() if p == path]
+        during = droppable()
+        assert not [r for r in during for a, b in ranges if a <= r[0] < b]
+    assert droppable() == before
 
 
 ARENAS = """

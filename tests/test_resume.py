@@ -13,6 +13,7 @@ import chunkscale
 from chunkscale import ledger, storage
 from chunkscale.cli import main
 from chunkscale.memory import identity
+from chunkscale.options import parse_bytes
 
 pytestmark = pytest.mark.usefixtures("small_regions")
 
@@ -174,7 +175,7 @@ def test_memory_and_workers_may_differ(stack, tmp_path):
     out = tmp_path / "out.zarr"
     interrupted(stack, out, memory="2GiB", workers=3)
     run = chunkscale.resample(stack, out, resume=True, chunk=8, memory=budget(262), workers=1)
-    assert run.plan.memory.total <= 262 * 2**20
+    assert run.plan.memory.total <= parse_bytes(budget(262))
     assert run.times.resumed_regions >= 12
     assert_same_output(out, tmp_path / "whole.zarr")
 

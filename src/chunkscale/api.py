@@ -340,12 +340,13 @@ def _limits(
         wanted = shape.threads
     wanted = wanted or min(default_workers(), MOST_WORKERS[device])
     usual = (shape and shape.memory) or options.default_memory(wanted)
+    bystanders = None if shape is None else shape.bystanders
     return Limits(
         memory=usual if memory is None else options.parse_bytes(memory),
         workers=wanted,
         threads=shape.codec_threads if shape is not None else _threads(),
         slots=shape.slots if shape is not None else 0,
-        bystanders=bystander_bytes(),
+        bystanders=bystander_bytes() if bystanders is None else bystanders,
         device_memory=None
         if device == "cpu"
         else options.device_memory(device_memory, local=cluster is None),

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from chunkscale._version import __version__
 from chunkscale.errors import ClusterError, OptionError
 from chunkscale.execute import Batch, codec_threads
+from chunkscale.memory import bystander_bytes
 from chunkscale.worker import Job, Outcome, run_batch, stop_run
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Shape:
         For encoding and decoding in one process.
     memory : int or None
         Bytes that one process may use, at least; None if it has no limit.
+    bystanders : int or None
+        Bytes that libraries of no use here take of each, at most; None if there is no process.
     """
 
     processes: int
@@ -63,6 +66,7 @@ class Shape:
     threads: int
     codec_threads: int
     memory: int | None
+    bystanders: int | None = None
 
 
 def active_client() -> Client | None:
@@ -195,6 +199,7 @@ class DaskCluster:
                 [2, *(math.ceil(n / hosts[_host(worker)]) for worker, n in cores.items())]
             ),
             memory=int(min(memory) * MEMORY_PART) if memory else None,
+            bystanders=max((told.bystanders for told in facts.values()), default=None),
         )
 
     def check_versions(self) -> None:
@@ -349,11 +354,13 @@ class _Facts:
     version: str
     cores: int
     memory: int | None
+    bystanders: int
 
 
 def _facts(dask_worker: Any) -> _Facts:
     """Return what the driver must know of the worker that this runs in."""
-    return _Facts(__version__, codec_threads(), dask_worker.memory_manager.memory_limit)
+    limit = dask_worker.memory_manager.memory_limit
+    return _Facts(__version__, codec_threads(), limit, bystander_bytes())
 
 
 async def _stop(run: str) -> None:

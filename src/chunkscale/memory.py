@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import psutil
 
@@ -39,18 +40,20 @@ _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
 #: Room for what takes memory before and after the regions of a run: loading kernels, what is
 #: imported to write the metadata, and what of libraries a process maps again when it exits.
 ONCE_BYTES = 160 * 2**20
-#: A library that is never unloaded, as no extension module is: the compiler of the kernels.
-_COMPILER = "libllvmlite"
-
-_EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+#: Files of libraries that are never unloaded: extension modules, and the compiler of the kernels.
+_STAYING = (
+    *(suffix for suffix in importlib.machinery.EXTENSION_SUFFIXES if suffix != ".so"),
+    "/libllvmlite.so",
+)
 # Of Linux's smaps: each mapping begins with its addresses; not every kernel tells what changed.
 _MAPPINGS = re.compile(r"^(?=[0-9a-f]+-[0-9a-f]+ )", re.MULTILINE)
 _UNCHANGED = re.compile(r"^(?:Anonymous|Swap): +0 kB$", re.MULTILINE)
+_RESIDENT = re.compile(r"^Rss: +[1-9]", re.MULTILINE)
 
 _trimming = threading.Lock()
 
 #: Libraries that zarr (the first) and Dask (the second, and pandas with it) import wherever they
-#: are installed, and the resident memory that they take: CuPy with a driver, xarray without.
+#: are installed, and the resident memory that they take at most: CuPy does where there is a driver.
 _BYSTANDERS = {"cupy": 192 * 2**20, "xarray": 96 * 2**20}
 
 
@@ -62,9 +65,15 @@ def available_bytes() -> int:
 @functools.cache
 def bystander_bytes() -> int:
     """Return what libraries take that are of no use here and are imported all the same."""
-    return sum(
-        size for name, size in _BYSTANDERS.items() if importlib.util.find_spec(name) is not None
-    )
+    return sum(size for name, size in _BYSTANDERS.items() if _is_installed(name))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(name)
+    except ValueError:  # something else has taken its place
+        return False
+    return spec is not None and spec.origin is not None  # a folder of that name has no origin
 
 
 def resident_bytes() -> int:
@@ -141,21 +150,46 @@ def _drop_libraries() -> None:
 def _droppable(modules: int) -> list[tuple[int, int]]:
     """Return address and size of what of libraries is as in their files, and stays so.
 
-    Only of libraries that stay: another mapping may be where one was unloaded.
+    Looked for anew when the number of imported modules has changed. Only files
+    that the loader has mapped, and has finished: once from their beginning, and
+    with a part that can be written to. Who only reads a file may unmap it, and
+    another mapping may be there next.
     """
-    files = (getattr(module, "__file__", None) for module in tuple(sys.modules.values()))
-    staying = {os.path.realpath(file) for file in files if file and file.endswith(_EXTENSIONS)}
     found: list[tuple[int, int]] = []
-    with contextlib.suppress(OSError):  # not Linux
-        for mapping in _MAPPINGS.split(_text("/proc/self/smaps")):
-            head, _, details = mapping.partition("\n")
-            fields = head.split(maxsplit=5)
-            if len(fields) < 6 or not (fields[5] in staying or _COMPILER in fields[5]):
-                continue
-            if "w" not in fields[1] and len(_UNCHANGED.findall(details)) == 2:
-                start, stop = (int(text, 16) for text in fields[0].split("-"))
-                found.append((start, stop - start))
+    for parts in _libraries().values():
+        loaded = sum(part.offset == 0 for part in parts) == 1 and any("w" in p.mode for p in parts)
+        if loaded and any(_RESIDENT.search(part.details) for part in parts):
+            found += [
+                (part.start, part.stop - part.start)
+                for part in parts
+                if part.mode in ("r--p", "r-xp") and len(_UNCHANGED.findall(part.details)) == 2
+            ]
     return found
+
+
+class _Mapping(NamedTuple):
+    start: int
+    stop: int
+    mode: str
+    offset: int
+    details: str
+
+
+def _libraries() -> dict[str, list[_Mapping]]:
+    """Return the mappings of the libraries that stay, by file."""
+    libraries: dict[str, list[_Mapping]] = {}
+    try:
+        text = _text("/proc/self/smaps")
+    except OSError:  # not Linux
+        return libraries
+    for mapping in _MAPPINGS.split(text):
+        head, _, details = mapping.partition("\n")
+        fields = head.split(maxsplit=5)
+        if len(fields) == 6 and fields[5].endswith(_STAYING):
+            start, stop = (int(number, 16) for number in fields[0].split("-"))
+            part = _Mapping(start, stop, fields[1], int(fields[2], 16), details)
+            libraries.setdefault(fields[5], []).append(part)
+    return libraries
 
 
 def _text(path: str) -> str:
