@@ -504,7 +504,7 @@ class _Pace:
         size = int(max(BATCH_SECONDS, follow) / max(self.region_seconds, 1e-6))
         # Towards the end batches shrink, so that all slots end together.
         least = int(follow / 2 / max(self.region_seconds, 1e-6))
-        return max(1, min(size, max(left // (4 * max(1, slots)), least), MOST_REGIONS))
+        return max(1, min(size, max(left // (2 * max(1, slots)), least), MOST_REGIONS))
 
     def ahead(self, slots: int, size: int) -> int:
         """Return how many batches of `size` are handed out for each slot."""
