@@ -243,6 +243,14 @@ def test_a_closed_pipe_is_no_error(stack):
     assert found.stderr == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_what_cannot_be_printed_is_an_error(stack):
+    """The exit code tells it, although the process ends at once."""
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "chunkscale", "plan", str(stack), "--json"]
+        assert subprocess.run(command, stdout=full).returncode == 1
+
+
 def test_voxel_sizes_in_every_spelling(stack):
     """Numbers, mappings, sequences and words mean the same as in Python."""
     image = chunkscale.open_image(stack)

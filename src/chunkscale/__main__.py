@@ -1,7 +1,5 @@
 """``python -m chunkscale``."""
 
-import sys
+from chunkscale.cli import console
 
-from chunkscale.cli import main
-
-sys.exit(main())
+console()
