@@ -24,6 +24,8 @@ from chunkscale.worker import OpenJob
 
 pytestmark = pytest.mark.usefixtures("small_regions")
 
+WORKERS = 3
+
 
 @pytest.fixture
 def stack(make_image, noise):
@@ -49,7 +51,7 @@ def client():
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=3, threads_per_worker=1, dashboard_address=":0"
+            n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0"
         ) as local,
         distributed.Client(local, set_as_default=False) as client,
     ):
@@ -72,6 +74,9 @@ def test_workers_that_are_killed_cost_nothing_but_time(client, stack, expected, 
                 killed.append(random.choice(list(workers.values())))
                 os.kill(killed[-1], signal.SIGKILL)
 
+        # A nanny gives up a worker that is killed while it starts; a cluster of none is waited for.
+        client.cluster.scale(WORKERS)
+        client.wait_for_workers(WORKERS, timeout=60)
         chunkscale.resample(stack, out, client=client, progress=kill, **LAYOUTS[layout])
         assert_same_output(out, expected(layout))
         run += 1
