@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -179,7 +180,7 @@ def _libraries() -> dict[str, list[_Mapping]]:
     """Return the mappings of the libraries that stay, by file."""
     libraries: dict[str, list[_Mapping]] = {}
     try:
-        text = _text("/proc/self/smaps")
+        text = Path("/proc/self/smaps").read_text("utf-8", "surrogateescape")
     except OSError:  # not Linux
         return libraries
     for mapping in _MAPPINGS.split(text):
@@ -190,11 +191,6 @@ def _libraries() -> dict[str, list[_Mapping]]:
             part = _Mapping(start, stop, fields[1], int(fields[2], 16), details)
             libraries.setdefault(fields[5], []).append(part)
     return libraries
-
-
-def _text(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
 
 
 def limit_arenas() -> None:
