@@ -39,6 +39,7 @@ class Tally:
     """What the repetitions of one contender gave."""
 
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
     error: int | None = None
 
@@ -85,11 +86,15 @@ def _measured(
             said, peak = _repetition({**job, "name": name})
             tally = tallies[name]
             tally.seconds.append(said["seconds"])
+            tally.cpu_seconds.append(said["cpu_seconds"])
             tally.peaks.append(peak)
             if tally.error is None and name != "floor":
                 tally.error = _process({**job, "do": "error"})["error"]
             shutil.rmtree(output)
-            print(f"  {name}: {said['seconds']:.2f} s {said['said']}", file=sys.stderr, flush=True)
+            print(
+                f"  {name}: {said['seconds']:.2f} s, {said['cpu_seconds']:.1f} core seconds "
+                f"{said['said']}", file=sys.stderr, flush=True,
+            )  # fmt: skip
     return tallies
 
 
@@ -146,7 +151,7 @@ def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) ->
         f"\ncase {case}, {options.workers} workers, {options.repeat} repetitions in turn, "
         f"load average {load:.1f}"
     )
-    titles = ("best x floor", "typical x floor", "peak MiB", "error")
+    titles = ("best x floor", "typical x floor", "core seconds", "peak MiB", "error")
     print(f"{'contender':<16}" + "".join(f"{title:>17}" for title in titles))
     for name, tally in tallies.items():
         best = min(tally.seconds) / min(floor)
@@ -155,7 +160,8 @@ def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) ->
         # The floor holds the whole result in memory; its peak says nothing.
         peak = "-" if name == "floor" else f"{max(tally.peaks) / MIB:.0f}"
         error = "-" if tally.error is None else str(tally.error)
-        print(f"{name:<16}{best:>17.2f}{typical:>17.2f}{peak:>17}{error:>17}")
+        cpu = statistics.median(tally.cpu_seconds)
+        print(f"{name:<16}{best:>17.2f}{typical:>17.2f}{cpu:>17.1f}{peak:>17}{error:>17}")
     sys.stdout.flush()
 
 

@@ -3,7 +3,7 @@
 ``python contenders.py JSON`` does one job and prints one line of JSON::
 
     {"do": "source", "case": "A", "path": ...}             write the case's source
-    {"do": "run", "name": "chunkscale", "case": "A", ...}  one repetition, the seconds it took
+    {"do": "run", "name": "chunkscale", "case": "A", ...}  one repetition: its seconds, and cores'
     {"do": "error", "case": "A", "source": ..., "output": ...}
 
 The clock runs in this process, after all imports and after a warm-up that
@@ -515,10 +515,10 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
     )
     print("ready", flush=True)
     sys.stdin.readline()
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     result = run()
-    seconds = time.perf_counter() - began
-    return {"seconds": seconds, "said": str(result or "")}
+    seconds, busy = time.perf_counter() - began, time.process_time() - busy
+    return {"seconds": seconds, "cpu_seconds": busy, "said": str(result or "")}
 
 
 if __name__ == "__main__":

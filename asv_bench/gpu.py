@@ -1,14 +1,17 @@
-"""What the GPU gives, in one run: copies, kernels, and what is between reading and writing.
+"""What the GPU gives, in one run: the same bits, copies, kernels, memory, and whole runs.
 
-``python asv_bench/gpu.py`` needs an NVIDIA GPU and CuPy; torch is compared
-where it is installed. `compare.py --case G` measures whole runs.
+``python asv_bench/gpu.py`` needs an NVIDIA GPU and CuPy; ``python asv_bench/gpu.py stage runs``
+does these parts. torch, dask-image and nvCOMP are compared where they are installed, and
+`compute-sanitizer` looks where it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,11 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cupy as cp
 import numpy as np
-from contenders import VOXEL_SIZE, write_source
+from contenders import CASES, TARGET, VOXEL_SIZE, write_source
 
 import chunkscale
 from chunkscale import gpu
@@ -38,27 +42,70 @@ GIB, MIB = 2**30, 2**20
 
 def main() -> None:
     """Print what the arguments ask for."""
+    parts: dict[str, Callable[[argparse.Namespace], object]] = {
+        "tests": tests, "sanitizer": sanitizer, "kernels": kernels, "stage": stage,
+        "memory": memory, "beyond": beyond, "codecs": codecs, "runs": runs,
+        "peers": peers,
+    }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}")
+    parser.add_argument("--repeat", type=int, default=7, help="of what is short")
+    parser.add_argument("--runs", type=int, default=3, help="repetitions of whole runs")
     parser.add_argument(
-        "--beyond", action="store_true", help="also make more than the GPU's memory holds"
-    )
+        "--workdir", type=Path, nargs="*", default=[Path("/dev/shm"), Path(tempfile.gettempdir())],
+        help="for whole runs: a RAM disk and a local disk (default: %(default)s)",
+    )  # fmt: skip
     options = parser.parse_args()
     name = cp.cuda.runtime.getDeviceProperties(0)["name"].decode()
     print(f"{name}, CuPy {cp.__version__}, median of {options.repeat}")
-    out = copies(options.repeat)
-    kernels(options.repeat)
-    stage(options.repeat, out)
-    memory()
-    if options.beyond:
-        beyond()
+    if unknown := set(options.parts) - set(parts):
+        parser.error(f"no part {', '.join(sorted(unknown))}; choose of {', '.join(parts)}")
+    for part in options.parts or parts:
+        parts[part](options)
+        sys.stdout.flush()
+
+
+# --- the same bits -------------------------------------------------------------------------------
+
+
+def tests(_: argparse.Namespace) -> None:
+    """Run the tests that need a GPU: bits, seams, memory, compilations."""
+    print("\ntests on the GPU: ", end="", flush=True)
+    workers = ["-n", "8"] if importlib.util.find_spec("xdist") else []
+    _pytest("-m", "gpu", *workers, "tests")
+
+
+def sanitizer(_: argparse.Namespace) -> None:
+    """Let NVIDIA's checker look at the kernels: addresses, and races in shared memory."""
+    found = shutil.which("compute-sanitizer")
+    # Many blocks of threads, and every kernel of the data types that differ in code.
+    chosen = "many_blocks and (u2 or f4 or i8 or f2)"
+    for tool in ("memcheck", "racecheck"):
+        print(f"\ncompute-sanitizer, {tool}: ", end="", flush=True)
+        if found is None:
+            print("not installed")
+            continue
+        _pytest("-k", chosen, "tests/test_gpu.py", before=[found, "--tool", tool])
+
+
+def _pytest(*arguments: str, before: Sequence[str] = ()) -> None:
+    root = Path(__file__).resolve().parent.parent
+    command = [*before, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, *arguments], cwd=root, check=False, capture_output=True, text=True
+    )
+    lines = [line for line in done.stdout.splitlines() if " passed" in line or "ERROR SUM" in line]
+    print("; ".join(lines))
+    if done.returncode or not lines:
+        print(done.stdout[-5000:], done.stderr[-2000:])
 
 
 # --- copies --------------------------------------------------------------------------------------
 
 
-def copies(repeat: int) -> float:
+def copies(options: argparse.Namespace) -> float:
     """Print copy bandwidths; return that of pinned memory to the host, in bytes per second."""
+    repeat = options.repeat
     size = 256 * MIB
     device = cp.empty(size, cp.uint8)
     began = time.perf_counter()
@@ -106,12 +153,12 @@ def timed(work: Callable[[], Any], stream: Any, repeat: int) -> float:
 # --- kernels -------------------------------------------------------------------------------------
 
 
-def kernels(repeat: int) -> None:
+def kernels(options: argparse.Namespace) -> None:
     """Print the speed of interpolation alone, data on the device, beside CuPy's and torch's."""
     titles = f"{'chunkscale':>12}{'cupyx':>9}{'x':>6}{'torch':>9}{'x':>6}"
     print(f"\n{'uint16, Gvoxel/s out':<24}{titles}")
     for zoom, shape in (((5, 1, 1), (128, 640, 640)), ((2, 2, 2), (256, 320, 320))):
-        _zoomed(zoom, shape, repeat)
+        _zoomed(zoom, shape, options.repeat)
 
 
 def _zoomed(zoom: tuple[int, int, int], shape: tuple[int, int, int], repeat: int) -> None:
@@ -167,8 +214,9 @@ def _torch_rate(block: Any, target: VoxelGrid, repeat: int) -> float | None:
 # --- the stage of a region -----------------------------------------------------------------------
 
 
-def stage(repeat: int, bandwidth: float) -> None:
+def stage(options: argparse.Namespace) -> None:
     """Print how fast regions of 512 go through the device, from host memory to host memory."""
+    bandwidth = copies(options)
     plan = _plan()
     region = plan.region(plan.region_count // 2)
     written = sum(box.size for _, box in region.boxes) * 2
@@ -184,7 +232,7 @@ def stage(repeat: int, bandwidth: float) -> None:
         with ThreadPoolExecutor(lanes) as pool:
             list(pool.map(one, range(4 * lanes)))
             count, rates = 16 * lanes, []
-            for _ in range(repeat):
+            for _ in range(options.repeat):
                 began = time.perf_counter()
                 list(pool.map(one, range(count)))
                 rates.append(count * written / (time.perf_counter() - began))
@@ -208,7 +256,7 @@ def _plan() -> ResamplePlan:
 # --- memory --------------------------------------------------------------------------------------
 
 
-def memory() -> None:
+def memory(_: argparse.Namespace) -> None:
     """Print the device memory of whole runs beside the promise, as the driver counts it."""
     print(f"\n{'device memory, MiB':<24}{'promised':>10}{'peak':>8}")
     with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +267,7 @@ def memory() -> None:
             print(f"{'  budget ' + budget:<24}{promise / MIB:>10.0f}{peak / MIB:>8.0f}")
 
 
-def beyond() -> None:
+def beyond(_: argparse.Namespace) -> None:
     """Make an output larger than the GPU's memory, with a budget of 64 MiB there."""
     card = cp.cuda.runtime.memGetInfo()[1]
     with tempfile.TemporaryDirectory() as folder:
@@ -230,15 +278,8 @@ def beyond() -> None:
         grid = VoxelGrid(axes=zyx, shape=data.shape, voxel_size=VOXEL_SIZE)
         write_image(f"{folder}/source", data, grid)
         zoom = math.ceil((card * 1.02 / (2 * 5 * data.size)) ** (1 / 3) * 10) / 10
-        run = [
-            f"{folder}/source",
-            "--zoom",
-            str(zoom),
-            "--device",
-            "gpu",
-            "--device-memory",
-            "64MiB",
-        ]
+        run = [f"{folder}/source", "--zoom", str(zoom), "--device", "gpu"]
+        run += ["--device-memory", "64MiB"]
         promise, peak, seconds = _watched(run, f"{folder}/out")
         made = chunkscale.open_image(f"{folder}/out").grid
         print(
@@ -263,6 +304,82 @@ def _watched(run: Sequence[str], out: str) -> tuple[int, int, float]:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args)
     return promise["device_memory"]["total"], peak, time.perf_counter() - began
+
+
+# --- whole runs ----------------------------------------------------------------------------------
+
+
+def runs(options: argparse.Namespace) -> None:
+    """Compare whole runs with the floor, from and to each of the folders: `compare.py`."""
+    for folder in options.workdir:
+        _compare(folder, options.runs, ["chunkscale-gpu"])
+
+
+def peers(options: argparse.Namespace) -> None:
+    """Compare, once, with what else a user might do: `compare.py`."""
+    others = ["chunkscale-gpu", "cupy-blocks"]
+    others += ["torch"] if importlib.util.find_spec("torch") else []
+    others += ["dask-image-cupy"] if importlib.util.find_spec("dask_image") else []
+    _compare(options.workdir[0], 1, others)
+
+
+def _compare(folder: Path, repeat: int, others: Sequence[str]) -> None:
+    print(f"\nwhole runs from and to {folder}", flush=True)
+    command = [sys.executable, str(Path(__file__).with_name("compare.py")), "--case", "G"]
+    more = ["--repeat", str(repeat), "--workdir", str(folder), "--peers", *others]
+    subprocess.run([*command, *more], check=True)
+
+
+def codecs(options: argparse.Namespace) -> None:
+    """Print what a whole run takes by codec, and what nvCOMP would need to encode its voxels.
+
+    Encoded on the GPU a run takes at least as long as nvCOMP needs for its
+    voxels, and as long as one that stores them as they are, but for the bytes.
+    """
+    case = CASES["G"]
+    made = sum(2 * math.prod(shape) for shape in case.level_shapes)
+    print(f"\n{'codec, a whole run':<24}{'s':>8}{'GB/s':>8}{'stored':>9}")
+    with tempfile.TemporaryDirectory(dir=options.workdir[0]) as folder:
+        source, out = f"{folder}/source", f"{folder}/out"
+        write_source(source, case.shape)
+        for codec in ("blosc-lz4", "zstd:1", "zstd", "none"):
+            seconds = []
+            for _ in range(options.runs):
+                began = time.perf_counter()
+                run = chunkscale.resample(
+                    source, out, voxel_size=TARGET, levels=case.levels, codec=codec,
+                    device="gpu", overwrite=True,
+                )  # fmt: skip
+                seconds.append(time.perf_counter() - began)
+            middle = statistics.median(seconds)
+            share = run.stored_bytes / made
+            print(f"{codec:<24}{middle:>8.2f}{made / middle / 1e9:>8.1f}{share:>9.0%}")
+        part = chunkscale.open_image(out).as_dask(0)[:256, :512, :512].compute()
+    _nvcomp(part, made, options.repeat)
+
+
+def _nvcomp(data: Any, made: int, repeat: int) -> None:
+    """Print the speed of nvCOMP's raw zstd frames for chunks of 64, data on the device."""
+    try:
+        from nvidia import nvcomp
+    except ImportError:
+        print("nvCOMP: not installed")
+        return
+    cells = [
+        cp.asarray(np.ascontiguousarray(data[z : z + 64, y : y + 64, x : x + 64]))
+        for z in range(0, data.shape[0], 64)
+        for y in range(0, data.shape[1], 64)
+        for x in range(0, data.shape[2], 64)
+    ]
+    stream = cp.cuda.Stream(non_blocking=True)
+    codec = nvcomp.Codec(
+        algorithm="Zstd", bitstream_kind=nvcomp.BitstreamKind.RAW, cuda_stream=stream.ptr
+    )
+    chunks = nvcomp.as_arrays([cell.ravel().view(cp.uint8) for cell in cells])
+    frames: list[Any] = codec.encode(chunks)
+    stored = sum(frame.buffer_size for frame in frames) / data.nbytes
+    rate = data.nbytes / timed(lambda: codec.encode(chunks), stream, repeat)
+    print(f"{'zstd by nvCOMP, alone':<24}{made / rate:>8.2f}{rate / 1e9:>8.1f}{stored:>9.0%}")
 
 
 if __name__ == "__main__":

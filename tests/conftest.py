@@ -7,6 +7,7 @@ import pytest
 from grids import grid_for
 from hypothesis import HealthCheck, settings
 
+from chunkscale import gpu
 from chunkscale.demo import write_image
 
 settings.register_profile(
@@ -46,6 +47,23 @@ def noise():
         return random.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
 
     return make
+
+
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param(
+            "gpu",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(gpu.why_unusable() is not None, reason=str(gpu.why_unusable())),
+            ],
+        ),
+    ]
+)
+def device(request):
+    """Return where to compute: on the CPU, and on a GPU where there is one."""
+    return request.param
 
 
 @pytest.fixture

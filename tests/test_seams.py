@@ -1,7 +1,5 @@
 """Seamless: any way to cut a volume gives the same bytes, and those of the whole."""
 
-import itertools
-
 import numpy as np
 import pytest
 from outputs import budget
@@ -20,7 +18,7 @@ def levels_of(path):
 
 def whole_pyramid(data, count, method="linear", **options):
     """Resample in one go, and halve the whole of each level."""
-    levels = [chunkscale.resample_array(data, method=method, **options)]
+    levels = [chunkscale.resample_array(data, method=method, device="cpu", **options)]
     backend = get_backend("cpu")
     for _ in range(count - 1):
         factors = [2 if n > 1 else 1 for n in levels[-1].shape]
@@ -35,12 +33,18 @@ CUTS = [
     {"chunk": 16, "shard": 0},
     {"chunk": 8, "shard": 32, "workers": 2},
     {"chunk": 5, "shard": (15, 30, 10)},
-    {"chunk": 8, "memory": budget(270), "workers": 2},
     {"chunk": 16, "ome_zarr_version": "0.4"},
 ]
+DEVICE_CUTS = {
+    "cpu": [{"chunk": 8, "memory": budget(270), "workers": 2}],
+    "gpu": [
+        {"chunk": 8, "workers": 4, "device_memory": "200kB"},
+        {"chunk": 16, "shard": 0, "device_memory": "1MB"},
+    ],
+}
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float32", "uint64", "bool"])
+@pytest.mark.parametrize("dtype", ["uint16", "float32", "uint64", "bool", "float16", "int8"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -51,17 +55,18 @@ CUTS = [
     ],
     ids=str,
 )
-def test_any_cut_gives_the_bytes_of_the_whole(make_image, tmp_path, noise, dtype, options):
+def test_any_cut_gives_the_bytes_of_the_whole(make_image, tmp_path, noise, dtype, options, device):
     """Chunks, shards, memory, workers and version change nothing."""
     data = noise((23, 61, 47), dtype)
     size = (1.0, 0.202, 0.202)
     source = make_image(data, size, chunk=(5, 17, 31))
     expected = whole_pyramid(data, 3, source_voxel_size=size, **options)
     regions = set()
-    for number, cut in enumerate(CUTS):
+    for number, cut in enumerate([*CUTS, *DEVICE_CUTS[device]]):
         out = tmp_path / f"{number}.zarr"
         with pytest.warns() if _shrinks(options) else _nothing():
-            run = chunkscale.resample(source, out, levels=3, **options, **cut)
+            run = chunkscale.resample(source, out, levels=3, device=device, **options, **cut)
+        assert run.plan.device == device
         regions.add(run.plan.region_count)
         for found, wanted in zip(levels_of(out), expected, strict=True):
             assert found.dtype == wanted.dtype
@@ -83,7 +88,7 @@ class _nothing:
 
 
 @pytest.mark.parametrize("step", [0.4, 2 / 3, 0.8, 1.2])
-def test_labels_do_not_depend_on_the_cut(make_image, tmp_path, step):
+def test_labels_do_not_depend_on_the_cut(make_image, tmp_path, step, device):
     """Nearest at the steps where chunk-local offsets go wrong; ids above 2**53 survive."""
     random = np.random.default_rng(1)
     data = random.integers(0, 2**63, (19, 33, 40)).astype(np.uint64) + np.uint64(2**62)
@@ -92,28 +97,29 @@ def test_labels_do_not_depend_on_the_cut(make_image, tmp_path, step):
     assert np.isin(expected[0], data).all()
     for chunk in (5, 16, 64):
         out = tmp_path / f"{chunk}.zarr"
-        chunkscale.resample(source, out, voxel_size=step, method="nearest", chunk=chunk, levels=3)
+        chunkscale.resample(
+            source, out, voxel_size=step, method="nearest", chunk=chunk, levels=3, device=device
+        )
         for found, wanted in zip(levels_of(out), expected, strict=True):
             np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("axes", ["yx", "zyx", "cyx", "tyx", "czyx", "tczyx"])
-def test_channels_and_times_pass_through(make_image, tmp_path, noise, axes):
+def test_channels_and_times_pass_through(make_image, tmp_path, noise, axes, device):
     """Each channel and time point is resampled as if it were alone."""
     shape = {"t": 2, "c": 3, "z": 5, "y": 21, "x": 18}
     data = noise([shape[a] for a in axes])
     size = [{"z": 2.0}.get(a, 1.0) for a in axes]
     source = make_image(data, size, axes=axes, chunk=[1 if a in "t" else 9 for a in axes])
-    chunkscale.resample(source, tmp_path / "out.zarr", zoom=1.5, chunk=8)
+    chunkscale.resample(source, tmp_path / "out.zarr", zoom=1.5, chunk=8, device=device)
+    leading = len(axes.replace("z", "").replace("y", "").replace("x", ""))
+    options = {"zoom": 1.5, "source_voxel_size": size[leading:], "device": "cpu"}
     found = levels_of(tmp_path / "out.zarr")[0]
-    leading = len(axes) - sum(a in "zyx" for a in axes)
-    for index in itertools.product(*(range(n) for n in data.shape[:leading])):
-        alone = chunkscale.resample_array(data[index], zoom=1.5, source_voxel_size=size[leading:])
-        np.testing.assert_array_equal(found[index], alone)
-    np.testing.assert_array_equal(
-        found, chunkscale.resample_array(data, zoom=1.5, axes=axes,
-                                         source_voxel_size=size[leading:])
-    )  # fmt: skip
+    for index in np.ndindex(data.shape[:leading]):
+        np.testing.assert_array_equal(
+            found[index], chunkscale.resample_array(data[index], **options)
+        )
+    np.testing.assert_array_equal(found, chunkscale.resample_array(data, axes=axes, **options))
 
 
 def test_lazy_blocks_are_the_bytes_of_the_whole(noise):
