@@ -345,16 +345,16 @@ def codecs(options: argparse.Namespace) -> None:
         for codec in ("blosc-lz4", "zstd:1", "zstd", "none"):
             seconds = []
             for _ in range(options.runs):
+                shutil.rmtree(out, ignore_errors=True)
                 began = time.perf_counter()
                 run = chunkscale.resample(
-                    source, out, voxel_size=TARGET, levels=case.levels, codec=codec,
-                    device="gpu", overwrite=True,
-                )  # fmt: skip
+                    source, out, voxel_size=TARGET, levels=case.levels, codec=codec, device="gpu"
+                )
                 seconds.append(time.perf_counter() - began)
             middle = statistics.median(seconds)
             share = run.stored_bytes / made
             print(f"{codec:<24}{middle:>8.2f}{made / middle / 1e9:>8.1f}{share:>9.0%}")
-        part = chunkscale.open_image(out).as_dask(0)[:256, :512, :512].compute()
+        part = chunkscale.open_image(out).as_dask(0)[:512, :1024, :1024].compute()
     _nvcomp(part, made, options.repeat)
 
 
@@ -378,6 +378,7 @@ def _nvcomp(data: Any, made: int, repeat: int) -> None:
     chunks = nvcomp.as_arrays([cell.ravel().view(cp.uint8) for cell in cells])
     frames: list[Any] = codec.encode(chunks)
     stored = sum(frame.buffer_size for frame in frames) / data.nbytes
+    del frames
     rate = data.nbytes / timed(lambda: codec.encode(chunks), stream, repeat)
     print(f"{'zstd by nvCOMP, alone':<24}{made / rate:>8.2f}{rate / 1e9:>8.1f}{stored:>9.0%}")
 

@@ -4,6 +4,7 @@ These tests run where CuPy finds a GPU, and skip elsewhere.
 """
 
 import itertools
+import json
 import subprocess
 import sys
 import tempfile
@@ -257,8 +258,8 @@ def test_runs_write_the_bytes_of_the_cpu(small_regions, case, dtype, seed):
     with tempfile.TemporaryDirectory() as folder:
         source, cpu, out = (Path(folder) / name for name in ("source", "cpu", "gpu"))
         write_image(source, data, grid_for(data.shape, axes="czyx"), chunk=(1, 5, 17, 31))
-        largest = max(chunkscale.plan_resampling(source, device="cpu", **what).target_grid.shape)
-        what["levels"] = min(3, (largest - 1).bit_length() + 1)
+        plan = chunkscale.plan_resampling(source, device="cpu", **what)
+        what["levels"] = min(3, (max(plan.target_grid.shape[1:]) - 1).bit_length() + 1)
         chunkscale.resample(source, cpu, device="cpu", **what)
         run = chunkscale.resample(source, out, device="gpu", **what, **how)
         assert run.plan.device == "gpu"
@@ -349,6 +350,30 @@ def test_a_device_that_runs_full_takes_smaller_parts(make_image, tmp_path, noise
         chunkscale.resample(source, tmp_path / "none", device="gpu")
 
 
+@pytest.mark.usefixtures("small_regions")
+@pytest.mark.filterwarnings("ignore")
+def test_each_gpu_of_a_cluster_takes_regions(make_image, tmp_path, noise):
+    """One process for each GPU of this host: the bytes of the CPU, and none of them idle."""
+    import cupy
+
+    cuda_cluster = pytest.importorskip("dask_cuda").LocalCUDACluster
+    from distributed import Client
+
+    source = make_image(noise((64, 256, 256)), (1.0, 0.2, 0.2))
+    options = {"zoom": 1.2, "levels": 3, "chunk": 32, "shard": 64}
+    chunkscale.resample(source, tmp_path / "cpu", device="cpu", **options)
+    start = cuda_cluster(threads_per_worker=2, dashboard_address=":0")
+    with start as cluster, Client(cluster) as client:
+        chunkscale.resample(
+            source, tmp_path / "gpu", device="gpu", device_memory="64MiB", client=client,
+            log=tmp_path / "log", **options,
+        )  # fmt: skip
+    for found, wanted in zip(levels_of(tmp_path / "gpu"), levels_of(tmp_path / "cpu"), strict=True):
+        assert_same(found, wanted)
+    log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert len({entry["worker"] for entry in log}) == cupy.cuda.runtime.getDeviceCount()
+
+
 def test_auto_falls_back_where_memory_is_too_small_for_the_driver(make_image, noise):
     """A GPU's process needs about a gigabyte; a smaller budget runs on the CPU."""
     source = make_image(noise((8, 64, 64)))
@@ -365,8 +390,6 @@ def test_auto_falls_back_where_memory_is_too_small_for_the_driver(make_image, no
 
 def test_the_command_line_takes_the_gpu(make_image, tmp_path, noise):
     """`--device gpu` computes there; host memory stays below the promise."""
-    import json
-
     from chunkscale import memory
 
     source = make_image(noise((64, 384, 384)), (1.0, 0.2, 0.2))
