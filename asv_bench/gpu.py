@@ -316,16 +316,20 @@ def runs(options: argparse.Namespace) -> None:
 
 
 def peers(options: argparse.Namespace) -> None:
-    """Compare, once, with what else a user might do: `compare.py`."""
+    """Compare, once, with what else a user might do: `compare.py`.
+
+    dask-image takes minutes for the large case.
+    """
     others = ["chunkscale-gpu", "cupy-blocks"]
     others += ["torch"] if importlib.util.find_spec("torch") else []
-    others += ["dask-image-cupy"] if importlib.util.find_spec("dask_image") else []
     _compare(options.workdir[0], 1, others)
+    if importlib.util.find_spec("dask_image"):
+        _compare(options.workdir[0], 1, [*others, "dask-image-cupy"], case="C")
 
 
-def _compare(folder: Path, repeat: int, others: Sequence[str]) -> None:
+def _compare(folder: Path, repeat: int, others: Sequence[str], case: str = "G") -> None:
     print(f"\nwhole runs from and to {folder}", flush=True)
-    command = [sys.executable, str(Path(__file__).with_name("compare.py")), "--case", "G"]
+    command = [sys.executable, str(Path(__file__).with_name("compare.py")), "--case", case]
     more = ["--repeat", str(repeat), "--workdir", str(folder), "--peers", *others]
     subprocess.run([*command, *more], check=True)
 

@@ -67,7 +67,7 @@ DEFAULT_VERSION = "0.5"
 CHUNK_EDGES = {2: (512, 1024), 3: (64, 128)}
 #: Regions at the same time by default, at most. On a GPU they read and write and hardly compute:
 #: more of them only wait, for each other and for Python.
-MOST_WORKERS = {"cpu": 1024, "gpu": 6}
+MOST_WORKERS = {"cpu": 1024, "gpu": 8}
 #: Edge of the blocks of a lazy result.
 LAZY_EDGES = {2: 2048, 3: 256}
 
@@ -393,7 +393,7 @@ class Resampled:
     times : RunTimes
         Seconds by stage, summed over the workers.
     stored_bytes : int
-        Size on disk.
+        Size of all levels as they are stored.
     """
 
     path: str
@@ -533,10 +533,10 @@ def carry_out(
             times = run_plan(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
             )
-            output.publish(plan, out, attributes)
+            stored = output.publish(plan, out, attributes)
         if cluster is None:
             make_room(plan.memory.total)
-    return Resampled(path=target, plan=plan, times=times, stored_bytes=storage.stored_bytes(target))
+    return Resampled(path=target, plan=plan, times=times, stored_bytes=stored)
 
 
 @contextlib.contextmanager

@@ -383,8 +383,8 @@ def _intact(plan: ResamplePlan, writers: Sequence[ArrayWriter], found: Found) ->
     return stored
 
 
-def publish(plan: ResamplePlan, output: Output, source: Mapping[str, Any]) -> None:
-    """Make a finished output an image.
+def publish(plan: ResamplePlan, output: Output, source: Mapping[str, Any]) -> int:
+    """Make a finished output an image; return the stored bytes of its levels.
 
     Parameters
     ----------
@@ -398,25 +398,22 @@ def publish(plan: ResamplePlan, output: Output, source: Mapping[str, Any]) -> No
     RegionError
         If another run has replaced the output or taken it over.
     """
-    target = output.uri
+    target, names = output.uri, [level.path for level in plan.levels]
     if output.attributes["chunkscale"]["state"] == "finished":
-        storage.remove_strays(target)
-        return  # it was whole
+        return storage.tidy(target, names)[1]  # it was whole
     published = _image_attributes(plan, source)
     output.ledger.check()
-    storage.remove_strays(target)
+    counts, nbytes = storage.tidy(target, names)
     record = {name: value for name, value in output.attributes["chunkscale"].items()
               if name not in _STATE}  # fmt: skip
-    record["objects"] = {
-        level.path: storage.object_count(storage.join(target, level.path)) for level in plan.levels
-    }
     # Last of all: from here on a reader takes the group for an image.
-    finished = {**published, "chunkscale": {**record, "state": "finished"}}
+    finished = {**published, "chunkscale": {**record, "objects": counts, "state": "finished"}}
     if not storage.set_attributes(target, finished, instead_of=output.attributes):
         raise RegionError(
             f"the output {target!r} was replaced by another run while this one wrote it; "
             "run one of them again"
         )
+    return nbytes
 
 
 def _zarr_format(plan: ResamplePlan) -> Literal[2, 3]:

@@ -78,12 +78,11 @@ __all__ = [
     "open_array",
     "put_note",
     "read_note",
-    "remove_strays",
     "resolved",
     "same_store",
     "set_attributes",
     "start_group",
-    "stored_bytes",
+    "tidy",
 ]
 
 #: Codec names of the interface: (compressor, its default level).
@@ -893,11 +892,34 @@ def delete_note(uri: str, name: str) -> None:
     stores.prune(stores.join(uri, NOTES))
 
 
-def remove_strays(uri: str) -> None:
-    """Delete what killed processes left while they wrote objects below a local path."""
-    if not stores.in_bucket(uri):
-        strays = (path for path, _ in stores.objects(uri) if path.endswith(_STRAYS))
-        stores.delete(stores.join(uri, path) for path in strays)
+def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int]:
+    """Delete what killed processes left while they wrote objects; look once at all that is stored.
+
+    Parameters
+    ----------
+    uri : str
+        Of a group.
+    arrays : iterable of str
+        Names of its arrays.
+
+    Returns
+    -------
+    counts : dict of str to int
+        Stored chunks or shards by array.
+    nbytes : int
+        Size of all objects of these arrays.
+    """
+    counts, nbytes, strays = dict.fromkeys(arrays, 0), 0, []
+    for path, size in stores.objects(uri):
+        if path.endswith(_STRAYS) and not stores.in_bucket(uri):
+            strays.append(stores.join(uri, path))
+            continue
+        array, _, inner = path.partition("/")
+        if array in counts:
+            counts[array] += inner.rpartition("/")[2] not in _METADATA_FILES
+            nbytes += size
+    stores.delete(strays)
+    return counts, nbytes
 
 
 def check_parent(uri: str) -> None:
@@ -956,11 +978,6 @@ def free_bytes(uri: str) -> int | None:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
-
-
-def stored_bytes(uri: str) -> int:
-    """Return the size of all objects below a location."""
-    return sum(size for _, size in stores.objects(uri))
 
 
 def object_count(uri: str) -> int:

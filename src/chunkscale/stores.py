@@ -541,11 +541,7 @@ def names(uri: str) -> list[str]:
 def objects(uri: str) -> Iterator[tuple[str, int]]:
     """Yield path (relative, with slashes) and size of every object below a location."""
     if not in_bucket(uri):
-        for folder, _, files in os.walk(uri):
-            for name in files:
-                path = os.path.join(folder, name)
-                with contextlib.suppress(FileNotFoundError):  # it went while this one looked
-                    yield os.path.relpath(path, uri).replace(os.sep, "/"), os.path.getsize(path)
+        yield from _files(uri, "")
         return
     import obstore
 
@@ -554,6 +550,18 @@ def objects(uri: str) -> Iterator[tuple[str, int]]:
         for batch in obstore.list(bucket, key or None):
             for entry in batch:
                 yield entry["path"][len(key) :].lstrip("/"), entry["size"]
+
+
+def _files(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+    # Several times as fast as `os.walk`, which there are a million files for.
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            path = prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path, path + "/")
+                continue
+            with contextlib.suppress(FileNotFoundError):  # it went while this one looked
+                yield path, entry.stat().st_size
 
 
 def get(uri: str) -> bytes | None:
