@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 from numpy.testing import assert_allclose, assert_array_equal
+from outputs import stored
 
 import chunkscale
 from chunkscale import api, storage
@@ -380,6 +381,36 @@ def test_overwriting_leaves_nothing_of_the_old(volume, tmp_path):
 
 
 # --- check ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "extra",
+    ["thesis.txt", "0/thesis.txt", "raw.partial/film.mp4", "scale/annotations/0", "labels/a"],
+)
+def test_overwriting_refuses_what_holds_more_than_an_image(extra, volume):
+    """Wherever it lies; and nothing is deleted."""
+    source, out = volume()
+    (out / extra).parent.mkdir(parents=True, exist_ok=True)
+    (out / extra).write_text("mine")
+    if extra.startswith("scale"):
+        attributes = json.loads((out / "zarr.json").read_text())
+        attributes["attributes"]["ome"]["multiscales"][0]["datasets"][0]["path"] = "scale/0"
+        (out / "zarr.json").write_text(json.dumps(attributes))
+        (out / "0").rename(out / "scale" / "0")
+    before = stored(out)
+    with pytest.raises(chunkscale.DestinationError, match="more than one image"):
+        chunkscale.resample(source, out, overwrite=True)
+    assert stored(out) == before
+
+
+def test_what_desktops_leave_goes_with_an_image(volume):
+    """It is nobody's."""
+    source, out = volume()
+    for place in (out, out / "0"):
+        (place / ".DS_Store").write_text("icons")
+    chunkscale.resample(source, out, overwrite=True)
+    assert chunkscale.check(out, source=source)
+    assert not list(out.rglob(".DS_Store"))
 
 
 def test_check_stays_a_function(volume):

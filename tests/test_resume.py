@@ -3,14 +3,19 @@
 import json
 import os
 import signal
+import threading
 import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import zarr
 from faults.harness import start_driver
 from outputs import LAYOUTS, assert_same_output, budget, stack_with_holes, stored
 
 import chunkscale
-from chunkscale import ledger, storage
+from chunkscale import ledger, output, storage
 from chunkscale.cli import main
 from chunkscale.memory import identity
 from chunkscale.options import parse_bytes
@@ -80,11 +85,62 @@ def test_resume_goes_on_from_any_half_made_beginning(version, stack, tmp_path):
     assert_same_output(out, tmp_path / "whole.zarr")
     blank = tmp_path / "blank.zarr"
     blank.mkdir()
-    (blank / "zarr.0123.partial").write_text("{")
+    (blank / f"zarr.{uuid.uuid4().hex}.partial").write_text("{")
     if version == "0.4":
         (blank / ".zgroup").write_text('{"zarr_format": 2}')
     chunkscale.resample(stack, blank, resume=True, **options)
     assert_same_output(blank, tmp_path / "whole.zarr")
+
+
+def kept_array(path, zarr_format):
+    zarr.create_array(path, shape=(9, 9), chunks=(3, 3), dtype="u2", zarr_format=zarr_format,
+                      attributes={"mine": 1})  # fmt: skip
+
+
+NOT_BLANK = {
+    "file": lambda path: (path / "film.mp4.partial").write_text("mine"),
+    "folder": lambda path: (path / "x.partial" / "deep").mkdir(parents=True),
+    "damaged": lambda path: (path / "zarr.json").write_text('{"zarr_format": 3, "node_type": "gr'),
+    "array": lambda path: kept_array(path, 3),
+    "array of zarr 2": lambda path: kept_array(path, 2),
+}
+
+
+@pytest.mark.parametrize("what", NOT_BLANK)
+def test_resume_alone_deletes_nothing_of_others(what, stack, tmp_path):
+    """What no run of ours leaves is refused, and stays."""
+    out = tmp_path / "out.zarr"
+    out.mkdir()
+    NOT_BLANK[what](out)
+    before = sorted(out.rglob("*")), stored(out)
+    with pytest.raises(chunkscale.DestinationError, match="exists"):
+        chunkscale.resample(stack, out, resume=True)
+    assert (sorted(out.rglob("*")), stored(out)) == before
+
+
+def test_a_link_to_an_empty_folder_is_followed(stack, tmp_path):
+    """The output goes where the link leads, to the disk whose space was looked at."""
+    (tmp_path / "large").mkdir()
+    (tmp_path / "out.zarr").symlink_to(tmp_path / "large")
+    chunkscale.resample(stack, tmp_path / "out.zarr", resume=True)
+    assert (tmp_path / "out.zarr").is_symlink()
+    assert chunkscale.check(tmp_path / "large", source=stack)
+
+
+def test_what_desktops_leave_does_not_keep_a_run_from_being_resumed(stack, tmp_path):
+    """Nothing of it is deleted or counted."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out, 1)
+    (out / ".DS_Store").write_text("icons")
+    (out / "0" / ".nfs0001").write_text("open elsewhere")
+    (out / "notes.txt").write_text("mine")
+    chunkscale.resample(stack, out, resume=True)
+    (out / "0" / ".nfs0001").unlink()
+    assert chunkscale.check(out)
+    for extra in (".DS_Store", "notes.txt"):
+        (out / extra).unlink()
+    assert_same_output(out, tmp_path / "whole.zarr")
 
 
 def damage(out, how):
@@ -225,6 +281,90 @@ def test_a_run_that_loses_its_lease_stops(stack, tmp_path, monkeypatch):
     assert_same_output(out, tmp_path / "whole.zarr")
 
 
+def meanwhile(monkeypatch, act):
+    """Let something happen after all checks, just before a run makes its output."""
+    original = output.recipe
+
+    def late(*arguments):
+        act()
+        return original(*arguments)
+
+    monkeypatch.setattr(output, "recipe", late)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_appears_while_a_run_begins_is_not_deleted(resume, stack, tmp_path, monkeypatch):
+    """A folder, or the output of a run that was faster."""
+    out = tmp_path / "out.zarr"
+
+    def folder():
+        out.mkdir()
+        (out / "thesis.txt").write_text("mine")
+
+    meanwhile(monkeypatch, folder)
+    with pytest.raises(chunkscale.DestinationError, match="exists"):
+        chunkscale.resample(stack, out, resume=resume)
+    assert stored(out) == {"thesis.txt": b"mine"}
+
+
+def test_of_two_runs_that_begin_at_once_one_is_refused(stack, tmp_path):
+    """The other one finishes, whichever it is."""
+    out = tmp_path / "out.zarr"
+    both = threading.Barrier(2)
+    make_folder, put_note = storage.make_folder, storage.put_note
+
+    def make_folders(uri):
+        both.wait(20)
+        make_folder(uri)
+
+    def put_notes(*arguments, new=False):
+        if new:
+            both.wait(20)
+        put_note(*arguments, new=new)
+
+    def run(_):
+        try:
+            return chunkscale.resample(stack, out)
+        except chunkscale.DestinationError as error:
+            return str(error)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(storage, "make_folder", make_folders)
+        patch.setattr(storage, "put_note", put_notes)
+        results = list(pool.map(run, range(2)))
+    refused = [found for found in results if isinstance(found, str)]
+    assert len(refused) == 1
+    assert "another run" in refused[0]
+    assert chunkscale.check(out, source=stack)
+
+
+def test_a_run_whose_output_is_replaced_writes_into_it_no_more(stack, tmp_path):
+    """It has stopped before the other one, which makes something else, writes its first region."""
+    chunkscale.resample(stack, tmp_path / "nearest.zarr", chunk=16, method="nearest")
+    out, begun, results = tmp_path / "out.zarr", threading.Event(), []
+
+    def slowly(_):
+        begun.set()
+        time.sleep(0.05)
+
+    def first():
+        with pytest.raises(chunkscale.RegionError, match="taken over"):
+            chunkscale.resample(stack, out, chunk=16, workers=1, progress=slowly)
+        results.append(time.monotonic())
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert begun.wait(30)
+    seen = []
+    chunkscale.resample(
+        stack, out, chunk=16, method="nearest", overwrite=True, take_over=True,
+        progress=lambda _: seen.append(time.monotonic()),
+    )  # fmt: skip
+    thread.join()
+    assert results[0] < seen[0]
+    assert_same_output(out, tmp_path / "nearest.zarr")
+
+
 def write_lease(out, **changes):
     host, pid, started = identity()
     lease = {"run": "another", "host": host, "pid": pid, "started": started, "duration": 120.0}
@@ -251,6 +391,28 @@ def test_whose_lease_counts(stack, tmp_path):
             with pytest.raises(chunkscale.DestinationError, match="being written by process"):
                 ledger.check_free(str(out), take_over=False)
             ledger.check_free(str(out), take_over=True)
+
+
+def test_a_living_process_has_its_lease_when_the_clock_is_set(stack, tmp_path, monkeypatch):
+    """The time of day says nothing about when a process began."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("only Linux tells the time since boot")
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out)
+    write_lease(out, renewed=time.time())
+    monkeypatch.setattr("psutil.Process.create_time", lambda self: 12345.0)
+    with pytest.raises(chunkscale.DestinationError, match="being written by process"):
+        ledger.check_free(str(out), take_over=False)
+
+
+def test_the_ledger_of_another_run_is_not_deleted(stack, tmp_path):
+    """Not even by one that ends well."""
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out)
+    lease = ledger.acquire(str(out))
+    with ledger.kept(str(out), lease):
+        write_lease(out, renewed=time.time())
+    assert ledger.holder(str(out)).run == "another"
 
 
 def test_the_lease_is_renewed_while_a_region_takes_long(stack, tmp_path, monkeypatch):

@@ -528,7 +528,10 @@ def carry_out(
         )
         attributes = storage.group_attributes(plan.source.uri)
         io = StoreIO(threads=threads)
-        with output.writing(plan, target, reader, found, take_over=take_over, io=io) as out:
+        with output.writing(
+            plan, target, reader, found, overwrite=overwrite, resume=resume, take_over=take_over,
+            io=io,
+        ) as out:  # fmt: skip
             job = Job(run=uuid.uuid4().hex, plan=plan, source=reader, target=out.levels)
             times = run_plan(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster

@@ -34,16 +34,20 @@ __all__ = [
     "Lease",
     "Ledger",
     "acquire",
+    "active",
     "check_free",
     "delete",
     "finished",
     "kept",
     "measured",
     "recorded",
+    "wait_for_loser",
 ]
 
 #: Seconds for which a lease holds unless it is renewed.
 LEASE_SECONDS = 120.0
+#: Seconds between two looks at whether the lease still holds.
+CHECK_SECONDS = 1.0
 #: Seconds between two flushes: a hundredth of the time gone by, within these bounds.
 FLUSH_SECONDS = (1.0, 60.0)
 #: Regions in one of the notes that a resumed run begins with.
@@ -95,6 +99,12 @@ def holder(uri: str) -> Lease | None:
         return None  # of another version, or damaged; what it allows is decided by others
 
 
+def active(uri: str) -> Lease | None:
+    """Return the lease on an output that is in force."""
+    lease = holder(uri)
+    return lease if lease is not None and lease.left(time.time()) else None
+
+
 def check_free(uri: str, *, take_over: bool) -> None:
     """Refuse an output that another run is writing.
 
@@ -103,9 +113,9 @@ def check_free(uri: str, *, take_over: bool) -> None:
     DestinationError
         Naming the process that writes.
     """
-    lease = holder(uri)
-    left = lease.left(time.time()) if lease is not None else 0.0
-    if left and not take_over:
+    lease = active(uri)
+    if lease is not None and not take_over:
+        left = lease.left(time.time())
         raise DestinationError(
             f"the output {uri!r} is being written by {lease}; wait for it, or, if it is dead, for "
             f"{left:.0f} s, or pass take_over (--take-over)"
@@ -113,19 +123,34 @@ def check_free(uri: str, *, take_over: bool) -> None:
 
 
 def acquire(uri: str, *, take_over: bool = False) -> Lease:
-    """Take the lease on an output that exists."""
+    """Take the lease on an output whose place exists.
+
+    Raises
+    ------
+    DestinationError
+        If another run has it.
+    """
     check_free(uri, take_over=take_over)
+    first = _LEASE not in storage.note_names(uri)
     host, pid, started = identity()
     lease = Lease(
         run=uuid.uuid4().hex, host=host, pid=pid, started=started, renewed=time.time(),
         duration=LEASE_SECONDS,
     )  # fmt: skip
-    _put(uri, lease)
+    try:
+        _put(uri, lease, new=first)
+    except FileExistsError:
+        raise storage.begun_by_another(uri) from None
     return lease
 
 
-def _put(uri: str, lease: Lease) -> None:
-    storage.put_note(uri, _LEASE, json.dumps(asdict(lease)))
+def wait_for_loser() -> None:
+    """Wait until the run that the lease was taken from has noticed."""
+    time.sleep(2 * CHECK_SECONDS)
+
+
+def _put(uri: str, lease: Lease, *, new: bool = False) -> None:
+    storage.put_note(uri, _LEASE, json.dumps(asdict(lease)), new=new)
 
 
 @contextlib.contextmanager
@@ -157,7 +182,8 @@ def kept(uri: str, lease: Lease) -> Iterator[None]:
         raise
     end.set()
     thread.join()
-    delete(uri)
+    if _is_ours(uri, lease):
+        delete(uri)
 
 
 def _is_ours(uri: str, lease: Lease) -> bool:
@@ -201,7 +227,7 @@ class Ledger:
         self.uri = uri
         self.lease = lease
         self._clock = clock
-        self._begun = self._flushed = clock()
+        self._begun = self._flushed = self._checked = clock()
         self._pending: dict[int, int] = {}
         self._serial = itertools.count()
         self._warned = False
@@ -211,7 +237,7 @@ class Ledger:
         self._pending[record.index] = record.stored
 
     def tick(self) -> None:
-        """Flush if it is time to.
+        """Look after the lease, and flush, if it is time to.
 
         Raises
         ------
@@ -222,6 +248,9 @@ class Ledger:
         low, high = FLUSH_SECONDS
         if now - self._flushed >= min(max(low, (now - self._begun) / 100), high):
             self.flush()
+        elif now - self._checked >= CHECK_SECONDS:
+            with contextlib.suppress(OSError):  # it may answer the next time
+                self.check()
 
     def flush(self) -> None:
         """Store what is not stored yet.
@@ -268,6 +297,7 @@ class Ledger:
 
     def check(self) -> None:
         """Raise if another run has taken the output."""
+        self._checked = self._clock()
         found = holder(self.uri)
         if found is None or found.run != self.lease.run:
             by = f" by {found}" if found else ""

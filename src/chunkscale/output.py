@@ -102,21 +102,21 @@ def check_destination(
             "path, or to s3://, gs:// or az://"
         )
     if storage.exists(target):
+        ledger.check_free(target, take_over=take_over)
         if not (resume and storage.is_blank(target)):
-            state = _disposable_state(target)
+            state = _disposable_state(target, overwrite)
             if not (overwrite or resume):
                 raise DestinationError(
                     f"the output {target!r} exists{state}; choose another path, or replace it with "
                     "overwrite=True (--overwrite)"
                     + (", or go on with resume=True (--resume)" if "not finish" in state else "")
                 )
-        ledger.check_free(target, take_over=take_over)
     storage.check_parent(target)
     return target
 
 
-def _disposable_state(target: str) -> str:
-    """Refuse to replace what is not just one image; say what is there if it may go."""
+def _disposable_state(target: str, overwrite: bool) -> str:
+    """Refuse what is no image, or not just one image if it is to go; say what is there."""
     if os.path.isdir(target) and not os.listdir(target):  # no object store has such
         return " (an empty directory)"
     try:
@@ -128,7 +128,7 @@ def _disposable_state(target: str) -> str:
         else:
             found = ome.describe(attributes)
             arrays = [d.path for d in found.datasets] if isinstance(found, ome.Multiscale) else []
-        foreign = storage.foreign_entries(target, arrays)
+        foreign = storage.foreign_entries(target, arrays) if overwrite else []
     except ChunkscaleError as error:
         raise DestinationError(
             f"the output {target!r} exists and is not an OME-Zarr image, so it is never "
@@ -308,6 +308,8 @@ def writing(
     source: ArrayReader,
     found: Found | None,
     *,
+    overwrite: bool,
+    resume: bool,
     take_over: bool,
     io: StoreIO,
 ) -> Iterator[Output]:
@@ -319,23 +321,28 @@ def writing(
     target : str
     source : ArrayReader
     found : Found, optional
-        What to continue. Without it whatever is there is replaced.
-    take_over : bool
-        Whether the lease of another run counts for nothing.
+        What to continue.
+    overwrite, resume, take_over : bool
+        As in `check_destination`.
     io : StoreIO
         For the output.
     """
     made = recipe(plan, source)
+    other = ledger.active(target)
     if found is None:
-        if storage.exists(target):
-            storage.discard(target)
-        storage.start_group(
-            target, zarr_format=_zarr_format(plan), attributes=_unfinished(plan, made)
-        )
+        # It may have changed since it was looked at: what has come in between is not ours.
+        check_destination(target, overwrite=overwrite, resume=resume, take_over=take_over)
+        _make_way(target, overwrite)
     else:
         check_same(target, found, made)
     lease = ledger.acquire(target, take_over=take_over)
     with ledger.kept(target, lease):
+        if other is not None:
+            ledger.wait_for_loser()
+        if found is None:
+            storage.start_group(
+                target, zarr_format=_zarr_format(plan), attributes=_unfinished(plan, made)
+            )
         levels = storage.create_levels(
             target, plan.levels, io, dtype=plan.dtype, codec=plan.codec,
             zarr_format=_zarr_format(plan), resumed=found is not None,
@@ -347,6 +354,17 @@ def writing(
             uri=target, levels=levels, attributes=storage.group_attributes(target),
             ledger=notes, done=done,
         )  # fmt: skip
+
+
+def _make_way(target: str, overwrite: bool) -> None:
+    if storage.exists(target):
+        if storage.is_blank(target):
+            storage.clear(target)
+        elif overwrite:
+            storage.discard(target)
+        else:
+            raise storage.begun_by_another(target)
+    storage.make_folder(target)
 
 
 def _finished(

@@ -58,7 +58,9 @@ __all__ = [
     "ArrayWriter",
     "StoreIO",
     "above",
+    "begun_by_another",
     "check_parent",
+    "clear",
     "compose_multiscales",
     "create_levels",
     "delete_note",
@@ -72,6 +74,7 @@ __all__ = [
     "is_remote",
     "is_transient",
     "join",
+    "make_folder",
     "normalise",
     "note_names",
     "object_count",
@@ -102,8 +105,13 @@ _ARRAY_FOR_GROUP = (
 _METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 #: Below an output: what a run notes down for the next one, gone when the output is published.
 NOTES = ".chunkscale"
-#: What a killed process may leave beside the objects that it was writing.
-_STRAYS = (".__lock", ".partial")
+#: What a killed process may leave beside the objects that it was writing: tensorstore, zarr-python
+#: (which drops what it takes for a suffix), `stores.put`.
+_STRAY = re.compile(r"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*)(?:\.[0-9a-f]{32}\.partial|\.__lock)")
+#: What lies in the folder of an array.
+_CHUNKS = re.compile(r"c|c?\.?\d+(?:\.\d+)*")
+#: What desktops leave in every folder that they show.
+_DROPPINGS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
 #: Asking again does not help.
 _PERMANENT = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT,
@@ -757,13 +765,26 @@ def _compressor(codec: str, zarr_format: int, itemsize: int) -> Any:
     }[kind]()
 
 
+def make_folder(uri: str) -> None:
+    """Make the folder of a new output; object stores have none."""
+    if not is_remote(uri):
+        with _clear_write_errors(uri):
+            Path(uri).mkdir(parents=True, exist_ok=True)
+
+
+def begun_by_another(uri: str) -> DestinationError:
+    """Return the error of a run that is not the first at a place."""
+    return DestinationError(
+        f"another run has just begun to write the output {uri!r}; wait for it, or choose another "
+        "path"
+    )
+
+
 def start_group(uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str, Any]) -> None:
     """Create the group of an image, without the metadata that would make it one."""
     import zarr
 
     with contextlib.nullcontext() if is_remote(uri) else _clear_write_errors(uri):
-        if not is_remote(uri):
-            Path(uri).parent.mkdir(parents=True, exist_ok=True)
         zarr.create_group(_store(uri), zarr_format=zarr_format, attributes=dict(attributes))
 
 
@@ -853,26 +874,55 @@ def compose_multiscales(
 
 
 def foreign_entries(uri: str, arrays: Iterable[str]) -> list[str]:
-    """Return what lies in a group beside its metadata and the named arrays."""
-    known = {*_METADATA_FILES, NOTES, *(path.split("/")[0] for path in arrays)}
-    return [name for name in stores.names(uri) if name not in known and not name.endswith(_STRAYS)]
+    """Return what lies in a group beside its metadata, these arrays and their chunks."""
+    paths = [tuple(path.split("/")) for path in arrays]
+    return [name for name in _foreign(uri, paths) if name != NOTES]
+
+
+def _foreign(uri: str, arrays: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    inner: dict[str, list[tuple[str, ...]]] = {}
+    for first, *rest in filter(None, arrays):
+        inner.setdefault(first, []).append(tuple(rest))
+    is_array = () in arrays
+    for name in stores.names(uri):
+        if name in inner:
+            yield from (
+                f"{name}/{found}" for found in _foreign(stores.join(uri, name), inner[name])
+            )
+        elif name not in _METADATA_FILES and not any(
+            pattern.fullmatch(name) for pattern in (_STRAY, _DROPPINGS, *[_CHUNKS] * is_array)
+        ):
+            yield name
 
 
 def is_blank(uri: str) -> bool:
     """Whether a path holds nothing, or what a run leaves that died while it began."""
     if not stores.in_bucket(uri) and not os.path.isdir(uri):
         return False
-    if foreign_entries(uri, ()):
+    left = [n for n in stores.names(uri) if n != NOTES and not _STRAY.fullmatch(n)]
+    if not {"zarr.json", ".zgroup", ".zattrs"}.issuperset(left):
         return False
     try:
-        return not group_attributes(uri)
+        return not (left and group_attributes(uri))
     except (SourceNotFoundError, MetadataError):
-        return True
+        return False  # an array, or damaged: it could be anyone's
 
 
-def put_note(uri: str, name: str, text: str) -> None:
-    """Store a small text below an output, in one piece."""
-    stores.put(stores.join(uri, NOTES, name), text.encode())
+def clear(uri: str) -> None:
+    """Delete what makes a place blank but not empty; the place itself stays, link or not."""
+    for name in stores.names(uri):
+        stores.delete_below(stores.join(uri, name))
+
+
+def put_note(uri: str, name: str, text: str, *, new: bool = False) -> None:
+    """Store a small text below an output, in one piece.
+
+    Raises
+    ------
+    FileExistsError
+        If it is to be `new`, and is there; object stores do not tell.
+    """
+    stores.put(stores.join(uri, NOTES, name), text.encode(), new=new)
 
 
 def read_note(uri: str, name: str) -> str | None:
@@ -911,12 +961,12 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int]:
     """
     counts, nbytes, strays = dict.fromkeys(arrays, 0), 0, []
     for path, size in stores.objects(uri):
-        if path.endswith(_STRAYS) and not stores.in_bucket(uri):
+        if _STRAY.fullmatch(path.rpartition("/")[2]) and not stores.in_bucket(uri):
             strays.append(stores.join(uri, path))
             continue
         array, _, inner = path.partition("/")
         if array in counts:
-            counts[array] += inner.rpartition("/")[2] not in _METADATA_FILES
+            counts[array] += _is_chunk(inner)
             nbytes += size
     stores.delete(strays)
     return counts, nbytes
@@ -982,6 +1032,9 @@ def free_bytes(uri: str) -> int | None:
 
 def object_count(uri: str) -> int:
     """Return the number of stored chunks or shards of an array."""
-    return sum(
-        1 for path, _ in stores.objects(uri) if path.rpartition("/")[2] not in _METADATA_FILES
-    )
+    return sum(_is_chunk(path) for path, _ in stores.objects(uri))
+
+
+def _is_chunk(path: str) -> bool:
+    """Whether an object of an array is one: not metadata, and nothing that is no part of it."""
+    return all(map(_CHUNKS.fullmatch, path.split("/")))

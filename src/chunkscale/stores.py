@@ -580,8 +580,8 @@ def get(uri: str) -> bytes | None:
         return None
 
 
-def put(uri: str, content: bytes) -> None:
-    """Store an object in one piece."""
+def put(uri: str, content: bytes, *, new: bool = False) -> None:
+    """Store an object in one piece; if it is to be `new`, a local one that is there stays."""
     if in_bucket(uri):
         import obstore
 
@@ -591,6 +591,10 @@ def put(uri: str, content: bytes) -> None:
         return
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if new:
+        with path.open("xb") as file:
+            file.write(content)
+        return
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         draft.write_bytes(content)
