@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ from faults.harness import start_driver
 from outputs import LAYOUTS, assert_same_output, budget, stack_with_holes, stored
 
 import chunkscale
-from chunkscale import ledger, output, storage
+from chunkscale import ledger, output, storage, stores
 from chunkscale.cli import main
 from chunkscale.memory import identity
 from chunkscale.options import parse_bytes
@@ -363,6 +364,51 @@ def test_a_run_whose_output_is_replaced_writes_into_it_no_more(stack, tmp_path):
     thread.join()
     assert results[0] < seen[0]
     assert_same_output(out, tmp_path / "nearest.zarr")
+
+
+def test_an_interrupted_overwriting_is_resumed(stack, tmp_path, monkeypatch):
+    """Whatever of the old output is left goes, but nothing that came since."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)
+    out = tmp_path / "out.zarr"
+    original = stores.delete_below
+
+    def once(uri):
+        original(uri)
+        raise KeyboardInterrupt
+
+    for version in ("0.4", "0.5"):
+        chunkscale.resample(stack, out, chunk=16, ome_zarr_version=version)
+        with monkeypatch.context() as patch:
+            patch.setattr(stores, "delete_below", once)
+            with pytest.raises(KeyboardInterrupt):
+                chunkscale.resample(stack, out, chunk=8, overwrite=True)
+        assert not chunkscale.check(out)
+        (out / "thesis.txt").write_text("mine")
+        with pytest.raises(chunkscale.DestinationError, match=r"thesis\.txt"):
+            chunkscale.resample(stack, out, chunk=8, resume=True)
+        (out / "thesis.txt").unlink()
+        chunkscale.resample(stack, out, chunk=8, resume=True)
+        assert_same_output(out, tmp_path / "whole.zarr")
+        shutil.rmtree(out)
+
+
+def test_of_two_runs_that_overwrite_at_once_one_is_refused(stack, tmp_path, monkeypatch):
+    """The second one says who is writing; the first one is not disturbed."""
+    out = tmp_path / "out.zarr"
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=16)
+    chunkscale.resample(stack, out, chunk=8)
+    original, refusals = storage.discard, []
+
+    def discard(uri):
+        with pytest.raises(chunkscale.DestinationError, match="being written by process") as error:
+            chunkscale.resample(stack, out, chunk=16, overwrite=True)
+        refusals.append(error.value)
+        original(uri)
+
+    monkeypatch.setattr(storage, "discard", discard)
+    chunkscale.resample(stack, out, chunk=16, overwrite=True)
+    assert len(refusals) == 1
+    assert_same_output(out, tmp_path / "whole.zarr")
 
 
 def write_lease(out, **changes):

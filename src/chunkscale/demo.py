@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale import ome, storage
-from chunkscale.errors import DestinationError
+from chunkscale.errors import ChunkscaleError, DestinationError
 from chunkscale.grid import Axis, Box, VoxelGrid
 from chunkscale.image import Image, open_image
 from chunkscale.memory import peak_of
@@ -154,11 +154,9 @@ def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = pri
     zyx = tuple(Axis(name=n, unit="micrometer") for n in "zyx")
     grid = VoxelGrid(axes=zyx, shape=SHAPE, voxel_size=VOXEL_SIZE)
     say(f"A synthetic stack of cells, {' x '.join(map(str, SHAPE))} voxels of 1 x 0.202 x 0.202 um")
+    for path in (stack, iso, zoomed, finest, huge):
+        _check_own(path)
     if stack.exists():
-        if open_image(stack, io=StoreIO(threads=1)).multiscale.name != NAME:
-            raise DestinationError(
-                f"{str(stack)!r} exists and is not of this demonstration; choose another folder"
-            )
         storage.discard(str(stack))
     write_image(stack, synthetic_cells(), grid, name=NAME)
     say("\n1. Isotropic voxels of 1 um")
@@ -197,6 +195,23 @@ def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = pri
     )
     say(f"\nMaximum projections before and after: {picture}")
     return peak <= MEMORY_MIB * 2**20
+
+
+def _check_own(path: Path) -> None:
+    """Refuse to replace an image that no demonstration has made."""
+    if not path.exists() or storage.is_blank(str(path)):
+        return
+    try:
+        attributes = storage.group_attributes(str(path))
+        if attributes.get("chunkscale", {}).get("state") == "unfinished":
+            return
+        own = open_image(path, io=StoreIO(threads=1)).multiscale.name == NAME
+    except ChunkscaleError:
+        own = False
+    if not own:
+        raise DestinationError(
+            f"{str(path)!r} exists and is not of this demonstration; choose another folder"
+        )
 
 
 def draw_projections(

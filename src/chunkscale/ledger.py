@@ -38,6 +38,7 @@ __all__ = [
     "check_free",
     "delete",
     "finished",
+    "forget",
     "kept",
     "measured",
     "recorded",
@@ -196,6 +197,13 @@ def delete(uri: str) -> None:
     names = storage.note_names(uri)
     for name in sorted(names, key=lambda name: name == _LEASE):
         storage.delete_note(uri, name)
+
+
+def forget(uri: str) -> None:
+    """Delete what earlier runs have noted down, but not the lease."""
+    for name in storage.note_names(uri):
+        if name != _LEASE:
+            storage.delete_note(uri, name)
 
 
 def _runs(indices: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -128,7 +128,8 @@ def _disposable_state(target: str, overwrite: bool) -> str:
         else:
             found = ome.describe(attributes)
             arrays = [d.path for d in found.datasets] if isinstance(found, ome.Multiscale) else []
-        foreign = storage.foreign_entries(target, arrays) if overwrite else []
+        goes = overwrite or _is_rest(record)
+        foreign = storage.foreign_entries(target, arrays) if goes else []
     except ChunkscaleError as error:
         raise DestinationError(
             f"the output {target!r} exists and is not an OME-Zarr image, so it is never "
@@ -140,6 +141,20 @@ def _disposable_state(target: str, overwrite: bool) -> str:
             "is never overwritten; choose another path or remove it yourself"
         )
     return " (the output of a run that did not finish)" if unfinished else ""
+
+
+def _is_free(target: str) -> bool:
+    """Whether a run may begin here although something is stored: less than an output."""
+    return storage.is_blank(target) or _is_rest(storage.group_attributes(target).get("chunkscale"))
+
+
+def _is_rest(record: object) -> bool:
+    """Whether a record is that of an output whose deletion was interrupted."""
+    return (
+        isinstance(record, Mapping)
+        and record.get("state") == "unfinished"
+        and "regions" not in record
+    )
 
 
 def check_apart(source: SourceArray, target: str) -> None:
@@ -174,6 +189,8 @@ def unfinished(target: str) -> Found | None:
     if not storage.exists(target) or storage.is_blank(target):
         return None
     record = storage.group_attributes(target).get("chunkscale")
+    if _is_rest(record):
+        return None
     if not isinstance(record, Mapping) or "regions" not in record:
         raise DestinationError(
             f"the output {target!r} does not say how it was made, so it cannot be resumed; choose "
@@ -328,18 +345,22 @@ def writing(
         For the output.
     """
     made = recipe(plan, source)
-    other = ledger.active(target)
     if found is None:
         # It may have changed since it was looked at: what has come in between is not ours.
         check_destination(target, overwrite=overwrite, resume=resume, take_over=take_over)
-        _make_way(target, overwrite)
+        if not overwrite and storage.exists(target) and not _is_free(target):
+            raise storage.begun_by_another(target)
+        storage.make_folder(target)
     else:
         check_same(target, found, made)
+    loser = ledger.active(target)
     lease = ledger.acquire(target, take_over=take_over)
     with ledger.kept(target, lease):
-        if other is not None:
+        if loser is not None:
             ledger.wait_for_loser()
         if found is None:
+            ledger.forget(target)
+            storage.discard(target)
             storage.start_group(
                 target, zarr_format=_zarr_format(plan), attributes=_unfinished(plan, made)
             )
@@ -354,17 +375,6 @@ def writing(
             uri=target, levels=levels, attributes=storage.group_attributes(target),
             ledger=notes, done=done,
         )  # fmt: skip
-
-
-def _make_way(target: str, overwrite: bool) -> None:
-    if storage.exists(target):
-        if storage.is_blank(target):
-            storage.clear(target)
-        elif overwrite:
-            storage.discard(target)
-        else:
-            raise storage.begun_by_another(target)
-    storage.make_folder(target)
 
 
 def _finished(

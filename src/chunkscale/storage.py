@@ -60,7 +60,6 @@ __all__ = [
     "above",
     "begun_by_another",
     "check_parent",
-    "clear",
     "compose_multiscales",
     "create_levels",
     "delete_note",
@@ -766,10 +765,17 @@ def _compressor(codec: str, zarr_format: int, itemsize: int) -> Any:
 
 
 def make_folder(uri: str) -> None:
-    """Make the folder of a new output; object stores have none."""
-    if not is_remote(uri):
-        with _clear_write_errors(uri):
-            Path(uri).mkdir(parents=True, exist_ok=True)
+    """Make the folder of an output where there is none; object stores have none at all.
+
+    A link to an image is replaced, not followed: what it leads to stays. One to
+    a blank folder leads to where the output is to be.
+    """
+    if is_remote(uri):
+        return
+    with _clear_write_errors(uri):
+        if os.path.islink(uri) and not is_blank(uri):
+            os.unlink(uri)
+        Path(uri).mkdir(parents=True, exist_ok=True)
 
 
 def begun_by_another(uri: str) -> DestinationError:
@@ -908,12 +914,6 @@ def is_blank(uri: str) -> bool:
         return False  # an array, or damaged: it could be anyone's
 
 
-def clear(uri: str) -> None:
-    """Delete what makes a place blank but not empty; the place itself stays, link or not."""
-    for name in stores.names(uri):
-        stores.delete_below(stores.join(uri, name))
-
-
 def put_note(uri: str, name: str, text: str, *, new: bool = False) -> None:
     """Store a small text below an output, in one piece.
 
@@ -994,17 +994,16 @@ def check_parent(uri: str) -> None:
 
 
 def discard(uri: str) -> None:
-    """Delete an output; the caller has made sure that it is one.
+    """Delete an output but for its notes; the caller has made sure that it is one.
 
     While it goes no reader takes it for an image, and whoever is interrupted
     here may delete it again.
     """
-    if not os.path.islink(uri):
-        _unpublish(uri)
-        for name in stores.names(uri):
-            if name not in _METADATA_FILES:
-                stores.delete_below(stores.join(uri, name))
-    stores.delete_below(uri)
+    _unpublish(uri)
+    # Metadata last: it says what the rest was.
+    for name in sorted(stores.names(uri), key=lambda name: name in _METADATA_FILES):
+        if name != NOTES:
+            stores.delete_below(stores.join(uri, name))
 
 
 def _unpublish(uri: str) -> None:
@@ -1013,7 +1012,8 @@ def _unpublish(uri: str) -> None:
     except (SourceNotFoundError, MetadataError):
         return  # it was no image
     try:
-        set_attributes(uri, {"chunkscale": {"state": "unfinished", "levels": stores.names(uri)}})
+        levels = [n for n in stores.names(uri) if n != NOTES and n not in _METADATA_FILES]
+        set_attributes(uri, {"chunkscale": {"state": "unfinished", "levels": levels}})
     except OSError:
         if stores.in_bucket(uri):
             raise

@@ -7,11 +7,13 @@ business of `chunkscale.storage`. The only module that imports obstore and botoc
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import itertools
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -664,9 +666,24 @@ def delete_below(uri: str) -> None:
     if in_bucket(uri):
         delete(join(uri, path) for path, _ in objects(uri))
     elif os.path.isdir(uri) and not os.path.islink(uri):
-        shutil.rmtree(uri)
+        _delete_folder(uri)
     elif os.path.lexists(uri):
         os.unlink(uri)
+
+
+def _delete_folder(path: str) -> None:
+    for patience in reversed(range(50)):
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            # A run that has lost the output finishes its regions, or another one deletes, too.
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not patience:
+                raise
+            if not os.path.isdir(path):
+                return
+            time.sleep(0.1)
+        else:
+            return
 
 
 def prune(uri: str) -> None:
