@@ -476,6 +476,32 @@ def test_label_images_are_told_by_their_metadata_and_by_their_place(tmp_path):
     assert not api.open_image(tmp_path / "a.zarr").is_label
 
 
+ODD_ATTRIBUTES = {
+    "image-label-true": {"image-label": True},
+    "image-label-text": {"image-label": "nuclei"},
+    "image-label-list": {"image-label": ["a", "b"]},
+    "omero-list": {"omero": [1, "a"]},
+    "channels": {"omero": {"channels": [1, None, "a", {"label": 5}]}},
+    "channels-number": {"omero": {"channels": 3}},
+    "version": {"version": None},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ATTRIBUTES)
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_attributes_of_an_unexpected_kind_do_not_stop_a_run(odd, zarr_format, tmp_path, capsys):
+    """What opens is also published, hours later: attributes beside the geometry are not judged."""
+    attributes = image_attributes(version="0.4" if zarr_format == 2 else "0.5", name=7)
+    attributes.get("ome", attributes).update(ODD_ATTRIBUTES[odd])
+    path = make(tmp_path / "a.zarr", zarr_format=zarr_format, attributes=attributes)
+    for version in ("0.4", "0.5"):
+        out = tmp_path / f"{version}.zarr"
+        command = ["resample", str(path), str(out), "--ome-zarr-version", version]
+        assert main([*command, "--method", "linear", "--levels", "1"]) == 0
+        assert main(["info", str(out)]) == 0
+        assert api.check(out, source=path)
+
+
 # --- paths ---------------------------------------------------------------------------------------
 
 NAMES = ("with space", "Zellkörper-細胞-🔬", "a%20b", "a#b?c", "a'b\"c", "a+b&c=d", "[x]*", "a\\b")

@@ -662,6 +662,77 @@ def test_attributes_of_a_source_that_is_no_ngff_image_survive() -> None:
     assert make("0.5", source={"mine": 1, "version": "2.1"}).keys() == {"mine", "version", "ome"}
 
 
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+free_keys = st.sampled_from(
+    ["image-label", "omero", "name", "metadata", "type", "version", "ome", "mine", "axes", "labels"]
+)
+anything = st.dictionaries(free_keys, json_values, max_size=4)
+
+
+@given(st.data(), st.sampled_from(["0.4", "0.5", "0.6"]), st.sampled_from(VERSIONS))
+def test_whatever_is_accepted_can_be_carried_over(
+    data: st.DataObject, origin: str, version: str
+) -> None:
+    """Any JSON beside the geometry is refused by `describe`, or else the output is valid."""
+    if origin == "0.6":
+        source = draft(scale(3, 2), copy.deepcopy(SYSTEMS))
+        axes = source["ome"]["multiscales"][0]["coordinateSystems"][1]["axes"]
+    else:
+        source = full_source(origin)
+        axes = source.get("ome", source)["multiscales"][0]["axes"]
+    ngff = source.get("ome", source)
+    image = ngff["multiscales"][0]
+    places = [source, ngff, image, axes[0], *image.get("coordinateSystems", ())]
+    for place in places:
+        geometry = {key: place[key] for key in ("axes", "ome") if key in place}
+        place.update(data.draw(anything) | geometry)
+    try:
+        found = image_of(source)
+    except MetadataError:
+        return
+    levels = [Dataset(path="0", voxel_size=(1.0,) * len(axes), translation=(0.0,) * len(axes))]
+    more = {"axes": found.axes, "levels": levels, "name": found.name, "source": source}
+    for is_label in (None, found.is_label):
+        result = make(version, **more, is_label=is_label)
+        assert validate(result, [(2,) * len(axes)]) == []
+        assert image_of(result).is_label == found.is_label
+        label = result.get("ome", result).get("image-label", {"version": version})
+        assert label["version"] == version
+
+
+@pytest.mark.parametrize("label", [True, "nuclei", ["a", "b"], None, 3, []])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("origin", VERSIONS)
+def test_a_label_mark_without_content_is_no_more_than_a_mark(
+    origin: str, version: str, label: Any
+) -> None:
+    """Some writers put a flag there, or names; the output is a valid label image."""
+    source = full_source(origin)
+    source.get("ome", source)["image-label"] = label
+    result = make(version, source=source)
+    assert result.get("ome", result)["image-label"] == {"version": version}
+
+
+@pytest.mark.parametrize("stated", [None, "draft", 1])
+def test_the_version_of_an_output_is_its_own(stated: Any) -> None:
+    """What else lies in the source's "ome" does not replace it."""
+    beside = group(GOOD) | {"ome": {"version": stated, "mine": 1}}
+    assert make("0.5", source=beside)["ome"]["version"] == "0.5"
+
+
+def test_coordinate_systems_have_names_or_are_refused() -> None:
+    """A name may be any JSON value, of which only texts are names."""
+    systems = [{**SYSTEMS[1], "name": ["intrinsic"]}, {**SYSTEMS[0], "name": {}}]
+    with pytest.raises(MetadataError, match=r"lead to the coordinate systems \['intrinsic'\]"):
+        describe(draft(scale(3, 2), systems))
+
+
 @pytest.mark.parametrize("version", ["0.3", "0.6", "1"])
 def test_other_versions_are_not_written(version: str) -> None:
     with pytest.raises(OptionError, match=f"'{version}'.*0.4.*0.5"):

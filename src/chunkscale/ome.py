@@ -395,7 +395,7 @@ def _intrinsic_axes(entry: Mapping[str, Any]) -> list[Any]:
         raise MetadataError(
             f"'coordinateSystems' is {_short(systems)}; it must be a list of objects"
         )
-    by_name = {s.get("name"): s for s in systems}
+    by_name = {s["name"]: s for s in systems if isinstance(s.get("name"), str)}
     outputs = set()
     for dataset in _raw_datasets(entry):
         for transform in _mappings(dataset.get(_TRANSFORMS)):
@@ -845,7 +845,8 @@ def complete_attributes(
     if version == "0.4":
         result = {**outer, **_unknown(nested), **inner}
     else:
-        result = {**outer, "ome": {"version": version, **_unknown(nested), **inner}}
+        # The source's "ome" may have a version of its own that means nothing to NGFF.
+        result = {**outer, "ome": {**_unknown(nested), "version": version, **inner}}
     _assert_writable(result)
     return result
 
@@ -888,14 +889,18 @@ def _display(
 ) -> dict[str, Any]:
     """Return "omero" as it is, and "image-label" with the version that it must carry.
 
-    Its "source" is left behind: that path was relative to where the labels were.
+    Its "source" is left behind: that path was relative to where the labels were. Some writers
+    put a mere flag there, or the labels' names; only that there is one can be kept of that.
     """
     found = {k: origin[k] for k in _DISPLAY if k in origin}
     found |= {k: theirs[k] for k in _DISPLAY if k in theirs}
     label = found.pop("image-label", None)
-    if is_label or (is_label is None and label is not None):
+    if is_label is None:
+        is_label = "image-label" in theirs  # as `describe` says
+    if is_label:
+        kept = label if isinstance(label, Mapping) else {}
         found["image-label"] = {
-            **{k: v for k, v in dict(label or {}).items() if k != "source"},
+            **{k: v for k, v in kept.items() if k != "source"},
             "version": version,
         }
     return found
