@@ -199,6 +199,32 @@ def test_debug_shows_the_traceback(tmp_path):
     assert main(["info", str(tmp_path / "none")]) == 2
 
 
+@pytest.mark.parametrize(
+    "error", [chunkscale.AccessDeniedError, chunkscale.MetadataError, chunkscale.DeviceError]
+)
+@pytest.mark.parametrize("step", ["publish", "unfinished"])
+def test_what_fails_after_the_first_write_is_no_refusal(
+    stack, tmp_path, capsys, monkeypatch, error, step
+):
+    """2 promises that nothing was written; the same error is a 1 when something may have been."""
+
+    def fail(*_, **__):
+        raise error("injected")
+
+    out = tmp_path / "out.zarr"
+    monkeypatch.setattr(f"chunkscale.output.{step}", fail)
+    assert main(["resample", str(stack), str(out), "--resume"]) == (1 if step == "publish" else 2)
+    assert out.exists() == (step == "publish")
+    assert capsys.readouterr().err == "chunkscale: error: injected\n"
+
+
+def test_a_refusal_by_the_run_itself_is_one(stack, capsys):
+    """That the output lies in the source is found last before anything is written."""
+    assert main(["resample", str(stack), str(stack / "out.zarr")]) == 2
+    assert "lies inside the source" in capsys.readouterr().err
+    assert not (stack / "out.zarr").exists()
+
+
 def test_exit_codes_of_a_process(stack, tmp_path):
     """0 done, 1 failed while running, 2 refused, 3 faults."""
     out = tmp_path / "out.zarr"

@@ -308,13 +308,17 @@ def test_a_store_that_refuses_to_be_written(engine, bucket, proxy, stack, capsys
     assert main(["resample", str(stack), target, *reach]) == 1
     assert "cannot write to" in capsys.readouterr().err
     assert not chunkscale.check(target, storage_options=bucket.options)
+    # Only who tries finds out, so this is no refusal before anything is written.
     proxy.faults = {"PUT ": 403}
-    assert main(["resample", str(stack), bucket.url("other.zarr"), *reach]) == 2
+    assert main(["resample", str(stack), bucket.url("other.zarr"), *reach]) == 1
     message = capsys.readouterr().err
     assert "access to" in message
     assert "AWS_ACCESS_KEY_ID" in message
     assert "profile" in message
     assert bucket.stored("other.zarr") == {}
+    proxy.faults = {"PUT other.zarr/1/zarr.json": 403}
+    assert main(["resample", str(stack), bucket.url("other.zarr"), *reach]) == 1
+    assert bucket.stored("other.zarr") != {}
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

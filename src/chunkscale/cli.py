@@ -22,6 +22,7 @@ from chunkscale.errors import (
     ChunkscaleWarning,
     ClusterError,
     CorruptChunkError,
+    DestinationError,
     OptionError,
     RegionError,
 )
@@ -114,7 +115,7 @@ def _verb(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    verb.set_defaults(run=run)
+    verb.set_defaults(run=run, writing=False)
     return verb
 
 
@@ -313,6 +314,7 @@ def _resample(arguments: argparse.Namespace) -> int:
                 if told:
                     raise KeyboardInterrupt  # between two regions
 
+            arguments.writing = True
             run = api.carry_out(
                 plan, target, client=cluster, log=arguments.log, progress=shown,
                 **how,
@@ -356,6 +358,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from chunkscale import api
 
+    arguments.writing = True
     return DONE if api.demo(arguments.folder) else FAULTS
 
 
@@ -409,20 +412,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         rest = "; the output is unfinished and opens as no image; run again with --resume"
         message, code = "interrupted" + rest * (arguments.verb == "resample"), INTERRUPTED
-    except (RegionError, CorruptChunkError, ClusterError) as error:
-        message, code = str(error), FAILED
-        if arguments.debug:
-            raise
-    except ChunkscaleError as error:
-        message, code = str(error), REFUSED
-        if arguments.debug:
-            raise
-    except OSError as error:
-        message, code = str(error), FAILED
+    except (ChunkscaleError, OSError) as error:
+        message = str(error)
+        code = REFUSED if _is_refusal(error, arguments.writing) else FAILED
         if arguments.debug:
             raise
     print(f"chunkscale: error: {message}", file=sys.stderr)
     return code
+
+
+def _is_refusal(error: Exception, writing: bool) -> bool:
+    """Whether nothing was written when this was raised; `writing` from when it could be."""
+    if isinstance(error, DestinationError | OptionError):
+        return True  # what looks at the output and the options comes before the first write
+    if isinstance(error, RegionError | CorruptChunkError | ClusterError):
+        return False
+    return isinstance(error, ChunkscaleError) and not writing
 
 
 def console() -> NoReturn:
