@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import termios
+import warnings
 
 import numpy as np
 import pytest
@@ -136,6 +137,23 @@ def test_the_whole_way(stack, tmp_path, capsys):
     assert main(["info", str(out)]) == 0
     assert main(["plan", str(stack)]) == 0
     assert "33 x 30 x 30" in capsys.readouterr().out or True
+
+
+def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
+    """A ledger that fails costs work if the run is interrupted: one plain line, once."""
+
+    def fail(*_):
+        raise OSError("injected")
+
+    monkeypatch.setattr("chunkscale.ledger.FLUSH_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("chunkscale.ledger.Ledger.note", fail)
+    before = warnings.showwarning, list(warnings.filters)
+    out = tmp_path / "out.zarr"
+    assert main(["resample", str(stack), str(out)]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: the ledger of '{out}' cannot be written (injected); ")
+    assert line.endswith("is made again")
+    assert (warnings.showwarning, list(warnings.filters)) == before
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from chunkscale._version import __version__
 from chunkscale.errors import (
@@ -390,6 +390,31 @@ def _progress_bar(regions: int) -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print this package's warnings as those of a plan are, without a line of source code."""
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
+        if not issubclass(category, ChunkscaleWarning):
+            before(message, category, filename, lineno, file, line)
+            return
+        from tqdm import tqdm
+
+        tqdm.write(f"warning: {message}", file=sys.stderr)  # above the bar, where there is one
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ChunkscaleWarning)
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            warnings.showwarning = before  # not every Python's `catch_warnings` does it
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code.
 
@@ -400,9 +425,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        with warnings.catch_warnings():
-            # Printed from the plan, where they stand without a line of source code.
-            warnings.simplefilter("ignore", ChunkscaleWarning)
+        with _plain_warnings():
             code: int = arguments.run(arguments)
             return code
     except BrokenPipeError:
