@@ -5,6 +5,8 @@ import importlib.util
 import json
 import os
 import shutil
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numcodecs
@@ -17,6 +19,7 @@ from zarr import codecs
 from chunkscale import api, storage
 from chunkscale.cli import main
 from chunkscale.errors import (
+    AliasingWarning,
     ChunkscaleError,
     CorruptChunkError,
     DestinationError,
@@ -155,6 +158,43 @@ def test_the_stored_form_does_not_change_voxels(form, tmp_path):
     for engine in ENGINES:
         assert_array_equal(read(path, engine), DATA)
     assert_array_equal(resampled(path, tmp_path / "b.zarr"), expected())
+
+
+def test_what_is_unusual_in_a_file_is_not_warned_of(tmp_path):
+    """Zarr-python minds an empty list of filters, which many writers store; readers need not."""
+    path = make(tmp_path / "a.zarr")
+    document = json.loads((path / "0/.zarray").read_text())
+    (path / "0/.zarray").write_text(json.dumps({**document, "filters": []}))
+    with pytest.warns(UserWarning, match="empty list of filters"):
+        zarr.open_array(path / "0", mode="r")
+    assert_array_equal(read(path), DATA)
+
+
+def test_arrays_opened_by_many_threads_leave_the_warning_filters_alone(tmp_path):
+    """The filters are the whole process': what is muted for good hides the user's warnings."""
+    path = make(tmp_path / "a.zarr")
+    before = list(warnings.filters)
+
+    def look(_):
+        api.open_image(path)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(look, range(100)))
+    assert list(warnings.filters) == before
+
+
+def test_a_warning_passes_while_another_thread_opens_an_array(tmp_path, monkeypatch):
+    """Only zarr-python is muted."""
+    path = make(tmp_path / "a.zarr")
+    original = zarr.open_array
+
+    def warn(*arguments, **options):
+        warnings.warn("of the user", AliasingWarning, stacklevel=1)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(zarr, "open_array", warn)
+    with pytest.warns(AliasingWarning, match="of the user"):
+        api.open_image(path)
 
 
 def test_a_v2_array_may_leave_out_its_separator(tmp_path):

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -666,16 +667,32 @@ def _first_line(error: BaseException) -> str:
     return re.sub(r" \[http_response_body=.*?\](?= \[|$)", "", line)
 
 
+#: Filters are the whole process': of two threads that set them at once, the one that ends last
+#: would put the other's back for good.
+_filtering = threading.Lock()
+
+
+@contextlib.contextmanager
+def _muted_zarr() -> Iterator[None]:
+    """Mute what zarr-python finds unusual in the files of other writers: no news to a reader.
+
+    It warns in a thread of its own, so that the filter cannot be this thread's alone.
+    """
+    with _filtering, warnings.catch_warnings():
+        # By module, because other threads' warnings must pass in the meantime.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"zarr\.")
+        yield
+
+
 def _open_zarr(uri: str, mode: Literal["r", "r+"]) -> Any:
     import zarr
     from zarr.errors import ContainsGroupError, NodeTypeValidationError
 
-    with _clear_errors(f"array {uri!r}"), warnings.catch_warnings():
-        # What zarr-python finds unusual in the files of other writers is no news to a reader.
-        warnings.simplefilter("ignore", UserWarning)
+    with _clear_errors(f"array {uri!r}"):
         store = _store(uri)
         try:
-            return zarr.open_array(store, mode=mode)
+            with _muted_zarr():
+                return zarr.open_array(store, mode=mode)
         except (ContainsGroupError, NodeTypeValidationError) as error:
             raise MetadataError(f"{uri!r} is a zarr group where an array should be") from error
         except FileNotFoundError as error:
