@@ -11,9 +11,10 @@ from pathlib import Path
 SMALL_REGION, LATER_REGION = 2**12, 2**10
 #: Who runs the tests in the background of a shell has made them ignore SIGINT.
 _DRIVER = f"""
-import chunkscale.plan, signal, sys
+import chunkscale.ledger, chunkscale.plan, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 chunkscale.plan.SMALL_REGION, chunkscale.plan.LATER_REGION = {SMALL_REGION}, {LATER_REGION}
+chunkscale.ledger.FLUSH_SECONDS = (0.05, 0.05)  # these runs are over before the usual first flush
 from chunkscale.cli import main
 sys.exit(main())
 """

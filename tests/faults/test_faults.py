@@ -84,28 +84,32 @@ def test_workers_that_are_killed_cost_nothing_but_time(client, stack, expected, 
 
 
 def test_drivers_that_are_killed_can_be_resumed(client, stack, expected, tmp_path):
-    """SIGKILL of the driver at a random moment, with threads and on a cluster; then resume."""
-    resumed, begun = 0, 0
+    """SIGKILL of the driver at a random moment, with threads and on a cluster; then resume.
+
+    Every other pair of turns waits for the first finished regions, so that some are taken over.
+    """
+    resumed = 0
     for turn in range(repeats(3, 50)):
         layout = list(LAYOUTS)[turn % len(LAYOUTS)]
         out = tmp_path / f"out{turn}.zarr"
         where = ["--scheduler", client.scheduler.address] if turn % 2 else []
         driver = start_driver(stack, out, LAYOUTS[layout], *where)
-        while not out.exists() and driver.poll() is None:
+        noted = turn % 4 < 2
+        awaited = ".chunkscale/done-*" if noted else "*"
+        while not any(out.glob(awaited)) and driver.poll() is None:
             time.sleep(0.002)
-        time.sleep(random.random() * 1.5)
+        time.sleep(random.random() * (0.1 if noted else 1.5))
         driver.kill()
         driver.communicate()
-        begun += not (out / ".chunkscale").exists()
         run = chunkscale.resample(stack, out, resume=True, **LAYOUTS[layout])
-        resumed += run.times.resumed_regions > 0
+        resumed += 0 < run.times.resumed_regions < run.plan.region_count
         if where:
             # Its last tasks may still be on their way, and write the same again.
             while any(client.processing().values()):
                 time.sleep(0.05)
         assert_same_output(out, expected(layout))
     assert chunkscale.check(out, source=stack)
-    assert resumed or turn < 3
+    assert resumed
 
 
 @pytest.mark.parametrize("where", ["threads", "cluster"])
