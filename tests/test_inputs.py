@@ -567,10 +567,19 @@ def test_every_spelling_of_a_path(tmp_path, monkeypatch):
     for spelled in (
         path, str(path), f"{path}/", f"{path}//", "a b/in.zarr", "./a b/../a b/in.zarr/",
         "~/a b/in.zarr", f"file://{path}", path.as_uri(),
+        path.as_uri().replace("file://", "file://localhost"),
     ):  # fmt: skip
         assert api.open_image(spelled).uri == str(path)
     assert_array_equal(resampled("a b/in.zarr/", "out.zarr/"), expected())
     assert (tmp_path / "out.zarr/zarr.json").exists()
+
+
+def test_a_file_of_another_host_is_no_file_of_this_one(tmp_path, monkeypatch):
+    """Its name is no folder below the current one."""
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "server/in.zarr")
+    with pytest.raises(OptionError, match=r"on the host 'server'.*file:///in\.zarr"):
+        api.open_image("file://server/in.zarr")
 
 
 @pytest.mark.parametrize("what", ["group", "array", "parent"])

@@ -206,7 +206,7 @@ def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = N
     if isinstance(text, Location) and options is None:
         return text
     if text.startswith("file://"):
-        text = unquote(text[len("file://") :])
+        text = _file_path(text)
     if not is_remote(text):
         return os.path.abspath(os.path.expanduser(text))
     scheme, _, rest = text.partition("://")
@@ -228,6 +228,21 @@ def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = N
         if getattr(parsed, name) is not None:
             raise OptionError(f"storage option {name!r} is not for {scheme}:// ({text!r})")
     return Location(f"{scheme}://{'/'.join([bucket, *parts])}", _completed(scheme, parsed))
+
+
+def _file_path(url: str) -> str:
+    """Return the path that a file URL names on this machine."""
+    host, slash, path = url[len("file://") :].partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise OptionError(
+            f"cannot open {url!r}: it names a file on the host {host!r}; give the path that it has "
+            f"on this machine, like file:///{path or 'path'}"
+        )
+    if os.name == "nt":
+        from urllib.request import url2pathname
+
+        return url2pathname(slash + path)  # without the slash before a drive letter
+    return unquote(slash + path)
 
 
 def _completed(scheme: str, options: StoreOptions) -> StoreOptions:
