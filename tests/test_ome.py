@@ -67,8 +67,8 @@ def group(*transforms: Any, **more: Any) -> dict[str, Any]:
     return {"multiscales": [entry(*transforms, **{"version": "0.4", **more})]}
 
 
-def image_of(attributes: dict[str, Any], **options: Any) -> Multiscale:
-    image = describe(attributes, **options)
+def image_of(attributes: dict[str, Any]) -> Multiscale:
+    image = describe(attributes)
     assert isinstance(image, Multiscale)
     return image
 
@@ -247,21 +247,13 @@ def test_a_foreign_version_attribute_is_not_mistaken_for_that_of_ngff() -> None:
     assert image_of(group(scale(1, 1, 1), version=None) | {"version": "2.1"}).version == "0.4"
 
 
-def test_one_of_several_images_is_taken_only_when_asked_for() -> None:
-    one, two = entry(scale(1, 1, 1), name="raw"), entry(scale(2, 2, 2), name="fused")
-    attributes = {"multiscales": [one, two]}
-    with pytest.raises(MultipleImagesError, match=r"raw.*fused.*index"):
+def test_none_of_several_images_is_silently_taken() -> None:
+    attributes = {"multiscales": [entry(GOOD, name="raw"), entry(GOOD, name="fused")]}
+    with pytest.raises(MultipleImagesError, match=r"raw.*fused.*group of its own"):
         describe(attributes)
-    for which in (1, "fused"):
-        assert image_of(attributes, which=which).datasets[0].voxel_size == (2.0, 2.0, 2.0)
-    for which in (2, -1, "nope"):
-        with pytest.raises(OptionError, match=r"raw.*fused"):
-            describe(attributes, which=which)
-
-
-def test_images_with_the_same_name_need_an_index() -> None:
-    with pytest.raises(OptionError, match="2 multiscale images"):
-        describe({"multiscales": [entry(name="a"), entry(name="a")]}, which="a")
+    with pytest.raises(MultipleImagesError, match=r"raw.*fused"):
+        make("0.4", source=attributes)
+    assert "2 multiscale images" in validate(attributes, [(2, 2, 2)])[0]
 
 
 SYSTEMS = [
@@ -350,7 +342,7 @@ def test_collections_list_what_they_hold(
     attributes: Any, kind: str, paths: Any, nested: bool
 ) -> None:
     found = describe({"ome": {"version": "0.5", **attributes}} if nested else attributes)
-    assert found == Collection(kind=kind, version="0.5" if nested else "0.4", paths=paths)
+    assert found == Collection(kind=kind, paths=paths)
 
 
 def test_an_image_inside_a_bioformats2raw_layout_is_an_image() -> None:
@@ -649,13 +641,6 @@ def test_a_label_image_stays_one_unless_told_otherwise() -> None:
     assert not image_of(make("0.5", source=source, is_label=False)).is_label
     assert make("0.5", is_label=True)["ome"]["image-label"] == {"version": "0.5"}
     assert not image_of(make("0.5")).is_label
-
-
-def test_the_chosen_one_of_several_source_images_is_carried_over() -> None:
-    source = {"multiscales": [entry(GOOD, mine=1), entry(GOOD, mine=2)]}
-    assert make("0.4", source=source, which=1)["multiscales"][0]["mine"] == 2
-    with pytest.raises(MultipleImagesError):
-        make("0.4", source=source)
 
 
 def test_attributes_of_a_source_that_is_no_ngff_image_survive() -> None:
@@ -999,6 +984,7 @@ def test_examples_of_the_specification(path: Path) -> None:
             expected = "plate"
         assert isinstance(found, Collection)
         assert found.kind == expected
+        return
     assert found.version == path.relative_to(DATA / "spec_json").parts[0]
 
 

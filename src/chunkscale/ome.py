@@ -127,17 +127,12 @@ class Collection:
         label images. ``"bioformats2raw"``: `paths` is empty, because the images
         are listed in the ``OME`` subgroup, or else are called 0, 1, 2 and so on.
         ``"series"``: such an ``OME`` subgroup; `paths` start at its parent.
-    version : str
     paths : tuple of str
         Relative to the group, in the order of the metadata.
-    raw : dict
-        The NGFF attributes as they are (not compared).
     """
 
     kind: str
-    version: str
     paths: tuple[str, ...]
-    raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 class _Affine(NamedTuple):
@@ -150,24 +145,20 @@ class _Affine(NamedTuple):
 # --- reading -----------------------------------------------------------------
 
 
-def describe(
-    attributes: Mapping[str, Any], *, which: int | str | None = None
-) -> Multiscale | Collection:
+def describe(attributes: Mapping[str, Any]) -> Multiscale | Collection:
     """Say what the attributes of a Zarr group describe.
 
     Parameters
     ----------
     attributes : mapping
         All attributes of the group (for Zarr 3 the content of "attributes").
-    which : int or str, optional
-        Index or name of the multiscales entry, for groups that have several.
 
     Raises
     ------
     NotAnImageError
         If there is no NGFF image and no collection of images.
     MultipleImagesError
-        If there are several multiscales entries and `which` is not given.
+        If there are several multiscales entries, which no path tells apart.
     MetadataError
         If the metadata cannot be understood.
 
@@ -184,12 +175,12 @@ def describe(
     """
     ngff = _namespace(attributes)
     if "multiscales" in ngff:
-        entry = _select(ngff["multiscales"], which)
+        entry = _only(ngff["multiscales"])
         version = _version_of(attributes, entry)
         return _multiscale(entry, version, is_label="image-label" in ngff)
     for key in _COLLECTIONS:
         if key in ngff:
-            return _collection(key, attributes, ngff)
+            return _collection(key, ngff)
     raise NotAnImageError(_nothing_found(attributes, ngff))
 
 
@@ -262,28 +253,20 @@ def _nothing_found(attributes: Mapping[str, Any], ngff: Mapping[str, Any]) -> st
     )
 
 
-def _select(entries: object, which: int | str | None) -> dict[str, Any]:
-    """Return the multiscales entry that is meant."""
+def _only(entries: object) -> dict[str, Any]:
+    """Return the one multiscales entry."""
     if not _is_list(entries) or not entries or not all(isinstance(e, Mapping) for e in entries):
         raise MetadataError(
             f"'multiscales' is {_short(entries)}; it must be a list of at least one object"
         )
-    names = [entry.get("name") for entry in entries]
-    if which is None:
-        if len(entries) > 1:
-            raise MultipleImagesError(
-                f"the group holds {len(entries)} multiscale images, named {names}; choose one by "
-                f"its index (0 to {len(entries) - 1}) or its name",
-                (),
-            )
-        which = 0
-    hits = [i for i, name in enumerate(names) if which in (i, name)]
-    if len(hits) != 1:
-        raise OptionError(
-            f"{len(hits)} multiscale images of the group answer to {which!r}; there are "
-            f"{len(entries)}, named {names}: choose by index"
+    if len(entries) > 1:
+        names = [entry.get("name") for entry in entries]
+        raise MultipleImagesError(
+            f"the group holds {len(entries)} multiscale images, named {_short(names)}; give each a "
+            "group of its own",
+            (),
         )
-    return dict(entries[hits[0]])
+    return dict(entries[0])
 
 
 def _version_of(attributes: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
@@ -651,7 +634,7 @@ def _remedy(names: Sequence[str]) -> str:
 # --- collections -------------------------------------------------------------
 
 
-def _collection(key: str, attributes: Mapping[str, Any], ngff: Mapping[str, Any]) -> Collection:
+def _collection(key: str, ngff: Mapping[str, Any]) -> Collection:
     value = ngff[key]
     if key in ("plate", "well"):
         inner = "wells" if key == "plate" else "images"
@@ -665,13 +648,9 @@ def _collection(key: str, attributes: Mapping[str, Any], ngff: Mapping[str, Any]
         paths, valid, what = list(_or_empty(value)), _is_list(value), f"'{key}'"
     if not valid or not all(isinstance(path, str) and path for path in paths):
         raise MetadataError(f"{what} is {_short(value)}; it must list paths")
-    inner_version = value.get("version") if isinstance(value, Mapping) else None
-    fallback = "0.4" if ngff is attributes else "0.5"
     return Collection(
         kind="bioformats2raw" if key == "bioformats2raw.layout" else key,
-        version=str(ngff.get("version") or inner_version or fallback),
         paths=tuple(str(path) for path in paths),
-        raw=dict(ngff),
     )
 
 
@@ -734,7 +713,6 @@ def multiscale_attributes(
     metadata: Mapping[str, Any] | None = None,
     is_label: bool | None = None,
     source: Mapping[str, Any] | None = None,
-    which: int | str | None = None,
 ) -> dict[str, Any]:
     """Compose all attributes of an output group.
 
@@ -745,7 +723,7 @@ def multiscale_attributes(
     axes : sequence of Axis
     levels : sequence of Dataset
         Largest first.
-    name, kind, metadata, is_label, source, which
+    name, kind, metadata, is_label, source
         See `complete_attributes`.
 
     Examples
@@ -777,7 +755,6 @@ def multiscale_attributes(
         metadata=metadata,
         is_label=is_label,
         source=source,
-        which=which,
     )
 
 
@@ -789,7 +766,6 @@ def complete_attributes(
     metadata: Mapping[str, Any] | None = None,
     is_label: bool | None = None,
     source: Mapping[str, Any] | None = None,
-    which: int | str | None = None,
 ) -> dict[str, Any]:
     """Complete the attributes that another writer composed.
 
@@ -814,8 +790,6 @@ def complete_attributes(
         Whether the output is a label image; by default it is if the source is.
     source : mapping, optional
         All attributes of the source's group, in any version.
-    which : int or str, optional
-        The multiscales entry of `source` that was resampled, as in `describe`.
 
     Returns
     -------
@@ -830,14 +804,14 @@ def complete_attributes(
     ours = _namespace(composed)
     origin = copy.deepcopy(dict(source or {}))
     theirs = _namespace(origin)
-    entry = _select(ours.get("multiscales"), None)
+    entry = _only(ours.get("multiscales"))
     version = _version_of(composed, entry)
     if version not in WRITABLE_VERSIONS:
         raise OptionError(
             f"the attributes to complete are of OME-NGFF version {version!r}; only "
             f"{WRITABLE_VERSIONS} can be written"
         )
-    old = _select(theirs["multiscales"], which) if "multiscales" in theirs else {}
+    old = _only(theirs["multiscales"]) if "multiscales" in theirs else {}
     inner = _display(origin, theirs, version, is_label)
     inner["multiscales"] = [_completed_entry(entry, old, version, name, kind, metadata)]
     outer = _unknown(origin)
@@ -931,7 +905,6 @@ def validate(
     level_shapes: Sequence[Sequence[int]],
     *,
     strict_geometry: bool = False,
-    which: int | str | None = None,
 ) -> list[str]:
     """Return what is wrong with an image's metadata, in words.
 
@@ -945,8 +918,6 @@ def validate(
         Whether the levels must also be related as in stores that this package
         makes: each axis halved or kept from level to level, sizes rounded up,
         positions at the centres of the merged voxels.
-    which : int or str, optional
-        See `describe`.
 
     Returns
     -------
@@ -954,7 +925,7 @@ def validate(
         Empty if nothing is wrong.
     """
     try:
-        image = describe(attributes, which=which)
+        image = describe(attributes)
     except MetadataError as error:
         return [str(error)]
     if isinstance(image, Collection):
