@@ -1,7 +1,9 @@
 """The command line: what it prints, and what it returns."""
 
+import inspect
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 
 import chunkscale
 from chunkscale import api
-from chunkscale.cli import main
+from chunkscale.cli import _parser, _plan_options, main
 
 
 @pytest.fixture
@@ -50,6 +52,21 @@ def test_help_states_the_defaults(capsys):
     assert [int(word) for word in edges.replace(",", "").split() if word.isdigit()] == [
         *api.CHUNK_EDGES[3], *api.CHUNK_EDGES[2],
     ]  # fmt: skip
+
+
+def test_the_defaults_are_those_of_the_api(capsys):
+    """The parser has none of its own but switches that are off; the help repeats the API's."""
+    for verb, function in (("plan", api.plan_resampling), ("demo", api.demo)):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        for parameter in inspect.signature(function).parameters.values():
+            if isinstance(parameter.default, str):
+                assert re.search(rf"default: {re.escape(parameter.default)}\b|"
+                                 rf"{re.escape(parameter.default)} \(default\)", text)  # fmt: skip
+    given = _parser().parse_args(["plan", "in.zarr"])
+    assert _plan_options(given) == {"antialias": False}
+    assert _parser().parse_args(["demo"]).folder is None
 
 
 def test_a_voxel_size_without_a_unit_is_noticed(make_image, noise, tmp_path, capsys):

@@ -99,8 +99,8 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = _verb(verbs, "demo", "resample a synthetic stack in every way, and look at it", _demo,
                  "chunkscale demo /tmp/chunkscale-demo")  # fmt: skip
-    verb.add_argument("folder", metavar="DIR", nargs="?", default="chunkscale-demo",
-                      help="where to put the files (default: %(default)s)")  # fmt: skip
+    verb.add_argument("folder", metavar="DIR", nargs="?",
+                      help="where to put the files (default: chunkscale-demo)")  # fmt: skip
     return parser
 
 
@@ -145,7 +145,7 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--antialias", action="store_true", help="average where an axis shrinks")
     group.add_argument(
-        "--outside", metavar="edge|VALUE", default="edge",
+        "--outside", metavar="edge|VALUE",
         help="value of samples outside the source (default: edge); only --like has any",
     )  # fmt: skip
 
@@ -167,8 +167,8 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         help="number of levels (default: until one fits into a chunk)",
     )  # fmt: skip
     group.add_argument(
-        "--ome-zarr-version", choices=("0.5", "0.4"), default="0.5",
-        help="format of the output (default: %(default)s)",
+        "--ome-zarr-version", choices=("0.5", "0.4"),
+        help="format of the output (default: 0.5)",
     )  # fmt: skip
     group.add_argument(
         "--codec", metavar="NAME[:LEVEL]",
@@ -184,8 +184,8 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         help="regions at the same time (default: one per core, or as dask.config says)",
     )  # fmt: skip
     group.add_argument(
-        "--device", choices=("auto", "cpu", "gpu"), default="auto",
-        help="where to compute; auto takes a GPU if there is one (default: %(default)s)",
+        "--device", choices=("auto", "cpu", "gpu"),
+        help="where to compute; auto takes a GPU if there is one (default: auto)",
     )  # fmt: skip
     group.add_argument(
         "--device-memory", metavar="SIZE",
@@ -253,6 +253,7 @@ _PLAN_OPTIONS = (
 
 
 def _plan_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    # What is not given is left to the API, which has all defaults; the help repeats them as text.
     given = {name: getattr(arguments, name) for name in _PLAN_OPTIONS}
     return {name: value for name, value in given.items() if value is not None}
 
@@ -359,7 +360,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     from chunkscale import api
 
     arguments.writing = True
-    return DONE if api.demo(arguments.folder) else FAULTS
+    given = () if arguments.folder is None else (arguments.folder,)
+    return DONE if api.demo(*given) else FAULTS
 
 
 @contextlib.contextmanager
