@@ -10,8 +10,10 @@ import pytest
 from grids import grid_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outputs import assert_same_output
 
-from chunkscale import MemoryBudgetError
+import chunkscale
+from chunkscale import MemoryBudgetError, OptionError, options
 from chunkscale.grid import Axis, VoxelGrid, resized_grid
 from chunkscale.plan import MIB, Limits, SourceArray, make_plan, tiles
 from chunkscale.pyramid import Layout, level_grid
@@ -21,9 +23,9 @@ ZYX = tuple(Axis(name=n) for n in "zyx")
 
 def plan_for(
     shape, steps, *, dtype="uint16", chunk=None, layout=None, shard=True, memory=2**31, workers=2,
-    levels=None, antialias=False,
+    levels=None, antialias=False, axes=None,
 ):  # fmt: skip
-    source = grid_for(shape)
+    source = grid_for(shape, axes=axes)
     sizes = dict(zip(source.spatial, steps, strict=True))
     target = resized_grid(source, sizes)
     inner = layout or Layout(
@@ -42,15 +44,22 @@ def plan_for(
 
 @st.composite
 def plans(draw):
-    ndim = draw(st.integers(2, 5))
-    spatial = min(ndim, draw(st.sampled_from([2, 3])))
-    shape = [draw(st.integers(1, 3)) for _ in range(ndim - min(ndim, 3))]
-    shape += [draw(st.integers(1, 90)) for _ in range(min(ndim, 3))]
-    steps = [draw(st.sampled_from([0.3, 0.5, 1.0, 2.0, 3.7])) for _ in range(min(ndim, 3))]
-    assert spatial
+    axes = draw(st.sampled_from(["yx", "cyx", "tcyx", "zyx", "czyx", "tczyx"]))
+    shape = [draw(st.integers(1, 3) if name in "tc" else st.integers(1, 90)) for name in axes]
+    spatial = axes.strip("tc")
+    steps = [draw(st.sampled_from([0.3, 0.5, 1.0, 2.0, 3.7])) for _ in spatial]
+    # Chunks of 16 one by one, in shards of whole regions, or in those of a user.
+    outer = draw(st.sampled_from([None, False, 16, 48, 64]))
+    layout = None
+    if outer:
+        target = resized_grid(
+            grid_for(shape, axes=axes),
+            dict(enumerate(steps, start=len(axes) - len(spatial))),
+        )
+        layout = next(options.layouts(target, 16, outer, "0.5", {2: (16, 16), 3: (16, 16)}))[0]
     return plan_for(
-        tuple(shape), steps,
-        shard=draw(st.booleans()),
+        tuple(shape), steps, axes=axes, layout=layout,
+        shard=outer is None,
         memory=draw(st.sampled_from([270, 300, 1000])) * MIB,
         workers=draw(st.integers(1, 4)),
     )  # fmt: skip
@@ -86,6 +95,17 @@ def test_no_two_regions_touch_one_stored_object(plan):
                 )
                 for where in touched:
                     assert owners.setdefault((level, *where), index) == index
+
+
+@pytest.mark.usefixtures("small_regions")
+def test_a_plan_whose_regions_share_objects_is_never_returned(monkeypatch):
+    """The proof does not rest on the arithmetic that chose the regions."""
+    layout = Layout(chunk=(16,) * 3, shard=(48,) * 3)
+    assert plan_for((200,) * 3, (1.0,) * 3, layout=layout).levels
+    # As if shards of three chunks halved like those of eight.
+    monkeypatch.setattr("chunkscale.plan._halvings", lambda unit, chunk: 3)
+    with pytest.raises(AssertionError, match="do not own whole stored objects of 48 at level 1"):
+        plan_for((200,) * 3, (1.0,) * 3, layout=layout)
 
 
 @settings(deadline=None, max_examples=40)
@@ -249,3 +269,58 @@ def test_regions_are_numbered_both_ways():
         start = run.box(index).start
         position = [a // r for a, r in zip(start, run.region_shape, strict=True)]
         assert run.number(position) == index
+
+
+@settings(deadline=None, max_examples=100)
+@given(plans(), st.data())
+def test_a_stored_layout_gives_the_plan_that_stored_it(plan, data):
+    """Chunk, shards and regions are enough to find levels, passes and numbers again."""
+    again = make_plan(
+        plan.source, plan.source_grid, plan.target_grid, method="linear", antialias=False,
+        outside=None, layout=Layout(chunk=plan.levels[0].chunk), shard=data.draw(st.booleans()),
+        levels=len(plan.levels), ngff_version="0.5", codec="none",
+        limits=Limits(memory=2**32, workers=data.draw(st.integers(1, 9)), threads=3),
+        regions=[run.region_shape for run in plan.passes],
+        shards=[level.shard for level in plan.levels],
+    )  # fmt: skip
+    assert again.levels == plan.levels
+    assert again.passes == plan.passes
+
+
+def test_regions_that_a_layout_cannot_have_are_refused():
+    """Their shape is named, and what to do."""
+    plan = plan_for((100, 100, 100), (0.5, 0.5, 0.5))
+    with pytest.raises(OptionError, match=r"regions of 48 x 48 x 48 voxels.*--overwrite"):
+        make_plan(
+            plan.source, plan.source_grid, plan.target_grid, method="linear", antialias=False,
+            outside=None, layout=Layout(chunk=plan.levels[0].chunk), shard=True, levels=None,
+            ngff_version="0.5", codec="none", limits=Limits(memory=2**31, workers=2, threads=2),
+            regions=[(48, 48, 48)],
+        )  # fmt: skip
+
+
+@pytest.mark.usefixtures("small_regions")
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"chunk": 8, "shard": 24}, {"chunk": 8, "shard": 0}, {"chunk": 8, "shard": 16},
+        {"chunk": 8}, {"shard": 0}, {},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_resume_needs_no_layout(layout, make_image, noise, tmp_path):
+    """Whatever a run was begun with, resume alone ends with its very bytes."""
+    source = make_image(noise((30, 45, 160)), (2.0, 1.0, 1.0))
+    whole = chunkscale.resample(source, tmp_path / "whole.zarr", zoom=1.1, **layout).plan
+    out = tmp_path / "out.zarr"
+
+    def interrupt(progress):
+        if progress.regions == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        chunkscale.resample(source, out, progress=interrupt, zoom=1.1, **layout)
+    run = chunkscale.resample(source, out, zoom=1.1, resume=True)
+    assert run.times.resumed_regions >= 3
+    assert run.times.regions + run.times.resumed_regions == whole.region_count
+    assert_same_output(out, tmp_path / "whole.zarr")

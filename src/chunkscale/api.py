@@ -284,14 +284,16 @@ def plan_resampling(
     if memory is None:
         # What is free differs from run to run, and must not keep one from being continued.
         limits = [replace(x, memory=max(x.memory, stored.memory)) for x in limits]
-    wanted = output.recipe(_first_that_fits(make, limits, layouts(chunk)), image.array)
+    # A shard that is asked for goes with the chunk that is there.
+    inner = stored.chunk if chunk is None else chunk
+    wanted = output.recipe(_first_that_fits(make, limits, layouts(inner)), image.array)
     asked = {"chunk": chunk, "shard": shard, "levels": levels}
     output.check_same(
         target_uri, found, wanted,
         asked=[name for name, value in asked.items() if value is not None],
     )  # fmt: skip
-    again = partial(make, regions=stored.regions, levels=stored.levels)
-    return _first_that_fits(again, limits, layouts(stored.chunk))
+    again = partial(make, regions=stored.regions, levels=stored.levels, shards=stored.shards)
+    return _first_that_fits(again, limits, [(Layout(chunk=stored.chunk), False)])
 
 
 def _places(device: str, memory: int | str | None, cluster: DaskCluster | None) -> tuple[str, ...]:

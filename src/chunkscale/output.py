@@ -247,8 +247,9 @@ class StoredLayout:
     Parameters
     ----------
     chunk : tuple of int
-    shard : tuple of int or None
         Of level 0.
+    shards : tuple of tuple of int or None
+        By level.
     levels : int
     regions : tuple of tuple of int
         Region shape by pass.
@@ -257,7 +258,7 @@ class StoredLayout:
     """
 
     chunk: tuple[int, ...]
-    shard: tuple[int, ...] | None
+    shards: tuple[tuple[int, ...] | None, ...]
     levels: int
     regions: tuple[tuple[int, ...], ...]
     memory: int
@@ -266,10 +267,9 @@ class StoredLayout:
 def stored_layout(found: Found) -> StoredLayout:
     """Return the layout of an output that is to be continued."""
     made = found.recipe
-    shard = made["shard"][0]
     return StoredLayout(
         chunk=tuple(made["chunk"][0]),
-        shard=tuple(shard) if shard else None,
+        shards=tuple(tuple(shard) if shard else None for shard in made["shard"]),
         levels=len(made["levels"]),
         regions=tuple(map(tuple, made["regions"])),
         memory=found.memory,

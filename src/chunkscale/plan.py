@@ -820,7 +820,19 @@ def _fixed(
     """Leave just the options of a region shape, if one is given."""
     if regions is None:
         return options
-    return [[o for o in axis if o.region == n] for axis, n in zip(options, regions, strict=True)]
+    # Where one region covers the axis it may be larger than a shard, which is cut to the image.
+    fixed = [
+        [replace(o, region=n) for o in axis if o.region == n or (o.count == 1 and o.target <= n)]
+        for axis, n in zip(options, regions, strict=True)
+    ]
+    if not all(fixed):
+        shapes = [sorted({o.region for o in axis}) for axis in options]
+        raise OptionError(
+            f"regions of {' x '.join(map(str, regions))} voxels, as the output was begun with, are "
+            f"not possible with its chunks and shards (only {' x '.join(map(str, shapes))}); "
+            "repeat the first command, or replace the output with overwrite=True (--overwrite)"
+        )
+    return fixed
 
 
 def _pass(choice: _Choice, levels: tuple[Level, ...], first: int, start: int) -> Pass:
@@ -867,6 +879,7 @@ def make_plan(
     limits: Limits,
     free_disk: int | None = None,
     regions: Sequence[tuple[int, ...]] | None = None,
+    shards: Sequence[tuple[int, ...] | None] | None = None,
 ) -> ResamplePlan:
     """Return the cheapest plan within the limits.
 
@@ -887,8 +900,10 @@ def make_plan(
     free_disk : int, optional
         Free bytes where the output goes, for a warning.
     regions : sequence of tuple of int, optional
-        Region shape by pass, of an earlier plan with the same layout, instead
+        Region shape by pass, of an earlier plan with the same chunk, instead
         of the cheapest.
+    shards : sequence of tuple of int or None, optional
+        Shard by level, of that plan; comes before `layout` and `shard`.
 
     Raises
     ------
@@ -896,6 +911,8 @@ def make_plan(
         If even the smallest region needs more memory than allowed.
     """
     mapping = grid_mapping(source_grid, target_grid, method=method, antialias=antialias)
+    if shards is not None:
+        layout = replace(layout, shard=shards[0])
     count = level_count(target_grid, layout.chunk) if levels is None else levels
     most = level_count(target_grid, (1,) * target_grid.ndim)
     if count > most:
@@ -924,7 +941,8 @@ def make_plan(
         fixed = regions[len(passes)] if regions is not None and len(passes) < len(regions) else None
         choice, limits = _within(limits, partial(choose, fixed))
         if layouts[first].shard is None:
-            layouts[first] = _stored_layout(choice, layout.chunk, shard)
+            wanted = shard if shards is None else shards[first] is not None
+            layouts[first] = _stored_layout(choice, layout.chunk, wanted)
         stored = pyramid(target_grid, count=count, layouts=layouts)
         choices.append(choice)
         passes.append(_pass(choice, stored, first, start))
