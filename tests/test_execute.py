@@ -1,12 +1,16 @@
 """Execution: the same regions on any scheduler, in windows, and nothing left behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.pool import ThreadPool
 
 import dask
 import numpy as np
@@ -15,9 +19,11 @@ from dask.callbacks import Callback
 from outputs import budget
 
 import chunkscale
-from chunkscale import execute, region, worker
+from chunkscale import api, execute, region, worker
 
 pytestmark = pytest.mark.usefixtures("small_regions")
+
+PROCESSES = partial(ProcessPoolExecutor, mp_context=get_context("spawn"))
 
 
 def read(path):
@@ -37,14 +43,23 @@ def stack(make_image, noise):
         {"scheduler": "threads", "num_workers": 3},
         {"scheduler": "processes", "num_workers": 2},
         {"scheduler": dask.get},
+        {"scheduler": "Synchronous"},
+        {"scheduler": ThreadPoolExecutor},
+        {"scheduler": PROCESSES},
+        {"pool": ThreadPool},
     ],
-    ids=["default", "synchronous", "threads", "processes", "callable"],
-)
+    ids=["default", "synchronous", "threads", "processes", "callable", "capital", "executor",
+         "process executor", "thread pool"],
+)  # fmt: skip
 def test_any_dask_scheduler_writes_the_same_bytes(stack, tmp_path, config):
     """What dask.config names is used, and progress is reported for every region."""
     chunkscale.resample(stack, tmp_path / "a.zarr", chunk=16, shard=0)
     seen = []
-    with dask.config.set(config):
+    with contextlib.ExitStack() as stop:
+        for name, value in config.items():
+            if value in (ThreadPoolExecutor, ThreadPool, PROCESSES):
+                config = {name: stop.enter_context(value(2))}
+        stop.enter_context(dask.config.set(config))
         run = chunkscale.resample(
             stack, tmp_path / "b.zarr", chunk=16, shard=0, progress=seen.append
         )
@@ -53,20 +68,53 @@ def test_any_dask_scheduler_writes_the_same_bytes(stack, tmp_path, config):
     np.testing.assert_array_equal(read(tmp_path / "a.zarr"), read(tmp_path / "b.zarr"))
 
 
-def test_a_pool_in_the_config_is_used(stack, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("pool", ThreadPoolExecutor), ("pool", ThreadPool), ("scheduler", ThreadPoolExecutor)],
+)
+def test_a_pool_in_the_config_is_used(name, kind, stack, tmp_path, monkeypatch):
     """Regions run in the user's threads, as many as there are."""
-    names = set()
+    names, before = set(), set(threading.enumerate())
     original = worker.process_region
 
     def spy(*arguments):
-        names.add(threading.current_thread().name)
+        names.add(threading.current_thread())
         return original(*arguments)
 
     monkeypatch.setattr(worker, "process_region", spy)
-    with ThreadPoolExecutor(3, thread_name_prefix="mine") as pool, dask.config.set(pool=pool):
+    barrier = threading.Barrier(3)
+    with kind(3) as pool, dask.config.set({name: pool}):
+        submit = pool.submit if kind is ThreadPoolExecutor else pool.apply_async
+        for _ in range(3):
+            submit(barrier.wait)  # an executor starts its threads when there is work
+        mine = set(threading.enumerate()) - before
         run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
     assert run.plan.workers == 3
-    assert {name.partition("_")[0] for name in names} == {"mine"}
+    assert names
+    assert names <= mine
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"scheduler": "thread"}, "scheduler 'thread' of dask.config is unknown; set 'threads'"),
+        ({"scheduler": 4}, "scheduler 4 of dask.config is unknown"),
+        ({"pool": 4}, "pool 4 of dask.config is none; set a ThreadPoolExecutor"),
+        ({"num_workers": "many"}, "num_workers 'many' of dask.config is not a whole number"),
+    ],
+    ids=str,
+)
+def test_what_dask_cannot_run_is_refused(config, message, workers, stack, tmp_path):
+    """By name and value, when planning and before anything is written."""
+    out = tmp_path / "out.zarr"
+    plan = chunkscale.plan_resampling(stack, workers=workers)
+    with dask.config.set(config):
+        with pytest.raises(chunkscale.OptionError, match=message):
+            chunkscale.resample(stack, out, workers=workers)
+        with pytest.raises(chunkscale.OptionError, match=message):
+            api.carry_out(plan, out)
+    assert not out.exists()
 
 
 def test_no_configuration_is_left_changed(stack, tmp_path):

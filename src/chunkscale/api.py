@@ -328,7 +328,7 @@ def _limits(
     device_memory: int | str | None,
 ) -> Limits:
     """Return what a run may use: of this machine, or of each process of a cluster."""
-    from chunkscale.execute import default_workers
+    from chunkscale.execute import local_scheduler
     from chunkscale.memory import bystander_bytes
 
     wanted = options.positive("workers", workers)
@@ -340,7 +340,10 @@ def _limits(
                 f"{shape.slots} threads in {shape.processes} workers"
             )
         wanted = shape.threads
-    wanted = wanted or min(default_workers(), MOST_WORKERS[device])
+    elif cluster is None or wanted is None:
+        # With workers, too: what Dask cannot run is refused before anything is written.
+        local = local_scheduler()
+        wanted = wanted or min(local.workers, MOST_WORKERS[device])
     usual = (shape and shape.memory) or options.default_memory(wanted)
     bystanders = None if shape is None else shape.bystanders
     return Limits(
@@ -515,7 +518,7 @@ def carry_out(
 ) -> Resampled:
     """Do what a plan says; see `resample`."""
     from chunkscale import output
-    from chunkscale.execute import run_plan
+    from chunkscale.execute import local_scheduler, run_plan
     from chunkscale.memory import make_room
     from chunkscale.worker import Job
 
@@ -523,6 +526,8 @@ def carry_out(
     output.check_apart(plan.source, target)
     found = output.unfinished(target) if resume else None
     with connect(client, scheduler, resources) as cluster, _log(log) as note:
+        if cluster is None:
+            local_scheduler()  # the configuration may be another one than when it was planned
         threads = _threads() if cluster is None else cluster.shape().codec_threads
         reader = storage.open_array(
             storage.join(plan.source.uri, plan.source.path),

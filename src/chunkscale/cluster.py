@@ -76,7 +76,9 @@ def active_client() -> Client | None:
         return None
     import dask
 
-    if dask.config.get("scheduler", None) not in ("dask.distributed", "distributed"):
+    chosen = dask.config.get("scheduler", None)
+    named = isinstance(chosen, distributed.Client)
+    if not named and chosen not in ("dask.distributed", "distributed"):
         return None
     try:
         distributed.get_worker()
@@ -85,7 +87,7 @@ def active_client() -> Client | None:
     else:
         return None  # a task must not wait for tasks; this process is all that it has
     try:
-        client: Client = distributed.default_client()
+        client: Client = chosen if named else distributed.default_client()
     except ValueError:
         return None
     return client

@@ -17,12 +17,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.pool import Pool
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import RegionError
+from chunkscale.errors import OptionError, RegionError
 from chunkscale.ledger import Ledger
 from chunkscale.memory import make_room
 from chunkscale.plan import ResamplePlan
@@ -32,10 +33,11 @@ from chunkscale.worker import Failure, Job, OpenJob, Outcome, run_region
 __all__ = [
     "Batch",
     "Cluster",
+    "LocalScheduler",
     "Progress",
     "ProgressCallback",
     "RunTimes",
-    "default_workers",
+    "local_scheduler",
     "run_plan",
     "run_window",
 ]
@@ -168,16 +170,64 @@ class Cluster(Protocol):
         """End after the regions that run, and yield the batches that come back."""
 
 
-def default_workers() -> int:
-    """Return how many regions run at once: what ``dask.config`` says, or one per core."""
+@dataclass(frozen=True, slots=True)
+class LocalScheduler:
+    """Where regions run without a cluster, as ``dask.config`` says.
+
+    Parameters
+    ----------
+    scheduler : str or callable
+        As ``dask.compute`` takes it.
+    pool : Executor or Pool or None
+        The user's.
+    workers : int
+        Regions at once: as many as the pool has, or one per core.
+    """
+
+    scheduler: str | Callable[..., Any]
+    pool: Executor | Pool | None
+    workers: int
+
+
+def local_scheduler() -> LocalScheduler:
+    """Return what ``dask.config`` says.
+
+    Raises
+    ------
+    OptionError
+        If Dask could not run with it, or would not know how many regions at once.
+    """
     import dask
     from dask.system import CPU_COUNT
 
-    if dask.config.get("scheduler", None) in _SYNCHRONOUS:
-        return 1
-    pool = dask.config.get("pool", None)
-    size = getattr(pool, "_max_workers", None) or dask.config.get("num_workers", None)
-    return int(size or CPU_COUNT)
+    chosen: Any = dask.config.get("scheduler", None)
+    pool: Any = dask.config.get("pool", None)
+    number: Any = dask.config.get("num_workers", None) or CPU_COUNT
+    if isinstance(chosen, Executor):
+        chosen, pool = "threads", chosen
+    if isinstance(chosen, str):
+        chosen = chosen.lower()
+    if not chosen or chosen in _CLUSTERS or "Client" in type(chosen).__name__:
+        chosen = "threads"
+    if chosen not in _LOCAL and not callable(chosen):
+        raise OptionError(
+            f"scheduler {chosen!r} of dask.config is unknown; set 'threads', 'processes', "
+            "'synchronous', an Executor or a function, or leave it out"
+        )
+    if pool is not None and not isinstance(pool, Executor | Pool):
+        raise OptionError(
+            f"pool {pool!r} of dask.config is none; set a ThreadPoolExecutor or a "
+            "multiprocessing.pool.ThreadPool, or leave it out"
+        )
+    if not isinstance(number, int) or number < 1:
+        raise OptionError(
+            f"num_workers {number!r} of dask.config is not a whole number above 0; correct it or "
+            "leave it out"
+        )
+    if chosen in _SYNCHRONOUS:
+        return LocalScheduler(chosen, None, 1)
+    size = getattr(pool, "_max_workers", None) or getattr(pool, "_processes", None)
+    return LocalScheduler(chosen, pool, size or number)
 
 
 def codec_threads() -> int:
@@ -401,20 +451,19 @@ class _Active:
 @contextlib.contextmanager
 def _scheduler(workers: int, regions: int) -> Iterator[dict[str, Any]]:
     """Yield the options for ``dask.compute`` that give at most `workers` regions at once."""
-    import dask
-
-    chosen = dask.config.get("scheduler", None)
-    if callable(chosen):
-        yield {"scheduler": chosen}
-    elif chosen is not None and str(chosen).lower() not in (*_THREADS, *_CLUSTERS):
-        yield {"scheduler": chosen, "num_workers": workers}
+    local = local_scheduler()
+    if callable(local.scheduler):
+        yield {"scheduler": local.scheduler}
+    elif local.scheduler not in _THREADS:
+        yield {"scheduler": local.scheduler, "num_workers": workers}
+    elif local.pool is None or min(local.workers, regions) > workers:
+        # Of a larger pool every thread would come to hold buffers.
+        with ThreadPoolExecutor(workers, thread_name_prefix="chunkscale") as own:
+            yield {"scheduler": "threads", "pool": own}
+    elif isinstance(local.pool, Executor):
+        yield {"scheduler": local.pool}
     else:
-        pool: Executor | None = dask.config.get("pool", None)
-        if pool is not None and min(getattr(pool, "_max_workers", regions), regions) <= workers:
-            yield {"scheduler": "threads", "pool": pool}
-        else:
-            with ThreadPoolExecutor(workers, thread_name_prefix="chunkscale") as own:
-                yield {"scheduler": "threads", "pool": own}
+        yield {"scheduler": "threads", "pool": local.pool}
 
 
 def _compute(
@@ -436,7 +485,7 @@ def _compute(
     # A bag's graph is made about five times as fast as as many delayed calls.
     bag = dask.bag.from_sequence(window, partition_size=1).map(work)
     # Dask calls back after each task on its local schedulers only.
-    local = options["scheduler"] in _LOCAL
+    local = not callable(options["scheduler"])
     with Callback(posttask=after) if local else contextlib.nullcontext():
         outcomes = bag.compute(optimize_graph=False, **options)
     if not local:
