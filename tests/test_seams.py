@@ -139,6 +139,28 @@ def test_lazy_blocks_are_the_bytes_of_the_whole(noise):
         np.testing.assert_array_equal(lazy.compute(), chunkscale.resample_array(data, **options))
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">f4", "<u8"])
+def test_lazy_blocks_take_any_byte_order(dtype, noise):
+    """The result is in the native one, as that of an array in memory is."""
+    da = pytest.importorskip("dask.array")
+    data = noise((8, 9)).astype(dtype)
+    lazy = chunkscale.resample_array(da.from_array(data, chunks=4), zoom=2, chunk=5)
+    expected = chunkscale.resample_array(data, zoom=2)
+    assert lazy.dtype == lazy._meta.dtype == expected.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(lazy.compute(), expected)
+
+
+def test_lazy_blocks_of_unknown_size_are_refused():
+    """Where they lie cannot be told; the chunks are named, and what makes them known."""
+    da = pytest.importorskip("dask.array")
+    data = da.ones((8, 8), chunks=4)
+    data = data[data[:, 0] > 0]
+    with pytest.raises(chunkscale.OptionError, match=r"\(nan, nan\).*compute_chunk_sizes"):
+        chunkscale.resample_array(data, zoom=2)
+    data.compute_chunk_sizes()
+    assert chunkscale.resample_array(data, zoom=2).compute().shape == (16, 16)
+
+
 def test_lazy_blocks_pull_only_their_source_box():
     """One block of the result computes just the source blocks that it touches."""
     da = pytest.importorskip("dask.array")

@@ -660,10 +660,12 @@ def resample_array(
            [4. , 4.5, 5.5, 6. ]])
     """
     from chunkscale.device import array_backend, at_array
-    from chunkscale.lazy import is_dask_array, resample_dask
+    from chunkscale.lazy import check_chunks, is_dask_array, resample_dask
     from chunkscale.region import resample_leading
 
     lazy = is_dask_array(array)
+    if lazy:
+        check_chunks(array)
     # An array of a device has a dtype, too, and must stay where it is.
     data: Any = array if hasattr(array, "dtype") else np.asarray(array)
     source = _array_grid(data.shape, axes, source_voxel_size, source_translation)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.device import array_backend, at_array
+from chunkscale.errors import OptionError
 from chunkscale.grid import Box
 from chunkscale.mapping import AxisMapping, source_box
 from chunkscale.region import resample_leading
@@ -18,12 +19,21 @@ from chunkscale.storage import ArrayReader
 if TYPE_CHECKING:
     import dask.array
 
-__all__ = ["as_dask", "is_dask_array", "resample_dask"]
+__all__ = ["as_dask", "check_chunks", "is_dask_array", "resample_dask"]
 
 
 def is_dask_array(value: object) -> bool:
     """Whether `value` is a Dask array; does not import Dask."""
     return type(value).__module__.partition(".")[0] == "dask" and hasattr(value, "dask")
+
+
+def check_chunks(array: dask.array.Array) -> None:
+    """Refuse a Dask array that does not know the sizes of its chunks."""
+    if any(np.isnan(size) for sizes in array.chunks for size in sizes):
+        raise OptionError(
+            f"the array has chunks of unknown size ({array.chunks}); call its "
+            "compute_chunk_sizes() first"
+        )
 
 
 class _Sliceable:
@@ -71,7 +81,7 @@ def resample_dask(
     Parameters
     ----------
     array : dask.array.Array
-        Known chunks, one index per chunk is not needed along any axis.
+        Its chunks are known; one index per chunk is not needed along any axis.
     mapping : tuple of AxisMapping
     chunk : sequence of int
         Shape of the blocks of the result.
@@ -84,7 +94,9 @@ def resample_dask(
 
     bounds = [np.concatenate([[0], np.cumsum(c)]) for c in array.chunks]
     sources = array.to_delayed(optimize_graph=False)
-    meta = meta_from_array(array)
+    # Blocks in another byte order are copied into the native one as they are read.
+    dtype = array.dtype.newbyteorder("=")
+    meta = meta_from_array(array, dtype=dtype)
     block = dask.delayed(_block, pure=True, traverse=False)
     shape = tuple(m.target_size for m in mapping)
     cuts = [[(a, min(a + c, n)) for a in range(0, n, c)] for n, c in zip(shape, chunk, strict=True)]
@@ -98,7 +110,7 @@ def resample_dask(
             tuple(int(b) for b in bound[t.start : t.stop + 1])
             for bound, t in zip(bounds, touched, strict=True)
         )
-        delayed = block(mapping, target, origin, outside, device, array.dtype, *parts)
+        delayed = block(mapping, target, origin, outside, device, dtype, *parts)
         blocks[position] = da.from_delayed(delayed, target.shape, meta=meta)
     return da.block(blocks.tolist())
 
