@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 
@@ -242,6 +244,32 @@ def test_what_stops_a_run_leaves_the_cluster_free(client, stack, tmp_path):
     run = chunkscale.resample(stack, out, chunk=8, shard=0, client=client, resume=True)
     assert run.times.resumed_regions > 5
     assert client.run(_open_jobs) == dict.fromkeys(client.nthreads(), 0)
+
+
+def test_a_frozen_worker_does_not_keep_a_run_from_ending(stack, tmp_path, monkeypatch):
+    """Who interrupts waits for the regions that run, but not for ever, and can resume."""
+    monkeypatch.setattr(cluster, "STOP_SECONDS", 1.0)
+    frozen = []
+    with local_cluster(2) as client:
+
+        def freeze(progress):
+            if progress.regions > 5:
+                frozen.append(next(iter(client.run(os.getpid).values())))
+                os.kill(frozen[0], signal.SIGSTOP)
+                raise KeyboardInterrupt
+
+        out = tmp_path / "out.zarr"
+        ending = threading.Timer(20.0, lambda: os.kill(frozen[0], signal.SIGCONT))
+        ending.start()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                chunkscale.resample(stack, out, chunk=8, shard=0, client=client, progress=freeze)
+            assert ending.is_alive()
+        finally:
+            ending.cancel()
+            os.kill(frozen[0], signal.SIGCONT)
+    run = chunkscale.resample(stack, out, chunk=8, shard=0, resume=True)
+    assert run.times.resumed_regions > 5
 
 
 def _open_jobs():

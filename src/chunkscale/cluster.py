@@ -257,17 +257,26 @@ class DaskCluster:
         try:
             if self.client.status != "running":
                 return
-            # At the end of a run nothing is left that it would have to wait for.
-            self.client.run(_stop, self._run, on_error="ignore", wait=bool(self._flying))
             end = time.monotonic() + STOP_SECONDS
+            # In a thread, as Dask waits for an answer of every worker, and a frozen one gives none.
+            telling = threading.Thread(
+                target=self._tell_to_stop, args=(bool(self._flying),), daemon=True
+            )
+            telling.start()
             while self._flying and time.monotonic() < end and self.client.status == "running":
                 with contextlib.suppress(queue.Empty, ClusterError):
                     yield self._next(0.1)
             if self._flying:
                 self.client.cancel(list(self._flying), force=True)
+            telling.join(max(0.0, end - time.monotonic()))
         finally:
             self._flying.clear()
             self._finished.put(None)
+
+    def _tell_to_stop(self, wait: bool) -> None:
+        # At the end of a run nothing is left that it would have to wait for.
+        with contextlib.suppress(Exception):  # the connection is lost, or closed in the meantime
+            self.client.run(_stop, self._run, on_error="ignore", wait=wait)
 
     def _check_connection(self) -> None:
         if self.client.status not in ("running", "connecting"):
