@@ -235,25 +235,24 @@ def test_only_one_image_is_overwritten(inner, bucket, stack):
 
 
 def test_an_interrupted_deletion_can_be_repeated(bucket, stack, monkeypatch):
-    """While an image is deleted it is none, and may still be replaced."""
+    """While an image is deleted it is none, and may still be replaced, or resumed."""
     target, options = bucket.url("out.zarr"), {"storage_options": bucket.options}
     chunkscale.resample(stack, target, ome_zarr_version="0.4", **options)
-    delete, calls = stores.delete_below, []
+    delete = stores.delete_below
 
     def broken(uri):
-        if calls:
-            raise OSError("gone")
-        calls.append(uri)
         delete(uri)
+        raise OSError("gone")
 
-    monkeypatch.setattr(stores, "delete_below", broken)
-    with pytest.raises(OSError, match="gone"):
-        chunkscale.resample(stack, target, overwrite=True, **options)
-    monkeypatch.setattr(stores, "delete_below", delete)
-    with pytest.raises(NotAnImageError):
-        chunkscale.open_image(target, storage_options=bucket.options)
-    chunkscale.resample(stack, target, overwrite=True, **options)
-    assert chunkscale.check(target, storage_options=bucket.options)
+    for again in ("overwrite", "resume"):
+        with monkeypatch.context() as patch:
+            patch.setattr(stores, "delete_below", broken)
+            with pytest.raises(OSError, match="gone"):
+                chunkscale.resample(stack, target, overwrite=True, **options)
+        with pytest.raises(NotAnImageError):
+            chunkscale.open_image(target, storage_options=bucket.options)
+        chunkscale.resample(stack, target, **{again: True}, **options)
+        assert chunkscale.check(target, storage_options=bucket.options)
 
 
 def test_an_output_in_its_source_is_refused(bucket, small):

@@ -882,7 +882,7 @@ def compose_multiscales(
     import zarr
     from zarr.storage import MemoryStore
 
-    with warnings.catch_warnings():
+    with _filtering, warnings.catch_warnings():
         # ome-zarr 0.18 uses a class that it has deprecated itself.
         warnings.simplefilter("ignore", DeprecationWarning)
         from ome_zarr.format import format_from_version
@@ -1017,10 +1017,11 @@ def discard(uri: str) -> None:
     here may delete it again.
     """
     _unpublish(uri)
-    # Metadata last: it says what the rest was.
-    for name in sorted(stores.names(uri), key=lambda name: name in _METADATA_FILES):
-        if name != NOTES:
+    for name in stores.names(uri):
+        if name != NOTES and name not in _METADATA_FILES:
             stores.delete_below(stores.join(uri, name))
+    # Metadata last: it says what the rest was.
+    stores.delete(stores.join(uri, name) for name in stores.names(uri) if name != NOTES)
 
 
 def _unpublish(uri: str) -> None:
