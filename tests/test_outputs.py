@@ -403,6 +403,17 @@ def test_overwriting_refuses_what_holds_more_than_an_image(extra, volume):
     assert stored(out) == before
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_an_output_inside_an_array_is_refused(version, volume, tmp_path):
+    """However deep below it; a group inside an array is none to any reader."""
+    source, out = volume(ome_zarr_version=version)
+    before = stored(out)
+    for inner in ("0/extra", "1/deep/er/extra"):
+        with pytest.raises(chunkscale.DestinationError, match="lies inside the array"):
+            chunkscale.resample(source, out / inner)
+    assert stored(out) == before
+
+
 def test_what_desktops_leave_goes_with_an_image(volume):
     """It is nobody's."""
     source, out = volume()

@@ -990,9 +990,15 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int]:
 
 
 def check_parent(uri: str) -> None:
-    """Refuse an output where no directory can be made."""
+    """Refuse an output where no directory can be made, and one in the middle of an array."""
     if stores.in_bucket(uri):
         return
+    for parent in Path(resolved(uri)).parents:
+        if _is_array(parent):
+            raise DestinationError(
+                f"the output {uri!r} lies inside the array {str(parent)!r}; choose a path outside "
+                "of it"
+            )
     for parent in Path(uri).parents:
         if parent.is_dir():
             break
@@ -1008,6 +1014,16 @@ def check_parent(uri: str) -> None:
             f"the output {uri!r} cannot be made: nothing can be written in {str(parent)!r} "
             f"({error.strerror}); choose another path"
         ) from error
+
+
+def _is_array(folder: Path) -> bool:
+    if (folder / ".zarray").is_file():
+        return True
+    try:
+        node = json.loads((folder / "zarr.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(node, dict) and node.get("node_type") == "array"
 
 
 def discard(uri: str) -> None:
