@@ -1,6 +1,8 @@
 """The same run on a Dask cluster: here one of two processes, elsewhere any other.
 
 python examples/local_cluster.py [FOLDER]
+
+Needs the extra ``chunkscale[distributed]``.
 """
 
 import sys

@@ -1,6 +1,7 @@
 """A Dask cluster of Slurm jobs, through dask-jobqueue.
 
-On a login node, or as a small job of its own (pip install dask-jobqueue)::
+On a login node, or as a small job of its own, with ``chunkscale[distributed]`` and
+dask-jobqueue installed::
 
     python examples/slurm_cluster.py SRC DST
 
