@@ -36,7 +36,7 @@ ARROWS = {
     "lazy": {"device", "grid", "mapping", "region", "storage"},
     "worker": {"device", "memory", "plan", "region", "storage"},
     "ledger": {"memory", "plan", "region", "storage"},
-    "output": {"ledger", "ome", "plan", "storage", "verify"},
+    "output": {"ledger", "ome", "plan", "report", "storage", "verify"},
     "execute": {"ledger", "memory", "plan", "region", "worker"},
     "cluster": {"execute", "memory", "worker"},
     "options": {"grid", "pyramid", "memory", "gpu"},
@@ -67,6 +67,7 @@ LIBRARIES = {
     "PIL": {"demo"},
     "psutil": {"memory"},
     "distributed": {"cluster"},
+    "dask": {"api", "cluster", "execute", "image", "lazy", "options"},
 }
 
 

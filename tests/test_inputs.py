@@ -16,6 +16,7 @@ import zarr
 from numpy.testing import assert_array_equal
 from zarr import codecs
 
+import chunkscale
 from chunkscale import api, storage
 from chunkscale.cli import main
 from chunkscale.errors import (
@@ -925,3 +926,109 @@ def test_overwrite_deletes_one_image_and_nothing_beside_it(tmp_path, capsys, ent
     message = refused(capsys, "resample", path, out, "--overwrite")
     assert entry.split("/")[0] in message
     assert snapshot(out) == before
+
+
+WRONG = {
+    "chunk": [64.0, [6.9, 7, 7], [None, 1, 1], {"z": 3}, "a,b"],
+    "shard": [np.array([64.5, 64, 64])],
+    "levels": ["abc", 2.0, True, 0],
+    "workers": ["abc", 1.5],
+    "codec": [5, None, "best"],
+    "memory": [[1], "much"],
+    "antialias": ["no"],
+    "outside": [np.zeros(3), "far"],
+    "zoom": ["2", float("nan")],
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [(k, v) for k, values in WRONG.items() for v in values if v is not None or k == "codec"],
+    ids=str,
+)
+def test_values_of_a_wrong_type_are_refused_by_the_option_s_name(tmp_path, option, value):
+    """Not with what Python says somewhere inside."""
+    path = make(tmp_path / "a.zarr")
+    with pytest.raises(chunkscale.OptionError, match=option):
+        chunkscale.plan_resampling(path, **{option: value})
+
+
+def test_what_is_no_callback_no_log_and_no_path_is_refused(tmp_path):
+    """Before anything is written; a number is no file, as it would be that of another one."""
+    path, out = make(tmp_path / "a.zarr"), tmp_path / "out.zarr"
+    for options in ({"progress": 5}, {"log": True}, {"log": 5}, {"resources": {"GPU": 1}}):
+        with pytest.raises(chunkscale.OptionError, match=next(iter(options))):
+            chunkscale.resample(path, out, **options)
+    with pytest.raises(chunkscale.OptionError, match="no text"):
+        chunkscale.plan_resampling(str(path).encode())
+    with pytest.raises(chunkscale.OptionError, match="source_translation"):
+        chunkscale.resample_array(np.zeros((4, 4)), source_translation=["a", "b"])
+    with pytest.raises(chunkscale.OptionError, match=r"level 5 .* has 1"):
+        chunkscale.open_image(path).as_dask(level=5)
+    assert not out.exists()
+
+
+def test_a_fill_value_needs_an_image_to_be_like(tmp_path):
+    """Nothing of any other target lies outside the source, wherever its last centre is."""
+    path = make(tmp_path / "a.zarr")
+    with pytest.raises(chunkscale.OptionError, match="like"):
+        chunkscale.plan_resampling(path, outside=5)
+    with pytest.raises(chunkscale.OptionError, match="like"):
+        chunkscale.resample_array(np.zeros((4, 4)), zoom=2, outside=5)
+
+
+def test_units_that_mean_the_same_are_the_same(tmp_path):
+    """However they are spelled, one voxel size counts for all axes."""
+    path = make(tmp_path / "a.zarr", zarr_format=3)
+    metadata = json.loads((path / "zarr.json").read_text())
+    axes = metadata["attributes"]["ome"]["multiscales"][0]["axes"]
+    for axis, unit in zip(axes[-3:], ("um", "micrometer", "\N{MICRO SIGN}m"), strict=True):
+        axis["unit"] = unit
+    (path / "zarr.json").write_text(json.dumps(metadata))
+    grid = chunkscale.plan_resampling(path).target_grid
+    assert len({grid.voxel_size[i] for i in grid.spatial}) == 1
+    axes[-1]["unit"] = "nanometer"
+    (path / "zarr.json").write_text(json.dumps(metadata))
+    with pytest.raises(chunkscale.OptionError, match="different units"):
+        chunkscale.plan_resampling(path)
+
+
+def test_what_can_never_fit_is_refused_and_still_planned(tmp_path):
+    """The plan tells the size; a run of petabytes fills no disk."""
+    path = make(tmp_path / "a.zarr")
+    plan = chunkscale.plan_resampling(path, destination=tmp_path / "out.zarr", zoom=3e4)
+    assert any(notice.kind == "disk" for notice in plan.warnings)
+    with (
+        pytest.warns(chunkscale.ChunkscaleWarning, match="are free"),
+        pytest.raises(chunkscale.DestinationError, match="larger voxels, or another disk"),
+    ):
+        chunkscale.resample(path, tmp_path / "out.zarr", zoom=3e4)
+    assert not (tmp_path / "out.zarr").exists()
+    # Where nothing is to go, no disk is too small.
+    notices = chunkscale.plan_resampling(path, zoom=3e4).warnings
+    assert not any(notice.kind == "disk" for notice in notices)
+
+
+def test_a_voxel_size_that_is_given_counts_for_every_level(tmp_path):
+    """Smaller levels are as many times coarser as they are smaller, and begin at the same edge."""
+    path, out = make(tmp_path / "a.zarr"), tmp_path / "out.zarr"
+    chunkscale.resample(path, out, levels=2, chunk=8)
+    image = chunkscale.open_image(out, source_voxel_size=7)
+    first, second = image.level_grid(0), image.level_grid(1)
+    for i in first.spatial:
+        assert first.voxel_size[i] == 7
+        assert second.voxel_size[i] == 7 * round(first.shape[i] / second.shape[i])
+        edges = [g.translation[i] - g.voxel_size[i] / 2 for g in (first, second)]
+        assert edges[0] == pytest.approx(edges[1])
+    assert "7 x 7 x 7" in str(image)
+
+
+def test_images_and_results_print_in_a_line_and_in_a_notebook(tmp_path):
+    """Not with all their metadata."""
+    path, out = make(tmp_path / "a.zarr"), tmp_path / "out.zarr"
+    run = chunkscale.resample(path, out)
+    image = chunkscale.open_image(path)
+    for shown in (image, run):
+        assert len(repr(shown)) < 200
+        assert shown._repr_html_().startswith("<pre>")
+    assert chunkscale.check(chunkscale.open_image(out), source=image)

@@ -235,7 +235,7 @@ def plan_resampling(
     )  # fmt: skip
     if isinstance(source, Image) and source_voxel_size is not None:
         image = open_image(source.uri, source_voxel_size=source_voxel_size)
-    target_uri = storage.normalise(destination or os.curdir, storage_options)
+    target_uri = None if destination is None else storage.normalise(destination, storage_options)
     if ome_zarr_version not in ome.WRITABLE_VERSIONS:
         raise OptionError(
             f"OME-Zarr version {ome_zarr_version!r} cannot be written; use "
@@ -245,7 +245,7 @@ def plan_resampling(
     options.check_dtype(f"array {image.array.uri!r}", image.array.dtype)
     source_grid, target = _grids(image.grid, voxel_size, zoom, like, reach)
     found = None
-    if resume and destination is not None:
+    if resume and target_uri is not None:
         from chunkscale import output
 
         found = output.unfinished(target_uri)
@@ -265,11 +265,11 @@ def plan_resampling(
         target,
         method=options.method(method, image.is_label, antialias),
         antialias=antialias,
-        outside=options.outside(outside, dtype),
+        outside=_fill(outside, dtype, like),
         levels=options.positive("levels", levels),
         ngff_version=ome_zarr_version,
         codec=codec,
-        free_disk=storage.free_bytes(target_uri),
+        free_disk=None if target_uri is None else storage.free_bytes(target_uri),
     )
     layouts = partial(
         options.layouts, target, shard=shard, version=ome_zarr_version, edges=CHUNK_EDGES
@@ -279,7 +279,7 @@ def plan_resampling(
             _limits(memory, workers, cluster, place, device_memory)
             for place in _places(device, memory, cluster)
         ]
-    if found is None or stored is None:
+    if found is None or stored is None or target_uri is None:
         return _first_that_fits(make, limits, layouts(chunk))
     if memory is None:
         # What is free differs from run to run, and must not keep one from being continued.
@@ -294,6 +294,17 @@ def plan_resampling(
     )  # fmt: skip
     again = partial(make, regions=stored.regions, levels=stored.levels, shards=stored.shards)
     return _first_that_fits(again, limits, [(Layout(chunk=stored.chunk), False)])
+
+
+def _fill(outside: float | str, dtype: str, like: object) -> float | int | None:
+    """Return the value of samples outside the source; without `like` there are none."""
+    fill = options.outside(outside, dtype)
+    if fill is not None and like is None:
+        raise OptionError(
+            f"outside {outside!r} has no meaning without like: the target has the source's extent; "
+            "leave it out"
+        )
+    return fill
 
 
 def _places(device: str, memory: int | str | None, cluster: DaskCluster | None) -> tuple[str, ...]:
@@ -386,7 +397,7 @@ def _grids(
     return aligned_grid(source, other), like_grid(source, other)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Resampled:
     """What a finished run did.
 
@@ -410,6 +421,14 @@ class Resampled:
         from chunkscale.report import run_text
 
         return run_text(self)
+
+    def __repr__(self) -> str:
+        return f"<Resampled {self.path!r}>"
+
+    def _repr_html_(self) -> str:
+        from chunkscale.report import text_html
+
+        return text_html(str(self))
 
 
 def resample(
@@ -436,8 +455,8 @@ def resample(
     destination : str or path-like
         Of the new image: local path, or URL with s3, gs or az.
     overwrite : bool, default False
-        Replace a zarr hierarchy at `destination`. It is deleted after all
-        checks have passed and before anything is written.
+        Replace an image at `destination`, or an unfinished one. It is deleted
+        after all checks have passed and before anything is written.
     resume : bool, default False
         Continue what an interrupted run with the same parameters has left at
         `destination`; mend it if it is finished; start if nothing is there.
@@ -522,8 +541,11 @@ def carry_out(
     from chunkscale.memory import make_room
     from chunkscale.worker import Job
 
+    if not (progress is None or callable(progress)):
+        raise OptionError(f"progress {progress!r} cannot be called; give a function")
     target = check_destination(destination, overwrite=overwrite, resume=resume, take_over=take_over)
     output.check_apart(plan.source, target)
+    output.check_room(plan, target)
     found = output.unfinished(target) if resume else None
     with connect(client, scheduler, resources) as cluster, _log(log) as note:
         if cluster is None:
@@ -555,6 +577,8 @@ def _log(path: PathLike | None) -> Iterator[LogCallback | None]:
     if path is None:
         yield None
         return
+    if not isinstance(path, str | os.PathLike):
+        raise OptionError(f"log {path!r} is not a path; give that of a file")
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(open(path, "a", 1, "utf-8"))
@@ -604,6 +628,11 @@ def connect(
             yield DaskCluster(own, resources)
     else:
         chosen = active_client() if client is None else client
+        if chosen is None and resources:
+            raise OptionError(
+                f"resources {dict(resources)!r} are those of a cluster's workers, and there is no "
+                "cluster; give client or scheduler, or leave them out"
+            )
         yield DaskCluster(chosen, resources) if chosen is not None else None
 
 
@@ -674,7 +703,7 @@ def resample_array(
     mapping = grid_mapping(source, target, method=kind, antialias=antialias)
     dtype = np.dtype(data.dtype).newbyteorder("=")
     options.check_dtype("the array", dtype)
-    fill = options.outside(outside, dtype.name)
+    fill = _fill(outside, dtype.name, like)
     if lazy:
         options.check_device(device)
         inner = options.shape_option("chunk", chunk, target)
@@ -715,7 +744,13 @@ def _array_grid(
             f"axes {names!r} are not supported: names must differ, and the last two or three must "
             "be spatial, like tczyx; transpose the array"
         )
-    origin = [0.0] * len(spatial) if translation is None else list(translation)
+    try:
+        origin = [0.0] * len(spatial) if translation is None else list(map(float, translation))
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"source_translation {translation!r} is not understood; give a number for each of the "
+            f"{len(spatial)} spatial axes"
+        ) from None
     if len(origin) != len(spatial):
         raise OptionError(
             f"source_translation {tuple(origin)} has {len(origin)} values for the "
@@ -723,7 +758,7 @@ def _array_grid(
         )
     full = [0.0] * len(shape)
     for i, value in zip(spatial, origin, strict=True):
-        full[i] = float(value)
+        full[i] = value
     unit = VoxelGrid(
         axes=parsed,
         shape=tuple(shape),
@@ -735,9 +770,9 @@ def _array_grid(
 
 
 def check(
-    destination: PathLike,
+    destination: PathLike | Image,
     *,
-    source: PathLike | None = None,
+    source: PathLike | Image | None = None,
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
 ) -> CheckReport:
@@ -745,10 +780,10 @@ def check(
 
     Parameters
     ----------
-    destination : str or path-like
+    destination : str, path-like or Image
         The image to check: metadata against the NGFF rules and against the
         geometry of a pyramid, and every chunk by reading it.
-    source : str or path-like, optional
+    source : str, path-like or Image, optional
         Where it was made from: regions spread over the volume are recomputed
         with plain NumPy, and every voxel of them is compared.
     storage_options, source_storage_options : mapping, optional
@@ -762,9 +797,13 @@ def check(
     from chunkscale.verify import check_image
 
     reach = storage_options if source_storage_options is None else source_storage_options
-    target = storage.normalise(destination, storage_options)
-    origin = None if source is None else storage.normalise(source, reach)
+    target = _location(destination, storage_options)
+    origin = None if source is None else _location(source, reach)
     return check_image(target, origin, StoreIO(threads=_threads()))
+
+
+def _location(path: PathLike | Image, storage_options: StorageOptions | None) -> str:
+    return path.uri if isinstance(path, Image) else storage.normalise(path, storage_options)
 
 
 def info(path: PathLike, *, storage_options: StorageOptions | None = None) -> dict[str, Any]:

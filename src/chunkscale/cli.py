@@ -436,7 +436,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         rest = "; the output is unfinished and opens as no image; run again with --resume"
-        message, code = "interrupted" + rest * (arguments.verb == "resample"), INTERRUPTED
+        begun = arguments.verb == "resample" and arguments.writing
+        message, code = "interrupted" + rest * begun, INTERRUPTED
     except (ChunkscaleError, OSError) as error:
         message = str(error)
         code = REFUSED if _is_refusal(error, arguments.writing) else FAILED

@@ -14,8 +14,8 @@ from typing import Self
 
 from chunkscale.errors import GridError
 
-__all__ = ["Axis", "Box", "VoxelGrid", "aligned_grid", "like_grid", "resized_grid", "round_size",
-           "unusual"]  # fmt: skip
+__all__ = ["Axis", "Box", "VoxelGrid", "aligned_grid", "like_grid", "metres", "resized_grid",
+           "round_size", "unusual"]  # fmt: skip
 
 _METRES = {
     "yoctometer": 1e-24, "zeptometer": 1e-21, "attometer": 1e-18, "femtometer": 1e-15,
@@ -230,6 +230,11 @@ def resized_grid(source: VoxelGrid, voxel_size: Mapping[int, float]) -> VoxelGri
         spacing[i] = float(target)
         origin[i] = source.translation[i] + (target - source.voxel_size[i]) / 2
     return source.replace(shape=tuple(shape), voxel_size=tuple(spacing), translation=tuple(origin))
+
+
+def metres(unit: str | None) -> float | str | None:
+    """Return how long a unit of length is, however it is spelled; any other one as it is."""
+    return unit if unit is None else _METRES.get(unit, unit)
 
 
 def _conversion(axis: Axis, other: Axis) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from chunkscale import ome, storage
@@ -12,6 +12,7 @@ from chunkscale.errors import (
     MetadataError,
     MultipleImagesError,
     NotAnImageError,
+    OptionError,
     SourceNotFoundError,
 )
 from chunkscale.grid import VoxelGrid
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Image", "list_images", "open_image"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Image:
     """A multiscale image that is read lazily.
 
@@ -43,6 +44,8 @@ class Image:
         Level 0.
     labels : tuple of str
         Paths of label images inside the group.
+    given : mapping of str to float
+        Voxel sizes by axis that came before those of the metadata, for level 0.
     """
 
     uri: str
@@ -51,6 +54,7 @@ class Image:
     grid: VoxelGrid
     array: ArrayReader
     labels: tuple[str, ...] = ()
+    given: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_label(self) -> bool:
@@ -73,17 +77,39 @@ class Image:
 
     def level(self, index: int) -> ArrayReader:
         """Return the array of one stored level; -1 is the smallest."""
+        index = self._position(index)
         if index == 0:
             return self.array
         path = self.multiscale.datasets[index].path
         return storage.open_array(storage.join(self.uri, path), self.array.io)
 
     def level_grid(self, index: int) -> VoxelGrid:
-        """Return the grid of one stored level, as its metadata has it."""
-        index = range(len(self.multiscale.datasets))[index]
+        """Return the grid of one stored level, as its metadata has it, or as it was given."""
+        index = self._position(index)
         if index == 0:
             return self.grid
-        return ome.grid_of(self.multiscale, index, self.level(index).shape)
+        shape = self.level(index).shape
+        # What level 0 was said to have counts for the others: as many times as they are smaller.
+        steps = {
+            axis.name: round(n / m)
+            for axis, n, m in zip(self.grid.axes, self.grid.shape, shape, strict=True)
+        }
+        given = {name: size * steps[name] for name, size in self.given.items()}
+        grid = ome.grid_of(self.multiscale, index, shape, given)
+        origin = list(grid.translation)
+        for i, axis in enumerate(grid.axes):
+            if axis.name in given:
+                shift = (steps[axis.name] - 1) / 2 * self.grid.voxel_size[i]
+                origin[i] = self.grid.translation[i] + shift
+        return grid.replace(translation=tuple(origin))
+
+    def _position(self, index: int) -> int:
+        count = len(self.multiscale.datasets)
+        if not -count <= index < count:
+            raise OptionError(
+                f"level {index} of {self.uri!r} is not there; it has {count}, 0 to {count - 1}"
+            )
+        return index % count
 
     def as_dask(self, level: int = 0) -> dask.array.Array:
         """Return a stored level as a lazy Dask array with its own chunks.
@@ -102,6 +128,14 @@ class Image:
 
         return image_text(self)
 
+    def __repr__(self) -> str:
+        return f"<Image {self.uri!r}: {self.array.dtype} {self.grid.shape}>"
+
+    def _repr_html_(self) -> str:
+        from chunkscale.report import text_html
+
+        return text_html(str(self))
+
 
 def open_image(
     path: str | os.PathLike[str],
@@ -118,8 +152,8 @@ def open_image(
         state = attributes.get("chunkscale")
         if isinstance(state, Mapping) and state.get("state") == "unfinished":
             raise NotAnImageError(
-                f"{uri!r} is the output of a run that did not finish; run it again with "
-                "overwrite=True (--overwrite)"
+                f"{uri!r} is the output of a run that did not finish; go on with resume=True "
+                "(--resume), or replace it with overwrite=True (--overwrite)"
             ) from error
         raise NotAnImageError(f"{uri!r}: {error}") from error
     except MultipleImagesError as error:
@@ -155,6 +189,7 @@ def open_image(
         grid=grid,
         array=array,
         labels=_label_paths(uri),
+        given=dict(source_voxel_size or {}),
     )
 
 

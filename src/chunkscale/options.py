@@ -7,13 +7,14 @@ an error that names the option, its value and the remedy.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from chunkscale.errors import DeviceError, OptionError
-from chunkscale.grid import VoxelGrid, resized_grid
+from chunkscale.grid import VoxelGrid, metres, resized_grid
 from chunkscale.pyramid import Layout
 
 __all__ = [
@@ -133,8 +134,8 @@ def target_grid(
                 )
         sizes = {i: wanted.get(name, source.voxel_size[i]) for name, i in names.items()}
     else:
-        units = {source.axes[i].unit for i in source.spatial}
-        if len(units) > 1:
+        units = [source.axes[i].unit for i in source.spatial]
+        if len(set(map(metres, units))) > 1:
             raise OptionError(
                 f"the spatial axes have different units ({', '.join(map(str, units))}), so one "
                 f"voxel size {voxel_size!r} for all has no meaning; give one for each axis, "
@@ -161,7 +162,7 @@ def parse_bytes(value: int | float | str, name: str = "memory") -> int:
 
     try:
         number = int(dask_parse_bytes(value))
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise OptionError(
             f"{name} {value!r} is not understood; give bytes or a size like 4GiB"
         ) from error
@@ -184,16 +185,18 @@ def shape_option(
     if value is None:
         return None
     spatial = grid.spatial
-    if isinstance(value, str):
-        text = value.replace("x", ",").split(",")
-        try:
-            value = [int(part) for part in text]
-        except ValueError:
-            raise OptionError(
-                f"{name} {','.join(text)!r} is not understood; give voxels per axis, like "
-                "64,128,128, or one number for all spatial axes"
-            ) from None
-    numbers = [int(value)] if isinstance(value, int | np.integer) else [int(v) for v in value]
+    try:
+        if isinstance(value, str):
+            numbers = [int(part) for part in value.replace("x", ",").split(",")]
+        elif isinstance(value, Sequence | np.ndarray):
+            numbers = [operator.index(cast(Any, number)) for number in value]
+        else:
+            numbers = [operator.index(cast(Any, value))]
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"{name} {value!r} is not understood; give whole numbers of voxels per axis, like "
+            "64,128,128, or one for all spatial axes"
+        ) from None
     if len(numbers) == 1:
         numbers *= len(spatial)
     if len(numbers) == len(spatial):
@@ -237,8 +240,9 @@ def layouts(
     edges : mapping
         Default chunk edges, in shards and without, by number of spatial axes.
     """
-    sharded = version != "0.4" and shard not in (0, "0", "none")
-    if version == "0.4" and shard not in (None, 0, "0", "none"):
+    none = isinstance(shard, int | str) and shard in (0, "0", "none")
+    sharded = version != "0.4" and not none
+    if version == "0.4" and not (none or shard is None):
         raise OptionError(
             f"shard {shard!r} is not possible in OME-Zarr 0.4; use 0.5 or leave the shard out"
         )
@@ -266,6 +270,8 @@ def layouts(
 
 def method(name: str | None, is_label: bool, antialias: bool) -> str:
     """Return the interpolation method; label images default to nearest."""
+    if not isinstance(antialias, bool | np.bool_):
+        raise OptionError(f"antialias {antialias!r} is not understood; give True or False")
     chosen = name or ("nearest" if is_label else "linear")
     if chosen not in ("linear", "nearest"):
         raise OptionError(f"method {name!r} is unknown; use linear or nearest")
@@ -284,7 +290,7 @@ def _is_int(text: str) -> bool:
 
 def outside(value: float | str, dtype: str) -> float | int | None:
     """Return the fill value for samples outside the source; None for the edge voxel."""
-    if value == "edge":
+    if isinstance(value, str) and value == "edge":
         return None
     try:
         number: float = float(value)
@@ -347,9 +353,13 @@ def positive(name: str, value: int | None) -> int | None:
     """Return a count, checked."""
     if value is None:
         return None
-    if isinstance(value, bool) or int(value) != value or not 1 <= value <= 1024:
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
+        number = 0
+    else:
+        number = operator.index(value)
+    if not 1 <= number <= 1024:
         raise OptionError(f"{name} {value!r} is not a whole number between 1 and 1024")
-    return value
+    return number
 
 
 def check_dtype(what: str, dtype: np.dtype[Any]) -> None:

@@ -21,6 +21,7 @@ from chunkscale._version import __version__
 from chunkscale.errors import ChunkscaleError, DestinationError, OptionError, RegionError
 from chunkscale.ledger import Ledger
 from chunkscale.plan import ResamplePlan, SourceArray
+from chunkscale.report import human_bytes
 from chunkscale.storage import ArrayReader, ArrayWriter, StoreIO
 from chunkscale.verify import read_all
 
@@ -30,6 +31,7 @@ __all__ = [
     "StoredLayout",
     "check_apart",
     "check_destination",
+    "check_room",
     "check_same",
     "publish",
     "recipe",
@@ -37,6 +39,9 @@ __all__ = [
     "unfinished",
     "writing",
 ]
+
+#: Times that the best of compressions can make an image smaller that is not empty.
+MOST_COMPRESSION = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +181,17 @@ def check_apart(source: SourceArray, target: str) -> None:
                 raise DestinationError(
                     f"the output {target!r} {text} {source.uri!r}; choose a path outside of it"
                 )
+
+
+def check_room(plan: ResamplePlan, target: str) -> None:
+    """Refuse what no codec makes fit where it goes; what one might is warned of by the plan."""
+    free = storage.free_bytes(target)
+    if free is not None and plan.bytes_written > MOST_COMPRESSION * free:
+        raise DestinationError(
+            f"{human_bytes(plan.bytes_written)} are to be written before compression, over "
+            f"{MOST_COMPRESSION} times the {human_bytes(free)} that are free where the output "
+            f"{target!r} goes; choose larger voxels, or another disk"
+        )
 
 
 def unfinished(target: str) -> Found | None:

@@ -1012,8 +1012,8 @@ def _within(limits: Limits, choose: Callable[[Limits], _Choice]) -> tuple[_Choic
             needed = error.needed
         workers -= max(1, workers // 8)
     raise MemoryBudgetError(
-        f"the smallest region needs {needed / MIB:.0f} MiB with one worker, and memory is limited "
-        f"to {limits.memory / MIB:.0f} MiB; allow more memory, or use smaller chunks or shards"
+        f"the smallest region needs {math.ceil(needed / MIB)} MiB with one worker, and memory is "
+        f"limited to {limits.memory // MIB} MiB; allow more memory, or use smaller chunks or shards"
     )
 
 

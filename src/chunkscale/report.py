@@ -171,6 +171,11 @@ def plan_summary(plan: ResamplePlan, cluster: object = None) -> str:
     )
 
 
+def text_html(text: str) -> str:
+    """Return a text for a notebook as a terminal shows it."""
+    return f"<pre>{html.escape(text)}</pre>"
+
+
 def plan_html(plan: ResamplePlan) -> str:
     """Return a plan for a notebook."""
     head = "".join(

@@ -742,7 +742,7 @@ def parse_codec(text: str) -> tuple[str, int]:
     >>> parse_codec("blosc-lz4"), parse_codec("zstd:7")
     (('blosc-lz4', 5), ('zstd', 7))
     """
-    name, _, level = text.partition(":")
+    name, _, level = text.partition(":") if isinstance(text, str) else (None, "", "")
     if name not in CODECS:
         raise OptionError(f"unknown codec {text!r}; choose one of {', '.join(CODECS)}")
     kind, default = CODECS[name]

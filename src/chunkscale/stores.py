@@ -200,7 +200,9 @@ def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = N
         For URL schemes that are not supported, and bad options.
     """
     parsed = parse_options(options)
-    text = os.fspath(uri)
+    text: object = os.fspath(uri)
+    if not isinstance(text, str):
+        raise OptionError(f"the path {text!r} is no text; decode it (os.fsdecode)")
     if not text:
         raise OptionError("the path is empty; give the path of an OME-Zarr image")
     if isinstance(text, Location) and options is None:
