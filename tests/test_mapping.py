@@ -129,4 +129,4 @@ def test_other_axes_pass_through():
     source = VoxelGrid(axes=axes, shape=(3, 10, 10), voxel_size=(1.0, 1.0, 1.0))
     mapping = grid_mapping(source, resized_grid(source, {1: 0.5, 2: 0.5}), method="linear")
     assert axis_table(mapping[0], 1, 3).index.tolist() == [1, 2]
-    assert mapping[0].is_identity
+    assert (mapping[0].step, mapping[0].offset, mapping[0].target_size) == (1.0, 0.0, 3)

@@ -4,6 +4,7 @@ import itertools
 import math
 import pickle
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from outputs import assert_same_output
 import chunkscale
 from chunkscale import MemoryBudgetError, OptionError, options
 from chunkscale.grid import Axis, VoxelGrid, resized_grid
-from chunkscale.plan import MIB, Limits, SourceArray, make_plan, tiles
+from chunkscale.plan import MIB, Limits, SourceArray, _check_alignment, make_plan, tiles
 from chunkscale.pyramid import Layout, level_grid
 
 ZYX = tuple(Axis(name=n) for n in "zyx")
@@ -324,3 +325,13 @@ def test_resume_needs_no_layout(layout, make_image, noise, tmp_path):
     assert run.times.resumed_regions >= 3
     assert run.times.regions + run.times.resumed_regions == whole.region_count
     assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def test_regions_that_share_a_stored_object_are_no_plan():
+    """Two writers in one shard lose data without a word."""
+    plan = plan_for((40, 64, 64), (0.5, 1.0, 1.0), memory=300 * MIB)
+    run = plan.passes[0]
+    shard = plan.levels[0].write_unit
+    torn = replace(run, region_shape=(shard[0] + 1, *run.region_shape[1:]), shape=(1000, 64, 64))
+    with pytest.raises(AssertionError, match="do not own whole stored objects"):
+        _check_alignment(torn, plan.levels[0], plan.levels[0])

@@ -65,11 +65,6 @@ class AxisMapping:
     fuzz: float
     interpolation: Interpolation
 
-    @property
-    def is_identity(self) -> bool:
-        """Whether every target voxel is the source voxel of the same index."""
-        return self.step == 1.0 and self.offset == 0.0 and self.source_size == self.target_size
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AxisTable:
