@@ -331,10 +331,20 @@ def test_voxel_sizes_in_every_spelling(stack):
     assert chunkscale.open_image(stack, source_voxel_size=3).grid.voxel_size == (3.0, 3.0, 3.0)
 
 
-def test_the_demo_replaces_nothing_of_the_user(stack, tmp_path, capsys):
-    """A stack that the demonstration did not make stays."""
-    (tmp_path / "demo").mkdir()
-    mine = stack.rename(tmp_path / "demo" / "stack.ome.zarr")
-    assert main(["demo", str(tmp_path / "demo")]) == 2
+@pytest.mark.parametrize("name", ["stack", "isotropic", "zoomed", "finest", "exercise"])
+def test_the_demo_replaces_nothing_of_the_user(stack, tmp_path, capsys, name):
+    """An image that the demonstration did not make stays, and nothing else comes."""
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    mine = stack.rename(folder / f"{name}.ome.zarr")
+    assert main(["demo", str(folder)]) == 2
     assert "choose another folder" in capsys.readouterr().err
     assert chunkscale.check(mine)
+    assert [path.name for path in folder.iterdir()] == [mine.name]
+
+
+def test_a_demo_without_a_place_is_refused(tmp_path, capsys):
+    """In a line that names it."""
+    (tmp_path / "file").write_text("mine")
+    assert main(["demo", str(tmp_path / "file")]) == 2
+    assert "choose another one" in capsys.readouterr().err

@@ -89,8 +89,11 @@ def test_resume_goes_on_from_any_half_made_beginning(version, stack, tmp_path):
     (blank / f"zarr.{uuid.uuid4().hex}.partial").write_text("{")
     if version == "0.4":
         (blank / ".zgroup").write_text('{"zarr_format": 2}')
+    shutil.copytree(blank, tmp_path / "other.zarr")
     chunkscale.resample(stack, blank, resume=True, **options)
     assert_same_output(blank, tmp_path / "whole.zarr")
+    chunkscale.resample(stack, tmp_path / "other.zarr", overwrite=True, **options)
+    assert_same_output(tmp_path / "other.zarr", tmp_path / "whole.zarr")
 
 
 def kept_array(path, zarr_format):

@@ -147,7 +147,12 @@ def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = pri
         Whether every command succeeded.
     """
     base = Path(folder)
-    base.mkdir(parents=True, exist_ok=True)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DestinationError(
+            f"the folder {str(base)!r} cannot be made ({error.strerror}); choose another one"
+        ) from error
     stack, iso, zoomed, finest, huge = (
         base / f"{name}.ome.zarr" for name in ("stack", "isotropic", "zoomed", "finest", "exercise")
     )

@@ -108,7 +108,7 @@ def check_destination(
         )
     if storage.exists(target):
         ledger.check_free(target, take_over=take_over)
-        if not (resume and storage.is_blank(target)):
+        if not ((resume or overwrite) and storage.is_blank(target)):
             state = _disposable_state(target, overwrite)
             if not (overwrite or resume):
                 raise DestinationError(
