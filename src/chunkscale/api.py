@@ -202,7 +202,7 @@ def plan_resampling(
         cluster: for each worker process.
     workers : int, optional
         Regions at the same time; default: one per core, or as ``dask.config``
-        says, and at most six on a GPU. A cluster has its own.
+        says, and at most eight on a GPU. A cluster has its own.
     device : {"auto", "cpu", "gpu"}
         ``auto`` takes the GPU if there is one that CuPy can use and the memory
         is enough for its driver.
