@@ -268,12 +268,17 @@ def read_range(table: AxisTable) -> tuple[int, int]:
     >>> read_range(AxisTable("linear", np.array([2, 3]), np.array([0.5, 0.0])))
     (2, 4)
     """
+    return int(table.index.min()), int(_stops(table).max())
+
+
+def _stops(table: AxisTable) -> NDArray[np.int64]:
+    """Return the voxel after the last one that each target reads."""
     taps = np.ones(len(table.index), np.int64)
     if table.interpolation == "linear":
         taps += table.weight != 0
     elif table.interpolation == "triangle":
         taps = table.weight.shape[1] - np.argmax(table.weight[:, ::-1] != 0, axis=1)
-    return int(table.index.min()), int((table.index + taps).max())
+    return table.index + taps
 
 
 def source_ranges(
@@ -297,13 +302,7 @@ def source_ranges(
     """
     first = _table_at(mapping, start.astype(np.float64))
     last = _table_at(mapping, stop.astype(np.float64) - 1)
-    taps = np.ones(len(stop), np.int64)
-    if mapping.interpolation == "linear":
-        taps += last.weight > 0
-    elif mapping.interpolation == "triangle":
-        reversed_taps = last.weight[:, ::-1] != 0
-        taps = last.weight.shape[1] - np.argmax(reversed_taps, axis=1).astype(np.int64)
-    return first.index, last.index + taps
+    return first.index, _stops(last)
 
 
 def source_box(mapping: tuple[AxisMapping, ...], target: Box) -> Box:

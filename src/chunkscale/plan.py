@@ -147,9 +147,9 @@ class Pass:
 
     def number(self, position: Sequence[int]) -> int:
         """Return the number of the region at a position of the grid of regions."""
-        index = 0
+        index, counts = 0, self.counts
         for axis in self.order:
-            index = index * self.counts[axis] + position[axis]
+            index = index * counts[axis] + position[axis]
         return self.start + index
 
     def box(self, index: int) -> Box:
@@ -369,11 +369,9 @@ class ResamplePlan:
         """
         run = next(p for p in self.passes if level <= p.last)
         ratio = self.level_ratio(run.first, level)
-        index = 0
-        for axis in run.order:
-            position = start[axis] * ratio[axis] // run.region_shape[axis]
-            index = index * run.counts[axis] + position
-        return run.start + index
+        return run.number(
+            [a * f // r for a, f, r in zip(start, ratio, run.region_shape, strict=True)]
+        )
 
     def level_ratio(self, fine: int, coarse: int) -> tuple[int, ...]:
         """Return how many voxels of level `fine` make one of level `coarse`, per axis."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from chunkscale.execute import RunTimes
     from chunkscale.image import Image
     from chunkscale.plan import ResamplePlan
-    from chunkscale.pyramid import Level
 
 __all__ = [
     "human_bytes",
@@ -89,20 +88,14 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _level_rows(levels: Sequence[Level], itemsize: int) -> list[list[str]]:
-    rows = [["level", "shape", "voxel size", "translation", "chunk", "shard", "bytes"]]
-    rows += [
-        [
-            level.path,
-            times(level.shape),
-            times(level.grid.voxel_size),
-            times(level.grid.translation),
-            times(level.chunk),
-            times(level.shard),
-            human_bytes(level.grid.size * itemsize),
-        ]
-        for level in levels
-    ]
+def _level_rows(levels: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the table of levels, as `plan_dict` and `image_dict` describe them."""
+    columns = ["shape", "voxel_size", "translation", "chunk", "shard"]
+    sized = "bytes" in levels[0]
+    rows = [["level", *(name.replace("_", " ") for name in columns), *["bytes"] * sized]]
+    for level in levels:
+        cells = [level["path"], *(times(level[name]) for name in columns)]
+        rows.append(cells + ([human_bytes(level["bytes"])] if sized else []))
     return rows
 
 
@@ -152,7 +145,7 @@ def _device_text(plan: ResamplePlan) -> str:
 def plan_text(plan: ResamplePlan) -> str:
     """Return a plan for the terminal."""
     lines = [f"{name:<9}{text}" for name, text in _plan_rows(plan)]
-    lines += table(_level_rows(plan.levels, plan.source.itemsize))
+    lines += table(_level_rows(plan_dict(plan)["levels"]))
     lines += [f"warning: {text}" for text in plan.warnings]
     return "\n".join(lines)
 
@@ -183,7 +176,7 @@ def plan_html(plan: ResamplePlan) -> str:
         f"{html.escape(text)}</td></tr>"
         for name, text in _plan_rows(plan)
     )
-    first, *rest = _level_rows(plan.levels, plan.source.itemsize)
+    first, *rest = _level_rows(plan_dict(plan)["levels"])
     titles = "".join(f"<th>{cell}</th>" for cell in first)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rest
@@ -326,18 +319,7 @@ def info_text(facts: dict[str, Any]) -> str:
         lines.append(f"channels    {', '.join(facts['channels'])}")
     if facts["labels"]:
         lines.append(f"labels      {', '.join(facts['labels'])}")
-    rows = [["level", "shape", "voxel size", "translation", "chunk", "shard"]]
-    rows += [
-        [
-            level["path"],
-            times(level["shape"]),
-            times(level["voxel_size"]),
-            times(level["translation"]),
-            times(level["chunk"]),
-            times(level["shard"]),
-        ]
-        for level in facts["levels"]
-    ]
+    rows = _level_rows(facts["levels"])
     return "\n".join([*lines, *table(rows), *(f"warning: {text}" for text in facts["warnings"])])
 
 
