@@ -929,7 +929,7 @@ def test_overwrite_deletes_one_image_and_nothing_beside_it(tmp_path, capsys, ent
 
 
 WRONG = {
-    "chunk": [64.0, [6.9, 7, 7], [None, 1, 1], {"z": 3}, "a,b"],
+    "chunk": [True, 64.0, [6.9, 7, 7], [None, 1, 1], {"z": 3}, "a,b"],
     "shard": [np.array([64.5, 64, 64])],
     "levels": ["abc", 2.0, True, 0],
     "workers": ["abc", 1.5],
@@ -1021,6 +1021,13 @@ def test_a_voxel_size_that_is_given_counts_for_every_level(tmp_path):
         edges = [g.translation[i] - g.voxel_size[i] / 2 for g in (first, second)]
         assert edges[0] == pytest.approx(edges[1])
     assert "7 x 7 x 7" in str(image)
+    # The same where the metadata says nothing at all of voxel sizes.
+    metadata = json.loads((out / "zarr.json").read_text())
+    for dataset in metadata["attributes"]["ome"]["multiscales"][0]["datasets"]:
+        del dataset["coordinateTransformations"]
+    (out / "zarr.json").write_text(json.dumps(metadata))
+    bare = chunkscale.open_image(out, source_voxel_size=7)
+    assert bare.level_grid(1).voxel_size == second.voxel_size
 
 
 def test_images_and_results_print_in_a_line_and_in_a_notebook(tmp_path):

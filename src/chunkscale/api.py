@@ -188,7 +188,7 @@ def plan_resampling(
         Average over the voxels that plain linear interpolation skips where an
         axis shrinks.
     outside : "edge" or number, default "edge"
-        What samples outside the source's extent get (only `like` has any).
+        What samples outside the source's extent get; only with `like`.
     chunk, shard : int, sequence or str, optional
         Voxels per spatial axis. `shard` 0 stores chunks one by one.
     levels : int, optional

@@ -146,7 +146,7 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--antialias", action="store_true", help="average where an axis shrinks")
     group.add_argument(
         "--outside", metavar="edge|VALUE",
-        help="value of samples outside the source (default: edge); only --like has any",
+        help="value of samples outside the source (default: edge); only with --like",
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -89,10 +90,14 @@ class Image:
         if index == 0:
             return self.grid
         shape = self.level(index).shape
-        # What level 0 was said to have counts for the others: as many times as they are smaller.
+        # What level 0 was said to have counts for the others: as many times as they are coarser.
+        unknown = (math.nan,) * self.grid.ndim
+        fine, coarse = (self.multiscale.datasets[k].voxel_size or unknown for k in (0, index))
         steps = {
-            axis.name: round(n / m)
-            for axis, n, m in zip(self.grid.axes, self.grid.shape, shape, strict=True)
+            axis.name: b / a if a > 0 and math.isfinite(b / a) and b > 0 else float(round(n / m))
+            for axis, a, b, n, m in zip(
+                self.grid.axes, fine, coarse, self.grid.shape, shape, strict=True
+            )
         }
         given = {name: size * steps[name] for name, size in self.given.items()}
         grid = ome.grid_of(self.multiscale, index, shape, given)

@@ -186,6 +186,8 @@ def shape_option(
         return None
     spatial = grid.spatial
     try:
+        if isinstance(value, bool):
+            raise TypeError
         if isinstance(value, str):
             numbers = [int(part) for part in value.replace("x", ",").split(",")]
         elif isinstance(value, Sequence | np.ndarray):
@@ -358,7 +360,9 @@ def positive(name: str, value: int | None) -> int | None:
     else:
         number = operator.index(value)
     if not 1 <= number <= 1024:
-        raise OptionError(f"{name} {value!r} is not a whole number between 1 and 1024")
+        raise OptionError(
+            f"{name} {value!r} is not a whole number between 1 and 1024; give one, or leave it out"
+        )
     return number
 
 
