@@ -44,7 +44,7 @@ ARROWS = {
         "grid", "image", "kernels", "mapping", "ome", "options", "region", "report", "storage",
     },
     "report": {"grid", "plan", "pyramid", "image", "api", "execute"},
-    "demo": {"ome", "storage", "grid", "image", "pyramid", "memory"},
+    "demo": {"ome", "output", "storage", "grid", "image", "pyramid", "memory"},
     "api": {
         "verify", "demo", "device", "execute", "grid", "image", "lazy", "mapping", "memory",
         "ome", "options", "output", "plan", "pyramid", "region", "report", "storage", "worker",

@@ -343,6 +343,22 @@ def test_the_demo_replaces_nothing_of_the_user(stack, tmp_path, capsys, name):
     assert [path.name for path in folder.iterdir()] == [mine.name]
 
 
+def test_the_demo_replaces_no_unfinished_output_of_the_user(stack, tmp_path, capsys):
+    """Nor what lies in a stack of its own."""
+    mine = tmp_path / "demo" / "stack.ome.zarr"
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        chunkscale.resample(stack, mine, progress=stop)
+    (mine / "notes.txt").write_text("mine")
+    before = sorted(mine.rglob("*"))
+    assert main(["demo", str(tmp_path / "demo")]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+    assert sorted(mine.rglob("*")) == before
+
+
 def test_a_demo_without_a_place_is_refused(tmp_path, capsys):
     """In a line that names it."""
     (tmp_path / "file").write_text("mine")

@@ -311,6 +311,63 @@ def test_what_appears_while_a_run_begins_is_not_deleted(resume, stack, tmp_path,
     assert stored(out) == {"thesis.txt": b"mine"}
 
 
+def test_what_another_run_has_finished_meanwhile_is_not_made_again(stack, tmp_path, monkeypatch):
+    """Neither by one that resumes and has looked before, nor by one that begins."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)
+    out = tmp_path / "out.zarr"
+    acquire = ledger.acquire
+    for resume in (True, False):
+        if resume:
+            interrupted(stack, out)
+
+        def late(*arguments, **options):
+            monkeypatch.setattr(ledger, "acquire", acquire)
+            chunkscale.resample(stack, out, chunk=8, resume=True)
+            return acquire(*arguments, **options)
+
+        monkeypatch.setattr(ledger, "acquire", late)
+        with pytest.raises(chunkscale.DestinationError, match="another run"):
+            chunkscale.resample(stack, out, chunk=8, resume=resume)
+        assert_same_output(out, tmp_path / "whole.zarr")
+        shutil.rmtree(out)
+
+
+def test_of_two_runs_that_take_a_dead_one_s_lease_one_is_refused(stack, tmp_path):
+    """Starting again after a crash is no moment without a lease."""
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out)
+    write_lease(out, pid=2**22 + 1, renewed=time.time())
+    both = threading.Barrier(2)
+    withdraw = stores.withdraw
+
+    def together(*arguments):
+        both.wait(20)
+        withdraw(*arguments)
+
+    def take(_):
+        try:
+            return ledger.acquire(str(out))
+        except chunkscale.DestinationError:
+            return None
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(stores, "withdraw", together)
+        leases = list(pool.map(take, range(2)))
+    assert leases.count(None) == 1
+    assert ledger.holder(str(out)) in leases
+
+
+def test_a_damaged_lease_counts_for_nothing(stack, tmp_path):
+    """Whatever is in it."""
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out)
+    for changes in ({"renewed": "now"}, {"pid": None, "renewed": 1.0}, {"extra": 1}):
+        write_lease(out, **changes)
+        ledger.check_free(str(out), take_over=False)
+    chunkscale.resample(stack, out, resume=True)
+    assert chunkscale.check(out, source=stack)
+
+
 def test_of_two_runs_that_begin_at_once_one_is_refused(stack, tmp_path):
     """The other one finishes, whichever it is."""
     out = tmp_path / "out.zarr"
@@ -375,12 +432,19 @@ def test_an_interrupted_overwriting_is_resumed(stack, tmp_path, monkeypatch):
     out = tmp_path / "out.zarr"
     original = stores.delete_below
 
-    def once(uri):
-        original(uri)
+    def once(*arguments):
+        original(*arguments)
         raise KeyboardInterrupt
 
     for version in ("0.4", "0.5"):
         chunkscale.resample(stack, out, chunk=16, ome_zarr_version=version)
+        if version == "0.5":  # paths of other programs' levels may have folders
+            attributes = json.loads((out / "zarr.json").read_text())
+            for dataset in attributes["attributes"]["ome"]["multiscales"][0]["datasets"]:
+                (out / "scale").mkdir(exist_ok=True)
+                (out / dataset["path"]).rename(out / "scale" / f"s{dataset['path']}")
+                dataset["path"] = f"scale/s{dataset['path']}"
+            (out / "zarr.json").write_text(json.dumps(attributes))
         with monkeypatch.context() as patch:
             patch.setattr(stores, "delete_below", once)
             with pytest.raises(KeyboardInterrupt):
@@ -402,11 +466,11 @@ def test_of_two_runs_that_overwrite_at_once_one_is_refused(stack, tmp_path, monk
     chunkscale.resample(stack, out, chunk=8)
     original, refusals = storage.discard, []
 
-    def discard(uri):
+    def discard(*arguments):
         with pytest.raises(chunkscale.DestinationError, match="being written by process") as error:
             chunkscale.resample(stack, out, chunk=16, overwrite=True)
         refusals.append(error.value)
-        original(uri)
+        original(*arguments)
 
     monkeypatch.setattr(storage, "discard", discard)
     chunkscale.resample(stack, out, chunk=16, overwrite=True)

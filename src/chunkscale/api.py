@@ -545,7 +545,8 @@ def carry_out(
         raise OptionError(f"progress {progress!r} cannot be called; give a function")
     target = check_destination(destination, overwrite=overwrite, resume=resume, take_over=take_over)
     output.check_apart(plan.source, target)
-    output.check_room(plan, target)
+    if not storage.exists(target):
+        output.check_room(plan, target)
     found = output.unfinished(target) if resume else None
     with connect(client, scheduler, resources) as cluster, _log(log) as note:
         if cluster is None:

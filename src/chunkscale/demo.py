@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale import ome, storage
+from chunkscale import ome, output, storage
 from chunkscale.errors import ChunkscaleError, DestinationError
 from chunkscale.grid import Axis, Box, VoxelGrid
 from chunkscale.image import Image, open_image
@@ -160,9 +160,11 @@ def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = pri
     grid = VoxelGrid(axes=zyx, shape=SHAPE, voxel_size=VOXEL_SIZE)
     say(f"A synthetic stack of cells, {' x '.join(map(str, SHAPE))} voxels of 1 x 0.202 x 0.202 um")
     for path in (stack, iso, zoomed, finest, huge):
-        _check_own(path)
+        _check_own(path, stack)
     if stack.exists():
-        storage.discard(str(stack))
+        output.check_destination(stack, overwrite=True, resume=False, take_over=False)
+        storage.make_folder(str(stack))
+        storage.discard(str(stack), ["0"])
     write_image(stack, synthetic_cells(), grid, name=NAME)
     say("\n1. Isotropic voxels of 1 um")
     _run(["resample", str(stack), str(iso), "--voxel-size", "1", "--overwrite"], say)
@@ -202,15 +204,14 @@ def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = pri
     return peak <= MEMORY_MIB * 2**20
 
 
-def _check_own(path: Path) -> None:
+def _check_own(path: Path, stack: Path) -> None:
     """Refuse to replace an image that no demonstration has made."""
     if not path.exists() or storage.is_blank(str(path)):
         return
     try:
-        attributes = storage.group_attributes(str(path))
-        if attributes.get("chunkscale", {}).get("state") == "unfinished":
-            return
-        own = open_image(path, io=StoreIO(threads=1)).multiscale.name == NAME
+        record = storage.group_attributes(str(path)).get("chunkscale")
+        own = isinstance(record, Mapping) and record.get("source") == storage.normalise(stack)
+        own = own or open_image(path, io=StoreIO(threads=1)).multiscale.name == NAME
     except ChunkscaleError:
         own = False
     if not own:

@@ -36,6 +36,7 @@ __all__ = [
     "acquire",
     "active",
     "check_free",
+    "confirm",
     "delete",
     "finished",
     "forget",
@@ -95,7 +96,13 @@ def holder(uri: str) -> Lease | None:
     """Return the lease on an output, in force or not."""
     text = storage.read_note(uri, _LEASE)
     try:
-        return None if text is None else Lease(**json.loads(text))
+        if text is None:
+            return None
+        found = Lease(**json.loads(text))
+        return replace(
+            found, pid=int(found.pid), started=float(found.started), renewed=float(found.renewed),
+            duration=float(found.duration),
+        )  # fmt: skip
     except (ValueError, TypeError):
         return None  # of another version, or damaged; what it allows is decided by others
 
@@ -132,14 +139,16 @@ def acquire(uri: str, *, take_over: bool = False) -> Lease:
         If another run has it.
     """
     check_free(uri, take_over=take_over)
-    first = _LEASE not in storage.note_names(uri)
+    stale = storage.read_note(uri, _LEASE)
     host, pid, started = identity()
     lease = Lease(
         run=uuid.uuid4().hex, host=host, pid=pid, started=started, renewed=time.time(),
         duration=LEASE_SECONDS,
     )  # fmt: skip
     try:
-        _put(uri, lease, new=first)
+        if stale is not None:
+            storage.withdraw_note(uri, _LEASE, stale)
+        _put(uri, lease, new=True)
     except FileExistsError:
         raise storage.begun_by_another(uri) from None
     return lease
@@ -148,6 +157,12 @@ def acquire(uri: str, *, take_over: bool = False) -> Lease:
 def wait_for_loser() -> None:
     """Wait until the run that the lease was taken from has noticed."""
     time.sleep(2 * CHECK_SECONDS)
+
+
+def confirm(uri: str, lease: Lease) -> None:
+    """Refuse to begin with a lease that has gone to another run."""
+    if not _is_ours(uri, lease):
+        raise storage.begun_by_another(uri)
 
 
 def _put(uri: str, lease: Lease, *, new: bool = False) -> None:
@@ -202,7 +217,7 @@ def delete(uri: str) -> None:
 def forget(uri: str) -> None:
     """Delete what earlier runs have noted down, but not the lease."""
     for name in storage.note_names(uri):
-        if name != _LEASE:
+        if name.startswith("done-"):
             storage.delete_note(uri, name)
 
 

@@ -355,10 +355,10 @@ def positive(name: str, value: int | None) -> int | None:
     """Return a count, checked."""
     if value is None:
         return None
-    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
+    try:
+        number = 0 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
         number = 0
-    else:
-        number = operator.index(value)
     if not 1 <= number <= 1024:
         raise OptionError(
             f"{name} {value!r} is not a whole number between 1 and 1024; give one, or leave it out"

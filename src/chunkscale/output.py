@@ -7,6 +7,7 @@ made of (the *recipe*): whoever continues it must follow the very same.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +41,7 @@ __all__ = [
     "writing",
 ]
 
-#: Times that the best of compressions can make an image smaller that is not empty.
+#: Times that compression makes no image smaller, unless nearly all of it is fill value.
 MOST_COMPRESSION = 1000
 
 
@@ -128,11 +129,7 @@ def _disposable_state(target: str, overwrite: bool) -> str:
         attributes = storage.group_attributes(target)
         record = attributes.get("chunkscale", {})
         unfinished = isinstance(record, Mapping) and record.get("state") == "unfinished"
-        if unfinished:
-            arrays = [str(path) for path in record.get("levels", [])]
-        else:
-            found = ome.describe(attributes)
-            arrays = [d.path for d in found.datasets] if isinstance(found, ome.Multiscale) else []
+        arrays = _arrays(attributes)
         goes = overwrite or _is_rest(record)
         foreign = storage.foreign_entries(target, arrays) if goes else []
     except ChunkscaleError as error:
@@ -146,6 +143,16 @@ def _disposable_state(target: str, overwrite: bool) -> str:
             "is never overwritten; choose another path or remove it yourself"
         )
     return " (the output of a run that did not finish)" if unfinished else ""
+
+
+def _arrays(attributes: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the levels of an image, or of an unfinished one."""
+    record = attributes.get("chunkscale")
+    if isinstance(record, Mapping) and record.get("state") == "unfinished":
+        levels = record.get("levels")
+        return [str(path) for path in levels] if isinstance(levels, list) else []
+    found = ome.describe(attributes)
+    return [d.path for d in found.datasets] if isinstance(found, ome.Multiscale) else []
 
 
 def _is_free(target: str) -> bool:
@@ -207,7 +214,7 @@ def unfinished(target: str) -> Found | None:
     record = storage.group_attributes(target).get("chunkscale")
     if _is_rest(record):
         return None
-    if not isinstance(record, Mapping) or "regions" not in record:
+    if not isinstance(record, Mapping) or not all(isinstance(record.get(k), list) for k in _LAYOUT):
         raise DestinationError(
             f"the output {target!r} does not say how it was made, so it cannot be resumed; choose "
             "another path, or replace it with overwrite=True (--overwrite)"
@@ -361,6 +368,7 @@ def writing(
         For the output.
     """
     made = recipe(plan, source)
+    loser = ledger.active(target)
     if found is None:
         # It may have changed since it was looked at: what has come in between is not ours.
         check_destination(target, overwrite=overwrite, resume=resume, take_over=take_over)
@@ -369,14 +377,25 @@ def writing(
         storage.make_folder(target)
     else:
         check_same(target, found, made)
-    loser = ledger.active(target)
-    lease = ledger.acquire(target, take_over=take_over)
+    try:
+        lease = ledger.acquire(target, take_over=take_over)
+    except OSError as error:
+        if not overwrite or error.errno != errno.ENOSPC:
+            raise
+        _discard(target)  # makes room
+        lease = ledger.acquire(target, take_over=take_over)
     with ledger.kept(target, lease):
         if loser is not None:
             ledger.wait_for_loser()
+            ledger.confirm(target, lease)
+        # What another run has finished before this one had the lease is not to be made again.
+        if found is not None and unfinished(target) != found:
+            raise storage.begun_by_another(target)
         if found is None:
+            if not (overwrite or _is_free(target)):
+                raise storage.begun_by_another(target)
             ledger.forget(target)
-            storage.discard(target)
+            _discard(target)
             storage.start_group(
                 target, zarr_format=_zarr_format(plan), attributes=_unfinished(plan, made)
             )
@@ -391,6 +410,14 @@ def writing(
             uri=target, levels=levels, attributes=storage.group_attributes(target),
             ledger=notes, done=done,
         )  # fmt: skip
+
+
+def _discard(target: str) -> None:
+    try:
+        arrays = _arrays(storage.group_attributes(target))
+    except ChunkscaleError:
+        arrays = []  # a blank place
+    storage.discard(target, arrays)
 
 
 def _finished(

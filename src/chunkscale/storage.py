@@ -86,6 +86,7 @@ __all__ = [
     "set_attributes",
     "start_group",
     "tidy",
+    "withdraw_note",
 ]
 
 #: Codec names of the interface: (compressor, its default level).
@@ -108,6 +109,9 @@ NOTES = ".chunkscale"
 #: What a killed process may leave beside the objects that it was writing: tensorstore, zarr-python
 #: (which drops what it takes for a suffix), `stores.put`.
 _STRAY = re.compile(r"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*)(?:\.[0-9a-f]{32}\.partial|\.__lock)")
+_ENDS = (".__lock", ".partial")
+#: The path of a chunk below its array.
+_CHUNK = re.compile(r"c(?:[./]\d+)*|\d+(?:[./]\d+)*")
 #: What lies in the folder of an array.
 _CHUNKS = re.compile(r"c|c?\.?\d+(?:\.\d+)*")
 #: What desktops leave in every folder that they show.
@@ -922,7 +926,10 @@ def is_blank(uri: str) -> bool:
     """Whether a path holds nothing, or what a run leaves that died while it began."""
     if not stores.in_bucket(uri) and not os.path.isdir(uri):
         return False
-    left = [n for n in stores.names(uri) if n != NOTES and not _STRAY.fullmatch(n)]
+    names = stores.names(uri)
+    if not names and stores.in_bucket(uri):
+        return not stores.exists(uri)  # an object without a name below it
+    left = [n for n in names if n != NOTES and not _STRAY.fullmatch(n)]
     if not {"zarr.json", ".zgroup", ".zattrs"}.issuperset(left):
         return False
     try:
@@ -940,6 +947,15 @@ def put_note(uri: str, name: str, text: str, *, new: bool = False) -> None:
         If it is to be `new`, and is there; object stores do not tell.
     """
     stores.put(stores.join(uri, NOTES, name), text.encode(), new=new)
+
+
+def withdraw_note(uri: str, name: str, text: str) -> None:
+    """Delete a note that is as it was read; one that has changed raises a `FileExistsError`.
+
+    In object stores a note is simply replaced by the next one.
+    """
+    if not stores.in_bucket(uri):
+        stores.withdraw(stores.join(uri, NOTES, name), text.encode())
 
 
 def read_note(uri: str, name: str) -> str | None:
@@ -977,8 +993,9 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int]:
         Size of all objects of these arrays.
     """
     counts, nbytes, strays = dict.fromkeys(arrays, 0), 0, []
+    local = not stores.in_bucket(uri)
     for path, size in stores.objects(uri):
-        if _STRAY.fullmatch(path.rpartition("/")[2]) and not stores.in_bucket(uri):
+        if path.endswith(_ENDS) and local and _STRAY.fullmatch(path.rpartition("/")[2]):
             strays.append(stores.join(uri, path))
             continue
         array, _, inner = path.partition("/")
@@ -990,7 +1007,7 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int]:
 
 
 def check_parent(uri: str) -> None:
-    """Refuse an output where no directory can be made, and one in the middle of an array."""
+    """Refuse an output where no directory can be made, and one in an array; local ones only."""
     if stores.in_bucket(uri):
         return
     for parent in Path(resolved(uri)).parents:
@@ -1026,28 +1043,29 @@ def _is_array(folder: Path) -> bool:
     return isinstance(node, dict) and node.get("node_type") == "array"
 
 
-def discard(uri: str) -> None:
+def discard(uri: str, arrays: Iterable[str] = ()) -> None:
     """Delete an output but for its notes; the caller has made sure that it is one.
 
     While it goes no reader takes it for an image, and whoever is interrupted
-    here may delete it again.
+    here may delete it again: it says which `arrays` it had.
     """
-    _unpublish(uri)
+    _unpublish(uri, arrays)
     for name in stores.names(uri):
         if name != NOTES and name not in _METADATA_FILES:
             stores.delete_below(stores.join(uri, name))
-    # Metadata last: it says what the rest was.
-    stores.delete(stores.join(uri, name) for name in stores.names(uri) if name != NOTES)
+    # Metadata last: it says what the rest was; what repeats it before the rest of it.
+    left = [name for name in stores.names(uri) if name != NOTES]
+    left.sort(key=lambda name: name != ".zmetadata")
+    stores.delete(stores.join(uri, name) for name in left)
 
 
-def _unpublish(uri: str) -> None:
+def _unpublish(uri: str, arrays: Iterable[str]) -> None:
     try:
         group_attributes(uri)
     except (SourceNotFoundError, MetadataError):
         return  # it was no image
     try:
-        levels = [n for n in stores.names(uri) if n != NOTES and n not in _METADATA_FILES]
-        set_attributes(uri, {"chunkscale": {"state": "unfinished", "levels": levels}})
+        set_attributes(uri, {"chunkscale": {"state": "unfinished", "levels": list(arrays)}})
     except OSError:
         if stores.in_bucket(uri):
             raise
@@ -1071,4 +1089,4 @@ def object_count(uri: str) -> int:
 
 def _is_chunk(path: str) -> bool:
     """Whether an object of an array is one: not metadata, and nothing that is no part of it."""
-    return all(map(_CHUNKS.fullmatch, path.split("/")))
+    return _CHUNK.fullmatch(path) is not None

@@ -610,16 +610,45 @@ def put(uri: str, content: bytes, *, new: bool = False) -> None:
         return
     path = Path(uri)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if new:
-        with path.open("xb") as file:
-            file.write(content)
-        return
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         draft.write_bytes(content)
-        draft.replace(path)
+        if new:
+            _link(draft, path)
+        else:
+            draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _link(draft: Path, path: Path) -> None:
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with path.open("xb") as file:
+            file.write(draft.read_bytes())
+
+
+def withdraw(uri: str, content: bytes) -> None:
+    """Delete a local object if it is what was seen there; of several who try, one does.
+
+    Raises
+    ------
+    FileExistsError
+        If it is another one by now. It stays.
+    """
+    path = Path(uri)
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return
+    if aside.read_bytes() != content:
+        aside.rename(path)
+        raise FileExistsError(uri)
+    aside.unlink()
 
 
 def sizes(uris: Iterable[str]) -> list[int]:
