@@ -12,7 +12,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,8 +127,7 @@ def _disposable_state(target: str, overwrite: bool) -> str:
         return " (an empty directory)"
     try:
         attributes = storage.group_attributes(target)
-        record = attributes.get("chunkscale", {})
-        unfinished = isinstance(record, Mapping) and record.get("state") == "unfinished"
+        record = attributes.get("chunkscale")
         arrays = _arrays(attributes)
         goes = overwrite or _is_rest(record)
         foreign = storage.foreign_entries(target, arrays) if goes else []
@@ -142,13 +141,17 @@ def _disposable_state(target: str, overwrite: bool) -> str:
             f"the output {target!r} exists and holds more than one image ({foreign[0]!r}), so it "
             "is never overwritten; choose another path or remove it yourself"
         )
-    return " (the output of a run that did not finish)" if unfinished else ""
+    return " (the output of a run that did not finish)" if _is_unfinished(record) else ""
+
+
+def _is_unfinished(record: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(record, Mapping) and record.get("state") == "unfinished"
 
 
 def _arrays(attributes: Mapping[str, Any]) -> list[str]:
     """Return the paths of the levels of an image, or of an unfinished one."""
     record = attributes.get("chunkscale")
-    if isinstance(record, Mapping) and record.get("state") == "unfinished":
+    if _is_unfinished(record):
         levels = record.get("levels")
         return [str(path) for path in levels] if isinstance(levels, list) else []
     found = ome.describe(attributes)
@@ -162,11 +165,7 @@ def _is_free(target: str) -> bool:
 
 def _is_rest(record: object) -> bool:
     """Whether a record is that of an output whose deletion was interrupted."""
-    return (
-        isinstance(record, Mapping)
-        and record.get("state") == "unfinished"
-        and "regions" not in record
-    )
+    return _is_unfinished(record) and "regions" not in record
 
 
 def check_apart(source: SourceArray, target: str) -> None:

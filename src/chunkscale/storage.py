@@ -110,10 +110,8 @@ NOTES = ".chunkscale"
 #: (which drops what it takes for a suffix), `stores.put`.
 _STRAY = re.compile(r"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*)(?:\.[0-9a-f]{32}\.partial|\.__lock)")
 _ENDS = (".__lock", ".partial")
-#: The path of a chunk below its array.
+#: The path of a chunk below its array, and the first name of such a path.
 _CHUNK = re.compile(r"c(?:[./]\d+)*|\d+(?:[./]\d+)*")
-#: What lies in the folder of an array.
-_CHUNKS = re.compile(r"c|c?\.?\d+(?:\.\d+)*")
 #: What desktops leave in every folder that they show.
 _DROPPINGS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
 #: Asking again does not help.
@@ -917,7 +915,7 @@ def _foreign(uri: str, arrays: Sequence[tuple[str, ...]]) -> Iterator[str]:
                 f"{name}/{found}" for found in _foreign(stores.join(uri, name), inner[name])
             )
         elif name not in _METADATA_FILES and not any(
-            pattern.fullmatch(name) for pattern in (_STRAY, _DROPPINGS, *[_CHUNKS] * is_array)
+            pattern.fullmatch(name) for pattern in (_STRAY, _DROPPINGS, *[_CHUNK] * is_array)
         ):
             yield name
 
