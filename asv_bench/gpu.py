@@ -316,7 +316,7 @@ def runs(options: argparse.Namespace) -> None:
 
 
 def peers(options: argparse.Namespace) -> None:
-    """Compare, once, with what else a user might do: `compare.py`.
+    """Compare, once, with what else a user might do: `compare.py`. They write through zarrs.
 
     dask-image takes minutes for the large case.
     """
