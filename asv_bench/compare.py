@@ -9,7 +9,6 @@ warm; the output is deleted after each repetition.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
@@ -17,14 +16,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 HERE = Path(__file__).resolve().parent
 CASES = ("A", "C")
@@ -53,7 +49,10 @@ def main() -> None:
         "--peers", nargs="*", choices=[*PEERS, *GPU_PEERS], default=["dask-image"],
         help="beside the floor and chunkscale (default: dask-image)",
     )  # fmt: skip
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--workers", type=int, default=(os.cpu_count() or 1) + 1,
+        help="regions, blocks or tasks at once (default: one more than cores)",
+    )  # fmt: skip
     parser.add_argument("--workdir", type=Path, help="where images go (default: a temporary one)")
     parser.add_argument("--planning", action="store_true", help="print planning figures instead")
     options = parser.parse_args()
@@ -123,25 +122,25 @@ def watched(
 ) -> tuple[str, int]:  # fmt: skip
     """Run a command; return what it printed, and its peak memory in bytes.
 
-    The peak is the largest sum over the process and its children, seen from
-    outside 200 times a second. If there is something to do before, the command
-    prints a line when it is ready for it, and waits for one.
+    The peak is the kernel's own count: to look from outside takes a tenth of
+    two cores, which a run would have. If there is something to do before, the
+    command prints a line when it is ready for it, and waits for one.
     """
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    if before is not None and process.stdin and process.stdout:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if before is not None:
         process.stdout.readline()
         before()
         print(file=process.stdin, flush=True)
-    root, peak = psutil.Process(process.pid), 0
-    while process.poll() is None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            tree = [root, *root.children(recursive=True)]
-            peak = max(peak, sum(p.memory_info().rss for p in tree))
-        time.sleep(0.005)
-    text = process.communicate()[0]
+    process.stdin.close()
+    text = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return text, peak
+    return text, used.ru_maxrss * 1024
 
 
 def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) -> None:

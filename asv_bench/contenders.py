@@ -32,6 +32,8 @@ from numpy.typing import NDArray
 VOXEL_SIZE = (1.0, 0.2, 0.2)
 TARGET = 0.2
 SOURCE_CHUNK = (64, 128, 128)
+#: In this time all free memory of a virtual machine has gone back, twice.
+HOLD_SECONDS = 4.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,7 @@ def floor(job: Job) -> Callable[[], Any]:
     """
     import chunkscale
     from chunkscale import memory, storage
+    from chunkscale.execute import codec_threads
     from chunkscale.storage import StoreIO
 
     memory.limit_arenas()
@@ -146,7 +149,7 @@ def floor(job: Job) -> Callable[[], Any]:
     plan = chunkscale.plan_resampling(
         job.source, voxel_size=TARGET, levels=job.case.levels, workers=job.workers
     )
-    io = StoreIO(threads=job.workers)
+    io = StoreIO(threads=codec_threads())
     made = [storage.open_array(storage.join(job.reference, x.path), io) for x in plan.levels]
     ready = {
         index: [(level, box, made[level].read(box)) for level, box in plan.region(index).boxes]
@@ -161,7 +164,7 @@ def floor(job: Job) -> Callable[[], Any]:
         reader = storage.open_array(storage.join(job.source, plan.source.path), io)
         storage.start_group(job.output, zarr_format=3, attributes={})
         writers = storage.create_levels(
-            job.output, plan.levels, StoreIO(threads=job.workers), dtype=plan.dtype,
+            job.output, plan.levels, StoreIO(threads=io.threads), dtype=plan.dtype,
             codec=plan.codec, zarr_format=3,
         )  # fmt: skip
 
@@ -429,10 +432,11 @@ CONTENDERS: dict[str, Contender] = {
 def touch_memory(case: Case) -> None:
     """Use and free as much memory as a run may need, for its buffers and for the page cache.
 
-    A virtual machine gives memory that was free for two seconds back to its
-    host, and waits for it at the next use (eight times slower here), which would
-    be charged to whoever needs fresh memory. Huge pages, as those are what is
-    given back.
+    A virtual machine gives memory that is free back to its host, two seconds
+    after some became so, and waits for it at the next use (eight times slower
+    here), which would be charged to whoever needs fresh memory. So it is held
+    until what became free before has gone, and freed just before a run. Huge
+    pages, as those are what is given back.
     """
     size = min(3 * sum(2 * math.prod(shape) for shape in case.level_shapes), 2**34)
     with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
@@ -441,6 +445,7 @@ def touch_memory(case: Case) -> None:
         pages = np.frombuffer(memory, np.uint8)
         pages[:: mmap.PAGESIZE] = 1
         del pages
+        time.sleep(HOLD_SECONDS)
 
 
 # --- the check ---------------------------------------------------------------------------------

@@ -141,6 +141,34 @@ def test_graphs_are_windows(stack, tmp_path, monkeypatch):
     assert max(sizes) == 4
 
 
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_regions_begin_in_the_order_of_the_plan(stack, tmp_path, monkeypatch, scheduler):
+    """Dask would begin 9 before 48: neighbours must come together, for they read the same chunks."""
+    begun = []
+    make = execute.run_region
+
+    def note(opened, index):
+        begun.append(index)
+        return make(opened, index)
+
+    monkeypatch.setattr(execute, "run_region", note)
+    with dask.config.set(scheduler=scheduler):
+        run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0, workers=1)
+    assert run.plan.region_count > 20
+    assert begun == list(range(run.plan.region_count))
+
+
+def test_by_default_one_region_more_than_cores_is_made_at_once():
+    """A region waits for its last objects at its end; whoever says how many is obeyed."""
+    from dask.system import CPU_COUNT
+
+    assert execute.local_scheduler().workers == CPU_COUNT + 1
+    with dask.config.set(num_workers=CPU_COUNT):
+        assert execute.local_scheduler().workers == CPU_COUNT
+    with dask.config.set(scheduler="processes"):
+        assert execute.local_scheduler().workers == CPU_COUNT
+
+
 def test_a_failing_region_stops_the_run_and_is_named(stack, tmp_path, monkeypatch):
     """The error names region and voxels, the output is no image, and no thread goes on writing."""
     active = []

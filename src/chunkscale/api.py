@@ -201,7 +201,7 @@ def plan_resampling(
         Bytes for the whole run, like ``"4GiB"``; the plan keeps below. On a
         cluster: for each worker process.
     workers : int, optional
-        Regions at the same time; default: one per core, or as ``dask.config``
+        Regions at the same time; default: one more than cores, or as ``dask.config``
         says, and at most eight on a GPU. A cluster has its own.
     device : {"auto", "cpu", "gpu"}
         ``auto`` takes the GPU if there is one that CuPy can use and the memory

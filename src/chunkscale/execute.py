@@ -42,6 +42,8 @@ __all__ = [
     "run_window",
 ]
 
+#: Threads beyond one per core: a region waits while the last of its objects are encoded.
+SPARE_WORKERS = 1
 #: Regions per worker in one local graph: the idle tail of a window is a small part of it.
 WINDOW = 64
 #: A batch takes this many seconds, or more where a scheduler could not follow ...
@@ -181,7 +183,7 @@ class LocalScheduler:
     pool : Executor or Pool or None
         The user's.
     workers : int
-        Regions at once: as many as the pool has, or one per core.
+        Regions at once: as many as the pool has, or one more than there are cores.
     """
 
     scheduler: str | Callable[..., Any]
@@ -202,7 +204,6 @@ def local_scheduler() -> LocalScheduler:
 
     chosen: Any = dask.config.get("scheduler", None)
     pool: Any = dask.config.get("pool", None)
-    number: Any = dask.config.get("num_workers", None) or CPU_COUNT
     if isinstance(chosen, Executor):
         chosen, pool = "threads", chosen
     if isinstance(chosen, str):
@@ -219,6 +220,8 @@ def local_scheduler() -> LocalScheduler:
             f"pool {pool!r} of dask.config is none; set a ThreadPoolExecutor or a "
             "multiprocessing.pool.ThreadPool, or leave it out"
         )
+    spare = SPARE_WORKERS if chosen in _THREADS else 0
+    number: Any = dask.config.get("num_workers", None) or CPU_COUNT + spare
     if not isinstance(number, int) or number < 1:
         raise OptionError(
             f"num_workers {number!r} of dask.config is not a whole number above 0; correct it or "
@@ -408,7 +411,7 @@ def _run_locally(job: Job, driver: _Driver) -> None:
                 driver.raise_failures()
     finally:
         active.wait()
-    make_room(plan.memory.total)
+        make_room(plan.memory.total)
     driver.times.worker_seconds = driver.times.wall_seconds * plan.workers
 
 
@@ -483,7 +486,7 @@ def _compute(
                     take(outcome)
 
     # A bag's graph is made about five times as fast as as many delayed calls.
-    bag = dask.bag.from_sequence(window, partition_size=1).map(work)
+    bag = dask.bag.from_sequence(_as_dask_begins(window), partition_size=1).map(work)
     # Dask calls back after each task on its local schedulers only.
     local = not callable(options["scheduler"])
     with Callback(posttask=after) if local else contextlib.nullcontext():
@@ -491,6 +494,24 @@ def _compute(
     if not local:
         for outcome in outcomes:
             take(outcome)
+
+
+def _as_dask_begins(window: Sequence[int]) -> list[int]:
+    """Arrange regions so that Dask's local schedulers begin them in the given order.
+
+    They begin independent tasks in the reverse order of their numbers as texts.
+    Neighbours read the same chunks, and the small regions at the edge come last.
+
+    Examples
+    --------
+    >>> _as_dask_begins(range(11))
+    [10, 9, 7, 6, 5, 4, 3, 2, 1, 0, 8]
+    """
+    places = sorted(range(len(window)), key=str, reverse=True)
+    arranged = [0] * len(window)
+    for index, place in zip(window, places, strict=True):
+        arranged[place] = index
+    return arranged
 
 
 # -- clusters ----------------------------------------------------------------------------------

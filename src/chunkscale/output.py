@@ -412,6 +412,8 @@ def writing(
 
 
 def _discard(target: str) -> None:
+    if storage.is_empty(target):
+        return
     try:
         arrays = _arrays(storage.group_attributes(target))
     except ChunkscaleError:

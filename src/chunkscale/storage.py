@@ -71,6 +71,7 @@ __all__ = [
     "group_attributes",
     "in_bucket",
     "is_blank",
+    "is_empty",
     "is_remote",
     "is_transient",
     "join",
@@ -824,8 +825,9 @@ def create_levels(
     names = [axis.name for axis in levels[0].grid.axes]
     writers = []
     for level in levels:
-        array = None
-        if not (resumed and level.path in group):
+        place = join(uri, level.path)
+        array = _opened_already(group, level.path, place) if resumed else None
+        if array is None:
             with _clear_write_errors(uri):
                 array = group.create_array(
                     level.path,
@@ -842,8 +844,16 @@ def create_levels(
                         "separator": "/",
                     },
                 )
-        writers.append(ArrayWriter(join(uri, level.path), io, array))
+        writers.append(ArrayWriter(place, io, array))
     return tuple(writers)
+
+
+def _opened_already(group: Any, path: str, uri: str) -> Any:
+    """Return the array at a path of a group, or None where nothing is."""
+    with _clear_errors(f"array {uri!r}"), _muted_zarr():
+        found = group.get(path)
+    # Whatever else is there, opening it says what is wrong.
+    return found if found is None or hasattr(found, "chunks") else _open_zarr(uri, "r+")
 
 
 def set_attributes(
@@ -918,6 +928,11 @@ def _foreign(uri: str, arrays: Sequence[tuple[str, ...]]) -> Iterator[str]:
             pattern.fullmatch(name) for pattern in (_STRAY, _DROPPINGS, *[_CHUNK] * is_array)
         ):
             yield name
+
+
+def is_empty(uri: str) -> bool:
+    """Whether a path holds nothing but notes."""
+    return set(stores.names(uri)) <= {NOTES}
 
 
 def is_blank(uri: str) -> bool:
