@@ -143,7 +143,7 @@ def test_graphs_are_windows(stack, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
 def test_regions_begin_in_the_order_of_the_plan(stack, tmp_path, monkeypatch, scheduler):
-    """Dask would begin 9 before 48: neighbours must come together, for they read the same chunks."""
+    """Dask would begin 9 before 48: neighbours belong together, as they read the same chunks."""
     begun = []
     make = execute.run_region
 
