@@ -201,7 +201,7 @@ def ratio(folder: Path) -> None:
             f"128x1024x1024: cluster {cluster:.2f} s, 2 threads {threads:.2f} s, ratio "
             f"{cluster / threads:.2f} (median of the turns' ratios "
             f"{statistics.median(a / b for a, b, _ in turns):.2f}); by default threads take "
-            f"{default:.2f} s, ratio {cluster / default:.2f}; first run on new workers {cold:.2f} s",
+            f"{default:.2f} s, ratio {cluster / default:.2f}; first on new workers {cold:.2f} s",
             flush=True,
         )
 
