@@ -8,7 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import compare, contenders, planning
+from chunkscale.memory import peak_of
+
+from . import contenders, planning
 
 
 class Resample:
@@ -46,7 +48,10 @@ class Resample:
     def track_peak_within_300_mib(self, source: str) -> float:
         """Peak MiB of the command under ``--memory 300MiB``, kernels compiled, from outside."""
         command = [sys.executable, "-m", "chunkscale", "resample", source, self.output]
-        return compare.watched([*command, "--voxel-size", "0.2", "--memory", "300MiB"])[1] / 2**20
+        process = subprocess.Popen(
+            [*command, "--voxel-size", "0.2", "--memory", "300MiB"], stdout=subprocess.DEVNULL
+        )
+        return peak_of(process) / 2**20
 
 
 class Planning:

@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dask.system import CPU_COUNT
+
 HERE = Path(__file__).resolve().parent
 CASES = ("A", "C")
 PEERS = ("dask-image", "ngff-zarr", "scipy")
@@ -50,7 +52,7 @@ def main() -> None:
         help="beside the floor and chunkscale (default: dask-image)",
     )  # fmt: skip
     parser.add_argument(
-        "--workers", type=int, default=(os.cpu_count() or 1) + 1,
+        "--workers", type=int, default=CPU_COUNT + 1,
         help="regions, blocks or tasks at once (default: one more than cores)",
     )  # fmt: skip
     parser.add_argument("--workdir", type=Path, help="where images go (default: a temporary one)")
@@ -123,14 +125,14 @@ def watched(
     """Run a command; return what it printed, and its peak memory in bytes.
 
     The peak is the kernel's own count: to look from outside takes a tenth of
-    two cores, which a run would have. If there is something to do before, the
+    two cores, which a run would have. It is that of one process, and not below
+    what this one has had when it began it. If there is something to do before, the
     command prints a line when it is ready for it, and waits for one.
     """
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
-    if before is not None:
-        process.stdout.readline()
+    if before is not None and process.stdout.readline():  # otherwise it has ended already
         before()
         print(file=process.stdin, flush=True)
     process.stdin.close()

@@ -158,15 +158,34 @@ def test_regions_begin_in_the_order_of_the_plan(stack, tmp_path, monkeypatch, sc
     assert begun == list(range(run.plan.region_count))
 
 
-def test_by_default_one_region_more_than_cores_is_made_at_once():
+def test_by_default_one_region_more_than_cores_is_made_at_once(stack):
     """A region waits for its last objects at its end; whoever says how many is obeyed."""
     from dask.system import CPU_COUNT
 
-    assert execute.local_scheduler().workers == CPU_COUNT + 1
-    with dask.config.set(num_workers=CPU_COUNT):
-        assert execute.local_scheduler().workers == CPU_COUNT
-    with dask.config.set(scheduler="processes"):
-        assert execute.local_scheduler().workers == CPU_COUNT
+    def workers(**config):
+        with dask.config.set(config):
+            return chunkscale.plan_resampling(stack, chunk=8, shard=0, memory="1GiB").workers
+
+    assert workers() == CPU_COUNT + 1
+    assert workers(num_workers=CPU_COUNT) == CPU_COUNT
+    assert workers(scheduler="processes") == CPU_COUNT
+    with ThreadPoolExecutor(CPU_COUNT) as pool:
+        assert workers(pool=pool) == CPU_COUNT
+
+
+def test_the_spare_worker_never_makes_a_plan_worse(make_image):
+    """Regions are chosen as if it were not there; it comes where memory is left."""
+    from dask.system import CPU_COUNT
+
+    image = make_image(np.zeros((64, 512, 512), np.uint16), (1.0, 0.2, 0.2), chunk=(64, 128, 128))
+    for memory in ("300MiB", "330MiB", "360MiB", "400MiB", "500MiB", "700MiB", "64GiB"):
+        by_default = chunkscale.plan_resampling(image, memory=memory)
+        asked = chunkscale.plan_resampling(image, memory=memory, workers=CPU_COUNT)
+        assert by_default.passes == asked.passes
+        assert by_default.bytes_read == asked.bytes_read
+        assert by_default.memory.total <= int(memory[:-3]) << (20 if memory[-3] == "M" else 30)
+        assert by_default.workers - asked.workers in (0, 1)
+    assert by_default.workers == min(CPU_COUNT + 1, by_default.passes[0].region_count)
 
 
 def test_a_failing_region_stops_the_run_and_is_named(stack, tmp_path, monkeypatch):

@@ -201,8 +201,9 @@ def plan_resampling(
         Bytes for the whole run, like ``"4GiB"``; the plan keeps below. On a
         cluster: for each worker process.
     workers : int, optional
-        Regions at the same time; default: one more than cores, or as ``dask.config``
-        says, and at most eight on a GPU. A cluster has its own.
+        Regions at the same time; default: one per core, and one more if there
+        is memory for it, or as ``dask.config`` says; at most eight on a GPU.
+        A cluster has its own.
     device : {"auto", "cpu", "gpu"}
         ``auto`` takes the GPU if there is one that CuPy can use and the memory
         is enough for its driver.
@@ -343,6 +344,7 @@ def _limits(
     from chunkscale.memory import bystander_bytes
 
     wanted = options.positive("workers", workers)
+    spare = 0
     shape = None if cluster is None else cluster.shape()
     if shape is not None and shape.processes:
         if wanted is not None:
@@ -354,7 +356,9 @@ def _limits(
     elif cluster is None or wanted is None:
         # With workers, too: what Dask cannot run is refused before anything is written.
         local = local_scheduler()
-        wanted = wanted or min(local.workers, MOST_WORKERS[device])
+        if wanted is None:
+            wanted = min(local.workers, MOST_WORKERS[device])
+            spare = local.spare if device == "cpu" else 0
     usual = (shape and shape.memory) or options.default_memory(wanted)
     bystanders = None if shape is None else shape.bystanders
     return Limits(
@@ -363,6 +367,7 @@ def _limits(
         threads=shape.codec_threads if shape is not None else _threads(),
         slots=shape.slots if shape is not None else 0,
         bystanders=bystander_bytes() if bystanders is None else bystanders,
+        spare=spare,
         device_memory=None
         if device == "cpu"
         else options.device_memory(device_memory, local=cluster is None),

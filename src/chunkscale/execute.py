@@ -183,12 +183,15 @@ class LocalScheduler:
     pool : Executor or Pool or None
         The user's.
     workers : int
-        Regions at once: as many as the pool has, or one more than there are cores.
+        Regions at once: as many as the pool has, or one per core.
+    spare : int
+        Further ones, if there is memory for them.
     """
 
     scheduler: str | Callable[..., Any]
     pool: Executor | Pool | None
     workers: int
+    spare: int = 0
 
 
 def local_scheduler() -> LocalScheduler:
@@ -220,8 +223,9 @@ def local_scheduler() -> LocalScheduler:
             f"pool {pool!r} of dask.config is none; set a ThreadPoolExecutor or a "
             "multiprocessing.pool.ThreadPool, or leave it out"
         )
-    spare = SPARE_WORKERS if chosen in _THREADS else 0
-    number: Any = dask.config.get("num_workers", None) or CPU_COUNT + spare
+    number: Any = dask.config.get("num_workers", None)
+    ours = chosen in _THREADS and pool is None and not number
+    number = number or CPU_COUNT
     if not isinstance(number, int) or number < 1:
         raise OptionError(
             f"num_workers {number!r} of dask.config is not a whole number above 0; correct it or "
@@ -230,7 +234,7 @@ def local_scheduler() -> LocalScheduler:
     if chosen in _SYNCHRONOUS:
         return LocalScheduler(chosen, None, 1)
     size = getattr(pool, "_max_workers", None) or getattr(pool, "_processes", None)
-    return LocalScheduler(chosen, pool, size or number)
+    return LocalScheduler(chosen, pool, size or number, SPARE_WORKERS if ours else 0)
 
 
 def codec_threads() -> int:

@@ -505,6 +505,8 @@ class Limits:
         `workers` and `threads` are those of one process then.
     bystanders : int
         Bytes of libraries that a process without a GPU may have to load besides its own.
+    spare : int
+        Further workers, where all of `workers` and they fit beside the regions chosen for those.
     """
 
     memory: int
@@ -513,6 +515,7 @@ class Limits:
     device_memory: int | None = None
     slots: int = 0
     bystanders: int = 0
+    spare: int = 0
 
     @property
     def base(self) -> int:
@@ -925,6 +928,7 @@ def make_plan(
     choices: list[_Choice] = []
     passes: list[Pass] = []
     layouts = {0: layout}
+    asked = limits.workers
     while not passes or passes[-1].last + 1 < count:
         first = passes[-1].last + 1 if passes else 0
         start = passes[-1].indices.stop if passes else 0
@@ -944,6 +948,15 @@ def make_plan(
         stored = pyramid(target_grid, count=count, layouts=layouts)
         choices.append(choice)
         passes.append(_pass(choice, stored, first, start))
+    memory = MemoryEstimate(
+        base=limits.base,
+        buffers=max(c.shared for c in choices),
+        cache=choices[0].cache,
+        per_worker=max(c.per_worker for c in choices),
+        workers=min(limits.workers, max(p.region_count for p in passes)),
+    )
+    if memory.workers == asked:
+        memory = _with_spare(memory, choices, source.itemsize, limits)
     plan = ResamplePlan(
         source=source,
         source_grid=source_grid,
@@ -956,13 +969,7 @@ def make_plan(
         codec=codec,
         device="cpu" if limits.device_memory is None else "gpu",
         device_memory=None,
-        memory=MemoryEstimate(
-            base=limits.base,
-            buffers=max(c.shared for c in choices),
-            cache=choices[0].cache,
-            per_worker=max(c.per_worker for c in choices),
-            workers=min(limits.workers, max(p.region_count for p in passes)),
-        ),
+        memory=memory,
         bytes_read=int(source.nbytes * choices[0].amplification),
         warnings=_warnings(source, source_grid, stored, mapping, antialias, free_disk),
         mapping=mapping,
@@ -997,6 +1004,22 @@ def _device_memory(plan: ResamplePlan, choices: Sequence[_Choice], limit: int) -
             for _ in tiles(plan, plan.region(run.number(place)), memory.per_lane):
                 pass
     return memory
+
+
+def _with_spare(
+    memory: MemoryEstimate, choices: Sequence[_Choice], itemsize: int, limits: Limits
+) -> MemoryEstimate:
+    """Add the spare workers if they fit; regions are not chosen for them, but for the others."""
+    more = min(limits.spare, max(c.count for c in choices) - memory.workers)
+    # Of each: the decoded chunks of its region, cached or not.
+    chunks = [math.prod(o.aligned for o in c.options) * itemsize for c in choices]
+    larger = replace(
+        memory,
+        workers=memory.workers + more,
+        buffers=memory.buffers + more * max(chunks),
+        cache=memory.cache + more * chunks[0] * (memory.cache > 0),
+    )
+    return larger if larger.total <= limits.memory else memory
 
 
 def _within(limits: Limits, choose: Callable[[Limits], _Choice]) -> tuple[_Choice, Limits]:

@@ -850,8 +850,13 @@ def create_levels(
 
 def _opened_already(group: Any, path: str, uri: str) -> Any:
     """Return the array at a path of a group, or None where nothing is."""
-    with _clear_errors(f"array {uri!r}"), _muted_zarr():
-        found = group.get(path)
+    try:
+        with _clear_errors(f"array {uri!r}"), _muted_zarr():
+            found = group.get(path)
+    except ChunkscaleError:
+        raise
+    except Exception:  # zarr has no common base for bad metadata
+        found = False
     # Whatever else is there, opening it says what is wrong.
     return found if found is None or hasattr(found, "chunks") else _open_zarr(uri, "r+")
 
