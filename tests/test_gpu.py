@@ -221,7 +221,13 @@ def test_arrays_larger_than_the_device_go_in_slabs(noise):
     for kind in KINDS:
         tables = zoom_tables(data.shape, (1.7, 0.4, 2.1), kind)
         expected = reference.resample(data, tables)
-        assert_same(gpu.Hosted(2**19).resample(data, tables), expected)
+        hosted = gpu.Hosted(2**19)
+        assert_same(hosted.resample(data, tables), expected)
+        out = np.empty_like(expected)
+        means = np.empty_like(reference.mean(expected, (2, 1, 2)))
+        hosted.resample_and_mean(data, tables, (2, 1, 2), out, means)
+        assert_same(out, expected)
+        assert_same(means, reference.mean(expected, (2, 1, 2)))
 
 
 # --- runs --------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from chunkscale.grid import Box
-from chunkscale.kernels import Tables, cpu, get_backend, reference
+from chunkscale.kernels import Factors, Tables, cpu, get_backend, reference
 from chunkscale.mapping import (
     AxisMapping,
     AxisTable,
@@ -211,6 +211,24 @@ def test_strips_do_not_show(
     for size in (1, 2000, 5000):
         monkeypatch.setattr(cpu, "_STRIP_BYTES", size)
         assert_same(cpu.resample(block, tables), expected)
+
+
+@many
+@given(three_parts, st.sampled_from(FACTORS), st.sampled_from(DTYPES), seeds, st.integers(1, 3000))
+def test_means_on_the_way_have_the_bits_of_means_afterwards(
+    axes: tuple[Part, Part, Part], factors: Factors, dtype: str, seed: int, strip: int
+) -> None:
+    tables = whole_tables(*(p.mapping for p in axes))
+    block = random_block(dtype, tuple(p.mapping.source_size for p in axes), seed)
+    fine = reference.resample(block, tables)
+    coarse = reference.mean(fine, factors)
+    for backend in (cpu, reference):
+        out, means = np.zeros(fine.shape, dtype), np.zeros(coarse.shape, dtype)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cpu, "_STRIP_BYTES", strip)
+            backend.resample_and_mean(block, tables, factors, out, means)
+        assert_same(out, fine)
+        assert_same(means, coarse)
 
 
 def test_threads_give_the_same_bits() -> None:
@@ -444,6 +462,10 @@ def test_results_go_where_they_are_wanted(dtype: str, backend: str) -> None:
 def test_wrong_places_for_results_are_refused(out: Array) -> None:
     with pytest.raises(ValueError, match=r"shape \(2, 2, 2\) and dtype uint8"):
         cpu.mean(np.zeros((4, 4, 4), np.uint8), (2, 2, 2), out)
+    block = np.zeros((4, 4, 4), np.uint8)
+    tables = zoom_tables(block.shape, (1, 1, 1))
+    with pytest.raises(ValueError, match=r"shape \(2, 2, 2\) and dtype uint8"):
+        cpu.resample_and_mean(block, tables, (2, 2, 2), np.empty_like(block), out)
 
 
 @pytest.mark.parametrize(

@@ -230,12 +230,10 @@ def plan_resampling(
     ChunkscaleError
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
-    reach = storage_options if source_storage_options is None else source_storage_options
-    image = source if isinstance(source, Image) else open_image(
-        source, source_voxel_size=source_voxel_size, storage_options=reach
+    image = open_source(
+        source, source_voxel_size, storage_options=storage_options,
+        source_storage_options=source_storage_options,
     )  # fmt: skip
-    if isinstance(source, Image) and source_voxel_size is not None:
-        image = open_image(source.uri, source_voxel_size=source_voxel_size)
     target_uri = None if destination is None else storage.normalise(destination, storage_options)
     if ome_zarr_version not in ome.WRITABLE_VERSIONS:
         raise OptionError(
@@ -244,7 +242,10 @@ def plan_resampling(
         )
     storage.parse_codec(codec)
     options.check_dtype(f"array {image.array.uri!r}", image.array.dtype)
-    source_grid, target = _grids(image.grid, voxel_size, zoom, like, reach)
+    source_grid, target = _grids(
+        image.grid, voxel_size, zoom, like,
+        storage_options if source_storage_options is None else source_storage_options,
+    )  # fmt: skip
     found = None
     if resume and target_uri is not None:
         from chunkscale import output
@@ -295,6 +296,22 @@ def plan_resampling(
     )  # fmt: skip
     again = partial(make, regions=stored.regions, levels=stored.levels, shards=stored.shards)
     return _first_that_fits(again, limits, [(Layout(chunk=stored.chunk), False)])
+
+
+def open_source(
+    source: PathLike | Image,
+    source_voxel_size: VoxelSize | None = None,
+    *,
+    storage_options: StorageOptions | None = None,
+    source_storage_options: StorageOptions | None = None,
+) -> Image:
+    """Open the source of a plan; see `plan_resampling`."""
+    if not isinstance(source, Image):
+        reach = storage_options if source_storage_options is None else source_storage_options
+        return open_image(source, source_voxel_size=source_voxel_size, storage_options=reach)
+    if source_voxel_size is None:
+        return source
+    return open_image(source.uri, source_voxel_size=source_voxel_size)
 
 
 def _fill(outside: float | str, dtype: str, like: object) -> float | int | None:
@@ -512,8 +529,12 @@ def resample(
         storage_options=storage_options,
     )  # fmt: skip
     with connect(client, scheduler, resources) as cluster:
+        image = open_source(
+            source, parameters.pop("source_voxel_size", None), storage_options=storage_options,
+            source_storage_options=parameters.get("source_storage_options"),
+        )  # fmt: skip
         plan = plan_resampling(
-            source, destination=target, resume=resume, client=cluster,
+            image, destination=target, resume=resume, client=cluster,
             storage_options=storage_options, **parameters,
         )  # fmt: skip
         for notice in plan.warnings:
@@ -522,7 +543,7 @@ def resample(
                 kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
                 warnings.warn(str(notice), kind, stacklevel=2)
         return carry_out(
-            plan, target, overwrite=overwrite, resume=resume, take_over=take_over,
+            plan, target, source=image, overwrite=overwrite, resume=resume, take_over=take_over,
             client=cluster, log=log, progress=progress,
         )  # fmt: skip
 
@@ -531,6 +552,7 @@ def carry_out(
     plan: ResamplePlan,
     destination: PathLike,
     *,
+    source: Image,
     overwrite: bool = False,
     resume: bool = False,
     take_over: bool = False,
@@ -540,7 +562,7 @@ def carry_out(
     log: PathLike | None = None,
     progress: ProgressCallback | None = None,
 ) -> Resampled:
-    """Do what a plan says; see `resample`."""
+    """Do what a plan says with the source that it was made for; see `resample`."""
     from chunkscale import output
     from chunkscale.execute import local_scheduler, run_plan
     from chunkscale.memory import make_room
@@ -557,11 +579,7 @@ def carry_out(
         if cluster is None:
             local_scheduler()  # the configuration may be another one than when it was planned
         threads = _threads() if cluster is None else cluster.shape().codec_threads
-        reader = storage.open_array(
-            storage.join(plan.source.uri, plan.source.path),
-            StoreIO(threads=threads, cache_bytes=plan.memory.cache),
-        )
-        attributes = storage.group_attributes(plan.source.uri)
+        reader = source.array.within(StoreIO(threads=threads, cache_bytes=plan.memory.cache))
         io = StoreIO(threads=threads)
         with output.writing(
             plan, target, reader, found, overwrite=overwrite, resume=resume, take_over=take_over,
@@ -571,7 +589,7 @@ def carry_out(
             times = run_plan(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
             )
-            stored = output.publish(plan, out, attributes)
+            stored = output.publish(plan, out, source.attributes)
         if cluster is None:
             make_room(plan.memory.total)
     return Resampled(path=target, plan=plan, times=times, stored_bytes=stored)

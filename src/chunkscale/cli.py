@@ -302,9 +302,11 @@ def _resample(arguments: argparse.Namespace) -> int:
     )
     resources = _resources(arguments.resources)
     with _terminable() as told, api.connect(None, arguments.scheduler, resources) as cluster:
+        options = _plan_options(arguments)
+        source = api.open_source(arguments.source, options.pop("source_voxel_size", None), **reach)
         plan = api.plan_resampling(
-            arguments.source, destination=target, resume=arguments.resume,
-            client=cluster, **_plan_options(arguments), **reach,
+            source, destination=target, resume=arguments.resume, client=cluster,
+            **options, **reach,
         )  # fmt: skip
         print(api.plan_summary(plan, cluster), flush=True)
         for text in plan.warnings:
@@ -318,7 +320,7 @@ def _resample(arguments: argparse.Namespace) -> int:
 
             arguments.writing = True
             run = api.carry_out(
-                plan, target, client=cluster, log=arguments.log, progress=shown,
+                plan, target, source=source, client=cluster, log=arguments.log, progress=shown,
                 **how,
             )  # fmt: skip
     print(run)

@@ -1,7 +1,7 @@
 """The driver: hand regions out, take their records in, on any scheduler.
 
-Locally regions go to ``dask.compute`` in windows, on Dask's threaded scheduler
-unless ``dask.config`` names another one. On a cluster a sliding window of
+Locally regions go to Dask in windows, to its threaded scheduler unless
+``dask.config`` names another one. On a cluster a sliding window of
 batches follows the workers as they come and go. Either way a run of millions
 never builds a graph of millions, and what comes back is tiny.
 """
@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.pool import Pool
 from typing import Any, Protocol
 
@@ -406,11 +407,11 @@ def _run_locally(job: Job, driver: _Driver) -> None:
         driver.take(outcome, "local", plan.workers)
 
     try:
-        with _scheduler(plan.workers, most) as options:
+        with _scheduler(plan.workers, most) as get:
             for one_pass in plan.passes:
                 left = driver.missing(one_pass.indices)
                 while window := list(itertools.islice(left, WINDOW * plan.workers)):
-                    _compute(active, window, options, take)
+                    _compute(active, window, get, take)
                 # Later passes read what this one has written.
                 driver.raise_failures()
     finally:
@@ -455,67 +456,60 @@ class _Active:
             self._changed.wait_for(lambda: self._running == 0)
 
 
+#: Runs the named tasks of a graph, as all of Dask's schedulers do.
+_Get = Callable[[dict[str, Any], list[str]], Sequence[Any]]
+
+
 @contextlib.contextmanager
-def _scheduler(workers: int, regions: int) -> Iterator[dict[str, Any]]:
-    """Yield the options for ``dask.compute`` that give at most `workers` regions at once."""
+def _scheduler(workers: int, regions: int) -> Iterator[_Get]:
+    """Yield a scheduler that runs at most `workers` regions at once."""
+    import dask.local
+    import dask.threaded
+
     local = local_scheduler()
     if callable(local.scheduler):
-        yield {"scheduler": local.scheduler}
+        yield local.scheduler
+    elif local.scheduler in _SYNCHRONOUS:
+        yield dask.local.get_sync
     elif local.scheduler not in _THREADS:
-        yield {"scheduler": local.scheduler, "num_workers": workers}
+        import dask.multiprocessing
+
+        yield partial(dask.multiprocessing.get, num_workers=workers, optimize_graph=False)
     elif local.pool is None or min(local.workers, regions) > workers:
         # Of a larger pool every thread would come to hold buffers.
         with ThreadPoolExecutor(workers, thread_name_prefix="chunkscale") as own:
-            yield {"scheduler": "threads", "pool": own}
+            yield partial(dask.threaded.get, pool=own)
     elif isinstance(local.pool, Executor):
-        yield {"scheduler": local.pool}
+        yield partial(dask.local.get_async, local.pool.submit, local.workers)
     else:
-        yield {"scheduler": "threads", "pool": local.pool}
+        yield partial(dask.threaded.get, pool=local.pool)
 
 
 def _compute(
     work: Callable[[int], Outcome],
     window: Sequence[int],
-    options: dict[str, Any],
+    get: _Get,
     take: Callable[[Outcome], None],
 ) -> None:
     """Run one window; `take` sees every outcome in the calling thread."""
-    import dask.bag
     from dask.callbacks import Callback
 
-    def after(key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
-        if isinstance(key, tuple):  # a part of the bag, not all of it
-            for outcome in result:
-                if isinstance(outcome, Record | Failure):
-                    take(outcome)
+    seen = set()
 
-    # A bag's graph is made about five times as fast as as many delayed calls.
-    bag = dask.bag.from_sequence(_as_dask_begins(window), partition_size=1).map(work)
-    # Dask calls back after each task on its local schedulers only.
-    local = not callable(options["scheduler"])
-    with Callback(posttask=after) if local else contextlib.nullcontext():
-        outcomes = bag.compute(optimize_graph=False, **options)
-    if not local:
-        for outcome in outcomes:
+    def after(key: str, outcome: Any, graph: Any, state: Any, worker: Any) -> None:
+        seen.add(key)
+        take(outcome)
+
+    # Independent tasks begin in the reverse order of their names. Neighbours read the same
+    # chunks, and the small regions at the edge come last. No collection: its graph takes longer.
+    names = [f"region-{len(window) - place:09d}" for place in range(len(window))]
+    graph = {name: (work, index) for name, index in zip(names, window, strict=True)}
+    # Dask's local schedulers call back after each task; others may not.
+    with Callback(posttask=after):
+        outcomes = get(graph, names)
+    for name, outcome in zip(names, outcomes, strict=True):
+        if name not in seen:
             take(outcome)
-
-
-def _as_dask_begins(window: Sequence[int]) -> list[int]:
-    """Arrange regions so that Dask's local schedulers begin them in the given order.
-
-    They begin independent tasks in the reverse order of their numbers as texts.
-    Neighbours read the same chunks, and the small regions at the edge come last.
-
-    Examples
-    --------
-    >>> _as_dask_begins(range(11))
-    [10, 9, 7, 6, 5, 4, 3, 2, 1, 0, 8]
-    """
-    places = sorted(range(len(window)), key=str, reverse=True)
-    arranged = [0] * len(window)
-    for index, place in zip(window, places, strict=True):
-        arranged[place] = index
-    return arranged
 
 
 # -- clusters ----------------------------------------------------------------------------------

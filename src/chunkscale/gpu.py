@@ -366,6 +366,17 @@ class Hosted:
             result.get(out=out[start:stop])
         return out
 
+    def resample_and_mean(
+        self,
+        block: NDArray[Any],
+        tables: Tables,
+        factors: Factors,
+        out: NDArray[Any],
+        coarse: NDArray[Any],
+    ) -> None:
+        """Interpolate and average cells; see `chunkscale.kernels.Backend`."""
+        self.mean(self.resample(block, tables, out), factors, coarse)
+
     def mean(
         self, block: NDArray[Any], factors: Factors, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:

@@ -107,18 +107,24 @@ def check_destination(
             f"the output {target!r} is a web address, which can only be read; write to a local "
             "path, or to s3://, gs:// or az://"
         )
-    if storage.exists(target):
-        ledger.check_free(target, take_over=take_over)
-        if not ((resume or overwrite) and storage.is_blank(target)):
-            state = _disposable_state(target, overwrite)
-            if not (overwrite or resume):
-                raise DestinationError(
-                    f"the output {target!r} exists{state}; choose another path, or replace it with "
-                    "overwrite=True (--overwrite)"
-                    + (", or go on with resume=True (--resume)" if "not finish" in state else "")
-                )
+    _check_place(target, overwrite=overwrite, resume=resume, take_over=take_over)
     storage.check_parent(target)
     return target
+
+
+def _check_place(target: str, *, overwrite: bool, resume: bool, take_over: bool) -> None:
+    """Refuse a place that holds what may not be replaced or continued."""
+    if not storage.exists(target):
+        return
+    ledger.check_free(target, take_over=take_over)
+    if not ((resume or overwrite) and storage.is_blank(target)):
+        state = _disposable_state(target, overwrite)
+        if not (overwrite or resume):
+            raise DestinationError(
+                f"the output {target!r} exists{state}; choose another path, or replace it with "
+                "overwrite=True (--overwrite)"
+                + (", or go on with resume=True (--resume)" if "not finish" in state else "")
+            )
 
 
 def _disposable_state(target: str, overwrite: bool) -> str:
@@ -370,7 +376,7 @@ def writing(
     loser = ledger.active(target)
     if found is None:
         # It may have changed since it was looked at: what has come in between is not ours.
-        check_destination(target, overwrite=overwrite, resume=resume, take_over=take_over)
+        _check_place(target, overwrite=overwrite, resume=resume, take_over=take_over)
         if not overwrite and storage.exists(target) and not _is_free(target):
             raise storage.begun_by_another(target)
         storage.make_folder(target)
@@ -395,7 +401,7 @@ def writing(
                 raise storage.begun_by_another(target)
             ledger.forget(target)
             _discard(target)
-            storage.start_group(
+            attributes = storage.start_group(
                 target, zarr_format=_zarr_format(plan), attributes=_unfinished(plan, made)
             )
         levels = storage.create_levels(
@@ -405,10 +411,8 @@ def writing(
         notes, done = ledger.Ledger(target, lease), None
         if found is not None:
             done = _finished(plan, target, levels, found, notes, made)
-        yield Output(
-            uri=target, levels=levels, attributes=storage.group_attributes(target),
-            ledger=notes, done=done,
-        )  # fmt: skip
+            attributes = storage.group_attributes(target)
+        yield Output(uri=target, levels=levels, attributes=attributes, ledger=notes, done=done)
 
 
 def _discard(target: str) -> None:

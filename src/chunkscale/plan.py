@@ -532,6 +532,7 @@ class _Option:
     count: int  # regions
     read: int  # longest source range
     aligned: int  # longest source range in whole source chunks
+    span: int  # the whole axis of the source
     amplification: float  # voxels in touched chunks over voxels of the axis
     fused: int  # further levels whose stored objects a region owns whole
 
@@ -545,6 +546,7 @@ class _Choice:
     count: int
     fused: int
     shared: int
+    kept: int  # axes along which a cache saves a second decode
     cache: int
     per_worker: int
     amplification: float
@@ -594,6 +596,7 @@ def _resampling_options(
             count=count,
             read=int((stop - first).max()),
             aligned=int(aligned.max()),
+            span=read_size,
             amplification=float(aligned.mean()) * count / read_size,
             fused=_ALL if region >= size else halvings + e,
         )
@@ -611,6 +614,7 @@ def _halving_options(
             count=-(-size // region),
             read=read,
             aligned=min(-(-read // chunk) * chunk, read_size),
+            span=read_size,
             amplification=1.0,
             fused=_ALL if region >= size else halvings + e,
         )
@@ -672,13 +676,37 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
                 o.amplification for i, o in enumerate(combination) if i not in cached
             )
             active = min(workers, count)
-            cache = (0, active + 2, combination[order[-1]].count + active + 1)[kept] * aligned
+            cache = _cache_voxels(combination, order, kept, active) * itemsize
             # Without a cache, all chunks of a region may still be decoded at once.
             shared = decode + max(cache, active * aligned)
             cost = job.read_size * itemsize * amplification / 2 + tail + idle / 2 + count * 2 * MIB
             yield _Choice(
-                combination, order, count, fused, shared, cache, per_worker, amplification, cost
+                combination, order, count, fused, shared, kept, cache, per_worker, amplification,
+                cost,
             )  # fmt: skip
+
+
+def _cache_voxels(options: Sequence[_Option], order: Sequence[int], kept: int, active: int) -> int:
+    """Return the size of a cache that saves neighbours along the last `kept` axes a second decode.
+
+    Parameters
+    ----------
+    options : sequence of _Option
+    order : sequence of int
+        Axes, the one along which regions follow each other last.
+    kept : int
+        0, 1 or 2.
+    active : int
+        Regions at once, which begin in order, but not end in it.
+    """
+    if not kept:
+        return 0
+    last = options[order[-1]]
+    regions = active + 2 if kept == 1 else last.count + active + 1
+    region = math.prod(o.aligned for o in options)
+    # They touch no more than the rows that they lie in.
+    rows = -(-(regions - 1) // last.count) + 1
+    return min(regions * region, rows * (region // last.aligned * last.span))
 
 
 def _choose(
@@ -1011,13 +1039,16 @@ def _with_spare(
 ) -> MemoryEstimate:
     """Add the spare workers if they fit; regions are not chosen for them, but for the others."""
     more = min(limits.spare, max(c.count for c in choices) - memory.workers)
+    first = choices[0]
+    active = min(memory.workers + more, first.count)
+    cache = _cache_voxels(first.options, first.order, first.kept, active) * itemsize
     # Of each: the decoded chunks of its region, cached or not.
-    chunks = [math.prod(o.aligned for o in c.options) * itemsize for c in choices]
+    chunks = max(math.prod(o.aligned for o in c.options) for c in choices) * itemsize
     larger = replace(
         memory,
         workers=memory.workers + more,
-        buffers=memory.buffers + more * max(chunks),
-        cache=memory.cache + more * chunks[0] * (memory.cache > 0),
+        buffers=memory.buffers + max(more * chunks, cache - memory.cache),
+        cache=cache,
     )
     return larger if larger.total <= limits.memory else memory
 

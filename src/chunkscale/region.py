@@ -107,6 +107,7 @@ def resample_box(
     dtype: np.dtype[Any],
     backend: Backend,
     out: NDArray[Any] | None = None,
+    means: tuple[Factors, NDArray[Any]] | None = None,
 ) -> NDArray[Any]:
     """Return the resampled voxels of a target box.
 
@@ -126,6 +127,8 @@ def resample_box(
     backend : Backend
     out : ndarray, optional
         Where the result goes: shape of `target`, C order.
+    means : tuple of tuple and ndarray, optional
+        Cells along z, y and x, and where their means go.
 
     Returns
     -------
@@ -136,12 +139,17 @@ def resample_box(
         out = backend.empty(target.shape, dtype)
     if outside is None:
         source = source_box(tuple(mapping), target)
-        backend.resample(zyx(read(source)), _tables(mapping, target, source), zyx(out))
+        block, tables = zyx(read(source)), _tables(mapping, target, source)
+        if means is None:
+            backend.resample(block, tables, zyx(out))
+        else:
+            factors, coarse = means
+            backend.resample_and_mean(block, tables, factors, zyx(out), coarse)
         return out
     inner = _inside(mapping, target)
     if inner == target:
         return resample_box(
-            mapping, target, read, outside=None, dtype=dtype, backend=backend, out=out
+            mapping, target, read, outside=None, dtype=dtype, backend=backend, out=out, means=means
         )
     out[...] = dtype.type(outside)
     if min(inner.shape) > 0:
@@ -150,6 +158,8 @@ def resample_box(
             for a, b, t in zip(inner.start, inner.stop, target.start, strict=True)
         )
         out[place] = resample_box(mapping, inner, read, outside=None, dtype=dtype, backend=backend)
+    if means is not None:
+        backend.mean(zyx(out), *means)
     return out
 
 
@@ -223,11 +233,14 @@ def reduce_box(
     """
     if out is None:
         out = backend.empty(reduced_shape(data.shape, factors), data.dtype)
-    z, y, x = (1, 1, 1, *factors)[-3:]
-    cells: Factors = (z, y, x)
     combine = backend.mode if method == "nearest" else backend.mean
-    combine(zyx(data), cells, zyx(out))
+    combine(zyx(data), _cells(factors), zyx(out))
     return out
+
+
+def _cells(factors: Sequence[int]) -> Factors:
+    z, y, x = (1, 1, 1, *factors)[-3:]
+    return z, y, x
 
 
 def region_levels(
@@ -249,20 +262,30 @@ def region_levels(
         Returns the array for a level's result; takes level and shape.
     backend : Backend
     """
-    dtype = np.dtype(plan.dtype)
-    data: NDArray[Any] | None = None
-    for level, box in region.boxes:
-        out = empty(level, box.shape)
-        if level == 0:
-            data = resample_box(
-                plan.mapping, box, read,
-                outside=plan.outside, dtype=dtype, backend=backend, out=out,
+    outputs = [empty(level, box.shape) for level, box in region.boxes]
+    first, box = region.boxes[0]
+    if first == 0:
+        means = None
+        if len(outputs) > 1 and plan.method != "nearest":
+            means = _cells(plan.level_ratio(0, 1)), zyx(outputs[1])
+        resample_box(
+            plan.mapping, box, read, outside=plan.outside, dtype=np.dtype(plan.dtype),
+            backend=backend, out=outputs[0], means=means,
+        )  # fmt: skip
+        ready = 1 if means is None else 2
+    else:
+        reduce_box(
+            read(region.source_box), plan.level_ratio(first - 1, first), method=plan.method,
+            backend=backend, out=outputs[0],
+        )  # fmt: skip
+        ready = 1
+    for k, (level, box) in enumerate(region.boxes):
+        if k >= ready:
+            reduce_box(
+                outputs[k - 1], plan.level_ratio(level - 1, level), method=plan.method,
+                backend=backend, out=outputs[k],
             )  # fmt: skip
-        else:
-            finer = read(region.source_box) if data is None else data
-            factors = plan.level_ratio(level - 1, level)
-            data = reduce_box(finer, factors, method=plan.method, backend=backend, out=out)
-        yield level, box, data
+        yield level, box, outputs[k]
 
 
 def process_region(

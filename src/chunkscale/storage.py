@@ -335,7 +335,9 @@ def group_attributes(uri: str) -> dict[str, Any]:
     with _clear_errors(f"{uri!r}"):
         store = _store(uri)
         try:
-            group = zarr.open_group(store, mode="r", use_consolidated=False)
+            group = zarr.open_group(
+                store, mode="r", zarr_format=_known_format(uri), use_consolidated=False
+            )
         except (ContainsArrayError, NodeTypeValidationError) as error:
             raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
         except FileNotFoundError as error:
@@ -352,6 +354,11 @@ def group_attributes(uri: str) -> dict[str, Any]:
                 f"the metadata of {uri!r} cannot be understood: {_first_line(error)}"
             ) from error
         return dict(group.attrs)
+
+
+def _known_format(uri: str) -> Literal[3] | None:
+    """Return the zarr format of a node where a look tells; zarr opens the files of both."""
+    return 3 if not is_remote(uri) and os.path.exists(os.path.join(uri, "zarr.json")) else None
 
 
 def _codec_text(array: Any) -> str:
@@ -420,6 +427,10 @@ class ArrayReader:
 
     def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
         return type(self), (self.uri, self.io)
+
+    def within(self, io: StoreIO) -> ArrayReader:
+        """Return the same array with other limits."""
+        return ArrayReader(self.uri, io, self._array)
 
     def digest(self) -> str:
         """Return a hash of the array's metadata."""
@@ -695,7 +706,7 @@ def _open_zarr(uri: str, mode: Literal["r", "r+"]) -> Any:
         store = _store(uri)
         try:
             with _muted_zarr():
-                return zarr.open_array(store, mode=mode)
+                return zarr.open_array(store, mode=mode, zarr_format=_known_format(uri))
         except (ContainsGroupError, NodeTypeValidationError) as error:
             raise MetadataError(f"{uri!r} is a zarr group where an array should be") from error
         except FileNotFoundError as error:
@@ -806,12 +817,21 @@ def begun_by_another(uri: str) -> DestinationError:
     )
 
 
-def start_group(uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str, Any]) -> None:
-    """Create the group of an image, without the metadata that would make it one."""
+def start_group(
+    uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Create the group of an image, without the metadata that would make it one.
+
+    Returns
+    -------
+    dict
+        Its attributes.
+    """
     import zarr
 
     with contextlib.nullcontext() if is_remote(uri) else _clear_write_errors(uri):
-        zarr.create_group(_store(uri), zarr_format=zarr_format, attributes=dict(attributes))
+        group = zarr.create_group(_store(uri), zarr_format=zarr_format, attributes=dict(attributes))
+    return dict(group.attrs)
 
 
 def create_levels(
@@ -880,7 +900,9 @@ def set_attributes(
     """
     import zarr
 
-    group = zarr.open_group(_store(uri), mode="r+", use_consolidated=False)
+    group = zarr.open_group(
+        _store(uri), mode="r+", zarr_format=_known_format(uri), use_consolidated=False
+    )
     if instead_of is not None and dict(group.attrs) != instead_of:
         return False
     with _clear_write_errors(uri):

@@ -40,6 +40,16 @@ class Backend(Protocol):
     ) -> NDArray[Any]:
         """Interpolate: x first, then y, then z; same dtype out."""
 
+    def resample_and_mean(
+        self,
+        block: NDArray[Any],
+        tables: Tables,
+        factors: Factors,
+        out: NDArray[Any],
+        coarse: NDArray[Any],
+    ) -> None:
+        """Do `resample`, and `mean` of its result, in one go where that is faster."""
+
     def mean(
         self, block: NDArray[Any], factors: Factors, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:

@@ -9,7 +9,8 @@ the GPU. NaN is the exception: which NaN comes out is up to the processor.
 keeps a ring of source planes that are already interpolated along x and y, one
 per tap along z; a plane in turn is made from a ring of source rows that are
 already interpolated along x. So every source row is gathered once per strip,
-and what remains per target voxel is one mix of contiguous arrays.
+and what remains per target voxel is one mix of contiguous arrays. The means of
+the next level are made of a strip's planes while they are still in the cache.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from chunkscale.kernels.axes import (
     compute_dtype,
 )
 
-__all__ = ["contiguous", "empty", "mean", "mode", "resample"]
+__all__ = ["contiguous", "empty", "mean", "mode", "resample", "resample_and_mean"]
 
 empty, contiguous = np.empty, np.ascontiguousarray
 
@@ -122,15 +123,65 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
         return out
     if not out.size:
         return out
-    dtype = compute_dtype(block.dtype)
-    z, y, x = (axis_weights(t, n, dtype) for t, n in zip(tables, block.shape, strict=True))
-    if all(t.interpolation == "nearest" for t in tables):
+    z, y, x = _weights(block, tables)
+    if _is_nearest(tables):
         bits = np.dtype(f"u{block.itemsize}")
         _pick(_source(block, bits), out.view(bits), z, y, x)
         return out
-    numbers = _number_dtype(block.dtype)
+    _linear(block, out, z, y, x, (1, 1, 1), np.empty((0, 0, 0), block.dtype))
+    if _is_wide(block.dtype):
+        _restore_exact(block, out, z, y, x)
+    return out
+
+
+def resample_and_mean(
+    block: Array, tables: Tables, factors: Factors, out: Array, coarse: Array
+) -> None:
+    """Interpolate, and average the cells of the result while it is in the cache.
+
+    Parameters
+    ----------
+    block, tables, out
+        As in `resample`.
+    factors : tuple of int
+        As in `mean`.
+    coarse : ndarray
+        Where the means go.
+    """
+    wide = block.dtype == np.float16 or _is_wide(block.dtype)
+    if wide or _is_nearest(tables) or not out.size:
+        mean(resample(block, tables, out), factors, coarse)
+        return
+    check_block(block)
+    check_out(out, tuple(len(t.index) for t in tables), block.dtype)
+    check_out(coarse, cell_counts(out, factors), block.dtype)
+    _linear(block, out, *_weights(block, tables), factors, coarse)
+
+
+def _weights(block: Array, tables: Tables) -> tuple[AxisWeights, AxisWeights, AxisWeights]:
+    dtype = compute_dtype(block.dtype)
+    z, y, x = (axis_weights(t, n, dtype) for t, n in zip(tables, block.shape, strict=True))
+    return z, y, x
+
+
+def _is_nearest(tables: Tables) -> bool:
+    return all(t.interpolation == "nearest" for t in tables)
+
+
+def _linear(
+    block: Array,
+    out: Array,
+    z: AxisWeights,
+    y: AxisWeights,
+    x: AxisWeights,
+    factors: Factors,
+    coarse: Array,
+) -> None:
+    """Interpolate; average the cells of the result unless `coarse` is empty."""
+    numbers, dtype = _number_dtype(block.dtype), compute_dtype(block.dtype)
     width = len(x.first)
-    strip = width * max(1, min(len(y.first), _STRIP_BYTES // (width * dtype.itemsize)))
+    height = max(1, min(len(y.first), _STRIP_BYTES // (width * dtype.itemsize)))
+    strip = width * -(-height // factors[1]) * factors[1]  # of whole cells
     _interpolate(
         _source(block, numbers),
         out.view(numbers).reshape(len(z.first), -1),
@@ -140,10 +191,16 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
         np.empty((z.taps, strip), dtype),
         np.empty((y.taps, width), dtype),
         np.empty(strip, dtype),
+        _source(out, numbers),
+        coarse.view(numbers),
+        factors,
+        np.empty((2, coarse.shape[2]), _sum_dtype(numbers)),
     )
-    if block.dtype.kind in "iu" and block.itemsize == 8:
-        _restore_exact(block, out, z, y, x)
-    return out
+
+
+def _is_wide(dtype: np.dtype[Any]) -> bool:
+    """Whether float64 does not hold all of its numbers, nor a 64-bit integer their sums."""
+    return dtype.kind in "iu" and dtype.itemsize == 8
 
 
 def _number_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -317,14 +374,22 @@ def _interpolate(
     planes: Array,
     rows: Array,
     total: Array,
+    result: Array,
+    coarse: Array,
+    factors: Factors,
+    sums: Array,
 ) -> None:
     """Interpolate a block, shape (z, y, x), into `out`, shape (z, y * x).
 
     `planes`, shape (taps of z, voxels of a strip), and `rows`, shape (taps of
     y, x), are the rings; `total`, shape (voxels of a strip,), is for sums.
+
+    `result` is `out` with the shape (z, y, x); the means of its cells go to
+    `coarse`, unless that is empty. A strip has whole cells. `sums` is as in `_mean`.
     """
     n, width = len(planes), rows.shape[1]
     strip = planes.shape[1] // width
+    fz, fy, _ = factors
     planes_held, rows_held = np.empty(n, np.int64), np.empty(len(rows), np.int64)
     for top in range(0, y.first.size, strip):
         height = min(strip, y.first.size - top)
@@ -339,6 +404,10 @@ def _interpolate(
                         planes, slot, block, source, top, height, y, x, rows, rows_held, total
                     )
             _mix(out, k, top * width, height * width, planes, z, k, total)
+            if coarse.size and (k % fz == fz - 1 or k == z.first.size - 1):
+                _mean_rows(
+                    result, coarse, k // fz, top // fy, -(-(top + height) // fy), factors, sums
+                )
 
 
 # --- mean and mode -----------------------------------------------------------------------------
@@ -372,16 +441,16 @@ def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
         sums = np.empty((2, shape[2]), np.float64)
         wide = np.empty((1, *shape[1:]), np.float64)
         for slab, plane in zip(_slabs(block, factors[0]), out, strict=True):
-            _mean(_source(slab, slab.dtype), wide, *factors, sums)
+            _mean(_source(slab, slab.dtype), wide, factors, sums)
             plane[...] = wide[0]
-    elif block.dtype.kind in "iu" and block.itemsize == 8:
+    elif _is_wide(block.dtype):
         signed = np.dtype(np.int64)
         flip = np.iinfo(np.int64).min if block.dtype.kind == "u" else 0
         _mean_wide(_source(block, signed), out.view(signed), *factors, flip)
     else:
         numbers = _number_dtype(block.dtype)
         sums = np.empty((2, shape[2]), _sum_dtype(numbers))
-        _mean(_source(block, numbers), out.view(numbers), *factors, sums)
+        _mean(_source(block, numbers), out.view(numbers), factors, sums)
     return out
 
 
@@ -501,30 +570,39 @@ def _mean_of_eight_overload(row: Any, block: Any, z: Any, y: Any, sums: Any) -> 
     return mean_of_eight if sums.dtype is types.int32 else nothing
 
 
-@_entry
-def _mean(block: Array, out: Array, fz: int, fy: int, fx: int, sums: Array) -> None:
-    """Average dtypes whose sums fit; `sums` has the shape (2, x of `out`)."""
+@_part
+def _mean_rows(
+    block: Array, out: Array, k: int, start: int, stop: int, factors: Factors, sums: Array
+) -> None:
+    """Average the cells of the rows from `start` to `stop` of plane `k` of `out`."""
+    fz, fy, fx = factors
     whole = block.shape[2] // fx
+    depth = min(fz, block.shape[0] - k * fz)
+    for j in range(start, stop):
+        height = min(fy, block.shape[1] - j * fy)
+        complete = depth == height == fx == 2 and 2 * whole == block.shape[2]
+        if complete and _mean_of_eight(out[k, j], block, 2 * k, 2 * j, sums):
+            continue
+        for a in range(depth):
+            total = sums[a]
+            total[:] = -0.0  # the one number that never changes what is added to it
+            for b in range(height):
+                _add_cells(total, block[k * fz + a, j * fy + b], fx)
+        if depth == 2:
+            _add(sums[0], sums[1])
+        total, row = sums[0], out[k, j]
+        shift = depth + height - 2
+        for i in range(whole):
+            row[i] = _divided(total[i], shift + fx - 1, out)
+        for i in range(whole, row.size):
+            row[i] = _divided(total[i], shift, out)
+
+
+@_entry
+def _mean(block: Array, out: Array, factors: Factors, sums: Array) -> None:
+    """Average dtypes whose sums fit; `sums` has the shape (2, x of `out`)."""
     for k in range(out.shape[0]):
-        depth = min(fz, block.shape[0] - k * fz)
-        for j in range(out.shape[1]):
-            height = min(fy, block.shape[1] - j * fy)
-            complete = depth == height == fx == 2 and 2 * whole == block.shape[2]
-            if complete and _mean_of_eight(out[k, j], block, 2 * k, 2 * j, sums):
-                continue
-            for a in range(depth):
-                total = sums[a]
-                total[:] = -0.0  # the one number that never changes what is added to it
-                for b in range(height):
-                    _add_cells(total, block[k * fz + a, j * fy + b], fx)
-            if depth == 2:
-                _add(sums[0], sums[1])
-            total, row = sums[0], out[k, j]
-            shift = depth + height - 2
-            for i in range(whole):
-                row[i] = _divided(total[i], shift + fx - 1, out)
-            for i in range(whole, row.size):
-                row[i] = _divided(total[i], shift, out)
+        _mean_rows(block, out, k, 0, out.shape[1], factors, sums)
 
 
 @_entry

@@ -24,7 +24,7 @@ from chunkscale.kernels.axes import (
     compute_dtype,
 )
 
-__all__ = ["compiled", "contiguous", "empty", "mean", "mode", "resample"]
+__all__ = ["compiled", "contiguous", "empty", "mean", "mode", "resample", "resample_and_mean"]
 
 Array = Any  # a cupy.ndarray
 
@@ -88,6 +88,13 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
         arguments = (block, out, *map(np.int32, out.shape), *strides, *first, *exact)
         _launch(kernels["restore"], out.shape, arguments)
     return out
+
+
+def resample_and_mean(
+    block: Array, tables: Tables, factors: Factors, out: Array, coarse: Array
+) -> None:
+    """Interpolate, and average the cells of the result: `resample`, then `mean`."""
+    mean(resample(block, tables, out), factors, coarse)
 
 
 def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:

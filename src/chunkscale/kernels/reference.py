@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from chunkscale.kernels import Factors, Tables
 from chunkscale.mapping import AxisTable
 
-__all__ = ["contiguous", "empty", "mean", "mode", "resample"]
+__all__ = ["contiguous", "empty", "mean", "mode", "resample", "resample_and_mean"]
 
 empty, contiguous = np.empty, np.ascontiguousarray
 
@@ -58,6 +58,13 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
         mixed = _rounded(values, block.dtype)
     z, y, x = (_takes_one(t, values.dtype) for t in tables)
     return _into(out, np.where(z[:, None, None] & y[:, None] & x, block[source], mixed))
+
+
+def resample_and_mean(
+    block: Array, tables: Tables, factors: Factors, out: Array, coarse: Array
+) -> None:
+    """Interpolate, and average the cells of the result: `resample`, then `mean`."""
+    mean(resample(block, tables, out), factors, coarse)
 
 
 def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
