@@ -114,7 +114,7 @@ def test_what_dask_cannot_run_is_refused(config, message, workers, stack, tmp_pa
         with pytest.raises(chunkscale.OptionError, match=message):
             chunkscale.resample(stack, out, workers=workers)
         with pytest.raises(chunkscale.OptionError, match=message):
-            api.carry_out(plan, out, source=source)
+            api.carry_out(plan, str(out), source=source)
     assert not out.exists()
 
 

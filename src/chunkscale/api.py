@@ -550,7 +550,7 @@ def resample(
 
 def carry_out(
     plan: ResamplePlan,
-    destination: PathLike,
+    target: str,
     *,
     source: Image,
     overwrite: bool = False,
@@ -562,7 +562,10 @@ def carry_out(
     log: PathLike | None = None,
     progress: ProgressCallback | None = None,
 ) -> Resampled:
-    """Do what a plan says with the source that it was made for; see `resample`."""
+    """Do what a plan says, with the source that it was made for and a target that was checked.
+
+    See `resample` and `check_destination`.
+    """
     from chunkscale import output
     from chunkscale.execute import local_scheduler, run_plan
     from chunkscale.memory import make_room
@@ -570,7 +573,6 @@ def carry_out(
 
     if not (progress is None or callable(progress)):
         raise OptionError(f"progress {progress!r} cannot be called; give a function")
-    target = check_destination(destination, overwrite=overwrite, resume=resume, take_over=take_over)
     output.check_apart(plan.source, target)
     if not storage.exists(target):
         output.check_room(plan, target)
