@@ -228,7 +228,9 @@ def resume(folder: Path) -> None:
         # A run lets go of the pages of libraries. One that was interrupted does not come to the
         # end, where most of them are wanted again: the next one would wait for what it never does.
         for resumed in (False, True):
-            chunkscale.resample(small, folder / "small.zarr", overwrite=not resumed, resume=resumed)
+            chunkscale.resample(
+                small, folder / "small-out.zarr", overwrite=not resumed, resume=resumed
+            )
         begun = time.perf_counter()
         chunkscale.resample(source, out, memory="1GiB", **options)
         return time.perf_counter() - begun
