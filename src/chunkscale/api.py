@@ -230,10 +230,8 @@ def plan_resampling(
     ChunkscaleError
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
-    image = open_source(
-        source, source_voxel_size, storage_options=storage_options,
-        source_storage_options=source_storage_options,
-    )  # fmt: skip
+    reach = storage_options if source_storage_options is None else source_storage_options
+    image = open_source(source, source_voxel_size, storage_options=reach)
     target_uri = None if destination is None else storage.normalise(destination, storage_options)
     if ome_zarr_version not in ome.WRITABLE_VERSIONS:
         raise OptionError(
@@ -242,10 +240,7 @@ def plan_resampling(
         )
     storage.parse_codec(codec)
     options.check_dtype(f"array {image.array.uri!r}", image.array.dtype)
-    source_grid, target = _grids(
-        image.grid, voxel_size, zoom, like,
-        storage_options if source_storage_options is None else source_storage_options,
-    )  # fmt: skip
+    source_grid, target = _grids(image.grid, voxel_size, zoom, like, reach)
     found = None
     if resume and target_uri is not None:
         from chunkscale import output

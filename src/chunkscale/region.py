@@ -264,6 +264,7 @@ def region_levels(
     """
     outputs = [empty(level, box.shape) for level, box in region.boxes]
     first, box = region.boxes[0]
+    ready = 0
     if first == 0:
         means = None
         if len(outputs) > 1 and plan.method != "nearest":
@@ -273,18 +274,11 @@ def region_levels(
             backend=backend, out=outputs[0], means=means,
         )  # fmt: skip
         ready = 1 if means is None else 2
-    else:
-        reduce_box(
-            read(region.source_box), plan.level_ratio(first - 1, first), method=plan.method,
-            backend=backend, out=outputs[0],
-        )  # fmt: skip
-        ready = 1
     for k, (level, box) in enumerate(region.boxes):
         if k >= ready:
-            reduce_box(
-                outputs[k - 1], plan.level_ratio(level - 1, level), method=plan.method,
-                backend=backend, out=outputs[k],
-            )  # fmt: skip
+            finer = outputs[k - 1] if k else read(region.source_box)
+            factors = plan.level_ratio(level - 1, level)
+            reduce_box(finer, factors, method=plan.method, backend=backend, out=outputs[k])
         yield level, box, outputs[k]
 
 
