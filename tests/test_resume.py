@@ -1,5 +1,6 @@
 """Interrupted runs: what is continued, what is refused, and that no byte differs."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,13 +11,14 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dask
 import pytest
 import zarr
 from faults.harness import start_driver
 from outputs import LAYOUTS, assert_same_output, budget, stack_with_holes, stored
 
 import chunkscale
-from chunkscale import ledger, output, storage, stores
+from chunkscale import ledger, output, storage, stores, worker
 from chunkscale.cli import main
 from chunkscale.memory import identity
 from chunkscale.options import parse_bytes
@@ -61,6 +63,27 @@ def test_a_resumed_run_writes_the_bytes_of_an_undisturbed_one(layout, regions, s
     assert run.times.regions + run.times.resumed_regions == whole.plan.region_count
     assert_same_output(out, tmp_path / "whole.zarr")
     assert chunkscale.check(out, source=stack)
+
+
+@pytest.mark.parametrize("own_pool", [True, False])
+def test_regions_that_end_after_an_interruption_are_kept(own_pool, stack, tmp_path, monkeypatch):
+    """What had begun when a run was stopped is waited for, so it is not made again."""
+    begun, make = [], worker.process_region
+
+    def slow(plan, index, *rest):
+        begun.append(index)
+        if index:
+            time.sleep(0.2)
+        return make(plan, index, *rest)
+
+    out = tmp_path / "out.zarr"
+    with ThreadPoolExecutor(3) as pool, monkeypatch.context() as patch:
+        patch.setattr(worker, "process_region", slow)
+        with contextlib.nullcontext() if own_pool else dask.config.set(pool=pool):
+            interrupted(stack, out, 1, workers=3)
+    assert len(begun) > 1
+    run = chunkscale.resample(stack, out, resume=True, chunk=8)
+    assert run.times.resumed_regions == len(begun)
 
 
 def test_resume_starts_where_nothing_is(stack, tmp_path):
@@ -590,6 +613,6 @@ def test_a_signal_ends_the_command_so_that_it_can_be_resumed(stack, tmp_path, nu
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert all(line["bytes"] > 0 and line["read_seconds"] >= 0 for line in lines)
     run = chunkscale.resample(stack, out, resume=True, **options)
-    # What had begun when the signal came is made again.
-    assert 0 <= len(lines) - run.times.resumed_regions <= 8
+    # What had begun when the signal came is waited for.
+    assert run.times.resumed_regions == len(lines)
     assert_same_output(out, tmp_path / "whole.zarr")

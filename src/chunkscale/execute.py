@@ -358,6 +358,15 @@ class _Driver:
                 )
             )
 
+    def keep(self, outcomes: Iterable[Outcome], worker: str) -> None:
+        """Note down what was finished while the error that ends the run was raised."""
+        for outcome in outcomes:
+            if isinstance(outcome, Record) and self.ledger is not None:
+                self.ledger.add(outcome)
+            if self.log is not None:
+                with contextlib.suppress(OSError):  # the run has an error already, maybe this one
+                    self.log(_log_entry(outcome, worker))
+
     def raise_failures(self) -> None:
         """Raise what went wrong, if something did."""
         if not self.failures:
@@ -404,6 +413,7 @@ def _run_locally(job: Job, driver: _Driver) -> None:
     most = max(one_pass.region_count for one_pass in plan.passes)
 
     def take(outcome: Outcome) -> None:
+        active.untaken.pop(outcome.index, None)
         driver.take(outcome, "local", plan.workers)
 
     try:
@@ -416,6 +426,7 @@ def _run_locally(job: Job, driver: _Driver) -> None:
                 driver.raise_failures()
     finally:
         active.wait()
+        driver.keep(active.untaken.values(), "local")
         make_room(plan.memory.total)
     driver.times.worker_seconds = driver.times.wall_seconds * plan.workers
 
@@ -424,11 +435,13 @@ class _Active:
     """Count the regions that run, to wait for those that had begun when a run ends early.
 
     Dask's threaded scheduler leaves them running, and an error must not reach
-    the caller while something is still being written.
+    the caller while something is still being written. What they have made is
+    kept in `untaken` by region, for Dask tells no more of it.
     """
 
     def __init__(self, opened: OpenJob) -> None:
         self.opened = opened
+        self.untaken: dict[int, Outcome] = {}
         self._changed = threading.Condition()
         self._running = 0
 
@@ -444,7 +457,8 @@ class _Active:
         with self._changed:
             self._running += 1
         try:
-            return run_region(self.opened, index)
+            outcome = self.untaken[index] = run_region(self.opened, index)
+            return outcome
         finally:
             with self._changed:
                 self._running -= 1
@@ -535,19 +549,11 @@ def _run_on(cluster: Cluster, job: Job, driver: _Driver) -> None:
             run_window(cluster, indices, one_pass.region_count, take, tick)
             driver.raise_failures()
     except BaseException:
-        _drain(cluster, driver)
+        for batch in cluster.stop():
+            driver.keep(batch.outcomes, batch.worker)
         raise
     for _ in cluster.stop():
         raise AssertionError("a batch came back after the last one")
-
-
-def _drain(cluster: Cluster, driver: _Driver) -> None:
-    """Keep what is finished in the meantime; the error that ends the run is raised already."""
-    driver.progress = None
-    for batch in cluster.stop():
-        for outcome in batch.outcomes:
-            if isinstance(outcome, Record) and driver.ledger is not None:
-                driver.ledger.add(outcome)
 
 
 class _Pace:

@@ -52,8 +52,8 @@ LEASE_SECONDS = 120.0
 CHECK_SECONDS = 1.0
 #: Seconds between two flushes: a hundredth of the time gone by, within these bounds.
 FLUSH_SECONDS = (1.0, 60.0)
-#: Regions in one of the notes that a resumed run begins with.
-NOTE_REGIONS = 100_000
+#: Regions in one of the notes that a resumed run begins with, and objects looked at together.
+MOST_AT_ONCE = 100_000
 _LEASE = "run.json"
 
 
@@ -301,8 +301,8 @@ class Ledger:
         """Replace the notes of earlier runs by what was found to be finished."""
         earlier = [name for name in storage.note_names(self.uri) if name != _LEASE]
         indices = np.flatnonzero(done)
-        for start in range(0, len(indices), NOTE_REGIONS):
-            part = indices[start : start + NOTE_REGIONS].tolist()
+        for start in range(0, len(indices), MOST_AT_ONCE):
+            part = indices[start : start + MOST_AT_ONCE].tolist()
             self.note({index: int(stored[index]) for index in part})
         for name in earlier:
             storage.delete_note(self.uri, name)
@@ -372,14 +372,25 @@ def finished(
     """
     found = np.zeros(len(stored), np.int64)
     broken = np.zeros(len(stored), np.bool_)
-    for _, region, size, _ in _objects(plan, target):
+    recorded = stored >= 0
+    for region, size in _swept(plan, target, recorded):
         found[region] += size
         broken[region] |= size == 0
-    done: NDArray[np.bool_] = (stored >= 0) & (stored == found) & ~broken
-    if ((found > 0) | broken)[~done].any():
-        for level, group in itertools.groupby(_objects(plan, target), key=lambda found: found[0]):
-            target[level].delete_objects(index for _, region, _, index in group if not done[region])
+    done: NDArray[np.bool_] = recorded & (stored == found) & ~broken
+    if (done != recorded).any():
+        for _ in _swept(plan, target, done):
+            pass
     return done
+
+
+def _swept(
+    plan: ResamplePlan, target: Sequence[ArrayWriter], kept: NDArray[np.bool_]
+) -> Iterator[tuple[int, int]]:
+    """Yield region and size of the stored objects of regions to be kept; delete the others."""
+    for level, group in itertools.groupby(_objects(plan, target), key=lambda found: found[0]):
+        while part := list(itertools.islice(group, MOST_AT_ONCE)):
+            yield from ((region, size) for _, region, size, _ in part if kept[region])
+            target[level].delete_objects(index for _, region, _, index in part if not kept[region])
 
 
 def measured(
