@@ -70,6 +70,7 @@ def device(request):
 def small_regions(monkeypatch):
     """Let plans cut small images into many regions, as they cut large ones."""
     monkeypatch.setattr("chunkscale.plan.SMALL_REGION", 2**12)
+    monkeypatch.setattr("chunkscale.plan.ALONE_FACTOR", 1)
     monkeypatch.setattr("chunkscale.plan.GPU_REGION_FACTOR", 1)
     monkeypatch.setattr("chunkscale.plan.LATER_REGION", 2**10)
 

@@ -5,6 +5,7 @@ import math
 import pickle
 import tracemalloc
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,16 @@ from outputs import assert_same_output
 import chunkscale
 from chunkscale import MemoryBudgetError, OptionError, options
 from chunkscale.grid import Axis, VoxelGrid, resized_grid
-from chunkscale.plan import MIB, Limits, SourceArray, _check_alignment, make_plan, tiles
+from chunkscale.plan import (
+    ALONE_FACTOR,
+    MIB,
+    SMALL_REGION,
+    Limits,
+    SourceArray,
+    _check_alignment,
+    make_plan,
+    tiles,
+)
 from chunkscale.pyramid import Layout, level_grid
 
 ZYX = tuple(Axis(name=n) for n in "zyx")
@@ -160,6 +170,28 @@ def test_the_promise_does_not_depend_on_the_volume():
     assert small.memory.total <= 500 * MIB
     assert large.memory.total <= 500 * MIB
     assert large.region_count > 4 * small.region_count
+
+
+def test_larger_regions_read_chunks_that_no_other_reads():
+    """They need no cache, stay within their limits, and are left where memory is short."""
+    make = partial(plan_for, (128, 1024, 1024), (0.2, 1, 1), chunk=(64, 128, 128))
+    layout = Layout(chunk=(64, 64, 64))
+    plan = make(layout=layout)
+    run = plan.passes[0]
+    largest = plan.region(run.start).boxes[0][1].size * 2
+    assert SMALL_REGION < largest <= ALONE_FACTOR * SMALL_REGION
+    assert plan.memory.cache == 0
+    read = [chunk for i in run.indices for chunk in chunks_of(plan, i)]
+    assert len(read) == len(set(read))
+    small = make(layout=layout, memory=700 * MIB)
+    assert small.region(0).boxes[0][1].size * 2 <= SMALL_REGION
+    assert small.memory.cache > 0
+
+
+def chunks_of(plan, index):
+    box, chunk = plan.region(index).source_box, plan.source.chunk
+    ranges = (range(a // c, -(-b // c)) for a, b, c in zip(box.start, box.stop, chunk, strict=True))
+    return itertools.product(*ranges)
 
 
 def test_huge_plans_are_small_values():

@@ -56,8 +56,14 @@ SMALL_REGION = 32 * MIB
 GPU_REGION_FACTOR = 2
 #: ... and those of huge outputs this large, so that there are fewer objects.
 LARGE_REGION = 256 * MIB
+#: Up to so many times as large they may be if each chunk of the source is then decoded for one of
+#: them alone, and for no smaller ones (all planes of a stack, say): what neighbours share goes
+#: through memory twice (a twentieth of a run and more, with 128x1024x1024 voxels to 0.2).
+ALONE_FACTOR = 4
 #: Regions of later passes; they read eight times as much.
 LATER_REGION = 8 * MIB
+#: What a decoded byte costs that waits in the cache for a neighbour, in decoded bytes.
+CACHED = 0.7
 #: Above this step plain interpolation skips whole source voxels.
 ALIASING_STEP = 2.0
 MAX_DOUBLINGS = 8
@@ -551,6 +557,12 @@ class _Choice:
     per_worker: int
     amplification: float
     cost: float
+    size: int
+
+    @property
+    def alone(self) -> bool:
+        """Whether no two regions read the same chunk."""
+        return self.amplification <= 1.0 and not self.kept
 
     @property
     def region(self) -> tuple[int, ...]:
@@ -666,7 +678,8 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
         tail = job.write_size * itemsize / 2 ** (job.spatial * fused)
         if fused == job.tail_levels:
             tail = 0.0
-        slots = max(workers, limits.slots)
+        # More workers than cores take turns.
+        slots = max(min(workers, limits.threads), limits.slots)
         idle = (-(-count // slots) * slots / count - 1) * job.write_size * itemsize
         for kept in range(3):
             cached = order[len(order) - kept :]
@@ -679,10 +692,11 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
             cache = _cache_voxels(combination, order, kept, active) * itemsize
             # Without a cache, all chunks of a region may still be decoded at once.
             shared = decode + max(cache, active * aligned)
-            cost = job.read_size * itemsize * amplification / 2 + tail + idle / 2 + count * 2 * MIB
+            decoded = job.read_size * itemsize * (amplification + CACHED * (kept > 0))
+            cost = decoded / 2 + tail + idle / 2 + count * 2 * MIB
             yield _Choice(
                 combination, order, count, fused, shared, kept, cache, per_worker, amplification,
-                cost,
+                cost, voxels * itemsize,
             )  # fmt: skip
 
 
@@ -728,7 +742,7 @@ def _choose(
         parts of all has to fit.
     """
     smallest = None
-    best = None
+    fitting = []
     available = limits.memory - limits.base
     for choice in _choices(options, job, limits):
         all_passes = (*beside, choice)
@@ -738,16 +752,22 @@ def _choose(
         need = shared + min(limits.workers, count) * per_worker
         if smallest is None or need < smallest:
             smallest = need
-        if need > available:
-            continue
-        size = math.prod(o.target for o in choice.options) * job.itemsize
-        rank = (max(size, most), choice.cost, need)
-        if best is None or rank < best[0]:
-            best = (rank, choice)
-    if best is None:
+        if need <= available:
+            fitting.append((choice, need))
+    if not fitting:
         assert smallest is not None
         raise _TooSmall(limits.base + smallest)
-    return best[1]
+    best, _ = min(fitting, key=lambda fit: (max(fit[0].size, most), fit[0].cost, fit[1]))
+    if best.alone or limits.device_memory is not None:
+        return best
+    limit = min(ALONE_FACTOR * most, LARGE_REGION)
+    larger = [choice for choice, _ in fitting if choice.alone and choice.size <= limit]
+
+    def whole_cost(choice: _Choice) -> float:
+        # Fresh pages are cleared, and at the end workers wait for the last region.
+        return choice.cost + limits.workers * max(0, choice.size - most) / 2
+
+    return min([best, *larger], key=whole_cost)
 
 
 class _TooSmall(Exception):
