@@ -613,6 +613,6 @@ def test_a_signal_ends_the_command_so_that_it_can_be_resumed(stack, tmp_path, nu
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert all(line["bytes"] > 0 and line["read_seconds"] >= 0 for line in lines)
     run = chunkscale.resample(stack, out, resume=True, **options)
-    # What had begun when the signal came is waited for.
-    assert run.times.resumed_regions == len(lines)
+    # What had begun when the signal came is waited for; it may come before a line is written.
+    assert 0 <= run.times.resumed_regions - len(lines) <= 1
     assert_same_output(out, tmp_path / "whole.zarr")

@@ -328,8 +328,7 @@ class _Driver:
 
     def take(self, outcome: Outcome, worker: str, slots: int) -> None:
         """Take one outcome in."""
-        if self.log is not None:
-            self.log(_log_entry(outcome, worker))
+        self._note(outcome, worker)
         if isinstance(outcome, Failure):
             self.failures.append(outcome)
             self.failed_in_a_row += 1
@@ -338,9 +337,20 @@ class _Driver:
             return
         self.failed_in_a_row = 0
         self.times.add(outcome)
-        if self.ledger is not None:
-            self.ledger.add(outcome)
         self.tick()
+
+    def keep(self, outcomes: Iterable[Outcome], worker: str) -> None:
+        """Note down what was finished while the error that ends the run was raised."""
+        for outcome in outcomes:
+            with contextlib.suppress(OSError):  # of the log: the run has an error already
+                self._note(outcome, worker)
+
+    def _note(self, outcome: Outcome, worker: str) -> None:
+        # The ledger first: an interrupt may come in between.
+        if isinstance(outcome, Record) and self.ledger is not None:
+            self.ledger.add(outcome)
+        if self.log is not None:
+            self.log(_log_entry(outcome, worker))
 
     def tick(self) -> None:
         """Show progress, and note down what is finished if it is time to."""
@@ -357,15 +367,6 @@ class _Driver:
                     seconds=self.times.wall_seconds,
                 )
             )
-
-    def keep(self, outcomes: Iterable[Outcome], worker: str) -> None:
-        """Note down what was finished while the error that ends the run was raised."""
-        for outcome in outcomes:
-            if isinstance(outcome, Record) and self.ledger is not None:
-                self.ledger.add(outcome)
-            if self.log is not None:
-                with contextlib.suppress(OSError):  # the run has an error already, maybe this one
-                    self.log(_log_entry(outcome, worker))
 
     def raise_failures(self) -> None:
         """Raise what went wrong, if something did."""

@@ -14,7 +14,7 @@ _DRIVER = f"""
 import chunkscale.ledger, chunkscale.plan, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 chunkscale.plan.SMALL_REGION, chunkscale.plan.LATER_REGION = {SMALL_REGION}, {LATER_REGION}
-chunkscale.plan.ALONE_FACTOR = 1
+chunkscale.plan.ALONE_FACTOR = chunkscale.plan.GPU_REGION_FACTOR = 1
 chunkscale.ledger.FLUSH_SECONDS = (0.05, 0.05)  # these runs are over before the usual first flush
 from chunkscale.cli import main
 sys.exit(main())
