@@ -70,7 +70,6 @@ def plan_from_values() -> Any:
         levels=None,
         ngff_version="0.5",
         codec="blosc-lz4",
-        device="cpu",
         limits=Limits(memory=parse_bytes(MEMORY), workers=2, threads=2),
     )
 

@@ -19,7 +19,7 @@ from dask.callbacks import Callback
 from outputs import budget
 
 import chunkscale
-from chunkscale import api, execute, region, worker
+from chunkscale import api, execute, options, region, worker
 
 pytestmark = pytest.mark.usefixtures("small_regions")
 
@@ -179,12 +179,12 @@ def test_the_spare_worker_never_makes_a_plan_worse(make_image):
     from dask.system import CPU_COUNT
 
     image = make_image(np.zeros((64, 512, 512), np.uint16), (1.0, 0.2, 0.2), chunk=(64, 128, 128))
-    for memory in ("300MiB", "330MiB", "360MiB", "400MiB", "500MiB", "700MiB", "64GiB"):
+    for memory in (*map(budget, (300, 330, 360, 400, 500, 700)), "64GiB"):
         by_default = chunkscale.plan_resampling(image, memory=memory)
         asked = chunkscale.plan_resampling(image, memory=memory, workers=CPU_COUNT)
         assert by_default.passes == asked.passes
         assert by_default.bytes_read == asked.bytes_read
-        assert by_default.memory.total <= int(memory[:-3]) << (20 if memory[-3] == "M" else 30)
+        assert by_default.memory.total <= options.parse_bytes(memory)
         assert by_default.workers - asked.workers in (0, 1)
     assert by_default.workers == min(CPU_COUNT + 1, by_default.passes[0].region_count)
 
