@@ -1,11 +1,13 @@
 """The driver of clusters, simulated: the real loop, a cluster of the mind, and its clock."""
 
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 from simulation import SimulatedCluster, simulate
 
-from chunkscale.execute import MOST_LOSSES
+from chunkscale.execute import MOST_LOSSES, Batch, _Driver, _run_on
+from chunkscale.region import Record
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,53 @@ def test_the_window_follows_the_workers():
     simulate(cluster, 1000)
     assert cluster.now < 20 + 2 * 1000 / 40 + 10
     assert cluster.most_flying >= 80
+
+
+def test_what_came_back_together_is_kept_when_a_run_is_stopped():
+    """The rest of the batch whose region stopped it, and the batches beside it."""
+
+    class Noted:
+        def __init__(self):
+            self.regions = []
+
+        def add(self, record):
+            self.regions.append(record.index)
+
+        def tick(self):
+            if len(self.regions) == 3:
+                raise KeyboardInterrupt
+
+    class Cluster:
+        def __init__(self):
+            self.handed_out = []
+
+        def start(self, job):
+            pass
+
+        def slots(self):
+            return 2
+
+        def submit(self, indices):
+            self.handed_out.append(list(indices))
+
+        def wait(self, seconds):
+            batches, self.handed_out = self.handed_out, []
+            return [
+                Batch(given, [Record(i, 1, 1, 0.0, 0.0, 0.0, 1) for i in given], "w", 1e-3)
+                for given in batches
+            ]
+
+        def stop(self):
+            yield from self.wait(0)
+
+    one_pass = SimpleNamespace(indices=range(9), region_count=9)
+    plan = SimpleNamespace(region_count=9, levels=[], passes=[one_pass])
+    noted, cluster = Noted(), Cluster()
+    driver = _Driver(plan, None, noted, None, None)
+    with pytest.raises(KeyboardInterrupt):
+        _run_on(cluster, SimpleNamespace(plan=plan), driver)
+    assert sorted(noted.regions) == list(range(len(noted.regions)))
+    assert len(noted.regions) > 3
 
 
 def test_the_driver_holds_no_more_for_more_regions():

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,54 @@ def test_regions_begin_in_the_order_of_the_plan(stack, tmp_path, monkeypatch, sc
         run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0, workers=1)
     assert run.plan.region_count > 20
     assert begun == list(range(run.plan.region_count))
+
+
+def test_results_that_dask_has_kept_are_of_no_other_region(stack, tmp_path):
+    """A cache of Dask's replaces tasks whose names it knows; every pass and run has its own."""
+    known = {}
+
+    def replace(graph):
+        graph.update({key: known[key] for key in graph if key in known})
+
+    with Callback(start=replace, posttask=lambda key, result, *_: known.update({key: result})):
+        for name in ("a.zarr", "b.zarr"):
+            run = chunkscale.resample(stack, tmp_path / name, chunk=8, shard=0)
+            assert len(run.plan.passes) > 1
+            assert chunkscale.check(tmp_path / name, source=stack)
+
+
+def test_tasks_of_others_are_not_taken_for_regions(stack, tmp_path):
+    """Schedulers may add tasks to a graph, and other graphs in a process call back as well."""
+
+    def get(graph, keys, **options):
+        return dask.get({**graph, "all": (list, list(keys))}, "all")
+
+    with dask.config.set(scheduler=get):
+        run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
+    assert run.times.regions == run.plan.region_count
+    assert chunkscale.check(tmp_path / "out.zarr", source=stack)
+
+
+def test_no_region_begins_when_a_run_has_ended():
+    """Not even one that waits in a pool of the user."""
+    active = execute._Active(None)
+    active.wait()
+    with pytest.raises(RuntimeError, match="ended"):
+        active(0)
+    assert not active.untaken
+
+
+def test_an_image_that_was_rewritten_since_it_was_opened_is_read_as_it_is(
+    make_image, noise, tmp_path
+):
+    """What is said of the source in the output is what was read."""
+    path = make_image(noise((8, 20, 20)), (1.0, 0.4, 0.4))
+    image = chunkscale.open_image(path)
+    shutil.rmtree(path)
+    other = make_image(noise((8, 20, 20), seed=1), (1.0, 0.4, 0.4), chunk=(4, 5, 5))
+    assert other == path
+    chunkscale.resample(image, tmp_path / "out.zarr")
+    assert chunkscale.resample(path, tmp_path / "out.zarr", resume=True).times.regions == 0
 
 
 def test_by_default_one_region_more_than_cores_is_made_at_once(stack):

@@ -17,6 +17,7 @@ from outputs import assert_same_output
 import chunkscale
 from chunkscale import MemoryBudgetError, OptionError, options
 from chunkscale.grid import Axis, VoxelGrid, resized_grid
+from chunkscale.mapping import grid_mapping
 from chunkscale.plan import (
     ALONE_FACTOR,
     MIB,
@@ -24,6 +25,7 @@ from chunkscale.plan import (
     Limits,
     SourceArray,
     _check_alignment,
+    _resampling_options,
     make_plan,
     tiles,
 )
@@ -186,6 +188,19 @@ def test_larger_regions_read_chunks_that_no_other_reads():
     small = make(layout=layout, memory=700 * MIB)
     assert small.region(0).boxes[0][1].size * 2 <= SMALL_REGION
     assert small.memory.cache > 0
+
+
+def test_chunks_of_a_part_of_the_source_can_be_shared_too():
+    """Regions that read less than the source all in all may still read the same chunks."""
+    source = grid_for((1024,) * 3)
+    part = VoxelGrid(axes=source.axes, shape=(512,) * 3, voxel_size=(0.5,) * 3,
+                     translation=(10.0,) * 3)  # fmt: skip
+    mapping = grid_mapping(source, part, method="linear", antialias=False)[0]
+    two, one = [o for o in _resampling_options(mapping, 256, 0, 128) if o.region in (256, 512)]
+    assert (two.count, one.count) == (2, 1)
+    assert two.amplification < 1
+    assert two.shared  # voxels 9 to 138, and 137 to 266
+    assert not one.shared
 
 
 def chunks_of(plan, index):

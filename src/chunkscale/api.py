@@ -528,6 +528,9 @@ def resample(
             source, parameters.pop("source_voxel_size", None), storage_options=storage_options,
             source_storage_options=parameters.get("source_storage_options"),
         )  # fmt: skip
+        if image is source:
+            # What is stored there may have changed since it was opened.
+            image = open_image(image.uri, source_voxel_size=image.given or None)
         plan = plan_resampling(
             image, destination=target, resume=resume, client=cluster,
             storage_options=storage_options, **parameters,

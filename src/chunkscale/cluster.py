@@ -266,6 +266,9 @@ class DaskCluster:
             while self._flying and time.monotonic() < end and self.client.status == "running":
                 with contextlib.suppress(queue.Empty, ClusterError):
                     yield self._next(0.1)
+            while not self._batches.empty():
+                with contextlib.suppress(queue.Empty, ClusterError):
+                    yield self._next(0.0)
             if self._flying:
                 self.client.cancel(list(self._flying), force=True)
             telling.join(max(0.0, end - time.monotonic()))

@@ -13,6 +13,7 @@ import itertools
 import math
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -445,17 +446,16 @@ class _Active:
         self.untaken: dict[int, Outcome] = {}
         self._changed = threading.Condition()
         self._running = 0
+        self._ended = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Regions of other processes cannot be counted here.
         return _Active, (self.opened,)
 
-    def __dask_tokenize__(self) -> str:
-        # Dask would pickle it for a name, and open every array once more to see whether it can.
-        return self.opened.job.run
-
     def __call__(self, index: int) -> Outcome:
         with self._changed:
+            if self._ended:
+                raise RuntimeError("the run has ended")  # to a pool that no one listens to any more
             self._running += 1
         try:
             outcome = self.untaken[index] = run_region(self.opened, index)
@@ -466,8 +466,9 @@ class _Active:
                 self._changed.notify_all()
 
     def wait(self) -> None:
-        """Return when no region runs in this process."""
+        """Return when no region runs in this process, and let none begin any more."""
         with self._changed:
+            self._ended = True
             self._changed.wait_for(lambda: self._running == 0)
 
 
@@ -509,20 +510,26 @@ def _compute(
     """Run one window; `take` sees every outcome in the calling thread."""
     from dask.callbacks import Callback
 
-    seen = set()
+    seen: set[str] = set()
 
-    def after(key: str, outcome: Any, graph: Any, state: Any, worker: Any) -> None:
-        seen.add(key)
-        take(outcome)
+    def after(key: str, outcome: Any, tasks: Any, state: Any, worker: Any) -> None:
+        # Schedulers may add tasks, and other threads' graphs call back as well.
+        if key in graph:
+            seen.add(key)
+            take(outcome)
 
     # Independent tasks begin in the reverse order of their names. Neighbours read the same
     # chunks, and the small regions at the edge come last. No collection: its graph takes longer.
-    names = [f"region-{len(window) - place:09d}" for place in range(len(window))]
+    # No name comes twice: Dask may know results by them (its cache does).
+    unique = uuid.uuid4().hex
+    names = [f"region-{unique}-{len(window) - place:09d}" for place in range(len(window))]
     graph = {name: (work, index) for name, index in zip(names, window, strict=True)}
     # Dask's local schedulers call back after each task; others may not.
     with Callback(posttask=after):
         outcomes = get(graph, names)
-    for name, outcome in zip(names, outcomes, strict=True):
+    for name, index, outcome in zip(names, window, outcomes, strict=True):
+        if outcome.index != index:
+            raise AssertionError(f"the scheduler returned region {outcome.index} for {index}")
         if name not in seen:
             take(outcome)
 
@@ -534,8 +541,16 @@ def _run_on(cluster: Cluster, job: Job, driver: _Driver) -> None:
     slots = 1
 
     def take(batch: Batch) -> None:
-        for outcome in batch.outcomes:
-            driver.take(outcome, batch.worker, slots)
+        outcomes = iter(batch.outcomes)
+        try:
+            for outcome in outcomes:
+                driver.take(outcome, batch.worker, slots)
+        except BaseException:
+            driver.keep(outcomes, batch.worker)
+            raise
+
+    def keep(batch: Batch) -> None:
+        driver.keep(batch.outcomes, batch.worker)
 
     def tick(now: int, seconds: float) -> None:
         nonlocal slots
@@ -547,11 +562,11 @@ def _run_on(cluster: Cluster, job: Job, driver: _Driver) -> None:
     try:
         for one_pass in job.plan.passes:
             indices = driver.missing(one_pass.indices)
-            run_window(cluster, indices, one_pass.region_count, take, tick)
+            run_window(cluster, indices, one_pass.region_count, take, tick, keep=keep)
             driver.raise_failures()
     except BaseException:
         for batch in cluster.stop():
-            driver.keep(batch.outcomes, batch.worker)
+            keep(batch)
         raise
     for _ in cluster.stop():
         raise AssertionError("a batch came back after the last one")
@@ -598,6 +613,7 @@ def run_window(
     take: Callable[[Batch], None],
     tick: Callable[[int, float], None],
     clock: Callable[[], float] = time.monotonic,
+    keep: Callable[[Batch], None] = lambda batch: None,
 ) -> None:
     """Keep a cluster busy with regions until all have come back.
 
@@ -615,6 +631,8 @@ def run_window(
         a second. Both may raise to stop.
     clock : callable
         Seconds that only go forward.
+    keep : callable, optional
+        Gets the batches that have come back when `take` raises.
     """
     source = iter(indices)
     again: deque[Sequence[int]] = deque()
@@ -634,13 +652,19 @@ def run_window(
             size = pace.batch(slots, left)
         if not flying:
             return
-        for back in cluster.wait(TICK_SECONDS):
-            flying -= 1
-            pace.add(back)
-            if back.lost:
-                again.extend(_handed_out_again(back, losses, take))
-            else:
-                take(back)
+        came = iter(cluster.wait(TICK_SECONDS))
+        try:
+            for back in came:
+                flying -= 1
+                pace.add(back)
+                if back.lost:
+                    again.extend(_handed_out_again(back, losses, take))
+                else:
+                    take(back)
+        except BaseException:
+            for back in came:
+                keep(back)
+            raise
         now = clock()
         if now - looked >= look:
             slots, looked = cluster.slots(), clock()

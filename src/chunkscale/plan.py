@@ -540,6 +540,7 @@ class _Option:
     aligned: int  # longest source range in whole source chunks
     span: int  # the whole axis of the source
     amplification: float  # voxels in touched chunks over voxels of the axis
+    shared: bool  # whether neighbours touch the same chunk
     fused: int  # further levels whose stored objects a region owns whole
 
 
@@ -562,7 +563,7 @@ class _Choice:
     @property
     def alone(self) -> bool:
         """Whether no two regions read the same chunk."""
-        return self.amplification <= 1.0 and not self.kept
+        return not any(option.shared for option in self.options)
 
     @property
     def region(self) -> tuple[int, ...]:
@@ -601,7 +602,8 @@ def _resampling_options(
         # Planning must not take longer the more regions there are.
         start = np.arange(min(count, 4096), dtype=np.int64) * region
         first, stop = source_ranges(mapping, start, np.minimum(start + region, size))
-        aligned = np.minimum(-(-stop // chunk) * chunk, read_size) - first // chunk * chunk
+        low, high = first // chunk * chunk, np.minimum(-(-stop // chunk) * chunk, read_size)
+        aligned = high - low
         yield _Option(
             region=region,
             target=min(region, size),
@@ -610,6 +612,7 @@ def _resampling_options(
             aligned=int(aligned.max()),
             span=read_size,
             amplification=float(aligned.mean()) * count / read_size,
+            shared=bool((low[1:] < high[:-1]).any()),
             fused=_ALL if region >= size else halvings + e,
         )
 
@@ -628,6 +631,7 @@ def _halving_options(
             aligned=min(-(-read // chunk) * chunk, read_size),
             span=read_size,
             amplification=1.0,
+            shared=False,
             fused=_ALL if region >= size else halvings + e,
         )
 
@@ -683,7 +687,7 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
         idle = (-(-count // slots) * slots / count - 1) * job.write_size * itemsize
         for kept in range(3):
             cached = order[len(order) - kept :]
-            if kept and combination[cached[0]].amplification <= 1.0:
+            if kept and not combination[cached[0]].shared:
                 break
             amplification = math.prod(
                 o.amplification for i, o in enumerate(combination) if i not in cached
