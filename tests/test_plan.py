@@ -199,8 +199,8 @@ def test_chunks_of_a_part_of_the_source_can_be_shared_too():
     two, one = [o for o in _resampling_options(mapping, 256, 0, 128) if o.region in (256, 512)]
     assert (two.count, one.count) == (2, 1)
     assert two.amplification < 1
-    assert two.shared  # voxels 9 to 138, and 137 to 266
-    assert not one.shared
+    assert two.overlaps  # voxels 9 to 138, and 137 to 266
+    assert not one.overlaps
 
 
 def chunks_of(plan, index):

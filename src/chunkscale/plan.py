@@ -540,7 +540,7 @@ class _Option:
     aligned: int  # longest source range in whole source chunks
     span: int  # the whole axis of the source
     amplification: float  # voxels in touched chunks over voxels of the axis
-    shared: bool  # whether neighbours touch the same chunk
+    overlaps: bool  # whether neighbours touch the same chunk
     fused: int  # further levels whose stored objects a region owns whole
 
 
@@ -563,7 +563,7 @@ class _Choice:
     @property
     def alone(self) -> bool:
         """Whether no two regions read the same chunk."""
-        return not any(option.shared for option in self.options)
+        return not any(option.overlaps for option in self.options)
 
     @property
     def region(self) -> tuple[int, ...]:
@@ -612,7 +612,7 @@ def _resampling_options(
             aligned=int(aligned.max()),
             span=read_size,
             amplification=float(aligned.mean()) * count / read_size,
-            shared=bool((low[1:] < high[:-1]).any()),
+            overlaps=bool((low[1:] < high[:-1]).any()),
             fused=_ALL if region >= size else halvings + e,
         )
 
@@ -631,7 +631,7 @@ def _halving_options(
             aligned=min(-(-read // chunk) * chunk, read_size),
             span=read_size,
             amplification=1.0,
-            shared=False,
+            overlaps=False,
             fused=_ALL if region >= size else halvings + e,
         )
 
@@ -687,7 +687,7 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
         idle = (-(-count // slots) * slots / count - 1) * job.write_size * itemsize
         for kept in range(3):
             cached = order[len(order) - kept :]
-            if kept and not combination[cached[0]].shared:
+            if kept and not combination[cached[0]].overlaps:
                 break
             amplification = math.prod(
                 o.amplification for i, o in enumerate(combination) if i not in cached
@@ -745,22 +745,17 @@ def _choose(
         Of the passes before: their buffers stay, so the sum of the largest
         parts of all has to fit.
     """
-    smallest = None
-    fitting = []
-    available = limits.memory - limits.base
+    needs = []
     for choice in _choices(options, job, limits):
         all_passes = (*beside, choice)
         shared = max(c.shared for c in all_passes)
         per_worker = max(c.per_worker for c in all_passes)
         count = max(c.count for c in all_passes)
         need = shared + min(limits.workers, count) * per_worker
-        if smallest is None or need < smallest:
-            smallest = need
-        if need <= available:
-            fitting.append((choice, need))
+        needs.append((choice, need))
+    fitting = [(choice, need) for choice, need in needs if limits.base + need <= limits.memory]
     if not fitting:
-        assert smallest is not None
-        raise _TooSmall(limits.base + smallest)
+        raise _TooSmall(limits.base + min(need for _, need in needs))
     best, _ = min(fitting, key=lambda fit: (max(fit[0].size, most), fit[0].cost, fit[1]))
     if best.alone or limits.device_memory is not None:
         return best
