@@ -21,6 +21,7 @@ from chunkscale.mapping import grid_mapping
 from chunkscale.plan import (
     ALONE_FACTOR,
     MIB,
+    SLAB_FRACTION,
     SMALL_REGION,
     Limits,
     SourceArray,
@@ -185,9 +186,38 @@ def test_larger_regions_read_chunks_that_no_other_reads():
     assert plan.memory.cache == 0
     read = [chunk for i in run.indices for chunk in chunks_of(plan, i)]
     assert len(read) == len(set(read))
-    small = make(layout=layout, memory=700 * MIB)
+    small = make(layout=layout, memory=350 * MIB)
     assert small.region(0).boxes[0][1].size * 2 <= SMALL_REGION
     assert small.memory.cache > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layout": Layout(chunk=(64, 64, 64))},
+        {"layout": Layout(chunk=(64, 64, 64)), "shard": False},
+        {"layout": Layout(chunk=(32, 64, 64), shard=(32, 128, 128))},
+        {"layout": Layout(chunk=(5, 64, 64)), "shard": False},
+        {"layout": Layout(chunk=(5, 64, 64)), "dtype": "float32"},
+    ],
+    ids=str,
+)
+def test_slabs_are_whole_objects(options):
+    """A large region is made in parts of whole shards and cells; two of them are held."""
+    plan = plan_for((128, 1024, 1024), (0.2, 1, 1), chunk=(64, 128, 128), **options)
+    unit, made = plan.levels[0].write_unit[0], 0
+    for index in plan.passes[0].indices:
+        region = plan.region(index)
+        box, slabs = region.boxes[0][1], list(plan.slabs(region))
+        assert [s.start[0] for s in slabs] == [box.start[0], *(s.stop[0] for s in slabs[:-1])]
+        assert slabs[-1].stop[0] == box.stop[0]
+        assert {(s.start[1:], s.stop[1:]) for s in slabs} == {(box.start[1:], box.stop[1:])}
+        assert all(s.start[0] % unit == 0 and s.start[0] % 2 == 0 for s in slabs)
+        made = max(made, len(slabs))
+    assert made > 2
+    itemsize = plan.source.itemsize
+    assert max(s.size for s in slabs) * itemsize >= SMALL_REGION // SLAB_FRACTION
+    assert plan.memory.per_worker < 3 * box.size * itemsize
 
 
 def test_chunks_of_a_part_of_the_source_can_be_shared_too():

@@ -87,6 +87,46 @@ class _nothing:
         return False
 
 
+@pytest.mark.parametrize("chunk", [5, 8])
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        ("uint16", {}),
+        ("float16", {"voxel_size": 0.15}),
+        ("float32", {"voxel_size": "z=0.31,y=0.5,x=0.5", "antialias": True}),
+        ("uint64", {"method": "nearest"}),
+        ("bool", {"voxel_size": "z=0.1,y=0.2,x=0.3"}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("store", [{}, {"shard": 0}, {"ome_zarr_version": "0.4"}], ids=str)
+def test_slabs_give_the_bytes_of_the_whole(
+    make_image, tmp_path, noise, monkeypatch, chunk, dtype, options, store
+):
+    """Regions of whole stacks are made in parts."""
+    monkeypatch.setattr("chunkscale.plan.ALONE_FACTOR", 1000)
+    data = noise((2, 23, 32, 32), dtype)
+    source = make_image(data, (1.0, 1.0, 0.2, 0.2), axes="czyx", chunk=(1, 23, 32, 32))
+    out, parameters = tmp_path / "out.zarr", {"levels": 3, "workers": 1, **options, **store}
+    run = chunkscale.resample(source, out, chunk=chunk, device="cpu", **parameters)
+    slabs = list(run.plan.slabs(run.plan.region(0)))
+    assert len(slabs) > 2
+    assert all(slab.shape[1] % 2 == 0 for slab in slabs[:-1])
+    whole = {"source_voxel_size": (1.0, 0.2, 0.2), "voxel_size": "finest", **options}
+    channels = [whole_pyramid(channel, 3, **whole) for channel in data]
+    for found, *wanted in zip(levels_of(out), *channels, strict=True):
+        np.testing.assert_array_equal(found, np.stack(wanted))
+    assert chunkscale.check(out, source=source)
+    # Whoever mends it follows what is there, chunks, shards and slabs.
+    lost = sorted(path for path in (out / "0").rglob("*") if path.name.isdigit() and path.is_file())
+    lost[-1].unlink()
+    again = chunkscale.resample(source, out, resume=True, device="cpu", **parameters)
+    assert again.times.resumed_regions < run.plan.region_count
+    assert again.plan.levels == run.plan.levels
+    assert again.plan.passes == run.plan.passes
+    assert chunkscale.check(out, source=source)
+
+
 @pytest.mark.parametrize("step", [0.4, 2 / 3, 0.8, 1.2])
 def test_labels_do_not_depend_on_the_cut(make_image, tmp_path, step, device):
     """Nearest at the steps where chunk-local offsets go wrong; ids above 2**53 survive."""

@@ -46,10 +46,7 @@ class Cpu:
             plan,
             region,
             lambda box: read(box, workspace.array("source", box.shape, dtype)),
-            # By position, not by level: a later pass takes the buffers of the first.
-            lambda level, shape: workspace.array(
-                f"output {level - region.boxes[0][0]}", shape, dtype
-            ),
+            lambda place, shape: workspace.array(f"output {place}", shape, dtype),
             self._backend,
         )
 

@@ -36,7 +36,7 @@ from chunkscale.plan import (
     device_bytes,
     tiles,
 )
-from chunkscale.region import ReadInto, region_levels, sampled_box, zyx
+from chunkscale.region import ReadInto, cut, region_levels, sampled_box, zyx
 from chunkscale.workspace import Workspace, pages
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ class Gpu:
         def read(part: Box) -> Any:
             assert box is not None
             assert block is not None
-            return lane.upload(_cut(block, box, part)).reshape(part.shape)
+            return lane.upload(cut(block, box, part)).reshape(part.shape)
 
         def empty(_: int, shape: tuple[int, ...]) -> Any:
             return cuda.empty(shape, np.dtype(plan.dtype))
@@ -296,17 +296,8 @@ class Gpu:
                 if self._copied is not None:
                     lane.stream.wait_event(self._copied)
                 for (_, part, data), (_, owned, result) in zip(made, results, strict=True):
-                    lane.download(zyx(data), _cut(result, owned, part))
+                    lane.download(zyx(data), cut(result, owned, part))
                 self._copied = lane.stream.record(_cupy().cuda.Event(disable_timing=True))
-
-
-def _cut(array: NDArray[Any], box: Box, part: Box) -> NDArray[Any]:
-    """Return a part of a box's array, as (z, y, x)."""
-    inner = tuple(
-        slice(a - origin, b - origin)
-        for a, b, origin in zip(part.start, part.stop, box.start, strict=True)
-    )
-    return zyx(array[inner])
 
 
 class Hosted:

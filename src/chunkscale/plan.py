@@ -60,6 +60,9 @@ LARGE_REGION = 256 * MIB
 #: them alone, and for no smaller ones (all planes of a stack, say): what neighbours share goes
 #: through memory twice (a twentieth of a run and more, with 128x1024x1024 voxels to 0.2).
 ALONE_FACTOR = 4
+#: Larger ones are made and written in slabs, of at least this part of what regions may have: one is
+#: made while the one before is encoded, so that codecs begin early and no more than two are held.
+SLAB_FRACTION = 2
 #: Regions of later passes; they read eight times as much.
 LATER_REGION = 8 * MIB
 #: What a decoded byte costs that waits in the cache for a neighbour, in decoded bytes.
@@ -122,6 +125,9 @@ class Pass:
     region_shape : tuple of int
         Voxels of level `first` per region; whole stored objects at every
         level written.
+    slab : int
+        Planes of level `first` that a region makes and writes at a time: whole
+        stored objects there.
     order : tuple of int
         Axes from slowest to fastest in the numbering of regions.
     start : int
@@ -133,6 +139,7 @@ class Pass:
     last: int
     shape: tuple[int, ...]
     region_shape: tuple[int, ...]
+    slab: int
     order: tuple[int, ...]
     start: int
 
@@ -341,6 +348,19 @@ class ResamplePlan:
         """Return region `index`, ``0 <= index < region_count``; computed, never listed."""
         run = self._pass(index)
         return self._region(run, index, run.box(index))
+
+    def slabs(self, region: Region) -> Iterator[Box]:
+        """Yield the parts of a region's first level that are made one after another."""
+        box, size = region.boxes[0][1], self._pass(region.index).slab
+        if len(box.shape) < 3:
+            yield box
+            return
+        for start in range(box.start[-3], box.stop[-3], size):
+            stop = min(start + size, box.stop[-3])
+            yield Box(
+                start=(*box.start[:-3], start, *box.start[-2:]),
+                stop=(*box.stop[:-3], stop, *box.stop[-2:]),
+            )
 
     def part(self, region: Region, box: Box) -> Region:
         """Return the part of a region whose first level is `box`, which starts on whole cells."""
@@ -559,6 +579,7 @@ class _Choice:
     amplification: float
     cost: float
     size: int
+    slab: int  # planes
 
     @property
     def alone(self) -> bool:
@@ -583,6 +604,8 @@ class _Job:
     tail_levels: int  # levels after the first
     spatial: int
     is_half: bool  # float16 is computed on a float32 copy
+    planes: int  # of a stored object; 0 where regions are made in one piece
+    slab_size: int  # bytes of a slab, at least
 
 
 def _doublings(unit: int, size: int) -> Iterator[tuple[int, int]]:
@@ -671,10 +694,14 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
         count = math.prod(o.count for o in combination)
         order = tuple(sorted(range(len(target)), key=lambda i: combination[i].amplification))
         fused = min(job.tail_levels, *(o.fused for o in combination))
-        # All levels of a region, and the same again encoded (incompressible data).
-        outputs = 2 * math.ceil(voxels * (8 / 7 if fused else 1)) * itemsize
+        planes, slab = _slab(job, target, fused)
+        # Of the first level two slabs, the others whole ...
+        held = voxels // planes * min(planes, 2 * slab)
+        made = held + (math.ceil(voxels / 7) if fused else 0)
+        # ... and the same again encoded (incompressible data).
+        outputs = 2 * made * itemsize
         # What codec threads have freed and the allocator still holds, as seen in measured runs.
-        kept_free = (read + voxels) * itemsize
+        kept_free = (read + held) * itemsize
         scratch = kernel_scratch(read, target, job.taps, itemsize, is_half=job.is_half)
         # Host buffers of a GPU are whole huge pages.
         rounding = 0 if limits.device_memory is None else (fused + 2) * 2 * HUGE_PAGE
@@ -700,8 +727,20 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
             cost = decoded / 2 + tail + idle / 2 + count * 2 * MIB
             yield _Choice(
                 combination, order, count, fused, shared, kept, cache, per_worker, amplification,
-                cost, voxels * itemsize,
+                cost, voxels * itemsize, slab,
             )  # fmt: skip
+
+
+def _slab(job: _Job, target: Sequence[int], fused: int) -> tuple[int, int]:
+    """Return the planes of a region, and of its slabs: whole stored objects and cells of means."""
+    planes = target[-3] if len(target) > 2 else 1
+    if job.planes:
+        plane = math.prod(target[-2:]) * job.itemsize
+        for slab, _ in _doublings(job.planes, planes):
+            if slab * plane >= job.slab_size and not (fused and slab % 2):
+                # Two slabs are held at once: no more of them save nothing.
+                return planes, slab if 2 * slab < planes else planes
+    return planes, planes
 
 
 def _cache_voxels(options: Sequence[_Option], order: Sequence[int], kept: int, active: int) -> int:
@@ -763,7 +802,7 @@ def _choose(
     larger = [choice for choice, _ in fitting if choice.alone and choice.size <= limit]
 
     def whole_cost(choice: _Choice) -> float:
-        # Fresh pages are cleared, and at the end workers wait for the last region.
+        # At the end workers wait for the last region.
         return choice.cost + limits.workers * max(0, choice.size - most) / 2
 
     return min([best, *larger], key=whole_cost)
@@ -806,6 +845,8 @@ def _first_choice(
     ]
     taps = math.ceil(2 * mapping[-3].step) + 1 if len(mapping) > 2 else 2
     triangle = len(mapping) > 2 and mapping[-3].interpolation == "triangle"
+    small = SMALL_REGION if limits.device_memory is None else SMALL_REGION * GPU_REGION_FACTOR
+    most = min(max(small, target.size * source.itemsize // 1024), LARGE_REGION)
     job = _Job(
         itemsize=source.itemsize,
         read_size=math.prod(source.shape),
@@ -816,10 +857,9 @@ def _first_choice(
         tail_levels=levels - 1,
         spatial=len(spatial),
         is_half=source.dtype == "float16",
+        planes=unit[-3] if len(unit) > 2 and limits.device_memory is None else 0,
+        slab_size=most // SLAB_FRACTION,
     )
-    total = target.size * source.itemsize
-    small = SMALL_REGION if limits.device_memory is None else SMALL_REGION * GPU_REGION_FACTOR
-    most = min(max(small, total // 1024), LARGE_REGION)
     return _choose(_fixed(options, fixed), job, limits, most)
 
 
@@ -858,6 +898,8 @@ def _later_choice(
         tail_levels=len(levels) - 1 - first,
         spatial=len(spatial),
         is_half=False,  # means convert plane by plane
+        planes=0,
+        slab_size=0,
     )
     return _choose(_fixed(options, fixed), job, limits, LATER_REGION, beside)
 
@@ -891,6 +933,7 @@ def _pass(choice: _Choice, levels: tuple[Level, ...], first: int, start: int) ->
         last=last,
         shape=levels[first].shape,
         region_shape=choice.region,
+        slab=choice.slab,
         order=choice.order,
         start=start,
     )
@@ -941,7 +984,7 @@ def make_plan(
     layout : Layout
         Chunk, and the shard if the caller insists on one.
     shard : bool
-        Whether to make shards of whole regions where `layout` has none.
+        Whether to make shards of whole slabs of regions where `layout` has none.
     levels : int, optional
         Number of levels; by default until one fits into a chunk.
     limits : Limits
@@ -991,7 +1034,9 @@ def make_plan(
         choice, limits = _within(limits, partial(choose, fixed))
         if layouts[first].shard is None:
             wanted = shard if shards is None else shards[first] is not None
-            layouts[first] = _stored_layout(choice, layout.chunk, wanted)
+            layouts |= _stored_layouts(choice, layout.chunk, wanted, first)
+        elif shards is not None and choice.fused:
+            layouts[first + 1] = Layout(chunk=layout.chunk, shard=shards[first + 1])
         stored = pyramid(target_grid, count=count, layouts=layouts)
         choices.append(choice)
         passes.append(_pass(choice, stored, first, start))
@@ -1088,12 +1133,21 @@ def _within(limits: Limits, choose: Callable[[Limits], _Choice]) -> tuple[_Choic
     )
 
 
-def _stored_layout(choice: _Choice, chunk: tuple[int, ...], shard: bool) -> Layout:
-    """Return the layout in which a region is one stored object, if shards are wanted."""
-    region = tuple(
-        -(-option.target // c) * c for option, c in zip(choice.options, chunk, strict=True)
-    )
-    return Layout(chunk=chunk, shard=region if shard and region != chunk else None)
+def _stored_layouts(
+    choice: _Choice, chunk: tuple[int, ...], shard: bool, first: int
+) -> dict[int, Layout]:
+    """Return how a pass is stored by level: a slab is a shard, and so is a region further on."""
+
+    def one_object(shape: Sequence[int]) -> Layout:
+        outer = tuple(-(-n // c) * c for n, c in zip(shape, chunk, strict=True))
+        return Layout(chunk=chunk, shard=outer if shard and outer != chunk else None)
+
+    region = [option.target for option in choice.options]
+    slab = [*region[:-3], choice.slab, *region[-2:]] if len(region) > 2 else region
+    layouts = {first: one_object(slab)}
+    if choice.fused and slab != region:
+        layouts[first + 1] = one_object([-(-n // 2) for n in region])
+    return layouts
 
 
 def _warnings(

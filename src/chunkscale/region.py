@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
     "Device",
     "ReadInto",
     "Record",
+    "cut",
     "process_region",
     "reduce_box",
     "region_levels",
@@ -38,7 +40,9 @@ __all__ = [
 ]
 
 
+ReadBox = Callable[[Box], NDArray[Any]]
 ReadInto = Callable[[Box, NDArray[Any]], NDArray[Any]]
+Empty = Callable[[int, tuple[int, ...]], NDArray[Any]]
 
 
 class Device(Protocol):
@@ -47,11 +51,12 @@ class Device(Protocol):
     def levels(
         self, plan: ResamplePlan, region: Region, read: ReadInto
     ) -> Iterator[tuple[int, Box, NDArray[Any]]]:
-        """Yield level, box and host array, finest first.
+        """Yield level, box and host array, finest first; the first level in slabs.
 
         `read` fills an array with the voxels of a box of what the region
         reads. The arrays stay as they are until this thread asks for the
-        levels of its next region.
+        levels of its next region, but for slabs: only the last one does when
+        the next is asked for.
         """
 
 
@@ -87,6 +92,15 @@ def zyx(block: NDArray[Any]) -> NDArray[Any]:
     """View a block of (..., y, x) or (..., z, y, x) with single leading indices as (z, y, x)."""
     spatial = block.shape[-3:] if block.ndim >= 3 else (1, *block.shape)
     return block.reshape(spatial)
+
+
+def cut(array: NDArray[Any], box: Box, part: Box) -> NDArray[Any]:
+    """Return a part of a box's array, as (z, y, x)."""
+    inner = tuple(
+        slice(a - origin, b - origin)
+        for a, b, origin in zip(part.start, part.stop, box.start, strict=True)
+    )
+    return zyx(array[inner])
 
 
 def _tables(mapping: Sequence[AxisMapping], target: Box, source: Box) -> Tables:
@@ -246,11 +260,11 @@ def _cells(factors: Sequence[int]) -> Factors:
 def region_levels(
     plan: ResamplePlan,
     region: Region,
-    read: Callable[[Box], NDArray[Any]],
-    empty: Callable[[int, tuple[int, ...]], NDArray[Any]],
+    read: ReadBox,
+    empty: Empty,
     backend: Backend,
 ) -> Iterator[tuple[int, Box, NDArray[Any]]]:
-    """Yield every level of a region, or of a tile of one, finest first.
+    """Yield every level of a region, or of a tile of one, finest first; level 0 in slabs.
 
     Parameters
     ----------
@@ -259,27 +273,59 @@ def region_levels(
     read : callable
         Returns the voxels of a box of what the region reads.
     empty : callable
-        Returns the array for a level's result; takes level and shape.
+        Returns an array for a result; takes the number of a buffer and a
+        shape. The first two are taken in turn, for slabs of the first level.
     backend : Backend
     """
-    outputs = [empty(level, box.shape) for level, box in region.boxes]
     first, box = region.boxes[0]
-    ready = 0
+    coarser = [empty(place, owned.shape) for place, (_, owned) in enumerate(region.boxes[1:], 2)]
+    reduced = partial(reduce_box, method=plan.method, backend=backend)
     if first == 0:
+        yield from _slabs(plan, region, read, empty, backend, *coarser[:1])
+    else:
+        finer = empty(0, box.shape)
+        reduced(read(region.source_box), plan.level_ratio(first - 1, first), out=finer)
+        yield first, box, finer
+    for k, ((level, owned), out) in enumerate(zip(region.boxes[1:], coarser, strict=True)):
+        if first > 0 or k > 0:
+            reduced(finer, plan.level_ratio(level - 1, level), out=out)
+        yield level, owned, out
+        finer = out
+
+
+def _slabs(
+    plan: ResamplePlan,
+    region: Region,
+    read: ReadBox,
+    empty: Empty,
+    backend: Backend,
+    coarse: NDArray[Any] | None = None,
+) -> Iterator[tuple[int, Box, NDArray[Any]]]:
+    """Yield level 0 of a region, slab by slab; fill `coarse`, its level 1, on the way."""
+    source = sampled_box(plan, region)
+    block = None if source is None else read(source)
+
+    def sampled(part: Box) -> NDArray[Any]:
+        assert source is not None
+        assert block is not None
+        return cut(block, source, part)
+
+    done = 0
+    for turn, box in enumerate(plan.slabs(region)):
+        out = empty(turn % 2, box.shape)
+        planes = len(zyx(out))
         means = None
-        if len(outputs) > 1 and plan.method != "nearest":
-            means = _cells(plan.level_ratio(0, 1)), zyx(outputs[1])
+        if coarse is not None:
+            cells = _cells(plan.level_ratio(0, 1))
+            means = cells, zyx(coarse)[done // cells[0] : -(-(done + planes) // cells[0])]
         resample_box(
-            plan.mapping, box, read, outside=plan.outside, dtype=np.dtype(plan.dtype),
-            backend=backend, out=outputs[0], means=means,
+            plan.mapping, box, sampled, outside=plan.outside, dtype=np.dtype(plan.dtype),
+            backend=backend, out=out, means=means if plan.method != "nearest" else None,
         )  # fmt: skip
-        ready = 1 if means is None else 2
-    for k, (level, box) in enumerate(region.boxes):
-        if k >= ready:
-            finer = outputs[k - 1] if k else read(region.source_box)
-            factors = plan.level_ratio(level - 1, level)
-            reduce_box(finer, factors, method=plan.method, backend=backend, out=outputs[k])
-        yield level, box, outputs[k]
+        if means is not None and plan.method == "nearest":
+            backend.mode(zyx(out), *means)
+        done += planes
+        yield 0, box, out
 
 
 def process_region(
@@ -314,26 +360,32 @@ def process_region(
         read_seconds += time.perf_counter() - start
         return out
 
-    pending = []
-    voxels = 0
+    pending: dict[int, list[tuple[ArrayWriter, Any]]] = {level: [] for level, _ in region.boxes}
+    voxels, waited = 0, 0.0
     try:
         for level, box, data in device.levels(plan, region, read):
-            pending.append((target[level], target[level].start_write(box, data)))
+            writes = pending[level]
+            writes.append((target[level], target[level].start_write(box, data)))
             voxels += box.size
+            start = time.perf_counter()
+            # The next slab takes the place of the one before this.
+            _finish(writes[:-1])
+            del writes[:-1]
+            waited += time.perf_counter() - start
     except BaseException:
         with contextlib.suppress(OSError):
-            _finish(pending)
+            _finish([write for writes in pending.values() for write in writes])
         raise
     computed = time.perf_counter()
-    _finish(pending)
+    _finish([write for writes in pending.values() for write in writes])
     stored = sum(target[level].stored_size(box) for level, box in region.boxes)
     return Record(
         index=index,
         voxels=voxels,
         nbytes=voxels * plan.source.itemsize,
         read_seconds=read_seconds,
-        compute_seconds=computed - clock - read_seconds,
-        write_seconds=time.perf_counter() - computed,
+        compute_seconds=computed - clock - read_seconds - waited,
+        write_seconds=time.perf_counter() - computed + waited,
         stored=stored,
     )
 
