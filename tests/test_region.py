@@ -41,7 +41,9 @@ def stack_plan(make_image, noise, monkeypatch):
     monkeypatch.setattr("chunkscale.plan.ALONE_FACTOR", 1000)
     source = make_image(noise((40, 32, 32)), (1.0, 0.2, 0.2), chunk=(40, 32, 32))
     image = chunkscale.open_image(source)
-    plan = chunkscale.plan_resampling(image, voxel_size=0.2, chunk=8, levels=2, workers=1)
+    plan = chunkscale.plan_resampling(
+        image, voxel_size=0.2, chunk=8, levels=2, workers=1, device="cpu"
+    )
     assert len(list(plan.slabs(plan.region(0)))) >= 5
     return plan, SimpleNamespace(
         read=lambda box, out: np.copyto(out, image.as_dask()[box.slices].compute())
