@@ -87,7 +87,7 @@ class _nothing:
         return False
 
 
-@pytest.mark.parametrize("chunk", [5, 8])
+@pytest.mark.parametrize("chunk", [5, 8, 32])
 @pytest.mark.parametrize(
     ("dtype", "options"),
     [

@@ -159,8 +159,8 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--shard", metavar="N[,N,N]",
-        help="voxels per shard, per spatial axis; 0 for no shards (default: a region of the plan; "
-        "none in 0.4)",
+        help="voxels per shard, per spatial axis; 0 for no shards (default: what a region writes "
+        "at a time; none in 0.4)",
     )  # fmt: skip
     group.add_argument(
         "--levels", type=int, metavar="N",

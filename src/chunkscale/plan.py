@@ -60,8 +60,8 @@ LARGE_REGION = 256 * MIB
 #: them alone, and for no smaller ones (all planes of a stack, say): what neighbours share goes
 #: through memory twice (a twentieth of a run and more, with 128x1024x1024 voxels to 0.2).
 ALONE_FACTOR = 4
-#: Larger ones are made and written in slabs, of at least this part of what regions may have: one is
-#: made while the one before is encoded, so that codecs begin early and no more than two are held.
+#: On the CPU larger ones are made and written in slabs, of at least this part of what others may
+#: have: one is made while the one before is encoded, so that codecs begin early and two are held.
 SLAB_FRACTION = 2
 #: Regions of later passes; they read eight times as much.
 LATER_REGION = 8 * MIB
@@ -211,7 +211,7 @@ class MemoryEstimate:
     cache : int
         Decoded source chunks that are kept for the neighbouring region.
     per_worker : int
-        Source box, kernel scratch, outputs of all levels, encode buffers.
+        Source box, kernel scratch, outputs (of level 0 two slabs), encode buffers.
     workers : int
     """
 
@@ -697,7 +697,7 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
         planes, slab = _slab(job, target, fused)
         # Of the first level two slabs, the others whole ...
         held = voxels // planes * min(planes, 2 * slab)
-        made = held + (math.ceil(voxels / 7) if fused else 0)
+        made = held + _coarser(target[-3:], fused)
         # ... and the same again encoded (incompressible data).
         outputs = 2 * made * itemsize
         # What codec threads have freed and the allocator still holds, as seen in measured runs.
@@ -729,6 +729,15 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
                 combination, order, count, fused, shared, kept, cache, per_worker, amplification,
                 cost, voxels * itemsize, slab,
             )  # fmt: skip
+
+
+def _coarser(shape: Sequence[int], levels: int) -> int:
+    """Return the voxels of so many further levels of a region."""
+    voxels = 0
+    for _ in range(levels):
+        shape = [-(-n // 2) for n in shape]
+        voxels += math.prod(shape)
+    return voxels
 
 
 def _slab(job: _Job, target: Sequence[int], fused: int) -> tuple[int, int]:
@@ -1002,8 +1011,10 @@ def make_plan(
         If even the smallest region needs more memory than allowed.
     """
     mapping = grid_mapping(source_grid, target_grid, method=method, antialias=antialias)
+    layouts = {0: layout}
     if shards is not None:
-        layout = replace(layout, shard=shards[0])
+        layouts = {k: Layout(chunk=layout.chunk, shard=given) for k, given in enumerate(shards)}
+        layout = layouts[0]
     count = level_count(target_grid, layout.chunk) if levels is None else levels
     most = level_count(target_grid, (1,) * target_grid.ndim)
     if count > most:
@@ -1017,7 +1028,6 @@ def make_plan(
         )
     choices: list[_Choice] = []
     passes: list[Pass] = []
-    layouts = {0: layout}
     asked = limits.workers
     while not passes or passes[-1].last + 1 < count:
         first = passes[-1].last + 1 if passes else 0
@@ -1027,16 +1037,13 @@ def make_plan(
                 _first_choice, source, target_grid, mapping, layout, count
             )
         else:
-            layouts[first] = Layout(chunk=layout.chunk)
+            layouts.setdefault(first, Layout(chunk=layout.chunk))
             stored = pyramid(target_grid, count=count, layouts=layouts)
             choose = partial(_later_choice, stored, first, source.itemsize, tuple(choices))
         fixed = regions[len(passes)] if regions is not None and len(passes) < len(regions) else None
         choice, limits = _within(limits, partial(choose, fixed))
-        if layouts[first].shard is None:
-            wanted = shard if shards is None else shards[first] is not None
-            layouts |= _stored_layouts(choice, layout.chunk, wanted, first)
-        elif shards is not None and choice.fused:
-            layouts[first + 1] = Layout(chunk=layout.chunk, shard=shards[first + 1])
+        if shards is None and layouts[first].shard is None:
+            layouts |= _stored_layouts(choice, layout.chunk, shard, first)
         stored = pyramid(target_grid, count=count, layouts=layouts)
         choices.append(choice)
         passes.append(_pass(choice, stored, first, start))
