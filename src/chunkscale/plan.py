@@ -352,15 +352,12 @@ class ResamplePlan:
     def slabs(self, region: Region) -> Iterator[Box]:
         """Yield the parts of a region's first level that are made one after another."""
         box, size = region.boxes[0][1], self._pass(region.index).slab
-        if len(box.shape) < 3:
+        axis = len(box.shape) - 3
+        if axis < 0:
             yield box
             return
-        for start in range(box.start[-3], box.stop[-3], size):
-            stop = min(start + size, box.stop[-3])
-            yield Box(
-                start=(*box.start[:-3], start, *box.start[-2:]),
-                stop=(*box.stop[:-3], stop, *box.stop[-2:]),
-            )
+        for start in range(box.start[axis], box.stop[axis], size):
+            yield _between(box, axis, start, min(start + size, box.stop[axis]))
 
     def part(self, region: Region, box: Box) -> Region:
         """Return the part of a region whose first level is `box`, which starts on whole cells."""
@@ -462,11 +459,16 @@ def tiles(plan: ResamplePlan, region: Region, limit: int) -> Iterator[Region]:
         )
     middle = box.start[axis] + counts[axis] // 2 * cells[axis]
     for start, stop in ((box.start[axis], middle), (middle, box.stop[axis])):
-        half = Box(
-            start=(*box.start[:axis], start, *box.start[axis + 1 :]),
-            stop=(*box.stop[:axis], stop, *box.stop[axis + 1 :]),
-        )
+        half = _between(box, axis, start, stop)
         yield from tiles(plan, plan.part(region, half), limit)
+
+
+def _between(box: Box, axis: int, start: int, stop: int) -> Box:
+    """Return the part of a box within a range of one axis."""
+    return Box(
+        start=(*box.start[:axis], start, *box.start[axis + 1 :]),
+        stop=(*box.stop[:axis], stop, *box.stop[axis + 1 :]),
+    )
 
 
 def device_bytes(
