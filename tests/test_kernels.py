@@ -231,6 +231,40 @@ def test_means_on_the_way_have_the_bits_of_means_afterwards(
         assert_same(means, coarse)
 
 
+@many
+@given(
+    parts(),
+    st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(0, 3)),
+    st.integers(1, 9),
+    st.sampled_from(FACTORS),
+    st.sampled_from(DTYPES),
+    seeds,
+    st.integers(1, 300),
+)
+def test_rows_as_they_are_have_the_bits_of_the_reference(
+    z: Part, rows: tuple[int, int, int], width: int, factors: Factors, dtype: str, seed: int,
+    strip: int,
+) -> None:  # fmt: skip
+    """Where only z changes the source is mixed itself, from any row on."""
+    before, height, after = rows
+    depth = z.mapping.source_size
+    block = random_block(dtype, (depth, before + height + after, width), seed)
+    tables = (
+        axis_table(z.mapping, z.start, z.stop),
+        linear(list(range(before, before + height)), [0.0] * height),
+        linear(list(range(width)), [0.0] * width),
+    )
+    fine = reference.resample(block, tables)
+    coarse = reference.mean(fine, factors)
+    out, means = np.zeros(fine.shape, dtype), np.zeros(coarse.shape, dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "_STRIP_BYTES", strip)
+        assert_same(cpu.resample(block, tables), fine)
+        cpu.resample_and_mean(block, tables, factors, out, means)
+    assert_same(out, fine)
+    assert_same(means, coarse)
+
+
 def test_threads_give_the_same_bits() -> None:
     block = random_block("u2", (12, 40, 41), 2)
     tables = zoom_tables(block.shape, (3, 2, 1.5))
@@ -330,11 +364,14 @@ def test_extremes_do_not_wrap(dtype: str, kind: Interpolation) -> None:
 
 @pytest.mark.parametrize("dtype", ["?", *INTEGERS])
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_overshoot_is_clamped(dtype: str, backend: str) -> None:
+@pytest.mark.parametrize("axis", [0, 2])
+def test_overshoot_is_clamped(dtype: str, backend: str, axis: int) -> None:
     low, high = (0, 1) if dtype == "?" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    block = np.array([[[high, high, low, low]]], dtype)
-    heavy = AxisTable("triangle", np.array([0, 2]), np.array([[0.75, 0.75], [0.75, 0.75]]))
-    result = get_backend(backend).resample(block, (picks(0), picks(0), heavy))
+    block = np.array([high, high, low, low], dtype).reshape(np.roll((1, 1, 4), axis - 2))
+    tables = [linear([0], [0.0])] * 3
+    tables[axis] = AxisTable("triangle", np.array([0, 2]), np.array([[0.75, 0.75], [0.75, 0.75]]))
+    z, y, x = tables
+    result = get_backend(backend).resample(block, (z, y, x))
     assert result.ravel().tolist() == [high, low]
 
 
