@@ -403,8 +403,6 @@ class ArrayReader:
         What is decoded together (the inner chunk of a shard).
     shard : tuple of int or None
     codec : str
-    engine : str
-        ``"tensorstore"`` or ``"zarr"``.
     """
 
     _mode: Literal["r", "r+"] = "r"
@@ -422,8 +420,18 @@ class ArrayReader:
         # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
         self.zarr_format: int = self._array.metadata.zarr_format
-        self._fast = _open_tensorstore(uri, self.zarr_format, io) if io.engine == "auto" else None
-        self.engine = "zarr" if self._fast is None else "tensorstore"
+
+    @cached_property
+    def _fast(self) -> Any:
+        # When it is needed: what is only looked at, or opened again with other limits, is not read.
+        if self.io.engine == "zarr":
+            return None
+        return _open_tensorstore(self.uri, self.zarr_format, self.io)
+
+    @property
+    def engine(self) -> str:
+        """What reads and writes chunks: ``"tensorstore"``, or ``"zarr"`` where that cannot."""
+        return "zarr" if self._fast is None else "tensorstore"
 
     def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
         return type(self), (self.uri, self.io)
@@ -484,7 +492,7 @@ class ArrayReader:
         )
         # To find the chunk each is asked for once: the error was waited for already.
         fast = None
-        if self._fast is not None:
+        if self.io.engine == "auto":
             once = replace(self.io, patient=False, cache_bytes=0)
             with contextlib.suppress(StoreError):
                 fast = _open_tensorstore(self.uri, self.zarr_format, once)
