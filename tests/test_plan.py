@@ -412,3 +412,19 @@ def test_regions_that_share_a_stored_object_are_no_plan():
     torn = replace(run, region_shape=(shard[0] + 1, *run.region_shape[1:]), shape=(1000, 64, 64))
     with pytest.raises(AssertionError, match="do not own whole stored objects"):
         _check_alignment(torn, plan.levels[0], plan.levels[0])
+
+
+def test_the_spare_worker_comes_where_it_saves_a_turn(make_image, monkeypatch):
+    """Four regions take two turns with two workers and with three: the last would wait."""
+    image = make_image(np.zeros((64, 512, 512), np.uint16), (1.0, 0.2, 0.2), chunk=(64, 128, 128))
+    plan = partial(chunkscale.plan_resampling, image, device="cpu", memory="64GiB")
+    came = {}
+    for cores in range(1, 9):
+        monkeypatch.setattr("dask.system.CPU_COUNT", cores)
+        by_default, asked = plan(), plan(workers=cores)
+        count = asked.passes[0].region_count
+        saves = math.ceil(count / (cores + 1)) < math.ceil(count / cores)
+        assert by_default.workers == (cores + 1 if saves else min(cores, count))
+        assert by_default.passes == asked.passes
+        came[cores] = saves
+    assert set(came.values()) == {True, False}

@@ -201,8 +201,9 @@ def plan_resampling(
         Bytes for the whole run, like ``"4GiB"``; the plan keeps below. On a
         cluster: for each worker process.
     workers : int, optional
-        Regions at the same time; default: one per core, and one more if there
-        is memory for it, or as ``dask.config`` says; at most eight on a GPU.
+        Regions at the same time; default: one per core, and one more where all
+        are then made in fewer turns and there is memory for it, or as
+        ``dask.config`` says; at most eight on a GPU.
         A cluster has its own.
     device : {"auto", "cpu", "gpu"}
         ``auto`` takes the GPU if there is one that CuPy can use and the memory

@@ -181,8 +181,8 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--workers", type=int, metavar="N",
-        help="regions at the same time (default: one more than cores if "
-        "memory allows, or as dask.config says)",
+        help="regions at the same time (default: one per core, one more where that saves a turn "
+        "and memory allows, or as dask.config says)",
     )  # fmt: skip
     group.add_argument(
         "--device", choices=("auto", "cpu", "gpu"),

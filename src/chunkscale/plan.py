@@ -534,7 +534,8 @@ class Limits:
     bystanders : int
         Bytes of libraries that a process without a GPU may have to load besides its own.
     spare : int
-        Further workers, where all of `workers` and they fit beside the regions chosen for those.
+        Further workers, where regions then take fewer turns, and all of `workers` and they fit
+        beside the regions chosen for those.
     """
 
     memory: int
@@ -1111,8 +1112,9 @@ def _with_spare(
     memory: MemoryEstimate, choices: Sequence[_Choice], itemsize: int, limits: Limits
 ) -> MemoryEstimate:
     """Add the spare workers if they fit; regions are not chosen for them, but for the others."""
-    more = min(limits.spare, max(c.count for c in choices) - memory.workers)
-    first = choices[0]
+    more, first = limits.spare, choices[0]
+    if -(-first.count // (memory.workers + more)) == -(-first.count // memory.workers):
+        return memory  # no fewer turns, and in the last one fewer at work
     active = min(memory.workers + more, first.count)
     cache = _cache_voxels(first.options, first.order, first.kept, active) * itemsize
     # Of each: the decoded chunks of its region, cached or not.
