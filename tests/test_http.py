@@ -99,7 +99,7 @@ def engine(request, monkeypatch):
     """Make whole runs use one engine, which gives up soon."""
     monkeypatch.setattr(storage, "ATTEMPTS", 1)
     if request.param == "zarr":
-        monkeypatch.setattr(storage, "_open_tensorstore", lambda *_: None)
+        monkeypatch.setattr(storage, "_start_tensorstore", lambda *_: None)
     return request.param
 
 

@@ -740,7 +740,7 @@ DAMAGE = {
 def engine(request, monkeypatch):
     """Make whole runs use one engine."""
     if request.param == "zarr":
-        monkeypatch.setattr(storage, "_open_tensorstore", lambda *_: None)
+        monkeypatch.setattr(storage, "_start_tensorstore", lambda *_: None)
     return request.param
 
 

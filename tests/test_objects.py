@@ -70,7 +70,7 @@ def proxy(port):
 def engine(request, monkeypatch):
     """Make whole runs use one engine."""
     if request.param == "zarr":
-        monkeypatch.setattr(storage, "_open_tensorstore", lambda *_: None)
+        monkeypatch.setattr(storage, "_start_tensorstore", lambda *_: None)
     return request.param
 
 
@@ -524,7 +524,7 @@ def test_google_and_azure(layout, cloud, stack, tmp_path, monkeypatch):
     """Write, interrupt, resume, check, overwrite: the objects are those of a folder."""
     server, options, url = cloud
     # The chunks of a shard have another order.
-    monkeypatch.setattr(storage, "_open_tensorstore", lambda *_: None)
+    monkeypatch.setattr(storage, "_start_tensorstore", lambda *_: None)
     chunkscale.resample(stack, tmp_path / "out.zarr", **LAYOUTS[layout])
     chunkscale.resample(tmp_path / "out.zarr", url("in é+#.zarr"), **LAYOUTS[layout], **options)
     with pytest.raises(Interrupted):
@@ -581,7 +581,7 @@ from chunkscale.grid import Box
 stores.REQUEST_SECONDS = stores.SILENT_SECONDS = stores.RETRIES = 1
 storage.ATTEMPTS = 1
 if {engine == "zarr"}:
-    storage._open_tensorstore = lambda *_: None
+    storage._start_tensorstore = lambda *_: None
 image = chunkscale.open_image({small!r}, storage_options={{"endpoint": {proxy.url!r}}})
 assert image.array.engine == {engine!r}
 try:

@@ -422,11 +422,19 @@ class ArrayReader:
         self.zarr_format: int = self._array.metadata.zarr_format
 
     @cached_property
-    def _fast(self) -> Any:
-        # When it is needed: what is only looked at, or opened again with other limits, is not read.
+    def _opening(self) -> Any:
+        # Some arrays are only looked at, or opened again with other limits.
         if self.io.engine == "zarr":
             return None
-        return _open_tensorstore(self.uri, self.zarr_format, self.io)
+        return _start_tensorstore(self.uri, self.zarr_format, self.io)
+
+    @cached_property
+    def _fast(self) -> Any:
+        return _tensorstore(self.uri, self._opening)
+
+    def start_opening(self) -> None:
+        """Begin to open it with tensorstore, which the first box would have to wait for."""
+        _ = self._opening
 
     @property
     def engine(self) -> str:
@@ -437,8 +445,10 @@ class ArrayReader:
         return type(self), (self.uri, self.io)
 
     def within(self, io: StoreIO) -> ArrayReader:
-        """Return the same array with other limits."""
-        return ArrayReader(self.uri, io, self._array)
+        """Return the same array with other limits; soon to be read."""
+        reader = ArrayReader(self.uri, io, self._array)
+        reader.start_opening()
+        return reader
 
     def digest(self) -> str:
         """Return a hash of the array's metadata."""
@@ -495,7 +505,8 @@ class ArrayReader:
         if self.io.engine == "auto":
             once = replace(self.io, patient=False, cache_bytes=0)
             with contextlib.suppress(StoreError):
-                fast = _open_tensorstore(self.uri, self.zarr_format, once)
+                opening = _start_tensorstore(self.uri, self.zarr_format, once)
+                fast = _tensorstore(self.uri, opening)
         for index in self.chunks(box):
             try:
                 self._read(self.chunk_box(index), fast=fast)
@@ -728,8 +739,8 @@ def _open_zarr(uri: str, mode: Literal["r", "r+"]) -> Any:
             ) from error
 
 
-def _open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
-    """Open with tensorstore; None for what it does not know."""
+def _start_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
+    """Begin to open with tensorstore; None for places that it does not know."""
     import tensorstore as ts
 
     kvstore = stores.kvstore(uri)
@@ -741,8 +752,15 @@ def _open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
         "recheck_cached_data": False,
         "recheck_cached_metadata": False,
     }
+    return ts.open(spec, open=True, context=io.context)
+
+
+def _tensorstore(uri: str, opening: Any) -> Any:
+    """Wait for what `_start_tensorstore` began; None for what tensorstore does not know."""
+    if opening is None:
+        return None
     try:
-        return ts.open(spec, open=True, context=io.context).result()
+        return opening.result()
     except (ValueError, NotImplementedError) as error:
         if stores.in_bucket(uri) and str(error).startswith(_BUSY_CODES):
             with _clear_answers(uri):
@@ -873,6 +891,7 @@ def create_levels(
                     },
                 )
         writers.append(ArrayWriter(place, io, array))
+        writers[-1].start_opening()
     return tuple(writers)
 
 
