@@ -22,8 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dask.system import CPU_COUNT
-
 HERE = Path(__file__).resolve().parent
 CASES = ("A", "C")
 PEERS = ("dask-image", "ngff-zarr", "scipy")
@@ -52,8 +50,9 @@ def main() -> None:
         help="beside the floor and chunkscale (default: dask-image)",
     )  # fmt: skip
     parser.add_argument(
-        "--workers", type=int, default=CPU_COUNT + 1,
-        help="regions, blocks or tasks at once (default: one more than cores)",
+        "--workers", type=int,
+        help="regions, blocks or tasks at once (default: chunkscale's own choice, which is the "
+        "floor's as well; one more than cores for the others)",
     )  # fmt: skip
     parser.add_argument("--workdir", type=Path, help="where images go (default: a temporary one)")
     parser.add_argument("--planning", action="store_true", help="print planning figures instead")
@@ -149,8 +148,8 @@ def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) ->
     floor = tallies["floor"].seconds
     load = os.getloadavg()[1]
     print(
-        f"\ncase {case}, {options.workers} workers, {options.repeat} repetitions in turn, "
-        f"load average {load:.1f}"
+        f"\ncase {case}, {options.workers or 'default'} workers, {options.repeat} repetitions in "
+        f"turn, load average {load:.1f}"
     )
     titles = ("best x floor", "typical x floor", "core seconds", "peak MiB", "error")
     print(f"{'contender':<16}" + "".join(f"{title:>17}" for title in titles))

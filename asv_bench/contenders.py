@@ -27,6 +27,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from dask.system import CPU_COUNT
 from numpy.typing import NDArray
 
 #: Of the source; every target is isotropic at the smallest.
@@ -76,15 +77,20 @@ class Job:
         Images; the output is not there yet.
     reference : str
         What chunkscale made of `source`, for the floor.
-    workers : int
-        Regions, blocks or tasks at the same time.
+    workers : int or None
+        Regions, blocks or tasks at the same time; None for the default.
     """
 
     case: Case
     source: str
     output: str
     reference: str
-    workers: int
+    workers: int | None
+
+    @property
+    def threads(self) -> int:
+        """What the peers run at the same time."""
+        return self.workers or CPU_COUNT + 1
 
 
 #: Does everything that is not timed, and returns what is.
@@ -178,7 +184,7 @@ def floor(job: Job) -> Callable[[], Any]:
             for writer, future in pending:
                 writer.finish_write(future)
 
-        with ThreadPoolExecutor(job.workers) as pool:
+        with ThreadPoolExecutor(plan.workers) as pool:
             for one_pass in plan.passes:
                 list(pool.map(one, one_pass.indices))
 
@@ -233,7 +239,7 @@ def _write_with_ome_zarr(job: Job, data: Any) -> None:
     ]
     # Threads: SciPy and scikit-image release the GIL. Processes took four times as long, as
     # every block then crosses between processes.
-    with dask.config.set(scheduler="threads", num_workers=job.workers):
+    with dask.config.set(scheduler="threads", num_workers=job.threads):
         write_image(
             data,
             job.output,
@@ -316,7 +322,7 @@ def ngff_zarr(job: Job) -> Callable[[], Any]:
                 axis: (TARGET - size) / 2 for axis, size in zip("zyx", VOXEL_SIZE, strict=True)
             },
         )
-        with dask.config.set(scheduler="threads", num_workers=job.workers):
+        with dask.config.set(scheduler="threads", num_workers=job.threads):
             pyramid = nz.to_multiscales(
                 nz.resample(Identity(), fixed, moving),
                 scale_factors=[2**k for k in range(1, levels)],
