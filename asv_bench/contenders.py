@@ -154,8 +154,9 @@ def floor(job: Job) -> Callable[[], Any]:
     memory.limit_arenas()
     memory.keep_freed(2**26)
     plan = chunkscale.plan_resampling(
-        job.source, voxel_size=TARGET, levels=job.case.levels, workers=job.workers
-    )
+        job.source, voxel_size=TARGET, levels=job.case.levels, workers=job.workers,
+        device="auto" if job.case == CASES["G"] else "cpu",
+    )  # fmt: skip
     io = StoreIO(threads=codec_threads())
     made = [storage.open_array(storage.join(job.reference, x.path), io) for x in plan.levels]
     ready = {
