@@ -90,7 +90,7 @@ class Job:
     @property
     def threads(self) -> int:
         """What the peers run at the same time."""
-        return self.workers or CPU_COUNT + 1
+        return CPU_COUNT + 1 if self.workers is None else self.workers
 
 
 #: Does everything that is not timed, and returns what is.

@@ -634,3 +634,11 @@ def test_like_outputs_in_another_unit_are_checked(unit, volume, make_image, nois
     chunkscale.resample(source, out, like=other, levels=2)
     assert api.open_image(out).grid.axes[0].unit == unit
     assert api.check(out, source=source).faults == ()
+
+
+def test_a_place_that_tensorstore_refuses_is_left_to_zarr(make_image, noise, tmp_path):
+    """POSIX keeps two leading slashes, and tensorstore takes no such path."""
+    source = f"/{make_image(noise((4, 20, 20)), (1.0, 0.4, 0.4))}"
+    assert api.open_image(source).array.engine == "zarr"
+    api.resample(source, f"/{tmp_path}/out.zarr")
+    assert api.check(tmp_path / "out.zarr", source=source)

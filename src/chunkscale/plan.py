@@ -534,8 +534,8 @@ class Limits:
     bystanders : int
         Bytes of libraries that a process without a GPU may have to load besides its own.
     spare : int
-        Further workers, where regions then take fewer turns, and all of `workers` and they fit
-        beside the regions chosen for those.
+        Further workers, where regions of the first pass then take fewer turns, and all of
+        `workers` and they fit beside the regions chosen for those.
     """
 
     memory: int
@@ -1112,16 +1112,17 @@ def _with_spare(
     memory: MemoryEstimate, choices: Sequence[_Choice], itemsize: int, limits: Limits
 ) -> MemoryEstimate:
     """Add the spare workers if they fit; regions are not chosen for them, but for the others."""
-    more, first = limits.spare, choices[0]
+    first = choices[0]
+    more = min(limits.spare, first.count - memory.workers)
     if -(-first.count // (memory.workers + more)) == -(-first.count // memory.workers):
         return memory  # no fewer turns, and in the last one fewer at work
-    active = min(memory.workers + more, first.count)
-    cache = _cache_voxels(first.options, first.order, first.kept, active) * itemsize
+    workers = memory.workers + more
+    cache = _cache_voxels(first.options, first.order, first.kept, workers) * itemsize
     # Of each: the decoded chunks of its region, cached or not.
     chunks = max(math.prod(o.aligned for o in c.options) for c in choices) * itemsize
     larger = replace(
         memory,
-        workers=memory.workers + more,
+        workers=workers,
         buffers=memory.buffers + max(more * chunks, cache - memory.cache),
         cache=cache,
     )

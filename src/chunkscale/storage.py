@@ -391,6 +391,8 @@ class ArrayReader:
     io : StoreIO
     array : zarr.Array, optional
         The array, where it is open already: zarr takes two milliseconds for that.
+    opening : optional
+        What `_start_tensorstore` returned for it, if that was begun already.
 
     Attributes
     ----------
@@ -403,11 +405,13 @@ class ArrayReader:
         What is decoded together (the inner chunk of a shard).
     shard : tuple of int or None
     codec : str
+    engine : str
+        ``"tensorstore"`` or ``"zarr"``.
     """
 
     _mode: Literal["r", "r+"] = "r"
 
-    def __init__(self, uri: str, io: StoreIO, array: Any = None) -> None:
+    def __init__(self, uri: str, io: StoreIO, array: Any = None, opening: Any = None) -> None:
         self.uri = uri
         self.io = io
         self._array = _open_zarr(uri, self._mode) if array is None else array
@@ -420,35 +424,17 @@ class ArrayReader:
         # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
         self.zarr_format: int = self._array.metadata.zarr_format
-
-    @cached_property
-    def _opening(self) -> Any:
-        # Some arrays are only looked at, or opened again with other limits.
-        if self.io.engine == "zarr":
-            return None
-        return _start_tensorstore(self.uri, self.zarr_format, self.io)
-
-    @cached_property
-    def _fast(self) -> Any:
-        return _tensorstore(self.uri, self._opening)
-
-    def start_opening(self) -> None:
-        """Begin to open it with tensorstore, which the first box would have to wait for."""
-        _ = self._opening
-
-    @property
-    def engine(self) -> str:
-        """What reads and writes chunks: ``"tensorstore"``, or ``"zarr"`` where that cannot."""
-        return "zarr" if self._fast is None else "tensorstore"
+        if opening is None:
+            opening = _start_tensorstore(uri, self.zarr_format, io)
+        self._fast = _tensorstore(uri, opening)
+        self.engine = "zarr" if self._fast is None else "tensorstore"
 
     def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
         return type(self), (self.uri, self.io)
 
     def within(self, io: StoreIO) -> ArrayReader:
-        """Return the same array with other limits; soon to be read."""
-        reader = ArrayReader(self.uri, io, self._array)
-        reader.start_opening()
-        return reader
+        """Return the same array with other limits."""
+        return ArrayReader(self.uri, io, self._array)
 
     def digest(self) -> str:
         """Return a hash of the array's metadata."""
@@ -502,11 +488,10 @@ class ArrayReader:
         )
         # To find the chunk each is asked for once: the error was waited for already.
         fast = None
-        if self.io.engine == "auto":
+        if self._fast is not None:
             once = replace(self.io, patient=False, cache_bytes=0)
             with contextlib.suppress(StoreError):
-                opening = _start_tensorstore(self.uri, self.zarr_format, once)
-                fast = _tensorstore(self.uri, opening)
+                fast = _tensorstore(self.uri, _start_tensorstore(self.uri, self.zarr_format, once))
         for index in self.chunks(box):
             try:
                 self._read(self.chunk_box(index), fast=fast)
@@ -560,8 +545,8 @@ class ArrayWriter(ArrayReader):
 
     _mode = "r+"
 
-    def __init__(self, uri: str, io: StoreIO, array: Any = None) -> None:
-        super().__init__(uri, io, array)
+    def __init__(self, uri: str, io: StoreIO, array: Any = None, opening: Any = None) -> None:
+        super().__init__(uri, io, array, opening)
         self.unit = self.shard or self.chunk
 
     @cached_property
@@ -743,7 +728,7 @@ def _start_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
     """Begin to open with tensorstore; None for places that it does not know."""
     import tensorstore as ts
 
-    kvstore = stores.kvstore(uri)
+    kvstore = stores.kvstore(uri) if io.engine == "auto" else None
     if kvstore is None:
         return None
     spec = {
@@ -752,7 +737,10 @@ def _start_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
         "recheck_cached_data": False,
         "recheck_cached_metadata": False,
     }
-    return ts.open(spec, open=True, context=io.context)
+    try:
+        return ts.open(spec, open=True, context=io.context)
+    except (ValueError, NotImplementedError):  # the place itself, before anything is read
+        return None
 
 
 def _tensorstore(uri: str, opening: Any) -> Any:
@@ -869,7 +857,7 @@ def create_levels(
 
     group = zarr.open_group(_store(uri), mode="r+", zarr_format=zarr_format, use_consolidated=False)
     names = [axis.name for axis in levels[0].grid.axes]
-    writers = []
+    made = []
     for level in levels:
         place = join(uri, level.path)
         array = _opened_already(group, level.path, place) if resumed else None
@@ -890,9 +878,9 @@ def create_levels(
                         "separator": "/",
                     },
                 )
-        writers.append(ArrayWriter(place, io, array))
-        writers[-1].start_opening()
-    return tuple(writers)
+        # While the next one is created.
+        made.append((place, array, _start_tensorstore(place, zarr_format, io)))
+    return tuple(ArrayWriter(place, io, array, opening) for place, array, opening in made)
 
 
 def _opened_already(group: Any, path: str, uri: str) -> Any:

@@ -89,8 +89,8 @@ def _stored_overload(value: Any, out: Any) -> Callable[..., Any]:
 
         return stored_wide
     if kind.bitwidth <= 16:
-        # Floats of this size are whole numbers: adding it rounds, and the last bits of the sum are
-        # the number. Half as many steps as below, for the same result.
+        # Floats around this are whole numbers: adding it rounds what is smaller than 2**22, as all
+        # means of 16 bits are, and the last bits of the sum are the result.
         size, bits = np.float32(1.5 * 2**23), np.float32(1.5 * 2**23).view(np.int32)
         least, most = np.int32(lowest), np.int32(highest)
 
