@@ -301,10 +301,14 @@ def open_source(
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
 ) -> Image:
-    """Open the source of a plan; see `plan_resampling`."""
+    """Open the source of a plan; see `plan_resampling`.
+
+    A run opens its array again, with the cache that was planned: until then no chunk is read.
+    """
     if not isinstance(source, Image):
         reach = storage_options if source_storage_options is None else source_storage_options
-        return open_image(source, source_voxel_size=source_voxel_size, storage_options=reach)
+        uri = storage.normalise(source, reach)
+        return _open(uri, source_voxel_size, StoreIO(threads=_threads(), engine="zarr"))
     if source_voxel_size is None:
         return source
     return open_image(source.uri, source_voxel_size=source_voxel_size)
