@@ -64,9 +64,11 @@ def open_device(plan: ResamplePlan) -> Device:
 
 
 def _load_kernels(plan: ResamplePlan, backend: Backend) -> None:
-    dtype, ndim = np.dtype(plan.dtype), len(plan.levels[0].shape)
+    dtype, shape = np.dtype(plan.dtype), plan.levels[0].shape
+    # Some voxels: of one alone it does not show which axes change, and so which kernel is needed.
+    stop = (1,) * len(shape[:-3]) + tuple(min(n, 4) for n in shape[-3:])
     resample_box(
-        plan.mapping, Box(start=(0,) * ndim, stop=(1,) * ndim),
+        plan.mapping, Box(start=(0,) * len(shape), stop=stop),
         lambda box: np.zeros(box.shape, dtype), outside=None, dtype=dtype, backend=backend,
     )  # fmt: skip
     for factors in {plan.level_ratio(k - 1, k) for k in range(1, len(plan.levels))}:
