@@ -545,9 +545,10 @@ class ArrayWriter(ArrayReader):
 
     _mode = "r+"
 
-    def __init__(self, uri: str, io: StoreIO, array: Any = None, opening: Any = None) -> None:
-        super().__init__(uri, io, array, opening)
-        self.unit = self.shard or self.chunk
+    @property
+    def unit(self) -> tuple[int, ...]:
+        """What is stored as one object."""
+        return self.shard or self.chunk
 
     @cached_property
     def _reader(self) -> ArrayReader:

@@ -414,7 +414,6 @@ def _interpolate(
     """
     n, width = len(planes), rows.shape[1]
     strip = planes.shape[1] // width
-    fz, fy, _ = factors
     planes_held, rows_held = np.empty(n, np.int64), np.empty(len(rows), np.int64)
     for top in range(0, y.first.size, strip):
         height = min(strip, y.first.size - top)
@@ -429,10 +428,7 @@ def _interpolate(
                         planes, slot, block, source, top, height, y, x, rows, rows_held, total
                     )
             _mix(out, k, top * width, height * width, planes, 0, z, k, total)
-            if coarse.size and (k % fz == fz - 1 or k == z.first.size - 1):
-                _mean_rows(
-                    result, coarse, k // fz, top // fy, -(-(top + height) // fy), factors, sums
-                )
+            _mean_on_the_way(result, coarse, k, top, height, factors, sums)
 
 
 @_entry
@@ -451,17 +447,13 @@ def _interpolate_z(
 
     `planes` are those of the source, shape (z, y * x).
     """
-    fz, fy, _ = factors
     rows, width = result.shape[1:]
     strip = total.size // width
     for top in range(0, rows, strip):
         start, height = top * width, min(strip, rows - top)
         for k in range(z.first.size):
             _mix(out, k, start, height * width, planes, first + start, z, k, total)
-            if coarse.size and (k % fz == fz - 1 or k == z.first.size - 1):
-                _mean_rows(
-                    result, coarse, k // fz, top // fy, -(-(top + height) // fy), factors, sums
-                )
+            _mean_on_the_way(result, coarse, k, top, height, factors, sums)
 
 
 # --- mean and mode -----------------------------------------------------------------------------
@@ -650,6 +642,16 @@ def _mean_rows(
             row[i] = _divided(total[i], shift + fx - 1, out)
         for i in range(whole, row.size):
             row[i] = _divided(total[i], shift, out)
+
+
+@_part
+def _mean_on_the_way(
+    block: Array, out: Array, k: int, top: int, height: int, factors: Factors, sums: Array
+) -> None:
+    """Average the cells of rows that plane `k` of `block` completes, unless `out` is empty."""
+    fz, fy, _ = factors
+    if out.size and (k % fz == fz - 1 or k == block.shape[0] - 1):
+        _mean_rows(block, out, k // fz, top // fy, -(-(top + height) // fy), factors, sums)
 
 
 @_entry
