@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -622,25 +622,30 @@ def _doublings(unit: int, size: int) -> Iterator[tuple[int, int]]:
 def _resampling_options(
     mapping: AxisMapping, unit: int, halvings: int, chunk: int
 ) -> Iterator[_Option]:
+    for region, e in _doublings(unit, mapping.target_size):
+        yield _resampling_option(mapping, region, halvings + e, chunk)
+
+
+@lru_cache(maxsize=256)  # two axes are often alike, and plans are tried with fewer workers
+def _resampling_option(mapping: AxisMapping, region: int, halvings: int, chunk: int) -> _Option:
     size, read_size = mapping.target_size, mapping.source_size
-    for region, e in _doublings(unit, size):
-        count = -(-size // region)
-        # Planning must not take longer the more regions there are.
-        start = np.arange(min(count, 4096), dtype=np.int64) * region
-        first, stop = source_ranges(mapping, start, np.minimum(start + region, size))
-        low, high = first // chunk * chunk, np.minimum(-(-stop // chunk) * chunk, read_size)
-        aligned = high - low
-        yield _Option(
-            region=region,
-            target=min(region, size),
-            count=count,
-            read=int((stop - first).max()),
-            aligned=int(aligned.max()),
-            span=read_size,
-            amplification=float(aligned.mean()) * count / read_size,
-            overlaps=bool((low[1:] < high[:-1]).any()),
-            fused=_ALL if region >= size else halvings + e,
-        )
+    count = -(-size // region)
+    # Planning must not take longer the more regions there are.
+    start = np.arange(min(count, 4096), dtype=np.int64) * region
+    first, stop = source_ranges(mapping, start, np.minimum(start + region, size))
+    low, high = first // chunk * chunk, np.minimum(-(-stop // chunk) * chunk, read_size)
+    aligned = high - low
+    return _Option(
+        region=region,
+        target=min(region, size),
+        count=count,
+        read=int((stop - first).max()),
+        aligned=int(aligned.max()),
+        span=read_size,
+        amplification=float(aligned.mean()) * count / read_size,
+        overlaps=bool((low[1:] < high[:-1]).any()),
+        fused=_ALL if region >= size else halvings,
+    )
 
 
 def _halving_options(
@@ -690,11 +695,14 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
     # Each thread holds a chunk encoded, decoded, and half way between.
     decode = 3 * limits.threads * chunk_bytes
     for combination in itertools.product(*options):
-        target = tuple(o.target for o in combination)
-        voxels = math.prod(target)
-        read = math.prod(o.read for o in combination)
-        aligned = math.prod(o.aligned for o in combination) * itemsize
-        count = math.prod(o.count for o in combination)
+        target = tuple([o.target for o in combination])
+        voxels = read = count = 1
+        aligned = itemsize
+        for option in combination:
+            voxels *= option.target
+            read *= option.read
+            aligned *= option.aligned
+            count *= option.count
         order = tuple(sorted(range(len(target)), key=lambda i: combination[i].amplification))
         fused = min(job.tail_levels, *(o.fused for o in combination))
         planes, slab = _slab(job, target, fused)
@@ -797,12 +805,12 @@ def _choose(
         parts of all has to fit.
     """
     needs = []
+    shared = max((c.shared for c in beside), default=0)
+    per_worker = max((c.per_worker for c in beside), default=0)
+    count = max((c.count for c in beside), default=0)
     for choice in _choices(options, job, limits):
-        all_passes = (*beside, choice)
-        shared = max(c.shared for c in all_passes)
-        per_worker = max(c.per_worker for c in all_passes)
-        count = max(c.count for c in all_passes)
-        need = shared + min(limits.workers, count) * per_worker
+        active = min(limits.workers, max(count, choice.count))
+        need = max(shared, choice.shared) + active * max(per_worker, choice.per_worker)
         needs.append((choice, need))
     fitting = [(choice, need) for choice, need in needs if limits.base + need <= limits.memory]
     if not fitting:
