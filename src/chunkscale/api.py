@@ -311,7 +311,7 @@ def open_source(
         return _open(uri, source_voxel_size, StoreIO(threads=_threads(), engine="zarr"))
     if source_voxel_size is None:
         return source
-    return open_image(source.uri, source_voxel_size=source_voxel_size)
+    return open_source(source.uri, source_voxel_size)
 
 
 def _fill(outside: float | str, dtype: str, like: object) -> float | int | None:
@@ -535,7 +535,7 @@ def resample(
         )  # fmt: skip
         if image is source:
             # What is stored there may have changed since it was opened.
-            image = open_image(image.uri, source_voxel_size=image.given or None)
+            image = open_source(image.uri, image.given or None)
         plan = plan_resampling(
             image, destination=target, resume=resume, client=cluster,
             storage_options=storage_options, **parameters,

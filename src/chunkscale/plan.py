@@ -695,7 +695,7 @@ def _choices(options: Sequence[Sequence[_Option]], job: _Job, limits: Limits) ->
     # Each thread holds a chunk encoded, decoded, and half way between.
     decode = 3 * limits.threads * chunk_bytes
     for combination in itertools.product(*options):
-        target = tuple([o.target for o in combination])
+        target = tuple(o.target for o in combination)
         voxels = read = count = 1
         aligned = itemsize
         for option in combination:
