@@ -36,6 +36,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server = self.server
         name = unquote(urlsplit(self.path).path).lstrip("/")
         server.requests.append((self.command, name))
+        if "tensorstore" in self.headers.get("User-Agent", ""):
+            server.waited_for |= not server.open_to_tensorstore.wait(20)
         status = next((s for end, s in server.failures.items() if name.endswith(end)), 200)
         path = server.folder / name
         body = b""
@@ -73,6 +75,8 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.failures, self.requests, self.ranges = folder, {}, [], True
         self.cut = ("\0",)
+        self.open_to_tensorstore, self.waited_for = threading.Event(), False
+        self.open_to_tensorstore.set()
 
     def handle_error(self, *_):
         pass
@@ -143,6 +147,18 @@ def test_a_remote_image_is_a_local_one(version, engine, stack, server, tmp_path,
     assert main(["info", "--json", url]) == 0
     assert '"path": "http://127.0.0.1' in capsys.readouterr().out
     assert all(not name.endswith("/") for _, name in server.requests)  # nobody asks for a listing
+
+
+def test_who_asks_for_metadata_does_not_wait_for_tensorstore(stack, server):
+    """It opens the array in the background, for whoever reads voxels first."""
+    path, url = stack(), server.url("in.zarr")
+    server.open_to_tensorstore.clear()
+    image = api.open_image(url)
+    assert api.info(url)["shape"] == list(SHAPE)
+    assert not server.waited_for
+    server.open_to_tensorstore.set()
+    assert_array_equal(image.array.read(Box(start=(0, 0, 0), stop=SHAPE)), whole(path))
+    assert image.array.engine == "tensorstore"
 
 
 @pytest.mark.parametrize("ranges", [True, False])

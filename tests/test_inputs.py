@@ -198,6 +198,25 @@ def test_a_warning_passes_while_another_thread_opens_an_array(tmp_path, monkeypa
         api.open_image(path)
 
 
+def test_a_store_that_is_busy_when_an_array_is_opened_is_asked_again(tmp_path, monkeypatch):
+    """The box that was asked for fails for a while, and the array not for good."""
+    whole, wait, busy = Box(start=(0, 0, 0), stop=SHAPE), storage._tensorstore, True
+
+    def tensorstore(uri, opening):
+        if busy:
+            raise storage.StoreError("UNAVAILABLE", True)
+        return wait(uri, opening)
+
+    monkeypatch.setattr(storage, "_tensorstore", tensorstore)
+    array = open_image(make(tmp_path / "in.zarr"), io=StoreIO(threads=1)).array
+    with pytest.raises(CorruptChunkError, match="UNAVAILABLE") as caught:
+        array.read(whole)
+    assert caught.value.transient
+    busy = False
+    assert_array_equal(array.read(whole), DATA)
+    assert array.engine == "tensorstore"
+
+
 def test_a_v2_array_may_leave_out_its_separator(tmp_path):
     """Without dimension_separator, chunk names have dots."""
     path = make(tmp_path / "a.zarr", chunk_key_encoding={"name": "v2", "separator": "."})

@@ -405,8 +405,6 @@ class ArrayReader:
         What is decoded together (the inner chunk of a shard).
     shard : tuple of int or None
     codec : str
-    engine : str
-        ``"tensorstore"`` or ``"zarr"``.
     """
 
     _mode: Literal["r", "r+"] = "r"
@@ -426,11 +424,24 @@ class ArrayReader:
         self.zarr_format: int = self._array.metadata.zarr_format
         if opening is None:
             opening = _start_tensorstore(uri, self.zarr_format, io)
-        self._fast = _tensorstore(uri, opening)
-        self.engine = "zarr" if self._fast is None else "tensorstore"
+        self._opening = opening
 
     def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
         return type(self), (self.uri, self.io)
+
+    @cached_property
+    def _fast(self) -> Any:
+        """The array as tensorstore opens it, or None; waited for by whoever needs it first."""
+        try:
+            return _tensorstore(self.uri, self._opening)
+        except StoreError:  # a busy server, which is asked again for the next box
+            self._opening = _start_tensorstore(self.uri, self.zarr_format, self.io)
+            raise
+
+    @property
+    def engine(self) -> Literal["tensorstore", "zarr"]:
+        """What reads and writes the chunks."""
+        return "zarr" if self._fast is None else "tensorstore"
 
     def within(self, io: StoreIO) -> ArrayReader:
         """Return the same array with other limits."""
@@ -488,9 +499,9 @@ class ArrayReader:
         )
         # To find the chunk each is asked for once: the error was waited for already.
         fast = None
-        if self._fast is not None:
-            once = replace(self.io, patient=False, cache_bytes=0)
-            with contextlib.suppress(StoreError):
+        with contextlib.suppress(StoreError):
+            if self._fast is not None:
+                once = replace(self.io, patient=False, cache_bytes=0)
                 fast = _tensorstore(self.uri, _start_tensorstore(self.uri, self.zarr_format, once))
         for index in self.chunks(box):
             try:
@@ -555,6 +566,10 @@ class ArrayWriter(ArrayReader):
         # Written chunks may be referenced where they were written from, and callers use that
         # memory again: reading goes through a handle that has never seen them.
         return ArrayReader(self.uri, replace(self.io), self._array)
+
+    def begin_reading(self) -> None:
+        """Open the array for reading, too, in the background: it takes a millisecond."""
+        _ = self._reader
 
     def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the stored voxels of a box; see `ArrayReader.read`."""
