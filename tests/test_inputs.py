@@ -200,18 +200,20 @@ def test_a_warning_passes_while_another_thread_opens_an_array(tmp_path, monkeypa
 
 def test_a_store_that_is_busy_when_an_array_is_opened_is_asked_again(tmp_path, monkeypatch):
     """The box that was asked for fails for a while, and the array not for good."""
-    whole, wait, busy = Box(start=(0, 0, 0), stop=SHAPE), storage._tensorstore, True
+    whole, wait, busy, waits = Box(start=(0, 0, 0), stop=SHAPE), storage._tensorstore, True, []
 
     def tensorstore(uri, opening):
+        waits.append(uri)
         if busy:
             raise storage.StoreError("UNAVAILABLE", True)
         return wait(uri, opening)
 
     monkeypatch.setattr(storage, "_tensorstore", tensorstore)
     array = open_image(make(tmp_path / "in.zarr"), io=StoreIO(threads=1)).array
-    with pytest.raises(CorruptChunkError, match="UNAVAILABLE") as caught:
+    with pytest.raises(CorruptChunkError, match="cannot be opened: UNAVAILABLE;") as caught:
         array.read(whole)
     assert caught.value.transient
+    assert len(waits) == 1
     busy = False
     assert_array_equal(array.read(whole), DATA)
     assert array.engine == "tensorstore"

@@ -484,8 +484,18 @@ class ArrayReader:
         Raises
         ------
         CorruptChunkError
-            Naming the array and the first chunk that cannot be decoded.
+            Naming the array and the first chunk that cannot be decoded, or the array alone
+            where its store is too busy to open it.
         """
+        try:
+            _ = self._fast
+        except StoreError as error:
+            # None of its chunks is to be looked for: that would wait for the server again.
+            raise CorruptChunkError(
+                f"array {self.uri!r} cannot be opened: {_first_line(error)}; try again once the "
+                "server answers",
+                transient=error.transient,
+            ) from error
         try:
             return self._read(box, out)
         except Exception as error:
@@ -499,9 +509,9 @@ class ArrayReader:
         )
         # To find the chunk each is asked for once: the error was waited for already.
         fast = None
-        with contextlib.suppress(StoreError):
-            if self._fast is not None:
-                once = replace(self.io, patient=False, cache_bytes=0)
+        if self._fast is not None:
+            once = replace(self.io, patient=False, cache_bytes=0)
+            with contextlib.suppress(StoreError):
                 fast = _tensorstore(self.uri, _start_tensorstore(self.uri, self.zarr_format, once))
         for index in self.chunks(box):
             try:
@@ -566,10 +576,6 @@ class ArrayWriter(ArrayReader):
         # Written chunks may be referenced where they were written from, and callers use that
         # memory again: reading goes through a handle that has never seen them.
         return ArrayReader(self.uri, replace(self.io), self._array)
-
-    def begin_reading(self) -> None:
-        """Open the array for reading, too, in the background: it takes a millisecond."""
-        _ = self._reader
 
     def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the stored voxels of a box; see `ArrayReader.read`."""

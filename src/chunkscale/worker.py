@@ -96,9 +96,6 @@ class OpenJob:
         own = memory.total - memory.base
         # Some arenas are those of threads that wait, or have ended.
         keep_freed(own // (4 * job.source.io.threads))
-        for later in job.plan.passes[1:]:
-            assert later.reads is not None
-            job.target[later.reads].begin_reading()
         device = open_device(job.plan)
         # What loading has mapped and freed, most of it for once. It takes 10 ms.
         keep_below(memory.base)
