@@ -43,14 +43,14 @@ ARROWS = {
     "verify": {
         "grid", "image", "kernels", "mapping", "ome", "options", "region", "report", "storage",
     },
-    "report": {"grid", "plan", "pyramid", "image", "api", "execute"},
+    "report": set(),
     "demo": {"ome", "output", "storage", "grid", "image", "pyramid", "memory"},
     "api": {
-        "verify", "demo", "device", "execute", "grid", "image", "lazy", "mapping", "memory",
+        "verify", "device", "execute", "grid", "image", "lazy", "mapping", "memory",
         "ome", "options", "output", "plan", "pyramid", "region", "report", "storage", "worker",
         "cluster",
     },
-    "cli": {"api", "execute", "memory"},
+    "cli": {"api", "demo", "execute", "memory", "report"},
 }  # fmt: skip
 
 #: Library -> the modules that may import it.

@@ -15,6 +15,7 @@ import pytest
 import chunkscale
 from chunkscale import api
 from chunkscale.cli import _parser, _plan_options, main
+from chunkscale.demo import run_demo
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_help_states_the_defaults(capsys):
 
 def test_the_defaults_are_those_of_the_api(capsys):
     """The parser has none of its own but switches that are off; the help repeats the API's."""
-    for verb, function in (("plan", api.plan_resampling), ("demo", api.demo)):
+    for verb, function in (("plan", api.plan_resampling), ("demo", run_demo)):
         with pytest.raises(SystemExit):
             main([verb, "--help"])
         text = " ".join(capsys.readouterr().out.split())

@@ -9,7 +9,7 @@ import os
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from chunkscale import image as _image
-from chunkscale import ome, options, storage
+from chunkscale import ome, options, report, storage
 from chunkscale.errors import (
     AliasingWarning,
     ChunkscaleWarning,
@@ -31,7 +31,6 @@ from chunkscale.mapping import grid_mapping
 from chunkscale.options import VoxelSize, target_grid
 from chunkscale.plan import GPU_BASE_BYTES, Limits, ResamplePlan, SourceArray, make_plan
 from chunkscale.pyramid import Layout
-from chunkscale.report import info_text, plan_summary
 from chunkscale.storage import StoreIO
 
 if TYPE_CHECKING:
@@ -47,12 +46,9 @@ __all__ = [
     "check",
     "check_destination",
     "connect",
-    "demo",
     "info",
-    "info_text",
     "open_image",
     "plan_resampling",
-    "plan_summary",
     "resample",
     "resample_array",
     "target_grid",
@@ -439,18 +435,25 @@ class Resampled:
     times: RunTimes
     stored_bytes: int
 
-    def __str__(self) -> str:
-        from chunkscale.report import run_text
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was done as JSON values."""
+        return {
+            "path": self.path,
+            "target": self.plan.target_grid.as_dict(),
+            "levels": len(self.plan.levels),
+            "regions": self.plan.region_count,
+            "stored_bytes": self.stored_bytes,
+            "times": asdict(self.times),
+        }
 
-        return run_text(self)
+    def __str__(self) -> str:
+        return report.run_text(self.as_dict())
 
     def __repr__(self) -> str:
         return f"<Resampled {self.path!r}>"
 
     def _repr_html_(self) -> str:
-        from chunkscale.report import text_html
-
-        return text_html(str(self))
+        return report.text_html(str(self))
 
 
 def resample(
@@ -845,16 +848,7 @@ def info(path: PathLike, *, storage_options: StorageOptions | None = None) -> di
     storage_options : mapping, optional
         How to reach an object store; see `open_image`.
     """
-    from chunkscale.report import image_dict
-
     try:
-        return image_dict(open_image(path, storage_options=storage_options))
+        return open_image(path, storage_options=storage_options).as_dict()
     except MultipleImagesError as error:
         return {"path": storage.normalise(path), "images": list(error.paths)}
-
-
-def demo(folder: PathLike = "chunkscale-demo") -> bool:
-    """Resample a synthetic stack in every way; see ``chunkscale demo --help``."""
-    from chunkscale.demo import run_demo
-
-    return run_demo(folder)

@@ -26,6 +26,7 @@ from chunkscale.errors import (
     OptionError,
     RegionError,
 )
+from chunkscale.report import info_text, plan_summary
 
 if TYPE_CHECKING:
     from chunkscale.execute import Progress
@@ -270,7 +271,7 @@ def _info(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(facts)
     else:
-        print(api.info_text(facts))
+        print(info_text(facts))
     return DONE
 
 
@@ -308,7 +309,7 @@ def _resample(arguments: argparse.Namespace) -> int:
             source, destination=target, resume=arguments.resume, client=cluster,
             **options, **reach,
         )  # fmt: skip
-        print(api.plan_summary(plan, cluster), flush=True)
+        print(plan_summary(plan.as_dict(), cluster), flush=True)
         for text in plan.warnings:
             print(f"warning: {text}", file=sys.stderr)
         with _progress_bar(plan.region_count) as show:
@@ -360,11 +361,11 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from chunkscale import api
+    from chunkscale.demo import run_demo
 
     arguments.writing = True
     given = () if arguments.folder is None else (arguments.folder,)
-    return DONE if api.demo(*given) else FAULTS
+    return DONE if run_demo(*given) else FAULTS
 
 
 @contextlib.contextmanager

@@ -131,7 +131,9 @@ def _run(arguments: Sequence[str], say: Callable[[str], None]) -> int:
     return peak
 
 
-def run_demo(folder: str | os.PathLike[str], *, say: Callable[[str], None] = print) -> bool:
+def run_demo(
+    folder: str | os.PathLike[str] = "chunkscale-demo", *, say: Callable[[str], None] = print
+) -> bool:
     """Make a stack, resample it four times, check everything, draw a picture.
 
     Parameters

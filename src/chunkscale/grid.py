@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from chunkscale.errors import GridError
 
@@ -168,6 +168,15 @@ class VoxelGrid:
     def replace(self, **changes: object) -> Self:
         """Return a copy with some fields changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the grid as JSON values."""
+        return {
+            "axes": [{"name": a.name, "type": a.kind, "unit": a.unit} for a in self.axes],
+            "shape": list(self.shape),
+            "voxel_size": list(self.voxel_size),
+            "translation": list(self.translation),
+        }
 
     def position(self, name: str) -> int:
         """Return the position of the axis called `name`."""

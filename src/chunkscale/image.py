@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from chunkscale import ome, storage
+from chunkscale import ome, report, storage
 from chunkscale.errors import (
     MetadataError,
     MultipleImagesError,
@@ -16,7 +16,7 @@ from chunkscale.errors import (
     OptionError,
     SourceNotFoundError,
 )
-from chunkscale.grid import VoxelGrid
+from chunkscale.grid import VoxelGrid, unusual
 from chunkscale.storage import ArrayReader, StoreIO, above
 
 if TYPE_CHECKING:
@@ -128,18 +128,45 @@ class Image:
 
         return as_dask(self.level(level))
 
-    def __str__(self) -> str:
-        from chunkscale.report import image_text
+    def as_dict(self) -> dict[str, Any]:
+        """Return what there is to know of the image as JSON values."""
+        levels = []
+        for index, dataset in enumerate(self.multiscale.datasets):
+            stored, grid = self.level(index), self.level_grid(index)
+            levels.append(
+                {
+                    "path": dataset.path,
+                    "shape": list(stored.shape),
+                    "voxel_size": list(grid.voxel_size),
+                    "translation": list(grid.translation),
+                    "chunk": list(stored.chunk),
+                    "shard": None if stored.shard is None else list(stored.shard),
+                }
+            )
+        return {
+            "path": self.uri,
+            "ome_zarr_version": self.multiscale.version,
+            "zarr_format": self.array.zarr_format,
+            "name": self.multiscale.name,
+            **self.grid.as_dict(),
+            "dtype": self.array.dtype.name,
+            "bytes": self.grid.size * self.array.dtype.itemsize,
+            "codec": self.array.codec,
+            "is_label": self.is_label,
+            "levels": levels,
+            "channels": self.channels,
+            "labels": list(self.labels),
+            "warnings": [text for _, text in unusual(self.grid)],
+        }
 
-        return image_text(self)
+    def __str__(self) -> str:
+        return report.info_text(self.as_dict())
 
     def __repr__(self) -> str:
         return f"<Image {self.uri!r}: {self.array.dtype} {self.grid.shape}>"
 
     def _repr_html_(self) -> str:
-        from chunkscale.report import text_html
-
-        return text_html(str(self))
+        return report.text_html(str(self))
 
 
 def open_image(

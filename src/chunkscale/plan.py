@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
+from chunkscale import report
 from chunkscale.errors import MemoryBudgetError, OptionError
 from chunkscale.grid import Box, VoxelGrid, unusual
 from chunkscale.mapping import AxisMapping, AxisTable, grid_mapping, source_box, source_ranges
@@ -409,20 +410,66 @@ class ResamplePlan:
         )
 
     def __str__(self) -> str:
-        from chunkscale.report import plan_text
-
-        return plan_text(self)
+        return report.plan_text(self.as_dict())
 
     def _repr_html_(self) -> str:
-        from chunkscale.report import plan_html
-
-        return plan_html(self)
+        return report.plan_html(self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan's figures as plain JSON values."""
-        from chunkscale.report import plan_dict
-
-        return plan_dict(self)
+        itemsize = self.source.itemsize
+        return {
+            "source": {
+                "path": self.source.uri,
+                "array": self.source.path,
+                "dtype": self.dtype,
+                "bytes": self.source.nbytes,
+                **self.source_grid.as_dict(),
+            },
+            "target": self.target_grid.as_dict(),
+            "method": self.method,
+            "antialias": self.antialias,
+            "outside": "edge" if self.outside is None else str(self.outside),
+            "ome_zarr_version": self.ngff_version,
+            "codec": self.codec,
+            "device": self.device,
+            "device_memory": None
+            if self.device_memory is None
+            else {**asdict(self.device_memory), "total": self.device_memory.total},
+            "levels": [
+                {
+                    "path": level.path,
+                    "shape": list(level.shape),
+                    "voxel_size": list(level.grid.voxel_size),
+                    "translation": list(level.grid.translation),
+                    "chunk": list(level.chunk),
+                    "shard": None if level.shard is None else list(level.shard),
+                    "bytes": level.grid.size * itemsize,
+                }
+                for level in self.levels
+            ],
+            "passes": [
+                {
+                    "reads_level": run.reads,
+                    "levels": list(range(run.first, run.last + 1)),
+                    "regions": run.region_count,
+                    "region_shape": list(run.region_shape),
+                }
+                for run in self.passes
+            ],
+            "regions": self.region_count,
+            "bytes_read": self.bytes_read,
+            "read_amplification": self.read_amplification,
+            "bytes_written": self.bytes_written,
+            "workers": self.workers,
+            "memory": {
+                "base": self.memory.base,
+                "chunk_buffers": self.memory.buffers,
+                "per_worker": self.memory.per_worker,
+                "total": self.memory.total,
+            },
+            "warnings": [str(notice) for notice in self.warnings],
+        }
 
 
 def tiles(plan: ResamplePlan, region: Region, limit: int) -> Iterator[Region]:
