@@ -154,6 +154,82 @@ def test_a_link_to_an_empty_folder_is_followed(stack, tmp_path):
     assert chunkscale.check(tmp_path / "large", source=stack)
 
 
+MODES = {"blank": "resume", "unfinished": "resume", "finished": "resume", "image": "overwrite"}
+
+
+@pytest.mark.parametrize(
+    ("state", "dangling"), [*((state, False) for state in MODES), ("blank", True)]
+)
+def test_notes_behind_a_link_are_refused(state, dangling, stack, tmp_path):
+    """What it leads to stays, and so does the output; without the link the run goes on."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)
+    out, mine = tmp_path / "out.zarr", tmp_path / "mine"
+    if state == "blank":
+        out.mkdir()
+    elif state == "unfinished":
+        interrupted(stack, out)
+        shutil.rmtree(out / ".chunkscale", ignore_errors=True)
+    else:
+        chunkscale.resample(stack, out, chunk=8)
+    if not dangling:
+        mine.mkdir()
+        for name in ("thesis.txt", "done-1.json", "run.json"):
+            (mine / name).write_text("mine")
+    (out / ".chunkscale").symlink_to(mine)
+    before = [stored(out), stored(mine)]
+    with pytest.raises(
+        chunkscale.DestinationError, match=r"link '.*\.chunkscale'.*remove the link"
+    ):
+        chunkscale.resample(stack, out, chunk=8, **{MODES[state]: True})
+    assert [stored(out), stored(mine)] == before
+    assert mine.exists() != dangling
+    (out / ".chunkscale").unlink()
+    chunkscale.resample(stack, out, chunk=8, **{MODES[state]: True})
+    assert_same_output(out, tmp_path / "whole.zarr")
+    assert stored(mine) == before[1]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("place", ["0", "1", "0/c/0/0"])
+def test_a_level_behind_a_link_is_not_continued(place, finished, stack, tmp_path):
+    """Whichever of its folders it is: chunks would be written and deleted elsewhere."""
+    options = {"chunk": 8, "shard": 0}
+    chunkscale.resample(stack, tmp_path / "whole.zarr", **options)
+    out, mine = tmp_path / "out.zarr", tmp_path / "mine"
+    interrupted(stack, out, **options)
+    if finished:
+        chunkscale.resample(stack, out, resume=True, **options)
+    (out / place).rename(mine)
+    (out / place).symlink_to(mine)
+    if finished:  # it has something to mend
+        next(file for file in sorted(mine.rglob("*")) if file.name.isdigit() and file.is_file()
+             ).write_bytes(b"")  # fmt: skip
+    before = [stored(out), stored(mine)]
+    with pytest.raises(chunkscale.DestinationError, match=f"link '.*{place}' where a folder"):
+        chunkscale.resample(stack, out, resume=True, **options)
+    assert [stored(out), stored(mine)] == before
+    (out / place).unlink()
+    mine.rename(out / place)
+    chunkscale.resample(stack, out, resume=True, **options)
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+@pytest.mark.parametrize("place", ["0", "0/c/0", "0/c/0/8/8", "zarr.json"])
+def test_links_below_an_output_are_replaced_with_it(place, stack, tmp_path):
+    """What they lead to stays."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)
+    out = tmp_path / "out.zarr"
+    chunkscale.resample(stack, out, chunk=8, shard=0)
+    (tmp_path / "aside").mkdir()
+    mine = (out / place).rename(tmp_path / "aside" / "mine")
+    (out / place).symlink_to(mine)
+    before = stored(tmp_path / "aside")
+    chunkscale.resample(stack, out, chunk=8, overwrite=True)
+    assert stored(tmp_path / "aside") == before
+    assert not (out / place).is_symlink()
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
 def test_what_desktops_leave_does_not_keep_a_run_from_being_resumed(stack, tmp_path):
     """Nothing of it is deleted or counted."""
     chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)

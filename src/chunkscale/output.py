@@ -116,6 +116,7 @@ def _check_place(target: str, *, overwrite: bool, resume: bool, take_over: bool)
     """Refuse a place that holds what may not be replaced or continued."""
     if not storage.exists(target):
         return
+    storage.check_links(target)
     ledger.check_free(target, take_over=take_over)
     if not ((resume or overwrite) and storage.is_blank(target)):
         state = _disposable_state(target, overwrite)
@@ -382,6 +383,7 @@ def writing(
         storage.make_folder(target)
     else:
         check_same(target, found, made)
+        storage.check_links(target, [level.path for level in plan.levels])
     try:
         lease = ledger.acquire(target, take_over=take_over)
     except OSError as error:

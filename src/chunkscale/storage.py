@@ -60,6 +60,7 @@ __all__ = [
     "StoreIO",
     "above",
     "begun_by_another",
+    "check_links",
     "check_parent",
     "compose_multiscales",
     "create_levels",
@@ -1108,6 +1109,22 @@ def check_parent(uri: str) -> None:
             f"the output {uri!r} cannot be made: nothing can be written in {str(parent)!r} "
             f"({error.strerror}); choose another path"
         ) from error
+
+
+def check_links(uri: str, arrays: Iterable[str] = ()) -> None:
+    """Refuse a local output in which a link stands for a folder of its notes or these arrays.
+
+    What lies behind one is not the output's, and would be written and deleted with it. A link to
+    a file does no harm: it is replaced or deleted itself.
+    """
+    if is_remote(uri):
+        return
+    for link in stores.linked_folders(uri, [NOTES, *arrays]):
+        raise DestinationError(
+            f"the output {uri!r} holds the link {link!r} where a folder of its own belongs, and "
+            f"nothing outside of an output is ever written or deleted; remove the link (what it "
+            f"leads to, {os.path.realpath(link)!r}, stays), or move that folder to its place"
+        )
 
 
 def _is_array(folder: Path) -> bool:

@@ -41,6 +41,7 @@ __all__ = [
     "is_remote",
     "join",
     "kvstore",
+    "linked_folders",
     "names",
     "normalise",
     "objects",
@@ -581,6 +582,27 @@ def _files(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
                 continue
             with contextlib.suppress(FileNotFoundError):  # it went while this one looked
                 yield path, entry.stat().st_size
+
+
+def linked_folders(uri: str, paths: Iterable[str]) -> Iterator[str]:
+    """Yield the links on the way from a local folder to these paths, and those to folders below."""
+    for path in paths:
+        steps = list(itertools.accumulate(path.split("/"), os.path.join, initial=uri))[1:]
+        link = next(filter(os.path.islink, steps), None)
+        if link is None:
+            yield from _linked(steps[-1])
+        else:
+            yield link
+
+
+def _linked(folder: str) -> Iterator[str]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                if entry.is_symlink():
+                    yield entry.path
+                else:
+                    yield from _linked(entry.path)
 
 
 def get(uri: str) -> bytes | None:
