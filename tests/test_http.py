@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 import zarr
 from numpy.testing import assert_array_equal
+from outputs import assert_same_output, stored
 
 from chunkscale import api, storage
 from chunkscale.cli import main
-from chunkscale.errors import ChunkscaleError, CorruptChunkError, SourceNotFoundError
+from chunkscale.errors import (
+    ChunkscaleError,
+    CorruptChunkError,
+    DestinationError,
+    SourceNotFoundError,
+)
 from chunkscale.grid import Box
 
 pytest.importorskip("aiohttp")
@@ -335,6 +341,59 @@ def test_outputs_are_local(stack, server, capsys):
     assert main(["resample", str(path), server.url("out.zarr")]) == 2
     assert "only be read" in capsys.readouterr().err
     assert not server.requests
+
+
+UNSURE = {"told": {}, "denied": {".partial": 403}, "failing": {".partial": 503}}
+
+
+@pytest.mark.parametrize("unsure", UNSURE)
+def test_the_source_is_not_overwritten_under_its_local_name(unsure, stack, server):
+    """The folder that a server serves is the source, whether or not it says so."""
+    path = stack()
+    server.failures = UNSURE[unsure]
+    before = stored(path)
+    with pytest.raises(DestinationError, match=r"source.* by another name \('http"):
+        api.resample(server.url("in.zarr"), path, overwrite=True)
+    assert stored(path) == before
+    assert not (path / ".chunkscale").exists()
+
+
+@pytest.mark.parametrize("root", [False, True])
+def test_what_holds_the_source_is_not_overwritten(root, stack, server):
+    """An image whose levels lie in a group that is an image, too."""
+    inner = stack("out.zarr/scale")
+    outer = inner.parent
+    attributes = json.loads((inner / "zarr.json").read_text())
+    attributes["attributes"]["ome"]["multiscales"][0]["datasets"][0]["path"] = "scale/0"
+    (outer / "zarr.json").write_text(json.dumps(attributes))
+    if root:
+        server.folder = outer
+    url = server.url("scale" if root else "out.zarr/scale")
+    before = stored(outer)
+    with pytest.raises(DestinationError, match="holds it, reached by another name"):
+        api.resample(url, outer, overwrite=True)
+    assert stored(outer) == before
+
+
+@pytest.mark.parametrize("unsure", UNSURE)
+def test_another_image_is_overwritten_from_a_server(unsure, stack, server, tmp_path):
+    """A neighbour of the source, whatever the server says of what it does not have."""
+    stack()
+    url = server.url("in.zarr")
+    api.resample(url, tmp_path / "whole.zarr")
+    out = stack("out.zarr")
+    api.resample(tmp_path / "whole.zarr", out, voxel_size=1, overwrite=True)
+    server.failures = UNSURE[unsure]
+    api.resample(url, out, overwrite=True)
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def test_a_run_that_replaces_nothing_asks_for_nothing_more(stack, server, tmp_path):
+    """Neither a new output nor one that is continued can be the source."""
+    stack()
+    for _ in range(2):
+        api.resample(server.url("in.zarr"), tmp_path / "out.zarr", resume=True)
+    assert not [name for _, name in server.requests if name.endswith(".partial")]
 
 
 def test_few_requests(stack, server):

@@ -1,5 +1,6 @@
 """What is written: other readers and validators take it, and `check` finds what is wrong."""
 
+import errno
 import importlib
 import importlib.util
 import json
@@ -13,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from outputs import stored
 
 import chunkscale
-from chunkscale import api, storage
+from chunkscale import api, storage, stores
 from chunkscale.cli import main
 from chunkscale.errors import NotAnImageError
 from chunkscale.grid import Box
@@ -401,6 +402,53 @@ def test_overwriting_refuses_what_holds_more_than_an_image(extra, volume):
     with pytest.raises(chunkscale.DestinationError, match="more than one image"):
         chunkscale.resample(source, out, overwrite=True)
     assert stored(out) == before
+
+
+@pytest.fixture
+def mounted(monkeypatch):
+    """Return a function that shows a folder at a second path which no path tells from the first."""
+
+    def mount(folder, at):
+        at.symlink_to(folder)
+        monkeypatch.setattr(storage, "resolved", lambda uri: uri)
+
+    return mount
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_source_is_not_overwritten_through_another_mount(
+    full, volume, mounted, tmp_path, monkeypatch
+):
+    """Also where a full disk has no room for a lease."""
+    source, _ = volume()
+    mounted(source, tmp_path / "mount.zarr")
+    before = stored(source)
+    if full:
+        fill_the_disk(monkeypatch, source)
+    with pytest.raises(chunkscale.DestinationError, match=r"source.* by another name"):
+        chunkscale.resample(tmp_path / "mount.zarr", source, overwrite=True)
+    assert stored(source) == before
+
+
+def test_on_a_full_disk_an_output_makes_room_for_the_next(volume, monkeypatch):
+    """It is another image than the source."""
+    source, out = volume()
+    fill_the_disk(monkeypatch, out)
+    chunkscale.resample(source, out, overwrite=True)
+    assert api.check(out, source=source)
+
+
+def fill_the_disk(monkeypatch, image):
+    """Let nothing small be stored until something of an image is deleted."""
+    put, freed = stores.put, []
+
+    def full(*arguments, **options):
+        if not freed and (image / "0").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        freed.append(True)
+        put(*arguments, **options)
+
+    monkeypatch.setattr(stores, "put", full)
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

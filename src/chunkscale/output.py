@@ -196,6 +196,38 @@ def check_apart(source: SourceArray, target: str) -> None:
                 )
 
 
+#: Levels of other programs lie so many folders below their image, or fewer.
+_DEEPEST = 4
+
+
+def _check_by_content(source: SourceArray, target: str) -> None:
+    """Refuse to delete what is the source, or holds it, by another name.
+
+    Where that cannot be told, because a server refuses what it has no rule for or the disk is
+    full, an output is not deleted that has the very attributes of the source.
+    """
+    parts = (source.uri, storage.join(source.uri, source.path))
+    places = list(dict.fromkeys(
+        place for part in parts for place in storage.nearest(storage.resolved(part), _DEEPEST)
+    ))  # fmt: skip
+    for place, same in storage.seen_through(target, places).items():
+        if same or (same is None and _are_alike(place, target)):
+            what = "is the source itself, or holds it," if same else "looks like the source,"
+            raise DestinationError(
+                f"the output {target!r} {what} reached by another name ({place!r}); choose "
+                "another path"
+            )
+
+
+def _are_alike(one: str, other: str) -> bool:
+    """Whether two groups have the same attributes, and any at all."""
+    try:
+        found = storage.group_attributes(one)
+        return bool(found) and found == storage.group_attributes(other)
+    except ChunkscaleError:
+        return False  # one of them is none
+
+
 def check_room(plan: ResamplePlan, target: str) -> None:
     """Refuse what no codec makes fit where it goes; what one might is warned of by the plan."""
     free = storage.free_bytes(target)
@@ -375,11 +407,13 @@ def writing(
     """
     made = recipe(plan, source)
     loser = ledger.active(target)
+    replacing = False
     if found is None:
         # It may have changed since it was looked at: what has come in between is not ours.
         _check_place(target, overwrite=overwrite, resume=resume, take_over=take_over)
         if not overwrite and storage.exists(target) and not _is_free(target):
             raise storage.begun_by_another(target)
+        replacing = storage.exists(target) and not storage.is_blank(target)
         storage.make_folder(target)
     else:
         check_same(target, found, made)
@@ -389,6 +423,7 @@ def writing(
     except OSError as error:
         if not overwrite or error.errno != errno.ENOSPC:
             raise
+        _check_by_content(plan.source, target)
         _discard(target)  # makes room
         lease = ledger.acquire(target, take_over=take_over)
     with ledger.kept(target, lease):
@@ -401,6 +436,8 @@ def writing(
         if found is None:
             if not (overwrite or _is_free(target)):
                 raise storage.begun_by_another(target)
+            if replacing:
+                _check_by_content(plan.source, target)
             ledger.forget(target)
             _discard(target)
             attributes = storage.start_group(

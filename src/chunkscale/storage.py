@@ -17,6 +17,7 @@ import re
 import shutil
 import tempfile
 import threading
+import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -24,7 +25,6 @@ from datetime import timedelta
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ from chunkscale.stores import (
     in_bucket,
     is_remote,
     join,
+    nearest,
     normalise,
     resolved,
     same_store,
@@ -77,6 +78,7 @@ __all__ = [
     "is_transient",
     "join",
     "make_folder",
+    "nearest",
     "normalise",
     "note_names",
     "object_count",
@@ -85,6 +87,7 @@ __all__ = [
     "read_note",
     "resolved",
     "same_store",
+    "seen_through",
     "set_attributes",
     "start_group",
     "tidy",
@@ -110,7 +113,7 @@ _METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 NOTES = ".chunkscale"
 #: What a killed process may leave beside the objects that it was writing: tensorstore, zarr-python
 #: (which drops what it takes for a suffix), `stores.put`.
-_STRAY = re.compile(r"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*)(?:\.[0-9a-f]{32}\.partial|\.__lock)")
+_STRAY = re.compile(r"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*)(?:(?:\.[0-9a-f]{32}\.partial)+|\.__lock)")
 _ENDS = (".__lock", ".partial")
 #: The path of a chunk below its array, and the first name of such a path.
 _CHUNK = re.compile(r"c(?:[./]\d+)*|\d+(?:[./]\d+)*")
@@ -207,7 +210,7 @@ def _store(uri: str) -> Any:
     from zarr.storage import FsspecStore
 
     try:
-        return FsspecStore.from_url(quote(uri, safe=":/%?=&+@~"), read_only=True)
+        return FsspecStore.from_url(stores.escaped(uri), read_only=True)
     except ImportError as error:
         raise OptionError(
             f"cannot open {uri!r}: {error}; install the extra chunkscale[http]"
@@ -1135,6 +1138,33 @@ def _is_array(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(node, dict) and node.get("node_type") == "array"
+
+
+def seen_through(uri: str, places: Iterable[str]) -> dict[str, bool | None]:
+    """Say of places whether they are the folder `uri` by another name; None where none can tell.
+
+    A draft of a name that was never there is put into the folder, and looked for in each of the
+    places: paths say nothing where disks are mounted twice or served by a server, and servers keep
+    answers for names that they know. Names with a dot in front are hidden by many of them.
+    """
+    name, mark = f"zarr.{uuid.uuid4().hex}.partial", uuid.uuid4().bytes
+    try:
+        stores.put(join(uri, name), mark)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return dict.fromkeys(places)
+    try:
+        return {place: _holds(join(place, name), mark) for place in places}
+    finally:
+        stores.delete([join(uri, name)])
+
+
+def _holds(uri: str, content: bytes) -> bool | None:
+    try:
+        return stores.get(uri) == content
+    except Exception:  # fsspec and aiohttp have no common base for what servers do
+        return None
 
 
 def discard(uri: str, arrays: Iterable[str] = ()) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "delete",
     "delete_below",
     "denial",
+    "escaped",
     "exists",
     "get",
     "in_bucket",
@@ -43,6 +44,7 @@ __all__ = [
     "kvstore",
     "linked_folders",
     "names",
+    "nearest",
     "normalise",
     "objects",
     "open_bucket",
@@ -284,6 +286,21 @@ def above(uri: str) -> str:
     return Location(found, uri.options) if isinstance(uri, Location) else found
 
 
+def nearest(uri: str, steps: int) -> Iterator[str]:
+    """Yield a location and so many of those above it, up to the server, bucket or disk."""
+    yield uri
+    for _ in range(steps):
+        if len(uri.rstrip("/").split("/")) < (4 if is_remote(uri) else 2):
+            return
+        uri = above(uri) or os.sep
+        yield uri
+
+
+def escaped(url: str) -> str:
+    """Return a URL as servers take it, whether or not it was escaped already."""
+    return quote(url, safe=":/%?=&+@~")
+
+
 def _split(uri: str) -> tuple[str, str, str]:
     """Return scheme, bucket and key."""
     scheme, _, rest = uri.partition("://")
@@ -445,7 +462,7 @@ def kvstore(uri: str) -> dict[str, Any] | None:
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(SILENT_SECONDS))
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
     if not in_bucket(uri):
-        return {"driver": "http", "base_url": quote(uri, safe=":/%?=&+@~") + "/"}
+        return {"driver": "http", "base_url": escaped(uri) + "/"}
     scheme, bucket, key = _split(uri)
     if scheme != "s3":
         return None
@@ -608,8 +625,10 @@ def _linked(folder: str) -> Iterator[str]:
 def get(uri: str) -> bytes | None:
     """Return what is stored at a location; None if nothing is."""
     try:
-        if not in_bucket(uri):
+        if not is_remote(uri):
             return Path(uri).read_bytes()
+        if not in_bucket(uri):
+            return _downloaded(uri)
         import obstore
 
         with clear_errors(uri):
@@ -619,6 +638,13 @@ def get(uri: str) -> bytes | None:
         raise  # the bucket, or a refusal
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
+
+
+def _downloaded(url: str) -> bytes:
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(escaped(url))
+    return bytes(system.cat_file(path))
 
 
 def put(uri: str, content: bytes, *, new: bool = False) -> None:
