@@ -781,6 +781,84 @@ def test_a_corrupt_chunk_is_named_and_never_zeros(form, damage, engine, tmp_path
     assert_array_equal(array.read(good), DATA[good.slices])
 
 
+def put_link(path):
+    path.symlink_to("../../.git/annex/objects/x")
+
+
+def put_device(path):
+    path.symlink_to(os.devnull)
+
+
+NO_FILES = {"dangling link": put_link, "folder": Path.mkdir, "device": put_device}
+HOLES = {
+    "v2-dots": (2, {"chunk_key_encoding": {"name": "v2", "separator": "."}}, "0/1.1.1"),
+    "v2-nested": (2, {"chunk_key_encoding": {"name": "v2", "separator": "/"}}, "0/1/1/1"),
+    "v2-delta": (2, {"filters": [numcodecs.Delta("<u2")]}, "0/1.1.1"),
+    "v2-null": (2, {"fill_value": None}, "0/1.1.1"),
+    "v3": (3, {"fill_value": 77}, "0/c/1/1/1"),
+    "v3-nan": (3, {"dtype": "f4", "fill_value": np.nan}, "0/c/1/1/1"),
+    "shard": (3, {"shards": (3, 8, 10)}, "0/c/1/0/0"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+@pytest.mark.parametrize("form", HOLES)
+def test_what_is_no_file_is_not_taken_for_a_missing_chunk(form, kind, engine, tmp_path):
+    """A link to what was not fetched, a folder, a device: named by a read of any part of it."""
+    zarr_format, options, chunk = HOLES[form]
+    path = make(tmp_path / "a.zarr", zarr_format=zarr_format, **options)
+    (path / chunk).unlink()
+    NO_FILES[kind](path / chunk)
+    array = api.open_image(path).array
+    lost = (1, 0, 0) if form == "shard" else (1, 1, 1)
+    inner = Box(start=(5, 6, 7), stop=(6, 7, 8))
+    for box, index in ((Box(start=(0, 0, 0), stop=SHAPE), lost), (inner, (1, 1, 1))):
+        with pytest.raises(CorruptChunkError) as error:
+            array.read(box)
+        assert f"chunk {index}" in str(error.value)
+        assert str(path / chunk) in str(error.value)
+        assert not error.value.transient
+    good = Box(start=(0, 0, 0), stop=(3, 10, 12))
+    assert_array_equal(array.read(good), DATA[good.slices])
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_runs_and_checks_find_what_is_no_file(kind, engine, tmp_path):
+    """The run fails and the check names the chunk."""
+    path = make(tmp_path / "a.zarr")
+    (path / "0/1.1.1").unlink()
+    NO_FILES[kind](path / "0/1.1.1")
+    with pytest.raises(CorruptChunkError, match=r"chunk \(1, 1, 1\)"):
+        api.resample(path, tmp_path / "b.zarr", **RESAMPLING)
+    assert ["chunk (1, 1, 1)" in fault for fault in api.check(path).faults] == [True]
+
+
+@pytest.mark.parametrize("lost", ["0", "0/0", "0/0/1"])
+def test_chunks_whose_folder_is_gone_are_not_missing_chunks(lost, engine, tmp_path):
+    """A folder that is a dangling link, or an array whose disk was taken away."""
+    path = make(tmp_path / "a.zarr", chunk_key_encoding={"name": "v2", "separator": "/"})
+    array = api.open_image(path).array
+    assert array.read(Box(start=(3, 0, 0), stop=SHAPE)).all()
+    (path / lost).rename(tmp_path / "aside")
+    if lost != "0":
+        put_link(path / lost)
+    with pytest.raises(CorruptChunkError, match=str(path / lost)):
+        array.read(Box(start=(0, 0, 0), stop=SHAPE))
+
+
+def test_links_to_files_and_missing_folders_are_as_good_as_ever(engine, tmp_path):
+    """A chunk may be a link, begin with fill value, or be missing with the folder around it."""
+    data = DATA.copy()
+    data[::3, ::4, ::5] = 0
+    path = make(tmp_path / "a.zarr", data, chunk_key_encoding={"name": "v2", "separator": "/"})
+    (path / "0/0/0/0").rename(tmp_path / "content")
+    (path / "0/0/0/0").symlink_to(tmp_path / "content")
+    shutil.rmtree(path / "0/1")
+    data[3:] = 0
+    array = api.open_image(path).array
+    assert_array_equal(array.read(Box(start=(0, 0, 0), stop=SHAPE)), data)
+
+
 def opens_as_image(path):
     """Say which readers take a path for an image."""
     found = set()

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import threading
 import uuid
@@ -469,7 +470,40 @@ class ArrayReader:
 
             with _clear_answers(self.uri):
                 ts.array(out).write((self._fast if fast is None else fast)[box.slices]).result()
+            if out.size and not is_remote(self.uri):
+                self._refuse_false_holes(self._seemingly_missing(box, out))
         return out
+
+    @cached_property
+    def _fill(self) -> NDArray[Any]:
+        """What tensorstore returns for a missing chunk."""
+        fill = self._fast.fill_value
+        return np.zeros((), self.dtype) if fill is None else np.asarray(fill, self.dtype)
+
+    def _seemingly_missing(self, box: Box, voxels: NDArray[Any]) -> Iterable[tuple[int, ...]]:
+        """Return the stored objects of a box, just read, that may have been missing.
+
+        They begin with fill value. A look at each object of every read would take as long as to
+        read it where chunks are small; those that were missing are among these.
+        """
+        unit = self.shard or self.chunk
+        inside = [
+            [max(i * u - a, 0) for i in range(a // u, -(-b // u))]
+            for a, b, u in zip(box.start, box.stop, unit, strict=True)
+        ]
+        first, fill = voxels[np.ix_(*inside)], self._fill
+        empty = (first == fill) | ((first != first) & (fill != fill))
+        return itertools.compress(_touched(box, unit), empty.ravel())
+
+    def _refuse_false_holes(self, indices: Iterable[tuple[int, ...]]) -> None:
+        """Raise where an object is neither a file nor missing: it reads like a missing one."""
+        top, seen = os.path.normpath(self.uri), set[str]()
+        for index in indices:
+            _refuse_false_hole(self._object(index), top, seen)
+
+    def _object(self, index: Sequence[int]) -> str:
+        """Return the location of a stored object."""
+        return stores.join(self.uri, self._array.metadata.encode_chunk_key(tuple(index)))
 
     def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the voxels of a box; missing chunks are fill value.
@@ -539,10 +573,11 @@ class ArrayReader:
         """
         if is_remote(self.uri):
             return
-        for index in _touched(box, self.shard or self.chunk):
-            path = os.path.join(self.uri, self._array.metadata.encode_chunk_key(index))
+        indices = list(_touched(box, self.shard or self.chunk))
+        self._refuse_false_holes(indices)
+        for index in indices:
             try:
-                with open(path, "rb") as file:
+                with open(self._object(index), "rb") as file:
                     head, size = file.read(16), os.fstat(file.fileno()).st_size
             except FileNotFoundError:
                 continue
@@ -550,9 +585,7 @@ class ArrayReader:
             if self._blosc:
                 wanted = max(16, int.from_bytes(head[12:16], "little"))
             if size < wanted:
-                raise _TornObjectError(
-                    f"its file has {size} bytes and should have {wanted} or more"
-                )
+                raise _BadObjectError(f"its file has {size} bytes and should have {wanted} or more")
 
     def chunks(self, box: Box) -> Iterable[tuple[int, ...]]:
         """Yield the indices of the chunks that a box touches."""
@@ -635,9 +668,6 @@ class ArrayWriter(ArrayReader):
         """Delete stored objects, those that are there."""
         stores.delete(self._object(index) for index in indices)
 
-    def _object(self, index: Sequence[int]) -> str:
-        return stores.join(self.uri, self._array.metadata.encode_chunk_key(tuple(index)))
-
 
 @contextlib.contextmanager
 def _clear_answers(uri: str) -> Iterator[None]:
@@ -677,8 +707,47 @@ def _clear_write_errors(uri: str) -> Iterator[None]:
         raise failure from error
 
 
-class _TornObjectError(OSError):
-    """A file that is shorter than what it holds."""
+class _BadObjectError(OSError):
+    """What lies at the place of a chunk or shard is not what was written."""
+
+
+def _refuse_false_hole(path: str, top: str, seen: set[str]) -> None:
+    """Raise unless a file is at the path of an object, or nothing at all.
+
+    Parameters
+    ----------
+    path : str
+    top : str
+        Folder of the array.
+    seen : set of str
+        Folders that were found in order, to which this one's are added.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        _refuse_lost_folder(os.path.dirname(path), top, seen)
+        return
+    if stat.S_ISLNK(mode):
+        try:
+            mode = os.stat(path).st_mode
+        except FileNotFoundError:
+            raise _BadObjectError(
+                f"{path!r} is a link to {os.readlink(path)!r}, which is not there; fetch that file"
+            ) from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device or the like"
+        raise _BadObjectError(f"{path!r} is {kind} where a file should be")
+
+
+def _refuse_lost_folder(folder: str, top: str, seen: set[str]) -> None:
+    """Raise where a whole folder of objects has gone: a dangling link, a disk taken away."""
+    if folder in seen:
+        return
+    if not os.path.isdir(folder):
+        if folder == top or os.path.lexists(folder):
+            raise _BadObjectError(f"the folder {folder!r} is not there; make it available")
+        _refuse_lost_folder(os.path.dirname(folder), top, seen)
+    seen.add(folder)
 
 
 def _system_errno(text: str) -> int | None:
@@ -691,7 +760,7 @@ def is_transient(error: BaseException) -> bool:
     """Whether a store that raised `error` may answer when it is asked again."""
     if isinstance(error, CorruptChunkError):
         return error.transient
-    if isinstance(error, ChunkscaleError | _TornObjectError):
+    if isinstance(error, ChunkscaleError | _BadObjectError):
         return False
     if isinstance(error, StoreError):
         return error.transient
