@@ -229,6 +229,103 @@ def test_a_v2_array_may_leave_out_its_separator(tmp_path):
         assert_array_equal(read(path, engine), DATA)
 
 
+#: How chunks are named, and what declares that.
+KEYS = {
+    "0.0.0": (2, {"dimension_separator": "."}),
+    "0/0/0": (2, {"dimension_separator": "/"}),
+    "c.0.0.0": (3, {"name": "default", "configuration": {"separator": "."}}),
+    "c/0/0/0": (3, {"name": "default", "configuration": {"separator": "/"}}),
+    "0.0.0 of v3": (3, {"name": "v2", "configuration": {"separator": "."}}),
+    "0/0/0 of v3": (3, {"name": "v2", "configuration": {"separator": "/"}}),
+}
+MISTAKEN = [
+    (lying, declared)
+    for lying, (there, _) in KEYS.items()
+    for declared, (said, _) in KEYS.items()
+    if there == said and lying != declared
+]
+
+
+def keyed(path, lying, declared, data=DATA):
+    """Store an image whose chunks lie as one form of names has it and are declared as another."""
+    zarr_format, entry = KEYS[lying]
+    name = "v2" if zarr_format == 2 else entry["name"]
+    separator = "/" if "/" in lying else "."
+    encoding = {"name": name, "separator": separator}
+    make(path, data, zarr_format=zarr_format, chunk_key_encoding=encoding)
+    return declare(path, KEYS[declared])
+
+
+def declare(path, form):
+    zarr_format, entry = form
+    file = path / ("0/.zarray" if zarr_format == 2 else "0/zarr.json")
+    document = json.loads(file.read_text())
+    document.update(entry if zarr_format == 2 else {"chunk_key_encoding": entry})
+    file.write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize(("lying", "declared"), MISTAKEN)
+def test_chunks_that_have_other_names_are_not_taken_for_missing(lying, declared, tmp_path, capsys):
+    """No command goes on; the message has both names and the entry to set, which helps."""
+    path, out = keyed(tmp_path / "a.zarr", lying, declared), tmp_path / "b.zarr"
+    make(tmp_path / "zeros.zarr", np.zeros_like(DATA))
+    for command in (["resample", path, out], ["plan", path], ["info", path], ["check", path],
+                    ["check", tmp_path / "zeros.zarr", "--source", path]):  # fmt: skip
+        message = refused(capsys, *command)
+        assert str(path / "0") in message
+        assert f"{declared.split()[0]!r}" in message
+        assert f"{lying.split()[0]!r}" in message
+    assert not out.exists()
+    zarr_format, entry = KEYS[lying]
+    shown = json.dumps(entry if zarr_format == 2 else {"chunk_key_encoding": entry})
+    assert shown[1:-1] in message
+    assert_array_equal(read(declare(path, KEYS[lying])), DATA)
+
+
+def test_a_separator_that_is_left_out_is_named(tmp_path):
+    """Without it names have dots, whatever lies there."""
+    path = make(tmp_path / "a.zarr", chunk_key_encoding={"name": "v2", "separator": "/"})
+    document = json.loads((path / "0/.zarray").read_text())
+    del document["dimension_separator"]
+    (path / "0/.zarray").write_text(json.dumps(document))
+    with pytest.raises(MetadataError, match=r'set "dimension_separator": "/" in its \.zarray'):
+        api.open_image(path)
+
+
+@pytest.mark.parametrize("lying", ["0.0.0", "0/0/0"])
+def test_chunks_of_two_forms_of_names_are_refused(lying, tmp_path):
+    """Only those of one would be read."""
+    path = keyed(tmp_path / "a.zarr", lying, lying)
+    other = next(k for k in ("0.0.0", "0/0/0") if k != lying)
+    moved = path / "0" / other.replace("0", "1")
+    moved.parent.mkdir(parents=True, exist_ok=True)
+    (path / "0" / lying.replace("0", "1")).rename(moved)
+    with pytest.raises(MetadataError, match="move those away") as error:
+        api.open_image(path)
+    assert repr(lying) in str(error.value)
+    assert repr(other) in str(error.value)
+
+
+def test_a_smaller_level_with_other_names_is_found_by_the_check(tmp_path):
+    """Of an image that reads well at level 0."""
+    out = tmp_path / "b.zarr"
+    api.resample(make(tmp_path / "a.zarr"), out, **{**RESAMPLING, "levels": 2})
+    assert api.check(out)
+    (out / "1/c").rename(out / "1/0")
+    assert any("names like" in fault for fault in api.check(out).faults)
+
+
+def test_what_else_lies_in_an_array_is_no_chunk(tmp_path):
+    """Empty folders, notes and what desktops leave are not looked at twice."""
+    path = make(tmp_path / "a.zarr", chunk_key_encoding={"name": "v2", "separator": "."})
+    for name in ("0", "c", "notes"):
+        (path / "0" / name).mkdir()
+    for name in ("._0.0.0", ".DS_Store", "2024", "0.0.0.txt", "notes/0.0.0"):
+        (path / "0" / name).write_text("")
+    assert_array_equal(read(path), DATA)
+
+
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("dtype", ["?", "i1", "u1", ">i2", "f2", ">f4", "f8", "i8", "u8"])
 def test_every_data_type_is_read_as_it_is(dtype, zarr_format, tmp_path):

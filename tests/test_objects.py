@@ -21,6 +21,7 @@ from chunkscale.errors import (
     AccessDeniedError,
     CorruptChunkError,
     DestinationError,
+    MetadataError,
     NotAnImageError,
     OptionError,
 )
@@ -146,6 +147,20 @@ def test_the_command_line(bucket, stack, capsys, monkeypatch):
     bucket.delete("out.zarr/0/c/1/2/2")
     assert main(["check", target, *reach]) == 3
     assert "stored chunks" in capsys.readouterr().out
+
+
+def test_chunks_in_a_bucket_that_have_other_names_are_not_taken_for_missing(
+    bucket, stack, tmp_path
+):
+    """As in a folder: what lies there, what is declared and what to set."""
+    chunkscale.resample(stack, tmp_path / "out.zarr", ome_zarr_version="0.4", levels=1)
+    file = tmp_path / "out.zarr/0/.zarray"
+    document = json.loads(file.read_text())
+    assert document.pop("dimension_separator") == "/"
+    file.write_text(json.dumps(document))
+    url = bucket.upload(tmp_path / "out.zarr", "out.zarr")
+    with pytest.raises(MetadataError, match=r"'0.0.0'.* '0/0/0'.*\"dimension_separator\": \"/\""):
+        chunkscale.open_image(url, storage_options=bucket.options)
 
 
 def test_each_side_has_its_options(bucket, proxy, stack, tmp_path):

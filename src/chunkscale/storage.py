@@ -853,8 +853,66 @@ def _tensorstore(uri: str, opening: Any) -> Any:
 
 
 def open_array(uri: str, io: StoreIO) -> ArrayReader:
-    """Open the array at `uri` for reading."""
-    return ArrayReader(uri, io)
+    """Open the array at `uri` for reading.
+
+    Raises
+    ------
+    MetadataError
+        Also if chunks lie there whose names are not those that its metadata declares: they
+        would be taken for missing.
+    """
+    array = _open_zarr(uri, "r")
+    _refuse_other_keys(uri, array)
+    return ArrayReader(uri, io, array)
+
+
+def _refuse_other_keys(uri: str, array: Any) -> None:
+    metadata, ndim = array.metadata, len(array.shape)
+    declared = metadata.encode_chunk_key((0,) * ndim)
+    layouts = _key_layouts(ndim)
+    if declared not in layouts:
+        return
+    names = stores.first_names(uri)
+    lying = {key for key, first in layouts.items() if any(map(first.fullmatch, names))}
+    others = sorted(lying - {declared})
+    if not others:
+        return
+    if declared in lying:
+        raise MetadataError(
+            f"array {uri!r} holds chunks with names like {declared!r}, which its metadata "
+            f"declares, and others like {others[0]!r}, which would be left out; move those away "
+            "that do not belong to it"
+        )
+    raise MetadataError(
+        f"the metadata of array {uri!r} declares chunks with names like {declared!r}, but those "
+        f"that lie there have names like {others[0]!r} and would be taken for missing; "
+        f"{_key_remedy(others[0], metadata.zarr_format)}"
+    )
+
+
+def _key_layouts(ndim: int) -> dict[str, re.Pattern[str]]:
+    """Return how chunks may be named: the name of the first, and the top of such names."""
+    number, zeros = r"\d+", ["0"] * ndim
+    return {
+        "/".join(zeros): re.compile(number + "/" if ndim > 1 else number),
+        ".".join(zeros): re.compile(r"\.".join([number] * ndim)),
+        "/".join(["c", *zeros]): re.compile("c/"),
+        ".".join(["c", *zeros]): re.compile(r"\.".join(["c"] + [number] * ndim)),
+    }
+
+
+def _key_remedy(key: str, zarr_format: int) -> str:
+    """Return what to set so that chunks with such names are found."""
+    separator = "/" if "/" in key else "."
+    if zarr_format == 3:
+        encoding = {
+            "name": "default" if key.startswith("c") else "v2",
+            "configuration": {"separator": separator},
+        }
+        return f'set "chunk_key_encoding": {json.dumps(encoding)} in its zarr.json'
+    if key.startswith("c"):
+        return "they are of zarr format 3: restore the zarr.json that belongs to them"
+    return f'set "dimension_separator": "{separator}" in its .zarray'
 
 
 def parse_codec(text: str) -> tuple[str, int]:

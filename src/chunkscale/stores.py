@@ -37,6 +37,7 @@ __all__ = [
     "denial",
     "escaped",
     "exists",
+    "first_names",
     "get",
     "in_bucket",
     "is_remote",
@@ -71,6 +72,8 @@ _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 _VARIABLES = ("AWS_", "GOOGLE_", "AZURE_")
 #: Requests at once where many small ones are made.
 _REQUESTS = 16
+#: So many names tell what lies in a folder; S3 lists as many at once.
+_FIRST = 1000
 #: Objects in one request to delete, as S3 takes them.
 _MOST_AT_ONCE = 1000
 
@@ -573,6 +576,38 @@ def names(uri: str) -> list[str]:
         found = obstore.list_with_delimiter(bucket, key or None)
     paths = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
     return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
+
+
+def first_names(uri: str) -> set[str]:
+    """Return some of the names directly below a location; those of folders end with a slash.
+
+    Empty folders are left out. It takes as long for a million names as for a thousand: whichever
+    the store lists first. Web servers list nothing, and not every bucket may be listed.
+    """
+    if is_remote(uri) and not in_bucket(uri):
+        return set()
+    if not in_bucket(uri):
+        with contextlib.suppress(OSError), os.scandir(uri) as entries:
+            return set(filter(None, map(_entry_name, itertools.islice(entries, _FIRST))))
+        return set()
+    import obstore
+
+    try:
+        with clear_errors(uri):
+            bucket, key = open_bucket(uri)
+            batch = next(iter(obstore.list(bucket, key or None, chunk_size=_FIRST)), [])
+    except OSError:
+        return set()
+    paths = (str(entry["path"])[len(key) :].lstrip("/") for entry in batch)
+    return {first + slash for first, slash, _ in (path.partition("/") for path in paths)}
+
+
+def _entry_name(entry: os.DirEntry[str]) -> str | None:
+    if not entry.is_dir():
+        return entry.name
+    with contextlib.suppress(OSError), os.scandir(entry.path) as inner:
+        return None if next(inner, None) is None else entry.name + "/"
+    return entry.name + "/"
 
 
 def objects(uri: str) -> Iterator[tuple[str, int]]:
