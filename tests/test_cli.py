@@ -166,7 +166,7 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out.zarr"
     assert main(["resample", str(stack), str(out)]) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"warning: the ledger of '{out}' cannot be written (injected); ")
+    assert line.startswith(f"warning: the ledger of '{out}' cannot be kept (injected); ")
     assert line.endswith("is made again")
     assert (warnings.showwarning, list(warnings.filters)) == before
 

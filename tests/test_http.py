@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import threading
+from contextlib import nullcontext
 from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
@@ -12,12 +13,14 @@ import zarr
 from numpy.testing import assert_array_equal
 from outputs import assert_same_output, stored
 
-from chunkscale import api, storage
+from chunkscale import api, ledger, output, storage
 from chunkscale.cli import main
 from chunkscale.errors import (
     ChunkscaleError,
+    ChunkscaleWarning,
     CorruptChunkError,
     DestinationError,
+    RegionError,
     SourceNotFoundError,
 )
 from chunkscale.grid import Box
@@ -240,6 +243,43 @@ def test_a_run_over_refused_chunks_leaves_no_image(status, engine, stack, server
     assert "<p>" not in message
     assert "Traceback" not in message
     assert "did not finish" in api.check(out).faults[0]
+
+
+@pytest.mark.usefixtures("small_regions")
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize(
+    ("status", "until", "message"),
+    [(503, 6, None), (503, None, "cannot be told"), (404, 6, "has gone"), (404, None, "has gone")],
+)
+def test_a_source_that_goes_is_told_from_a_server_that_fails(
+    version, status, until, message, stack, server, tmp_path, monkeypatch
+):
+    """The run waits for what it can go on with, and publishes nothing that it is not sure of."""
+    monkeypatch.setattr(ledger, "FLUSH_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(output, "LOOK_WAITS", (0.001,))
+    stack(version=version)
+    options = {"chunk": 8, "levels": 2}
+    api.resample(server.url("in.zarr"), tmp_path / "whole.zarr", **options)
+    name = f"in.zarr/0/{'.zarray' if version == '0.4' else 'zarr.json'}"
+    out = tmp_path / "out.zarr"
+
+    def fail(progress):
+        if progress.regions == 3:
+            server.failures[name] = status
+        if progress.regions == until:
+            server.failures.clear()
+
+    told = pytest.warns(ChunkscaleWarning, match="the ledger of .* cannot be kept")
+    refused = pytest.raises(RegionError, match=message)
+    with told if status == 503 else nullcontext(), refused if message else nullcontext():
+        api.resample(server.url("in.zarr"), out, workers=1, progress=fail, **options)
+    server.failures.clear()
+    run = api.resample(server.url("in.zarr"), out, resume=True, **options)
+    if message:
+        assert run.times.resumed_regions == 3
+    else:
+        assert run.times.regions == 0
+    assert_same_output(out, tmp_path / "whole.zarr")
 
 
 def test_a_connection_that_breaks_off_is_an_error(engine, stack, server):

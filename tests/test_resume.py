@@ -339,6 +339,107 @@ def test_memory_and_workers_may_differ(stack, tmp_path):
     assert_same_output(out, tmp_path / "whole.zarr")
 
 
+def put_aside(source, path):
+    """Move a source away; return a function that puts it back, whatever took its place."""
+    source.rename(path)
+
+    def back():
+        shutil.rmtree(source, ignore_errors=True)
+        path.rename(source)
+
+    return back
+
+
+OTHERS = {
+    "gone": lambda make_image, noise: None,
+    "another image": lambda make_image, noise: make_image(
+        noise((9, 70, 75)), (1.0, 0.4, 0.4), chunk=(4, 16, 16)
+    ),
+    "an image with the same metadata": lambda make_image, noise: make_image(
+        noise((20, 70, 75), seed=7), (1.0, 0.4, 0.4), chunk=(4, 16, 16)
+    ),
+    "a group": lambda make_image, noise: zarr.open_group("source.ome.zarr/0"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_a_source_that_vanishes_is_never_read_as_zeros(
+    other, seconds, stack, make_image, noise, tmp_path, monkeypatch
+):
+    """The run fails; what it noted down before stays, and nothing that was read since."""
+    monkeypatch.chdir(tmp_path)
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)
+    monkeypatch.setattr(ledger, "FLUSH_SECONDS", (seconds, seconds))
+    out, back = tmp_path / "out.zarr", []
+
+    def vanish(progress):
+        if progress.regions == 3:
+            back.append(put_aside(stack, tmp_path / "aside.zarr"))
+            OTHERS[other](make_image, noise)
+
+    with pytest.raises(chunkscale.RegionError, match=r"the source .* has .*\(--resume\)"):
+        chunkscale.resample(stack, out, chunk=8, workers=1, progress=vanish)
+    assert not chunkscale.check(out)
+    back[0]()
+    run = chunkscale.resample(stack, out, chunk=8, resume=True)
+    assert run.times.resumed_regions == (0 if seconds else 3)
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def test_a_source_that_comes_back_does_not_make_right_what_was_read(stack, tmp_path, monkeypatch):
+    """Once it was seen to be gone nothing is noted down any more."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)
+    monkeypatch.setattr(ledger, "FLUSH_SECONDS", (0.0, 0.0))
+    out, back, look = tmp_path / "out.zarr", [], storage.ArrayReader.fate
+
+    def vanish(progress):
+        if progress.regions == 3:
+            back.append(put_aside(stack, tmp_path / "aside.zarr"))
+
+    def looked(reader):
+        found = look(reader)
+        if found:
+            back.pop()()
+        return found
+
+    monkeypatch.setattr(storage.ArrayReader, "fate", looked)
+    with pytest.raises(chunkscale.RegionError, match="has gone"):
+        chunkscale.resample(stack, out, chunk=8, workers=1, progress=vanish)
+    run = chunkscale.resample(stack, out, chunk=8, resume=True)
+    assert run.times.resumed_regions == 3
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def test_a_source_whose_voxel_size_changes_is_not_published(stack, tmp_path):
+    """The metadata of its group is looked at in the end; what else they hold may change."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)
+    out, document = tmp_path / "out.zarr", stack / "zarr.json"
+    before = document.read_text()
+    assert "0.4" in before
+
+    def meddle(progress):
+        document.write_text(before.replace("0.4", "0.3"))
+
+    with pytest.raises(chunkscale.RegionError, match="has been replaced"):
+        chunkscale.resample(stack, out, chunk=8, progress=meddle)
+    with pytest.raises(chunkscale.DestinationError, match="source_voxel_size is"):
+        chunkscale.resample(stack, out, chunk=8, resume=True)
+    document.write_text(before)
+    run = chunkscale.resample(stack, out, chunk=8, resume=True)
+    assert run.times.regions == 0
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+    def harmless(progress):
+        (stack / "0" / "zarr.json").touch()
+        content = json.loads(before)
+        content["attributes"]["seen"] = True
+        document.write_text(json.dumps(content))
+
+    chunkscale.resample(stack, out, chunk=8, overwrite=True, progress=harmless)
+    assert chunkscale.check(out, source=stack)
+
+
 def test_what_is_free_does_not_keep_a_run_from_being_resumed(stack, tmp_path, monkeypatch):
     """The same command succeeds when the machine has less memory left than before."""
     chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8)

@@ -597,7 +597,7 @@ def carry_out(
             times = run_plan(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
             )
-            stored = output.publish(plan, out, source.attributes)
+            stored = output.publish(plan, out, reader, source.attributes)
         if cluster is None:
             make_room(plan.memory.total)
     return Resampled(path=target, plan=plan, times=times, stored_bytes=stored)

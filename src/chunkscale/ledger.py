@@ -242,13 +242,25 @@ class Ledger:
     uri : str
         The output.
     lease : Lease
+    look : callable
+        Called before regions are noted down, as they are right only if what they were made from
+        was still there afterwards. Raises a `RegionError` if it is not, which stops the run, and
+        an `OSError` if that cannot be told now.
     clock : callable
         Seconds that only go forward.
     """
 
-    def __init__(self, uri: str, lease: Lease, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        uri: str,
+        lease: Lease,
+        look: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.uri = uri
         self.lease = lease
+        self._look = look
+        self._closed = False
         self._clock = clock
         self._begun = self._flushed = self._checked = clock()
         self._pending: dict[int, int] = {}
@@ -265,7 +277,7 @@ class Ledger:
         Raises
         ------
         RegionError
-            If another run has taken the output.
+            If another run has taken the output, or the source is not what it was.
         """
         now = self._clock()
         low, high = FLUSH_SECONDS
@@ -282,16 +294,23 @@ class Ledger:
         and those that are never noted down are made again.
         """
         self._flushed = self._clock()
+        if self._closed:
+            return
         try:
             self.check()
             if self._pending:
+                self._look()
                 self.note(self._pending)
                 self._pending = {}
+        except RegionError:
+            # A source that comes back does not make right what was read while it was away.
+            self._closed = True
+            raise
         except OSError as error:
             if not self._warned:
                 self._warned = True
                 warnings.warn(
-                    f"the ledger of {self.uri!r} cannot be written ({error}); if this run is "
+                    f"the ledger of {self.uri!r} cannot be kept ({error}); if this run is "
                     "interrupted, what it finishes from now on is made again",
                     ChunkscaleWarning,
                     stacklevel=2,

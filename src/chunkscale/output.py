@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeGuard
 
 import numpy as np
@@ -43,6 +45,8 @@ __all__ = [
 
 #: Times that compression makes no image smaller, unless nearly all of it is fill value.
 MOST_COMPRESSION = 1000
+#: Seconds before each further look at a source whose store fails when the output is complete.
+LOOK_WAITS = (0.2, 0.8, 3.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -447,7 +451,7 @@ def writing(
             target, plan.levels, io, dtype=plan.dtype, codec=plan.codec,
             zarr_format=_zarr_format(plan), resumed=found is not None,
         )  # fmt: skip
-        notes, done = ledger.Ledger(target, lease), None
+        notes, done = ledger.Ledger(target, lease, partial(_look_at, source)), None
         if found is not None:
             done = _finished(plan, target, levels, found, notes, made)
             attributes = storage.group_attributes(target)
@@ -498,26 +502,86 @@ def _intact(plan: ResamplePlan, writers: Sequence[ArrayWriter], found: Found) ->
     return stored
 
 
-def publish(plan: ResamplePlan, output: Output, source: Mapping[str, Any]) -> int:
+def _look_at(source: ArrayReader) -> None:
+    """Refuse to trust what was read from a source that is not there any more.
+
+    Of an array without its files every chunk reads as one that was left out: as fill value.
+
+    Raises
+    ------
+    RegionError
+        If it is gone, or another one.
+    OSError
+        If its store does not tell.
+    """
+    _refuse(source.uri, source.fate())
+
+
+def _refuse(uri: str, fate: str) -> None:
+    if fate:
+        raise RegionError(
+            f"the source {uri!r} {fate} since this run began; the output stays unfinished, and "
+            "what was read last is not kept. Put the source back and go on with resume=True "
+            "(--resume), or replace the output with overwrite=True (--overwrite)"
+        )
+
+
+def _check_source(plan: ResamplePlan, source: ArrayReader, attributes: Mapping[str, Any]) -> None:
+    """Look at the whole source once more; ask again, with growing waits, a store that fails."""
+
+    def is_there() -> bool:
+        return _geometry(storage.group_attributes(plan.source.uri)) == _geometry(attributes)
+
+    waits = iter(LOOK_WAITS)
+    while True:
+        try:
+            _look_at(source)
+            _refuse(plan.source.uri, storage.fate(plan.source.uri, is_there))
+        except OSError as error:
+            wait = next(waits, None)
+            if wait is None:
+                raise RegionError(
+                    f"whether the source {source.uri!r} is still what it was cannot be told "
+                    f"({error}), so the output stays unfinished; once it can be read, go on with "
+                    "resume=True (--resume)"
+                ) from error
+            time.sleep(wait)
+        else:
+            return
+
+
+def _geometry(attributes: Mapping[str, Any]) -> str:
+    """Return what the metadata of an image say of its level 0."""
+    found = ome.describe(attributes)
+    # As a text, because a number may be NaN.
+    return repr((found.axes, found.datasets[:1]) if isinstance(found, ome.Multiscale) else found)
+
+
+def publish(
+    plan: ResamplePlan, output: Output, source: ArrayReader, attributes: Mapping[str, Any]
+) -> int:
     """Make a finished output an image; return the stored bytes of its levels.
 
     Parameters
     ----------
     plan : ResamplePlan
     output : Output
-    source : mapping
-        Attributes of the source's group.
+    source : ArrayReader
+    attributes : mapping
+        Of the source's group.
 
     Raises
     ------
     RegionError
-        If another run has replaced the output or taken it over.
+        If another run has replaced the output or taken it over, or if the
+        source is not what it was when the run began.
     """
     target, names = output.uri, [level.path for level in plan.levels]
     if output.attributes["chunkscale"]["state"] == "finished":
         return storage.tidy(target, names)[1]  # it was whole
-    published = _image_attributes(plan, source)
+    published = _image_attributes(plan, attributes)
     output.ledger.check()
+    _check_source(plan, source, attributes)
     counts, nbytes = storage.tidy(target, names)
     record = {name: value for name, value in output.attributes["chunkscale"].items()
               if name not in _STATE}  # fmt: skip

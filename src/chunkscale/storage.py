@@ -12,6 +12,7 @@ import errno
 import hashlib
 import itertools
 import json
+import operator
 import os
 import re
 import shutil
@@ -69,6 +70,7 @@ __all__ = [
     "delete_note",
     "discard",
     "exists",
+    "fate",
     "foreign_entries",
     "free_bytes",
     "group_attributes",
@@ -418,6 +420,7 @@ class ArrayReader:
         self.uri = uri
         self.io = io
         self._array = _open_zarr(uri, self._mode) if array is None else array
+        self._file = _file_of(uri, self._array.metadata.zarr_format)
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype: np.dtype[Any] = np.dtype(self._array.dtype).newbyteorder("=")
         self.chunk: tuple[int, ...] = tuple(self._array.chunks)
@@ -426,7 +429,7 @@ class ArrayReader:
         self.codec = _codec_text(self._array)
         # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
-        self.zarr_format: int = self._array.metadata.zarr_format
+        self.zarr_format: Literal[2, 3] = self._array.metadata.zarr_format
         if opening is None:
             opening = _start_tensorstore(uri, self.zarr_format, io)
         self._opening = opening
@@ -454,8 +457,19 @@ class ArrayReader:
 
     def digest(self) -> str:
         """Return a hash of the array's metadata."""
-        text = json.dumps(self._array.metadata.to_dict(), sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest(self._array)
+
+    def fate(self) -> str:
+        """Say what has become of the array's metadata, which is read afresh; see `fate`."""
+        return fate(self.uri, self._is_there)
+
+    def _is_there(self) -> bool:
+        found = _digest(_open_zarr(self.uri, self._mode, self.zarr_format))
+        file = _file_of(self.uri, self.zarr_format)
+        # Some file systems number a file anew while it stays, and who touches one leaves it in
+        # its place: one that was put there since is new in both.
+        same = self._file is None or file is None or any(map(operator.eq, self._file, file))
+        return same and found == self.digest()
 
     def _read(self, box: Box, out: NDArray[Any] | None = None, fast: Any = None) -> NDArray[Any]:
         if self.io.faults is not None:
@@ -797,7 +811,51 @@ def _muted_zarr() -> Iterator[None]:
         yield
 
 
-def _open_zarr(uri: str, mode: Literal["r", "r+"]) -> Any:
+def _digest(array: Any) -> str:
+    text = json.dumps(array.metadata.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file_of(uri: str, zarr_format: int) -> tuple[tuple[int, int], int] | None:
+    """Return which file a local array's metadata is, and when it was written."""
+    if is_remote(uri):
+        return None
+    try:
+        found = os.stat(os.path.join(uri, "zarr.json" if zarr_format == 3 else ".zarray"))
+    except OSError:
+        return None  # whoever reads it finds out
+    return (found.st_dev, found.st_ino), found.st_mtime_ns
+
+
+def fate(uri: str, is_there: Callable[[], bool]) -> str:
+    """Say what has become of a node that was opened before; nothing if it is as it was.
+
+    Parameters
+    ----------
+    uri : str
+    is_there : callable
+        Reads its metadata afresh, and says whether they are what they were.
+
+    Raises
+    ------
+    OSError
+        If the store does not tell, and may tell another time.
+    """
+    try:
+        return "" if is_there() else "has been replaced"
+    except AccessDeniedError:
+        raise
+    except SourceNotFoundError as error:
+        if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError | None):
+            raise
+        return "has gone"
+    except MetadataError as error:
+        if is_remote(uri) and not in_bucket(uri):  # so does a web server that fails come here
+            raise StoreError(str(error), True) from error
+        return "has been damaged"
+
+
+def _open_zarr(uri: str, mode: Literal["r", "r+"], zarr_format: Literal[2, 3] | None = None) -> Any:
     import zarr
     from zarr.errors import ContainsGroupError, NodeTypeValidationError
 
@@ -805,7 +863,9 @@ def _open_zarr(uri: str, mode: Literal["r", "r+"]) -> Any:
         store = _store(uri)
         try:
             with _muted_zarr():
-                return zarr.open_array(store, mode=mode, zarr_format=_known_format(uri))
+                return zarr.open_array(
+                    store, mode=mode, zarr_format=zarr_format or _known_format(uri)
+                )
         except (ContainsGroupError, NodeTypeValidationError) as error:
             raise MetadataError(f"{uri!r} is a zarr group where an array should be") from error
         except FileNotFoundError as error:
