@@ -339,6 +339,67 @@ def test_memory_and_workers_may_differ(stack, tmp_path):
     assert_same_output(out, tmp_path / "whole.zarr")
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("begun", ["afresh", "resumed"])
+def test_objects_that_vanish_during_a_run_are_missed(begun, layout, stack, tmp_path):
+    """Their region is named; resume makes it again, and what later passes have read of it."""
+    options = LAYOUTS[layout]
+    whole = chunkscale.resample(stack, tmp_path / "whole.zarr", **options)
+    assert len(whole.plan.passes) > 1
+    assert whole.plan.passes[0].region_count >= 14
+    out, gone = tmp_path / "out.zarr", []
+    if begun == "resumed":
+        interrupted(stack, out, 6, **options)
+
+    def clean(progress):
+        if progress.regions >= 14 and not gone:
+            gone.append(damage(out, "missing"))
+
+    message = r"are missing or have changed .* region \d+ \(voxels .* of level 0\).*--resume"
+    with pytest.raises(chunkscale.RegionError, match=message):
+        chunkscale.resample(
+            stack, out, workers=1, progress=clean, resume=begun == "resumed", **options
+        )
+    assert not chunkscale.check(out)
+    assert ledger.holder(str(out)) is None
+    run = chunkscale.resample(stack, out, resume=True, **options)
+    later = whole.plan.region_count - whole.plan.passes[0].region_count
+    assert run.times.regions == 1 + later
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def test_what_later_passes_read_of_lost_objects_is_made_again(stack, tmp_path):
+    """Also where the run did not come to its end."""
+    whole = chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=8, shard=0)
+    out, gone = tmp_path / "out.zarr", []
+    first = whole.plan.passes[0].region_count
+
+    def clean(progress):
+        if progress.regions == first and not gone:
+            gone.append([shutil.rmtree(part) for part in (out / "0" / "c").iterdir()])
+        if progress.regions >= whole.plan.region_count - 1:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        chunkscale.resample(stack, out, chunk=8, shard=0, workers=1, progress=clean)
+    chunkscale.resample(stack, out, chunk=8, shard=0, resume=True)
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def test_whole_outputs_are_listed_once(stack, tmp_path, monkeypatch):
+    """What the regions of this run and of earlier ones have stored adds up to what is there."""
+
+    def never(*_):
+        raise AssertionError("the regions were looked at one by one")
+
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out)
+    monkeypatch.setattr(ledger, "measured", never)
+    run = chunkscale.resample(stack, out, chunk=8, resume=True)
+    assert run.times.resumed_regions >= 12
+    chunkscale.resample(stack, tmp_path / "other.zarr", chunk=8)
+
+
 def put_aside(source, path):
     """Move a source away; return a function that puts it back, whatever took its place."""
     source.rename(path)

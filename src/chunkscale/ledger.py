@@ -248,6 +248,11 @@ class Ledger:
         an `OSError` if that cannot be told now.
     clock : callable
         Seconds that only go forward.
+
+    Attributes
+    ----------
+    stored : int
+        Bytes that all finished regions have stored, those of earlier runs as well.
     """
 
     def __init__(
@@ -259,6 +264,7 @@ class Ledger:
     ) -> None:
         self.uri = uri
         self.lease = lease
+        self.stored = 0
         self._look = look
         self._closed = False
         self._clock = clock
@@ -269,6 +275,7 @@ class Ledger:
 
     def add(self, record: Record) -> None:
         """Note a finished region down with the next flush."""
+        self.stored += record.stored
         self._pending[record.index] = record.stored
 
     def tick(self) -> None:
@@ -319,6 +326,7 @@ class Ledger:
     def begin(self, stored: NDArray[np.int64], done: NDArray[np.bool_]) -> None:
         """Replace the notes of earlier runs by what was found to be finished."""
         earlier = [name for name in storage.note_names(self.uri) if name != _LEASE]
+        self.stored = int(stored[done].sum())
         indices = np.flatnonzero(done)
         for start in range(0, len(indices), MOST_AT_ONCE):
             part = indices[start : start + MOST_AT_ONCE].tolist()
@@ -336,6 +344,13 @@ class Ledger:
         # Another run's notes are never replaced.
         name = f"done-{self.lease.run[:12]}-{next(self._serial):06d}.json"
         storage.put_note(self.uri, name, json.dumps(content))
+
+    def noted(self, regions: int) -> NDArray[np.int64]:
+        """Return the bytes that each region has stored; -1 for those that nothing is known of."""
+        stored = recorded(self.uri, regions)
+        for index, size in self._pending.items():
+            stored[index] = size
+        return stored
 
     def check(self) -> None:
         """Raise if another run has taken the output."""
@@ -396,6 +411,10 @@ def finished(
         found[region] += size
         broken[region] |= size == 0
     done: NDArray[np.bool_] = recorded & (stored == found) & ~broken
+    lost = np.flatnonzero(recorded & ~done)
+    if lost.size:
+        # Later passes may have read what was lost after that, as fill value.
+        done[plan.pass_of(int(lost[0])).indices.stop :] = False
     if (done != recorded).any():
         for _ in _swept(plan, target, done):
             pass

@@ -45,6 +45,8 @@ __all__ = [
 
 #: Times that compression makes no image smaller, unless nearly all of it is fill value.
 MOST_COMPRESSION = 1000
+#: Regions that a message names.
+SHOWN_REGIONS = 3
 #: Seconds before each further look at a source whose store fails when the output is complete.
 LOOK_WAITS = (0.2, 0.8, 3.0, 10.0)
 
@@ -557,6 +559,26 @@ def _geometry(attributes: Mapping[str, Any]) -> str:
     return repr((found.axes, found.datasets[:1]) if isinstance(found, ome.Multiscale) else found)
 
 
+def _check_objects(plan: ResamplePlan, output: Output) -> None:
+    """Refuse an output of which something is missing, or was changed, since it was stored."""
+    noted = output.ledger.noted(plan.region_count)
+    there, _ = ledger.measured(plan, output.levels)
+    wrong = np.flatnonzero(noted != there).tolist()
+    if not wrong:
+        return  # what is there besides is no part of it
+    shown = ", ".join(
+        f"{index} (voxels {plan.region(index).boxes[0][1]} of level "
+        f"{plan.region(index).boxes[0][0]})"
+        for index in wrong[:SHOWN_REGIONS]
+    )
+    more = f" and {len(wrong) - SHOWN_REGIONS} more" if len(wrong) > SHOWN_REGIONS else ""
+    raise RegionError(
+        f"stored objects of the output {output.uri!r} are missing or have changed since this run "
+        f"wrote them, so it stays unfinished: region {shown}{more}. Find out what deletes there "
+        "(a cleaner of old files?), and go on with resume=True (--resume), which makes them again"
+    )
+
+
 def publish(
     plan: ResamplePlan, output: Output, source: ArrayReader, attributes: Mapping[str, Any]
 ) -> int:
@@ -574,15 +596,18 @@ def publish(
     ------
     RegionError
         If another run has replaced the output or taken it over, or if the
-        source is not what it was when the run began.
+        source is not what it was when the run began, or if objects of the
+        output are not there any more.
     """
     target, names = output.uri, [level.path for level in plan.levels]
     if output.attributes["chunkscale"]["state"] == "finished":
-        return storage.tidy(target, names)[1]  # it was whole
+        return storage.tidy(target, names)[2]  # it was whole
     published = _image_attributes(plan, attributes)
     output.ledger.check()
     _check_source(plan, source, attributes)
-    counts, nbytes = storage.tidy(target, names)
+    counts, stored, nbytes = storage.tidy(target, names)
+    if stored != output.ledger.stored:
+        _check_objects(plan, output)
     record = {name: value for name, value in output.attributes["chunkscale"].items()
               if name not in _STATE}  # fmt: skip
     # Last of all: from here on a reader takes the group for an image.

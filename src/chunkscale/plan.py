@@ -347,12 +347,12 @@ class ResamplePlan:
 
     def region(self, index: int) -> Region:
         """Return region `index`, ``0 <= index < region_count``; computed, never listed."""
-        run = self._pass(index)
+        run = self.pass_of(index)
         return self._region(run, index, run.box(index))
 
     def slabs(self, region: Region) -> Iterator[Box]:
         """Yield the parts of a region's first level that are made one after another."""
-        box, size = region.boxes[0][1], self._pass(region.index).slab
+        box, size = region.boxes[0][1], self.pass_of(region.index).slab
         axis = len(box.shape) - 3
         if axis < 0:
             yield box
@@ -362,9 +362,10 @@ class ResamplePlan:
 
     def part(self, region: Region, box: Box) -> Region:
         """Return the part of a region whose first level is `box`, which starts on whole cells."""
-        return self._region(self._pass(region.index), region.index, box)
+        return self._region(self.pass_of(region.index), region.index, box)
 
-    def _pass(self, index: int) -> Pass:
+    def pass_of(self, index: int) -> Pass:
+        """Return the pass of a region."""
         return next(p for p in self.passes if index < p.start + p.region_count)
 
     def _region(self, run: Pass, index: int, box: Box) -> Region:

@@ -1243,7 +1243,7 @@ def delete_note(uri: str, name: str) -> None:
     stores.prune(stores.join(uri, NOTES))
 
 
-def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int]:
+def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
     """Delete what killed processes left while they wrote objects; look once at all that is stored.
 
     Parameters
@@ -1257,10 +1257,12 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int]:
     -------
     counts : dict of str to int
         Stored chunks or shards by array.
+    stored : int
+        Size of these chunks or shards.
     nbytes : int
         Size of all objects of these arrays.
     """
-    counts, nbytes, strays = dict.fromkeys(arrays, 0), 0, []
+    counts, stored, nbytes, strays = dict.fromkeys(arrays, 0), 0, 0, []
     local = not stores.in_bucket(uri)
     for path, size in stores.objects(uri):
         if path.endswith(_ENDS) and local and _STRAY.fullmatch(path.rpartition("/")[2]):
@@ -1268,10 +1270,12 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int]:
             continue
         array, _, inner = path.partition("/")
         if array in counts:
-            counts[array] += _is_chunk(inner)
+            is_chunk = _is_chunk(inner)
+            counts[array] += is_chunk
+            stored += is_chunk * size
             nbytes += size
     stores.delete(strays)
-    return counts, nbytes
+    return counts, stored, nbytes
 
 
 def check_parent(uri: str) -> None:
