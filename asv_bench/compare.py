@@ -1,9 +1,9 @@
-"""One table of ratios: chunkscale, the floor under it, and its peers, in one run.
+"""One table of ratios: chunkscale and the floor under it, job by job, in turn.
 
-Run ``python asv_bench/compare.py --help``; `README.md` says what is printed.
-Every repetition of every contender is a process of its own. The contenders
-take turns, so that all of them see the same machine, busy or idle; page cache
-warm; the output is deleted after each repetition.
+Run ``python asv_bench/compare.py --help``; `README.md` says what is printed,
+`jobs.py` what is done. Every repetition of every contender is a process of its
+own. The contenders take turns, so that all of them see the same machine, busy
+or idle; page cache warm; the output is deleted after each repetition.
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import zarr
+from dask.system import CPU_COUNT
+from jobs import DEFAULT_JOBS, JOBS, PEER_JOBS
+
 HERE = Path(__file__).resolve().parent
-CASES = ("A", "C")
 PEERS = ("dask-image", "ngff-zarr", "scipy")
-#: The case for a GPU, and who takes part.
-GPU_CASE, GPU_PEERS = "G", ("chunkscale-gpu", "cupy-blocks", "dask-image-cupy", "torch")
+GPU_PEERS = ("chunkscale-gpu", "cupy-blocks", "dask-image-cupy", "torch")
 MIB = 2**20
+#: A RAM disk, and what must be free there: job C has a source and two outputs on it, and in memory
+#: what is written.
+RAM_DISK, ROOM = Path("/dev/shm"), 8 * 2**30
+COLUMNS = ("floor s", "s", "x floor", "least", "new/old", "core s", "peak MiB", "error")
 
 
 @dataclass(slots=True)
@@ -42,85 +47,154 @@ class Tally:
 
 def main() -> None:
     """Print what the arguments ask for."""
+    options = _options()
+    if options.cores is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    for name in options.jobs:
+        print(f"{name:<12}{JOBS[name].words}")
+    with tempfile.TemporaryDirectory(dir=options.workdir) as folder:
+        print(
+            f"\n{options.cores or CPU_COUNT} cores, {options.workers or 'default'} workers, data "
+            f"in {options.workdir or tempfile.gettempdir()}, medians of {options.repeat} in turn"
+        )
+        print(f"\n{'job':<12}{'contender':<17}" + "".join(f"{title:>9}" for title in COLUMNS))
+        for name in options.jobs:
+            _print(name, _measured(name, options, Path(folder) / name))
+            shutil.rmtree(Path(folder) / name)
+    print(f"load average {os.getloadavg()[1]:.1f}")
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--case", choices=[*CASES, GPU_CASE, "all"], default="all")
-    parser.add_argument("--repeat", type=int, default=5, help="repetitions (default: %(default)s)")
     parser.add_argument(
-        "--peers", nargs="*", choices=[*PEERS, *GPU_PEERS], default=["dask-image"],
-        help="beside the floor and chunkscale (default: dask-image)",
+        "--jobs", "--case", type=_jobs, default=DEFAULT_JOBS, metavar="NAME,...",
+        help=f"of {', '.join(JOBS)} (default: all but G, which is for a GPU)",
+    )  # fmt: skip
+    parser.add_argument("--repeat", type=int, default=5, help="repetitions (default: %(default)s)")
+    parser.add_argument("--cores", type=int, help="pin everything to that many (default: all)")
+    parser.add_argument(
+        "--against", type=Path, metavar="SRC",
+        help="the folder of another chunkscale package, which takes its turns: old beside new",
+    )  # fmt: skip
+    parser.add_argument(
+        "--peers", nargs="*", choices=[*PEERS, *GPU_PEERS], default=[],
+        help=f"others that take their turns in the jobs {', '.join(PEER_JOBS)}",
     )  # fmt: skip
     parser.add_argument(
         "--workers", type=int,
-        help="regions, blocks or tasks at once (default: chunkscale's own choice, which is the "
-        "floor's as well; one more than cores for the others)",
+        help="regions, blocks or tasks at once (default: chunkscale's own choice; one more than "
+        "cores for the peers)",
     )  # fmt: skip
-    parser.add_argument("--workdir", type=Path, help="where images go (default: a temporary one)")
-    parser.add_argument("--planning", action="store_true", help="print planning figures instead")
+    parser.add_argument(
+        "--workdir", type=Path,
+        help=f"where images go (default: {RAM_DISK} if {ROOM // 2**30} GiB are free there, or "
+        "else the system's temporary folder)",
+    )  # fmt: skip
     options = parser.parse_args()
-    if options.planning:
-        subprocess.run([sys.executable, str(HERE / "planning.py")], check=True)
-        return
-    with tempfile.TemporaryDirectory(dir=options.workdir) as folder:
-        for case in CASES if options.case == "all" else [options.case]:
-            names = ["floor", "chunkscale", *options.peers]
-            _print(case, options, _measured(case, names, options, Path(folder)))
+    if options.repeat < 1:
+        parser.error(f"--repeat {options.repeat} is less than 1")
+    if options.cores is not None and not 1 <= options.cores <= len(os.sched_getaffinity(0)):
+        parser.error(
+            f"--cores {options.cores} is not from 1 to {len(os.sched_getaffinity(0))}, the cores "
+            "that this process may use"
+        )
+    if options.against is not None and not (options.against / "chunkscale").is_dir():
+        parser.error(f"--against {options.against} has no folder chunkscale; give its src folder")
+    if options.workdir is None and RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free >= ROOM:
+        options.workdir = RAM_DISK
+    return options
 
 
-def _measured(
-    case: str, names: Sequence[str], options: argparse.Namespace, folder: Path
-) -> dict[str, Tally]:
-    source, reference, output = (
-        str(folder / f"{case}-{what}.ome.zarr") for what in ("source", "reference", "output")
-    )
-    job = {
-        "case": case, "source": source, "reference": reference, "output": output,
-        "workers": options.workers,
-    }  # fmt: skip
-    _process({"do": "source", "case": case, "path": source})
-    _repetition({**job, "name": "chunkscale", "output": reference})
-    tallies = {name: Tally() for name in names}
+def _jobs(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in JOBS]:
+        raise argparse.ArgumentTypeError(
+            f"no job {', '.join(unknown)}; choose of {', '.join(JOBS)}"
+        )
+    return names
+
+
+def _measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Tally]:
+    folder.mkdir()
+    places = {what: str(folder / what) for what in ("source", "small", "output", "reference")}
+    task = {**places, "job": name, "workers": options.workers, "level_shapes": [], "touch": 0}
+    _process({**task, "do": "source"})
+    _repetition({**task, "name": "chunkscale", "output": places["reference"]}, options.against)
+    levels = dict(zarr.open_group(places["reference"], mode="r").arrays()).values()
+    task["level_shapes"] = sorted((level.shape for level in levels), reverse=True)
+    task["touch"] = 3 * sum(level.nbytes for level in levels)
+    names = ["floor", "chunkscale", *(["against"] if options.against else [])]
+    names += options.peers if name in PEER_JOBS else []
+    tallies = {contender: Tally() for contender in names}
     for turn in range(options.repeat):
         # Another one begins each time: a neighbour's burst must not always hit the same.
-        for name in [*names[turn % len(names) :], *names[: turn % len(names)]]:
+        for contender in [*names[turn % len(names) :], *names[: turn % len(names)]]:
             os.sync()
-            said, peak = _repetition({**job, "name": name})
-            tally = tallies[name]
+            said, peak = _repetition({**task, "name": contender}, options.against)
+            tally = tallies[contender]
             tally.seconds.append(said["seconds"])
             tally.cpu_seconds.append(said["cpu_seconds"])
             tally.peaks.append(peak)
-            if tally.error is None and name != "floor":
-                tally.error = _process({**job, "do": "error"})["error"]
-            shutil.rmtree(output)
+            if tally.error is None and name in PEER_JOBS and contender != "floor":
+                tally.error = _process({**task, "do": "error"})["error"]
+            shutil.rmtree(places["output"])
             print(
-                f"  {name}: {said['seconds']:.2f} s, {said['cpu_seconds']:.1f} core seconds "
-                f"{said['said']}", file=sys.stderr, flush=True,
+                f"  {name}, {contender}: {said['seconds']:.2f} s, {said['cpu_seconds']:.1f} core "
+                f"seconds {said['said']}", file=sys.stderr, flush=True,
             )  # fmt: skip
     return tallies
 
 
-def _command(job: dict[str, Any]) -> list[str]:
-    return [sys.executable, str(HERE / "contenders.py"), json.dumps(job)]
+def _command(task: dict[str, Any]) -> list[str]:
+    return [sys.executable, str(HERE / "contenders.py"), json.dumps(task)]
 
 
-def _process(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a job of `contenders.py` in a new process; return its answer."""
-    text = subprocess.run(_command(job), check=True, stdout=subprocess.PIPE, text=True).stdout
+def _process(task: dict[str, Any]) -> dict[str, Any]:
+    """Do what `contenders.py` can do in a new process; return its answer."""
+    text = subprocess.run(_command(task), check=True, stdout=subprocess.PIPE, text=True).stdout
     answer: dict[str, Any] = json.loads(text.splitlines()[-1])
     return answer
 
 
-def _repetition(job: dict[str, Any]) -> tuple[dict[str, Any], int]:
+def _repetition(task: dict[str, Any], against: Path | None) -> tuple[dict[str, Any], int]:
     """Let one contender do its work once; return its answer, and its peak memory in bytes."""
-    # Just before the clock starts, and in a process of its own: it is no one's peak.
-    touch = partial(_process, {"do": "touch", "case": job["case"]})
-    text, peak = watched(_command({**job, "do": "run"}), touch)
+    environment = _environment(task["name"], against)
+    # While the contender gets ready, and in a process of its own: it is no one's peak.
+    touch = _command({"do": "touch", "bytes": max(MIB, task["touch"])})
+    with subprocess.Popen(touch, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as holding:
+        text, peak = watched(
+            _command({**task, "do": "run"}), holding.communicate, environment=environment
+        )
     answer: dict[str, Any] = json.loads(text.splitlines()[-1])
+    if task["name"] == "against":
+        assert against is not None
+        if not Path(answer["code"]).resolve().is_relative_to(against.resolve()):
+            raise SystemExit(f"{answer['code']} was imported, which is not below {against}")
     return answer, peak
 
 
+def _environment(name: str, against: Path | None) -> dict[str, str]:
+    """Return the environment of a contender.
+
+    glibc has as many arenas as there are cores, as chunkscale's command line
+    sets it, and under the floor it keeps what was freed, as chunkscale's runs do.
+    """
+    environment = dict(os.environ)
+    if name in ("floor", "chunkscale", "chunkscale-gpu", "against"):
+        environment["MALLOC_ARENA_MAX"] = str(max(2, CPU_COUNT))
+    if name == "floor":
+        environment["MALLOC_MMAP_THRESHOLD_"] = str(32 * MIB)
+        environment["MALLOC_TRIM_THRESHOLD_"] = str(64 * MIB)
+    if name == "against":
+        environment["PYTHONPATH"] = str(against.resolve()) if against else ""
+    return environment
+
+
 def watched(
-    command: Sequence[str], before: Callable[[], object] | None = None
-) -> tuple[str, int]:  # fmt: skip
+    command: Sequence[str],
+    before: Callable[[], object] | None = None,
+    environment: dict[str, str] | None = None,
+) -> tuple[str, int]:
     """Run a command; return what it printed, and its peak memory in bytes.
 
     The peak is the kernel's own count: to look from outside takes a tenth of
@@ -128,7 +202,9 @@ def watched(
     what this one has had when it began it. If there is something to do before, the
     command prints a line when it is ready for it, and waits for one.
     """
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     if before is not None and process.stdout.readline():  # otherwise it has ended already
@@ -144,25 +220,25 @@ def watched(
     return text, used.ru_maxrss * 1024
 
 
-def _print(case: str, options: argparse.Namespace, tallies: dict[str, Tally]) -> None:
-    floor = tallies["floor"].seconds
-    load = os.getloadavg()[1]
-    print(
-        f"\ncase {case}, {options.workers or 'default'} workers, {options.repeat} repetitions in "
-        f"turn, load average {load:.1f}"
-    )
-    titles = ("best x floor", "typical x floor", "core seconds", "peak MiB", "error")
-    print(f"{'contender':<16}" + "".join(f"{title:>17}" for title in titles))
+def _print(job: str, tallies: dict[str, Tally]) -> None:
+    floor, new = tallies["floor"].seconds, tallies["chunkscale"].seconds
     for name, tally in tallies.items():
-        best = min(tally.seconds) / min(floor)
+        if name == "floor":
+            continue  # it holds the whole result in memory; its peak says nothing
         # Within a turn both saw the same machine.
-        typical = statistics.median(a / b for a, b in zip(tally.seconds, floor, strict=True))
-        # The floor holds the whole result in memory; its peak says nothing.
-        peak = "-" if name == "floor" else f"{max(tally.peaks) / MIB:.0f}"
-        error = "-" if tally.error is None else str(tally.error)
-        cpu = statistics.median(tally.cpu_seconds)
-        print(f"{name:<16}{best:>17.2f}{typical:>17.2f}{cpu:>17.1f}{peak:>17}{error:>17}")
-    sys.stdout.flush()
+        ratios = [a / b for a, b in zip(tally.seconds, floor, strict=True)]
+        gains = [a / b for a, b in zip(new, tally.seconds, strict=True)]
+        cells = (
+            f"{statistics.median(floor):.2f}",
+            f"{statistics.median(tally.seconds):.2f}",
+            f"{statistics.median(ratios):.2f}",
+            f"{min(ratios):.2f}",
+            "-" if name == "chunkscale" else f"{statistics.median(gains):.2f}",
+            f"{statistics.median(tally.cpu_seconds):.1f}",
+            f"{max(tally.peaks) / MIB:.0f}",
+            "-" if tally.error is None else str(tally.error),
+        )
+        print(f"{job:<12}{name:<17}" + "".join(f"{cell:>9}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":

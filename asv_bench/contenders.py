@@ -1,10 +1,11 @@
-"""What `compare.py` runs, each in a process of its own: cases, contenders, and the check.
+"""What `compare.py` runs, each in a process of its own: sources, contenders, and the check.
 
-``python contenders.py JSON`` does one job and prints one line of JSON::
+``python contenders.py JSON`` does one thing and prints one line of JSON::
 
-    {"do": "source", "case": "A", "path": ...}             write the case's source
-    {"do": "run", "name": "chunkscale", "case": "A", ...}  one repetition: its seconds, and cores'
-    {"do": "error", "case": "A", "source": ..., "output": ...}
+    {"do": "source", "job": "A", "source": ..., "small": ...}     write the job's sources
+    {"do": "run", "name": "chunkscale", "job": "A", ...}  one repetition: its seconds, and cores'
+    {"do": "error", "source": ..., "output": ...}
+    {"do": "touch", "bytes": ...}                         hold that much memory until input ends
 
 The clock runs in this process, after all imports and after a warm-up that
 compiles what is compiled, when a line comes in; see `compare.py`.
@@ -21,187 +22,82 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-from dask.system import CPU_COUNT
+from jobs import JOBS, TARGET, VOXEL_SIZE, Job
 from numpy.typing import NDArray
 
-#: Of the source; every target is isotropic at the smallest.
-VOXEL_SIZE = (1.0, 0.2, 0.2)
-TARGET = 0.2
-SOURCE_CHUNK = (64, 128, 128)
-#: In this time all free memory of a virtual machine has gone back, twice.
-HOLD_SECONDS = 4.5
+#: In this time all free memory of a virtual machine has gone back.
+HOLD_SECONDS = 2.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One volume to resample, and the number of levels that chunkscale makes of it."""
-
-    shape: tuple[int, int, int]
-    levels: int
-
-    @property
-    def target_shape(self) -> tuple[int, int, int]:
-        """Voxels per axis of the isotropic image."""
-        z, y, x = self.shape
-        return 5 * z, y, x
-
-    @property
-    def level_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of the pyramid."""
-        return [tuple(-(-n // 2**k) for n in self.target_shape) for k in range(self.levels)]
-
-
-CASES = {
-    "A": Case(shape=(64, 512, 512), levels=4),
-    "C": Case(shape=(128, 1024, 1024), levels=5),
-    "G": Case(shape=(256, 2048, 2048), levels=4),
-}
-#: Larger sources repeat a part of this shape.
-PART = (256, 512, 512)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Run:
     """One repetition.
 
     Parameters
     ----------
-    case : Case
+    job : Job
     source, output : str
         Images; the output is not there yet.
+    small : str
+        What `source` is, of a few voxels.
     reference : str
         What chunkscale made of `source`, for the floor.
+    level_shapes : sequence of tuple of int
+        Shapes of its levels, for the peers.
     workers : int or None
         Regions, blocks or tasks at the same time; None for the default.
     """
 
-    case: Case
+    job: Job
     source: str
     output: str
+    small: str
     reference: str
+    level_shapes: Sequence[tuple[int, ...]]
     workers: int | None
 
     @property
     def threads(self) -> int:
         """What the peers run at the same time."""
+        from dask.system import CPU_COUNT
+
         return CPU_COUNT + 1 if self.workers is None else self.workers
 
 
 #: Does everything that is not timed, and returns what is.
-Contender = Callable[[Job], Callable[[], Any]]
-
-
-def write_source(path: str, shape: Sequence[int]) -> None:
-    """Write an image of blobs and camera noise, as a light microscope gives it."""
-    from chunkscale.demo import synthetic_cells, write_image
-    from chunkscale.grid import Axis, VoxelGrid
-
-    axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
-    grid = VoxelGrid(axes=axes, shape=tuple(shape), voxel_size=VOXEL_SIZE)
-    part = [min(n, m) for n, m in zip(shape, PART, strict=True)] if max(shape) > 1024 else shape
-    volume = math.prod(n * s for n, s in zip(part, VOXEL_SIZE, strict=True))
-    data = synthetic_cells(part, VOXEL_SIZE, cells=max(1, round(volume / 6000)))
-    data = np.tile(data, [n // m for n, m in zip(shape, part, strict=True)])
-    write_image(path, data, grid, chunk=SOURCE_CHUNK)
+Contender = Callable[[Run], Callable[[], Any]]
 
 
 # --- chunkscale, and the floor under it --------------------------------------------------------
 
 
-def chunkscale(job: Job, device: str = "cpu") -> Callable[[], Any]:
+def chunkscale(run: Run, device: str = "cpu") -> Callable[[], Any]:
     """From the call of ``chunkscale.resample`` to its return, kernels compiled.
 
-    The allocator is set as the command line sets it for its process.
+    Whichever chunkscale is imported: nothing but what is public for users.
     """
     import chunkscale
-    from chunkscale.memory import limit_arenas
-
-    limit_arenas()
 
     with tempfile.TemporaryDirectory() as folder:
-        small, done = f"{folder}/small.ome.zarr", f"{folder}/done.ome.zarr"
-        write_source(small, (8, 32, 32))
         chunkscale.resample(
-            small, done, voxel_size=TARGET, chunk=16, levels=2, device=device, workers=1
+            run.small, f"{folder}/done.ome.zarr", device=device, **run.job.small.options
         )
-    return partial(
-        chunkscale.resample, job.source, job.output,
-        voxel_size=TARGET, levels=job.case.levels, device=device,
-        workers=job.workers if device == "cpu" else None,
-    )  # fmt: skip
+    options = dict(run.job.options)
+    if run.workers is not None and device == "cpu":
+        options["workers"] = run.workers
+    return partial(chunkscale.resample, run.source, run.output, device=device, **options)
 
 
-def floor(job: Job) -> Callable[[], Any]:
-    """Chunkscale's own input and output, and nothing else.
+def floor(run: Run) -> Callable[[], Any]:
+    """Prepare the store layer alone."""
+    import floor
 
-    The source is read once (whole chunks, in as many boxes as the plan has
-    regions); arrays of the same shapes, chunks, shards and codec are created
-    and written in the plan's regions by as many threads. What is written is
-    the result itself, region by region in memory, so that it compresses alike.
-    The allocator is set as chunkscale sets it.
-    """
-    import chunkscale
-    from chunkscale import memory, storage
-    from chunkscale.execute import codec_threads
-    from chunkscale.storage import StoreIO
-
-    memory.limit_arenas()
-    memory.keep_freed(2**26)
-    plan = chunkscale.plan_resampling(
-        job.source, voxel_size=TARGET, levels=job.case.levels, workers=job.workers,
-        device="auto" if job.case == CASES["G"] else "cpu",
-    )  # fmt: skip
-    io = StoreIO(threads=codec_threads())
-    made = [storage.open_array(storage.join(job.reference, x.path), io) for x in plan.levels]
-    ready = {
-        index: [(level, box, made[level].read(box)) for level, box in plan.region(index).boxes]
-        for index in range(plan.region_count)
-    }
-    boxes = {index: _own_source(plan, index) for index in plan.passes[0].indices}
-    # Reading the result has filled the allocator with memory for codecs, which no new process has.
-    del made
-    memory.keep_below(0)
-
-    def run() -> None:
-        reader = storage.open_array(storage.join(job.source, plan.source.path), io)
-        storage.start_group(job.output, zarr_format=3, attributes={})
-        writers = storage.create_levels(
-            job.output, plan.levels, StoreIO(threads=io.threads), dtype=plan.dtype,
-            codec=plan.codec, zarr_format=3,
-        )  # fmt: skip
-
-        def one(index: int) -> None:
-            if index in boxes and boxes[index].size:
-                reader.read(boxes[index])
-            pending = [
-                (writers[k], writers[k].start_write(box, data)) for k, box, data in ready[index]
-            ]
-            for writer, future in pending:
-                writer.finish_write(future)
-
-        with ThreadPoolExecutor(plan.workers) as pool:
-            for one_pass in plan.passes:
-                list(pool.map(one, one_pass.indices))
-
-    return run
-
-
-def _own_source(plan: Any, index: int) -> Any:
-    """Return a region's share of the source: whole chunks, and no chunk of another region."""
-    from chunkscale.grid import Box
-
-    box = plan.region(index).boxes[0][1]
-    chunk, shape, target = plan.source.chunk, plan.source.shape, plan.levels[0].shape
-    edges = []
-    for a, b, c, n, m in zip(box.start, box.stop, chunk, shape, target, strict=True):
-        edges.append([n if e == m else min(n, round(e * n / m / c) * c) for e in (a, b)])
-    return Box(start=tuple(a for a, _ in edges), stop=tuple(b for _, b in edges))
+    return floor.prepare(run.source, run.reference, run.output)
 
 
 # --- the others --------------------------------------------------------------------------------
@@ -222,7 +118,7 @@ def _use_zarrs() -> None:
     zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 
-def _write_with_ome_zarr(job: Job, data: Any) -> None:
+def _write_with_ome_zarr(run: Run, data: Any) -> None:
     """Write a pyramid with ome-zarr-py: the same chunks, codec and number of levels.
 
     `LOCAL_MEAN` is what chunkscale computes too, and faster than the default
@@ -236,15 +132,15 @@ def _write_with_ome_zarr(job: Job, data: Any) -> None:
 
     options = [
         {"chunks": tuple(min(64, n) for n in shape), "compressors": _codec()}
-        for shape in job.case.level_shapes
+        for shape in run.level_shapes
     ]
     # Threads: SciPy and scikit-image release the GIL. Processes took four times as long, as
     # every block then crosses between processes.
-    with dask.config.set(scheduler="threads", num_workers=job.threads):
+    with dask.config.set(scheduler="threads", num_workers=run.threads):
         write_image(
             data,
-            job.output,
-            scale_factors=[dict.fromkeys("zyx", 2**k) for k in range(1, job.case.levels)],
+            run.output,
+            scale_factors=[dict.fromkeys("zyx", 2**k) for k in range(1, len(run.level_shapes))],
             method=Methods.LOCAL_MEAN,
             fmt=FormatV05(),
             axes="zyx",
@@ -253,7 +149,7 @@ def _write_with_ome_zarr(job: Job, data: Any) -> None:
         )
 
 
-def dask_image(job: Job) -> Callable[[], Any]:
+def dask_image(run: Run) -> Callable[[], Any]:
     """``dask_image.ndinterp.affine_transform`` and ome-zarr-py's ``write_image``.
 
     Blocks of 128: of 64, 128, 256 and columns of the whole depth none was
@@ -267,23 +163,23 @@ def dask_image(job: Job) -> Callable[[], Any]:
 
     _use_zarrs()
 
-    def run() -> None:
+    def timed() -> None:
         step = np.array([TARGET / s for s in VOXEL_SIZE])
         resampled = affine_transform(
-            da.from_zarr(f"{job.source}/0"),
+            da.from_zarr(f"{run.source}/0"),
             np.diag(step),
             offset=tuple(step / 2 - 0.5),
             order=1,
             mode="nearest",
-            output_shape=job.case.target_shape,
+            output_shape=run.level_shapes[0],
             output_chunks=(128, 128, 128),
         )
-        _write_with_ome_zarr(job, resampled)
+        _write_with_ome_zarr(run, resampled)
 
-    return run
+    return timed
 
 
-def scipy_zoom(job: Job) -> Callable[[], Any]:
+def scipy_zoom(run: Run) -> Callable[[], Any]:
     """``scipy.ndimage.zoom`` of the whole volume in memory, then ome-zarr-py."""
     import dask.array as da
     import ome_zarr.writer  # noqa: F401
@@ -292,16 +188,16 @@ def scipy_zoom(job: Job) -> Callable[[], Any]:
 
     _use_zarrs()
 
-    def run() -> None:
-        data = zarr.open_array(f"{job.source}/0", mode="r")[:]
-        factors = [n / m for n, m in zip(job.case.target_shape, data.shape, strict=True)]
+    def timed() -> None:
+        data = zarr.open_array(f"{run.source}/0", mode="r")[:]
+        factors = [n / m for n, m in zip(run.level_shapes[0], data.shape, strict=True)]
         zoomed = zoom(data, factors, order=1, mode="nearest", grid_mode=True)
-        _write_with_ome_zarr(job, da.from_array(zoomed, chunks=128))
+        _write_with_ome_zarr(run, da.from_array(zoomed, chunks=128))
 
-    return run
+    return timed
 
 
-def ngff_zarr(job: Job) -> Callable[[], Any]:
+def ngff_zarr(run: Run) -> Callable[[], Any]:
     """``ngff_zarr.resample`` and ``to_ome_zarr``, which brings its own Rust writer.
 
     Chunks of 64 as everywhere, means by Dask (its ITK-Wasm means took five
@@ -323,7 +219,7 @@ def ngff_zarr(job: Job) -> Callable[[], Any]:
                 axis: (TARGET - size) / 2 for axis, size in zip("zyx", VOXEL_SIZE, strict=True)
             },
         )
-        with dask.config.set(scheduler="threads", num_workers=job.threads):
+        with dask.config.set(scheduler="threads", num_workers=run.threads):
             pyramid = nz.to_multiscales(
                 nz.resample(Identity(), fixed, moving),
                 scale_factors=[2**k for k in range(1, levels)],
@@ -334,15 +230,14 @@ def ngff_zarr(job: Job) -> Callable[[], Any]:
             nz.to_ome_zarr(output, pyramid, version="0.5", compressors=_codec())
 
     with tempfile.TemporaryDirectory() as folder:
-        write_source(f"{folder}/small.ome.zarr", (8, 32, 32))
-        resample(f"{folder}/small.ome.zarr", f"{folder}/done.ome.zarr", (40, 32, 32), 2)
-    return partial(resample, job.source, job.output, job.case.target_shape, job.case.levels)
+        resample(run.small, f"{folder}/done.ome.zarr", (40, 32, 32), 2)
+    return partial(resample, run.source, run.output, run.level_shapes[0], len(run.level_shapes))
 
 
 # --- the others, on a GPU ------------------------------------------------------------------------
 
 
-def cupy_blocks(job: Job) -> Callable[[], Any]:
+def cupy_blocks(run: Run) -> Callable[[], Any]:
     """``cupyx.scipy.ndimage.zoom`` of every block through ``map_blocks``, and ome-zarr-py.
 
     Blocks know nothing of their neighbours: there is a seam at every border.
@@ -353,23 +248,23 @@ def cupy_blocks(job: Job) -> Callable[[], Any]:
     from cupyx.scipy.ndimage import zoom
 
     _use_zarrs()
-    factors = [n / m for n, m in zip(job.case.target_shape, job.case.shape, strict=True)]
+    factors = [n / m for n, m in zip(run.level_shapes[0], run.job.shape, strict=True)]
 
     def one(block: NDArray[Any]) -> NDArray[Any]:
         on_device = zoom(cupy.asarray(block), factors, order=1, mode="nearest", grid_mode=True)
         result: NDArray[Any] = cupy.asnumpy(on_device)
         return result
 
-    def run() -> None:
-        data = da.from_zarr(f"{job.source}/0").rechunk((64, 512, 512))
+    def timed() -> None:
+        data = da.from_zarr(f"{run.source}/0").rechunk((64, 512, 512))
         chunks = [[int(n * f) for n in c] for c, f in zip(data.chunks, factors, strict=True)]
         zoomed = data.map_blocks(one, chunks=tuple(map(tuple, chunks)), dtype=data.dtype)
-        _write_with_ome_zarr(job, zoomed.rechunk((320, 512, 512)))
+        _write_with_ome_zarr(run, zoomed.rechunk((320, 512, 512)))
 
-    return run
+    return timed
 
 
-def dask_image_cupy(job: Job) -> Callable[[], Any]:
+def dask_image_cupy(run: Run) -> Callable[[], Any]:
     """``dask_image.ndinterp.affine_transform`` with CuPy blocks, and ome-zarr-py."""
     import cupy
     import dask.array as da
@@ -378,23 +273,23 @@ def dask_image_cupy(job: Job) -> Callable[[], Any]:
 
     _use_zarrs()
 
-    def run() -> None:
+    def timed() -> None:
         step = np.array([TARGET / s for s in VOXEL_SIZE])
         resampled = affine_transform(
-            da.from_zarr(f"{job.source}/0").map_blocks(cupy.asarray),
+            da.from_zarr(f"{run.source}/0").map_blocks(cupy.asarray),
             np.diag(step),
             offset=step / 2 - 0.5,
             order=1,
             mode="nearest",
-            output_shape=job.case.target_shape,
+            output_shape=run.level_shapes[0],
             output_chunks=(256, 256, 256),
         )
-        _write_with_ome_zarr(job, resampled.map_blocks(cupy.asnumpy))
+        _write_with_ome_zarr(run, resampled.map_blocks(cupy.asnumpy))
 
-    return run
+    return timed
 
 
-def torch_trilinear(job: Job) -> Callable[[], Any]:
+def torch_trilinear(run: Run) -> Callable[[], Any]:
     """``torch.nn.functional.interpolate`` slab by slab on the GPU, and ome-zarr-py.
 
     The whole result is in host memory: torch has no files. Slabs, as its
@@ -407,11 +302,11 @@ def torch_trilinear(job: Job) -> Callable[[], Any]:
     import zarr
 
     _use_zarrs()
-    factor = job.case.target_shape[0] // job.case.shape[0]
+    factor = run.level_shapes[0][0] // run.job.shape[0]
 
-    def run() -> None:
-        data = zarr.open_array(f"{job.source}/0", mode="r")[:]
-        result = np.empty(job.case.target_shape, data.dtype)
+    def timed() -> None:
+        data = zarr.open_array(f"{run.source}/0", mode="r")[:]
+        result = np.empty(run.level_shapes[0], data.dtype)
         for start in range(0, len(data), 32):
             low, high = max(0, start - 1), min(len(data), start + 33)
             slab = torch.from_numpy(data[low:high].astype(np.float32)).cuda()[None, None]
@@ -419,14 +314,15 @@ def torch_trilinear(job: Job) -> Callable[[], Any]:
             made = torch.nn.functional.interpolate(slab, size=size, mode="trilinear")[0, 0]
             made = made.round_()[(start - low) * factor :][: 32 * factor]
             result[start * factor : start * factor + len(made)] = made.to(torch.int32).cpu().numpy()
-        _write_with_ome_zarr(job, da.from_array(result, chunks=256))
+        _write_with_ome_zarr(run, da.from_array(result, chunks=256))
 
-    return run
+    return timed
 
 
 CONTENDERS: dict[str, Contender] = {
     "floor": floor,
     "chunkscale": chunkscale,
+    "against": chunkscale,
     "chunkscale-gpu": partial(chunkscale, device="gpu"),
     "cupy-blocks": cupy_blocks,
     "dask-image-cupy": dask_image_cupy,
@@ -437,23 +333,24 @@ CONTENDERS: dict[str, Contender] = {
 }
 
 
-def touch_memory(case: Case) -> None:
+def touch_memory(size: int, wait: Callable[[], object] | None = None) -> None:
     """Use and free as much memory as a run may need, for its buffers and for the page cache.
 
     A virtual machine gives memory that is free back to its host, two seconds
     after some became so, and waits for it at the next use (eight times slower
     here), which would be charged to whoever needs fresh memory. So it is held
-    until what became free before has gone, and freed just before a run. Huge
-    pages, as those are what is given back.
+    until what became free before has gone, and what else is waited for has
+    come, and freed just before a run. Huge pages, as those are what is given back.
     """
-    size = min(3 * sum(2 * math.prod(shape) for shape in case.level_shapes), 2**34)
-    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+    with mmap.mmap(-1, min(size, 2**34), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         if hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE)
         pages = np.frombuffer(memory, np.uint8)
         pages[:: mmap.PAGESIZE] = 1
         del pages
         time.sleep(HOLD_SECONDS)
+        if wait is not None:
+            wait()
 
 
 # --- the check ---------------------------------------------------------------------------------
@@ -506,35 +403,39 @@ def _interpolated(
     return result
 
 
-def _do(job: dict[str, Any]) -> dict[str, Any]:
-    case = CASES[job["case"]]
-    if job["do"] == "source":
-        write_source(job["path"], case.shape)
+def _do(what: dict[str, Any]) -> dict[str, Any]:
+    if what["do"] == "touch":
+        touch_memory(what["bytes"], sys.stdin.read)
         return {}
-    if job["do"] == "touch":
-        touch_memory(case)
+    if what["do"] == "error":
+        return {"error": greatest_error(what["source"], what["output"])}
+    job = JOBS[what["job"]]
+    if what["do"] == "source":
+        from sources import write_source
+
+        write_source(what["source"], job)
+        write_source(what["small"], job.small)
         return {}
-    if job["do"] == "error":
-        return {"error": greatest_error(job["source"], job["output"])}
-    contender = CONTENDERS[job["name"]]
-    run = contender(
-        Job(
-            case=case,
-            source=job["source"],
-            output=job["output"],
-            reference=job["reference"],
-            workers=job["workers"],
-        )
+    run = Run(
+        job=job,
+        source=what["source"],
+        output=what["output"],
+        small=what["small"],
+        reference=what["reference"],
+        level_shapes=[tuple(shape) for shape in what["level_shapes"]],
+        workers=what["workers"],
     )
+    timed = CONTENDERS[what["name"]](run)
     # What imports have left would otherwise be looked through during some repetitions: it took
     # the contender with the most imports up to 7 ms.
     gc.collect()
     print("ready", flush=True)
     sys.stdin.readline()
     began, busy = time.perf_counter(), time.process_time()
-    result = run()
+    result = timed()
     seconds, busy = time.perf_counter() - began, time.process_time() - busy
-    return {"seconds": seconds, "cpu_seconds": busy, "said": str(result or "")}
+    code = getattr(sys.modules.get("chunkscale"), "__file__", None)
+    return {"seconds": seconds, "cpu_seconds": busy, "said": str(result or ""), "code": code}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from typing import Any
 
 import cupy as cp
 import numpy as np
-from contenders import CASES, TARGET, VOXEL_SIZE, touch_memory, write_source
+from contenders import touch_memory
+from jobs import JOBS, VOXEL_SIZE
+from sources import write_source
 
 import chunkscale
 from chunkscale import gpu
@@ -260,7 +262,7 @@ def memory(_: argparse.Namespace) -> None:
     """Print the device memory of whole runs beside the promise, as the driver counts it."""
     print(f"\n{'device memory, MiB':<24}{'promised':>10}{'peak':>8}")
     with tempfile.TemporaryDirectory() as folder:
-        write_source(f"{folder}/source", (64, 512, 512))
+        write_source(f"{folder}/source", JOBS["A"])
         for budget in ("64MiB", "1GiB"):
             run = [f"{folder}/source", "--device", "gpu", "--device-memory", budget]
             promise, peak, _ = _watched(run, f"{folder}/out")
@@ -324,12 +326,12 @@ def peers(options: argparse.Namespace) -> None:
     others += ["torch"] if importlib.util.find_spec("torch") else []
     _compare(options.workdir[0], 1, others)
     if importlib.util.find_spec("dask_image"):
-        _compare(options.workdir[0], 1, [*others, "dask-image-cupy"], case="C")
+        _compare(options.workdir[0], 1, [*others, "dask-image-cupy"], job="C")
 
 
-def _compare(folder: Path, repeat: int, others: Sequence[str], case: str = "G") -> None:
+def _compare(folder: Path, repeat: int, others: Sequence[str], job: str = "G") -> None:
     print(f"\nwhole runs from and to {folder}", flush=True)
-    command = [sys.executable, str(Path(__file__).with_name("compare.py")), "--case", case]
+    command = [sys.executable, str(Path(__file__).with_name("compare.py")), "--jobs", job]
     more = ["--repeat", str(repeat), "--workdir", str(folder), "--peers", *others]
     subprocess.run([*command, *more], check=True)
 
@@ -340,21 +342,20 @@ def codecs(options: argparse.Namespace) -> None:
     Encoded on the GPU a run takes at least as long as nvCOMP needs for its
     voxels, and as long as one that stores them as they are, but for the bytes.
     """
-    case = CASES["G"]
-    made = sum(2 * math.prod(shape) for shape in case.level_shapes)
+    job = JOBS["G"]
     print(f"\n{'codec, a whole run':<24}{'s':>8}{'GB/s':>8}{'stored':>9}")
     with tempfile.TemporaryDirectory(dir=options.workdir[0]) as folder:
         source, out = f"{folder}/source", f"{folder}/out"
-        write_source(source, case.shape)
+        write_source(source, job)
+        plan = chunkscale.plan_resampling(source, **job.options, device="gpu")
+        made = sum(2 * math.prod(level.shape) for level in plan.levels)
         for codec in ("blosc-lz4", "zstd:1", "zstd", "none"):
             seconds = []
             for _ in range(options.runs):
                 shutil.rmtree(out, ignore_errors=True)
-                touch_memory(case)
+                touch_memory(3 * made)
                 began = time.perf_counter()
-                run = chunkscale.resample(
-                    source, out, voxel_size=TARGET, levels=case.levels, codec=codec, device="gpu"
-                )
+                run = chunkscale.resample(source, out, **job.options, codec=codec, device="gpu")
                 seconds.append(time.perf_counter() - began)
             middle = statistics.median(seconds)
             share = run.stored_bytes / made
