@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from chunkscale.memory import peak_of
+from chunkscale.host.memory import peak_of
 
 # These are scripts that import each other by name, and asv imports this one as part of a package.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -32,7 +32,7 @@ def _resident() -> float:
 
 
 def _nothing(opened: Any, index: int) -> Any:
-    from chunkscale.region import Record
+    from chunkscale.run.records import Record
 
     return Record(index, 1, 1, 0.0, 0.0, 0.0)
 
@@ -41,16 +41,16 @@ class _NoWork:
     """A worker plugin under which regions cost nothing."""
 
     def setup(self, worker: Any) -> None:
-        import chunkscale.worker
+        import chunkscale.run.worker
 
-        chunkscale.worker.run_region = _nothing
-        chunkscale.worker._opened = lambda run, payload: None
+        chunkscale.run.worker.run_region = _nothing
+        chunkscale.run.worker._opened = lambda run, payload: None
 
 
 def write_stack(path: Path, shape: tuple[int, ...]) -> None:
     """Write noise as an image whose z steps are five times as large as the others."""
     import chunkscale
-    from chunkscale.demo import write_image
+    from chunkscale.samples import write_image
 
     axes = tuple(chunkscale.Axis(name=n, unit="micrometer") for n in "zyx")
     grid = chunkscale.VoxelGrid(axes=axes, shape=shape, voxel_size=(1.0, 0.2, 0.2))
@@ -68,18 +68,19 @@ def _settle() -> None:
 
 def tasks(folder: Path) -> None:
     """Print what a task costs, with a region in each."""
-    from chunkscale import execute
-
-    with mock.patch.object(execute, "MOST_REGIONS", 1):
+    with mock.patch("chunkscale.run.window.MOST_REGIONS", 1):
         overhead(folder, edge=20, local_too=False)
 
 
 def ledger(folder: Path) -> None:
     """Print the cost of noting regions down, of reading them again and of listing objects."""
     import chunkscale
-    from chunkscale import storage
-    from chunkscale.ledger import Ledger, acquire, measured, recorded
-    from chunkscale.region import Record
+    from chunkscale.output.leases import acquire
+    from chunkscale.output.ledger import Ledger, recorded
+    from chunkscale.output.sweep import measured
+    from chunkscale.run.records import Record
+    from chunkscale.storage.engine import StoreIO
+    from chunkscale.storage.writer import ArrayWriter
 
     uri = str(folder / "notes")
     notes = Ledger(uri, acquire(uri))
@@ -94,10 +95,7 @@ def ledger(folder: Path) -> None:
     source, out = folder / "small-stack.zarr", folder / "objects.zarr"
     write_stack(source, (64, 512, 512))
     plan = chunkscale.resample(source, out, chunk=16, shard=0, memory="1GiB").plan
-    writers = [
-        storage.ArrayWriter(str(out / level.path), storage.StoreIO(threads=2))
-        for level in plan.levels
-    ]
+    writers = [ArrayWriter(str(out / level.path), StoreIO(threads=2)) for level in plan.levels]
     begun_listing = time.perf_counter()
     _, counts = measured(plan, writers)
     listed = time.perf_counter() - begun_listing
@@ -114,11 +112,13 @@ def overhead(folder: Path, edge: int = 100, local_too: bool = True) -> None:
     import distributed
 
     import chunkscale
-    from chunkscale import execute
-    from chunkscale.cluster import DaskCluster
-    from chunkscale.ledger import Ledger, acquire
-    from chunkscale.storage import StoreIO, open_array
-    from chunkscale.worker import Job
+    from chunkscale.output.leases import acquire
+    from chunkscale.output.ledger import Ledger
+    from chunkscale.run.dask_cluster import DaskCluster
+    from chunkscale.run.runs import run_plan
+    from chunkscale.run.worker import Job
+    from chunkscale.storage.engine import StoreIO
+    from chunkscale.storage.reader import open_array
 
     write_stack(folder / "small.zarr", (4, 20, 20))
     with (
@@ -148,8 +148,8 @@ def overhead(folder: Path, edge: int = 100, local_too: bool = True) -> None:
                     first.append(time.perf_counter())
 
             before, begun = _resident(), time.perf_counter()
-            with mock.patch.object(execute, "run_region", _nothing):
-                execute.run_plan(job, ledger=notes, progress=progress, cluster=cluster)
+            with mock.patch("chunkscale.run.local.run_region", _nothing):
+                run_plan(job, ledger=notes, progress=progress, cluster=cluster)
             seconds = time.perf_counter() - begun
             print(
                 f"{name}: {regions} regions in {seconds:.0f} s, "

@@ -29,15 +29,18 @@ from jobs import JOBS, VOXEL_SIZE
 from sources import write_source
 
 import chunkscale
-from chunkscale import gpu
-from chunkscale.demo import synthetic_cells, write_image
-from chunkscale.grid import Axis, VoxelGrid
-from chunkscale.kernels import get_backend
-from chunkscale.mapping import axis_table, grid_mapping
+from chunkscale.compute.gpu.device import Gpu
+from chunkscale.compute.gpu.lanes import pinned_pages
+from chunkscale.compute.workspace import pages
+from chunkscale.geometry.grid import Axis, VoxelGrid
+from chunkscale.geometry.mapping import axis_table, grid_mapping
+from chunkscale.geometry.pyramid import Layout
+from chunkscale.kernels.backend import get_backend
 from chunkscale.options import target_grid
-from chunkscale.plan import Limits, ResamplePlan, SourceArray, make_plan
-from chunkscale.pyramid import Layout
-from chunkscale.workspace import pages
+from chunkscale.plan.memory import Limits
+from chunkscale.plan.model import ResamplePlan, SourceArray
+from chunkscale.plan.planner import make_plan
+from chunkscale.samples import synthetic_cells, write_image
 
 GIB, MIB = 2**30, 2**20
 
@@ -111,7 +114,7 @@ def copies(options: argparse.Namespace) -> float:
     size = 256 * MIB
     device = cp.empty(size, cp.uint8)
     began = time.perf_counter()
-    pinned = gpu.pinned_pages(size)
+    pinned = pinned_pages(size)
     seconds = time.perf_counter() - began
     print(
         f"\npinning of {size // MIB} MiB: {seconds * 1e3:.0f} ms ({size / seconds / 1e9:.1f} GB/s)"
@@ -225,9 +228,9 @@ def stage(options: argparse.Namespace) -> None:
     print(f"\nregions of {region.boxes[0][1].shape}, {len(region.boxes)} levels, zoom (5, 1, 1)")
     print(f"{'lanes':<8}{'GB/s out':>10}{'of the pinned copy out':>26}")
     for lanes in (1, 2, 3, 4):
-        device = gpu.Gpu(lanes, plan.device_memory.per_lane)  # type: ignore[union-attr]
+        device = Gpu(lanes, plan.device_memory.per_lane)  # type: ignore[union-attr]
 
-        def one(_: int, device: gpu.Gpu = device) -> None:
+        def one(_: int, device: Gpu = device) -> None:
             for _ in device.levels(plan, region, lambda box, out: out):
                 pass
 

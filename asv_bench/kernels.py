@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.kernels import Tables, cpu
-from chunkscale.mapping import AxisMapping, axis_table
+from chunkscale.geometry.mapping import AxisMapping, axis_table
+from chunkscale.kernels import cpu
+from chunkscale.kernels.backend import Tables
 
 Array = NDArray[Any]
 

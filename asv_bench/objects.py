@@ -23,10 +23,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import s3
 from grids import grid_for
 
-from chunkscale import storage
-from chunkscale.grid import Box
-from chunkscale.pyramid import Level
-from chunkscale.storage import StoreIO
+from chunkscale.geometry.box import Box
+from chunkscale.geometry.pyramid import Level
+from chunkscale.storage.engine import StoreIO
+from chunkscale.storage.groups import start_group
+from chunkscale.storage.locations import join, normalise
+from chunkscale.storage.reader import open_array
+from chunkscale.storage.writer import create_levels
 
 EDGE, CHUNK, SHARD = 256, 64, 128
 ENGINES = ("auto", "zarr")
@@ -54,12 +57,10 @@ def measure(uri: str, data: np.ndarray, engine: str, threads: int, sharded: bool
         path="0", grid=grid, factors=(1,) * 3, chunk=(CHUNK,) * 3,
         shard=(SHARD,) * 3 if sharded else None,
     )  # fmt: skip
-    storage.start_group(uri, zarr_format=3, attributes={})
+    start_group(uri, zarr_format=3, attributes={})
     io = StoreIO(threads=2, engine=engine)
-    (writer,) = storage.create_levels(
-        uri, [level], io, dtype="uint16", codec="blosc-lz4", zarr_format=3
-    )
-    reader = storage.open_array(storage.join(uri, "0"), io)
+    (writer,) = create_levels(uri, [level], io, dtype="uint16", codec="blosc-lz4", zarr_format=3)
+    reader = open_array(join(uri, "0"), io)
 
     def write(box: Box) -> None:
         writer.finish_write(writer.start_write(box, np.ascontiguousarray(data[box.slices])))
@@ -85,7 +86,7 @@ def main() -> None:
                     for _ in range(3):
                         for engine in ENGINES:
                             serial += 1
-                            uri = storage.normalise(bucket.url(f"x{serial}"), {"endpoint": url})
+                            uri = normalise(bucket.url(f"x{serial}"), {"endpoint": url})
                             found[engine].append(measure(uri, data, engine, threads, sharded))
                     (tw, tr), (zw, zr) = (
                         (statistics.median(column) for column in zip(*found[engine], strict=True))

@@ -24,20 +24,23 @@ MIB = 2**20
 
 def write_sparse_source(path: str, shape: tuple[int, ...] = SHAPE) -> None:
     """Create an image without a single chunk."""
-    from chunkscale import ome, storage
-    from chunkscale.grid import Axis, VoxelGrid
-    from chunkscale.pyramid import Layout, pyramid
-    from chunkscale.storage import StoreIO
+    from chunkscale.geometry.grid import Axis, VoxelGrid
+    from chunkscale.geometry.pyramid import Layout, pyramid
+    from chunkscale.ome.model import Dataset
+    from chunkscale.ome.write import multiscale_attributes
+    from chunkscale.storage.engine import StoreIO
+    from chunkscale.storage.groups import start_group
+    from chunkscale.storage.writer import create_levels
 
     axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
     grid = VoxelGrid(axes=axes, shape=shape, voxel_size=VOXEL_SIZE)
     levels = pyramid(grid, count=1, layouts={0: Layout(chunk=(64, 128, 128))})
-    dataset = ome.Dataset(path="0", voxel_size=grid.voxel_size, translation=grid.translation)
-    attributes = ome.multiscale_attributes(
+    dataset = Dataset(path="0", voxel_size=grid.voxel_size, translation=grid.translation)
+    attributes = multiscale_attributes(
         version="0.5", axes=axes, levels=[dataset], name="sparse", source=None
     )
-    storage.start_group(path, zarr_format=3, attributes=attributes)
-    storage.create_levels(
+    start_group(path, zarr_format=3, attributes=attributes)
+    create_levels(
         path, levels, StoreIO(threads=1), dtype="uint16", codec="blosc-lz4", zarr_format=3
     )
 
@@ -50,11 +53,13 @@ def plan_from_store(path: str) -> Any:
 
 
 def plan_from_values() -> Any:
-    """Plan without any store: `chunkscale.plan.make_plan` alone."""
-    from chunkscale.grid import Axis, VoxelGrid
+    """Plan without any store: `chunkscale.plan.planner.make_plan` alone."""
+    from chunkscale.geometry.grid import Axis, VoxelGrid
+    from chunkscale.geometry.pyramid import Layout
     from chunkscale.options import parse_bytes, target_grid
-    from chunkscale.plan import Limits, SourceArray, make_plan
-    from chunkscale.pyramid import Layout
+    from chunkscale.plan.memory import Limits
+    from chunkscale.plan.model import SourceArray
+    from chunkscale.plan.planner import make_plan
 
     axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
     grid = VoxelGrid(axes=axes, shape=SHAPE, voxel_size=VOXEL_SIZE)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import chunkscale
-from chunkscale.demo import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
 
 
 def convert(sources: list[Path], folder: Path) -> dict[Path, str]:

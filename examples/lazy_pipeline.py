@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import chunkscale
-from chunkscale.demo import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
 
 
 def main(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from distributed import Client, LocalCluster
 
 import chunkscale
-from chunkscale.demo import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
 
 
 def main(folder: Path) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import chunkscale
-from chunkscale.demo import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import chunkscale
-from chunkscale.demo import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
 
 RESUMABLE = 4
 

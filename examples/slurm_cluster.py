@@ -18,8 +18,8 @@ from pathlib import Path
 from distributed import LocalCluster
 
 import chunkscale
-from chunkscale.cli import main
-from chunkscale.demo import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+from chunkscale.cli.main import main
+from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
 
 WORKERS = 40
 

@@ -7,8 +7,8 @@ import pytest
 from grids import grid_for
 from hypothesis import HealthCheck, settings
 
-from chunkscale import gpu
-from chunkscale.demo import write_image
+from chunkscale.compute.gpu.find import why_unusable
+from chunkscale.samples import write_image
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -56,7 +56,7 @@ def noise():
             "gpu",
             marks=[
                 pytest.mark.gpu,
-                pytest.mark.skipif(gpu.why_unusable() is not None, reason=str(gpu.why_unusable())),
+                pytest.mark.skipif(why_unusable() is not None, reason=str(why_unusable())),
             ],
         ),
     ]
@@ -69,13 +69,13 @@ def device(request):
 @pytest.fixture
 def small_regions(monkeypatch):
     """Let plans cut small images into many regions, as they cut large ones."""
-    monkeypatch.setattr("chunkscale.plan.SMALL_REGION", 2**12)
-    monkeypatch.setattr("chunkscale.plan.ALONE_FACTOR", 1)
-    monkeypatch.setattr("chunkscale.plan.GPU_REGION_FACTOR", 1)
-    monkeypatch.setattr("chunkscale.plan.LATER_REGION", 2**10)
+    monkeypatch.setattr("chunkscale.plan.policy.SMALL_REGION", 2**12)
+    monkeypatch.setattr("chunkscale.plan.policy.ALONE_FACTOR", 1)
+    monkeypatch.setattr("chunkscale.plan.policy.GPU_REGION_FACTOR", 1)
+    monkeypatch.setattr("chunkscale.plan.policy.LATER_REGION", 2**10)
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     """Let regions whose store fails be tried again at once."""
-    monkeypatch.setattr("chunkscale.worker.WAITS", (0.001,) * 4)
+    monkeypatch.setattr("chunkscale.run.worker.WAITS", (0.001,) * 4)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from chunkscale.memory import bystander_bytes
+from chunkscale.host.memory import bystander_bytes
 
 #: Ways to store an output of the stack below: with edge shards, and chunk by chunk.
 LAYOUTS = {

@@ -5,13 +5,12 @@ import itertools
 import random
 import time
 
-from chunkscale.execute import Batch, run_window
-from chunkscale.region import Record
-from chunkscale.worker import Failure
+from chunkscale.run.records import Batch, Failure, Record
+from chunkscale.run.window import run_window
 
 
 class SimulatedCluster:
-    """A cluster as `chunkscale.execute.Cluster`, with a clock of its own.
+    """A cluster as `chunkscale.run.window.Cluster`, with a clock of its own.
 
     Parameters
     ----------

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from grids import grid_for
 
-from chunkscale.cli import main
-from chunkscale.demo import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+from chunkscale.cli.main import main
+from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -14,16 +14,10 @@ from typing import TYPE_CHECKING, Any
 from chunkscale._version import __version__
 
 if TYPE_CHECKING:
-    from chunkscale.api import (
-        Resampled,
-        check,
-        info,
-        open_image,
-        plan_resampling,
-        resample,
-        resample_array,
-        target_grid,
-    )
+    from chunkscale.api.arrays import resample_array
+    from chunkscale.api.images import check, info, open_image
+    from chunkscale.api.planning import plan_resampling
+    from chunkscale.api.resampling import Resampled, resample
     from chunkscale.errors import (
         AccessDeniedError,
         AliasingWarning,
@@ -42,26 +36,33 @@ if TYPE_CHECKING:
         RegionError,
         SourceNotFoundError,
     )
-    from chunkscale.execute import Progress
-    from chunkscale.grid import Axis, Box, VoxelGrid
-    from chunkscale.image import Image
-    from chunkscale.plan import ResamplePlan
-    from chunkscale.pyramid import Level
+    from chunkscale.geometry.box import Box
+    from chunkscale.geometry.grid import Axis, VoxelGrid
+    from chunkscale.geometry.pyramid import Level
+    from chunkscale.options import target_grid
+    from chunkscale.plan.model import ResamplePlan
+    from chunkscale.run.records import Progress
+    from chunkscale.sources.ome_zarr import Image
     from chunkscale.verify import CheckReport
 
 _HOMES = {
-    "api": ("Resampled check info open_image plan_resampling resample resample_array target_grid"),
+    "api.arrays": "resample_array",
+    "api.images": "check info open_image",
+    "api.planning": "plan_resampling",
+    "api.resampling": "Resampled resample",
     "errors": (
         "AccessDeniedError AliasingWarning ChunkscaleError ChunkscaleWarning ClusterError "
         "CorruptChunkError DestinationError DeviceError GridError MemoryBudgetError "
         "MetadataError MultipleImagesError NotAnImageError OptionError RegionError "
         "SourceNotFoundError"
     ),
-    "execute": "Progress",
-    "grid": "Axis Box VoxelGrid",
-    "image": "Image",
-    "plan": "ResamplePlan",
-    "pyramid": "Level",
+    "geometry.box": "Box",
+    "geometry.grid": "Axis VoxelGrid",
+    "geometry.pyramid": "Level",
+    "options": "target_grid",
+    "plan.model": "ResamplePlan",
+    "run.records": "Progress",
+    "sources.ome_zarr": "Image",
     "verify": "CheckReport",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}

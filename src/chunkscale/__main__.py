@@ -1,5 +1,5 @@
 """``python -m chunkscale``."""
 
-from chunkscale.cli import console
+from chunkscale.cli.main import console
 
 console()

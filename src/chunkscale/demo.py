@@ -8,117 +8,25 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from chunkscale import ome, output, storage
 from chunkscale.errors import ChunkscaleError, DestinationError
-from chunkscale.grid import Axis, Box, VoxelGrid
-from chunkscale.image import Image, open_image
-from chunkscale.memory import peak_of
-from chunkscale.pyramid import Layout, pyramid
-from chunkscale.storage import StoreIO
+from chunkscale.geometry.box import Box
+from chunkscale.geometry.grid import Axis, VoxelGrid
+from chunkscale.host.memory import peak_of
+from chunkscale.output.destination import checked_destination
+from chunkscale.output.places import discard, is_blank, make_folder
+from chunkscale.samples import NAME, SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+from chunkscale.sources.ome_zarr import Image, open_ome_zarr
+from chunkscale.storage.engine import StoreIO
+from chunkscale.storage.groups import group_attributes
+from chunkscale.storage.locations import normalise
 
-__all__ = ["draw_projections", "run_demo", "synthetic_cells", "write_image"]
-
-SHAPE = (86, 396, 393)
-VOXEL_SIZE = (1.0, 0.202, 0.202)
-NAME = "synthetic cells of the demonstration"
 MEMORY_MIB = 400
+
 EXERCISE_ZOOM = 16.0
-
-
-def synthetic_cells(
-    shape: Sequence[int] = SHAPE,
-    voxel_size: Sequence[float] = VOXEL_SIZE,
-    *,
-    cells: int = 45,
-    seed: int = 7,
-) -> NDArray[np.uint16]:
-    """Return a stack of round cells with a brighter rim and camera noise.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        (z, y, x).
-    voxel_size : sequence of float
-        Cells are round in these units.
-    cells : int
-    seed : int
-    """
-    random = np.random.default_rng(seed)
-    extent = np.array(shape) * voxel_size
-    image = np.full(shape, 100.0, np.float32)
-    axes = [np.arange(n, dtype=np.float32) * s for n, s in zip(shape, voxel_size, strict=True)]
-    for centre in random.uniform(0, 1, (cells, 3)) * extent:
-        radius = random.uniform(3.0, 6.5)
-        bright = random.uniform(400, 1600)
-        window = tuple(
-            slice(*np.searchsorted(a, (c - 2 * radius, c + 2 * radius)))
-            for a, c in zip(axes, centre, strict=True)
-        )
-        z, y, x = (((a[w] - c) / radius) ** 2 for a, w, c in zip(axes, window, centre, strict=True))
-        distance = np.sqrt(z[:, None, None] + y[None, :, None] + x[None, None, :])
-        body = 1.0 / (1.0 + np.exp((distance - 1.0) * 9.0))
-        rim = np.exp(-(((distance - 0.9) / 0.12) ** 2))
-        image[window] += bright * (0.55 * body + 0.45 * rim)
-    noisy = image + random.normal(0.0, 1.0, shape) * np.sqrt(image) * 0.8
-    result: NDArray[np.uint16] = np.clip(np.rint(noisy), 0, 65535).astype(np.uint16)
-    return result
-
-
-def write_image(
-    path: str | os.PathLike[str],
-    data: NDArray[Any],
-    grid: VoxelGrid,
-    *,
-    version: str = "0.5",
-    chunk: Sequence[int] | None = None,
-    codec: str = "blosc-lz4",
-    name: str | None = None,
-    attributes: Mapping[str, Any] | None = None,
-) -> None:
-    """Write an array in memory as an OME-Zarr image of one level.
-
-    Parameters
-    ----------
-    path : str or path-like
-    data : ndarray
-        Shape of `grid`.
-    grid : VoxelGrid
-    version : {"0.5", "0.4"}
-    chunk : sequence of int, optional
-        Default: 32 x 128 x 128 along the last axes, 1 along others.
-    codec : str
-    name : str, optional
-    attributes : mapping, optional
-        Further attributes of a source group, as `chunkscale.ome` carries them over.
-    """
-    uri = storage.normalise(path)
-    zarr_format: Literal[2, 3] = 2 if version == "0.4" else 3
-    wanted = chunk or (1, 1, 32, 128, 128)[-data.ndim :]
-    fitting = tuple(min(c, n) for c, n in zip(wanted, data.shape, strict=True))
-    levels = pyramid(grid, count=1, layouts={0: Layout(chunk=fitting)})
-    storage.start_group(uri, zarr_format=zarr_format, attributes={})
-    (writer,) = storage.create_levels(
-        uri, levels, StoreIO(threads=1), dtype=data.dtype.name, codec=codec,
-        zarr_format=zarr_format,
-    )  # fmt: skip
-    whole = Box(start=(0,) * data.ndim, stop=data.shape)
-    writer.finish_write(writer.start_write(whole, np.ascontiguousarray(data)))
-    dataset = ome.Dataset(path="0", voxel_size=grid.voxel_size, translation=grid.translation)
-    storage.set_attributes(
-        uri,
-        ome.multiscale_attributes(
-            version=version,
-            axes=grid.axes,
-            levels=[dataset],
-            name=name or Path(uri).name,
-            source=attributes,
-        ),
-    )
 
 
 def _run(arguments: Sequence[str], say: Callable[[str], None]) -> int:
@@ -164,9 +72,9 @@ def run_demo(
     for path in (stack, iso, zoomed, finest, huge):
         _check_own(path, stack)
     if stack.exists():
-        output.check_destination(stack, overwrite=True, resume=False, take_over=False)
-        storage.make_folder(str(stack))
-        storage.discard(str(stack), ["0"])
+        checked_destination(stack, overwrite=True, resume=False, take_over=False)
+        make_folder(str(stack))
+        discard(str(stack), ["0"])
     write_image(stack, synthetic_cells(), grid, name=NAME)
     say("\n1. Isotropic voxels of 1 um")
     _run(["resample", str(stack), str(iso), "--voxel-size", "1", "--overwrite"], say)
@@ -185,7 +93,7 @@ def run_demo(
         say,
     )  # fmt: skip
     io = StoreIO(threads=2)
-    result = open_image(huge, io=io)
+    result = open_ome_zarr(huge, io=io)
     size = sum(math.prod(result.level(i).shape) * 2 for i in range(len(result.multiscale.datasets)))
     say(
         f"output {size / 2**20:.0f} MiB ({' x '.join(map(str, result.grid.shape))} and smaller "
@@ -197,9 +105,9 @@ def run_demo(
     draw_projections(
         picture,
         [
-            ("Before, one pixel per voxel", open_image(stack, io=io), False),
-            ("After, finest", open_image(finest, io=io), True),
-            ("After, 1 um", open_image(iso, io=io), True),
+            ("Before, one pixel per voxel", open_ome_zarr(stack, io=io), False),
+            ("After, finest", open_ome_zarr(finest, io=io), True),
+            ("After, 1 um", open_ome_zarr(iso, io=io), True),
         ],
     )
     say(f"\nMaximum projections before and after: {picture}")
@@ -208,12 +116,12 @@ def run_demo(
 
 def _check_own(path: Path, stack: Path) -> None:
     """Refuse to replace an image that no demonstration has made."""
-    if not path.exists() or storage.is_blank(str(path)):
+    if not path.exists() or is_blank(str(path)):
         return
     try:
-        record = storage.group_attributes(str(path)).get("chunkscale")
-        own = isinstance(record, Mapping) and record.get("source") == storage.normalise(stack)
-        own = own or open_image(path, io=StoreIO(threads=1)).multiscale.name == NAME
+        record = group_attributes(str(path)).get("chunkscale")
+        own = isinstance(record, Mapping) and record.get("source") == normalise(stack)
+        own = own or open_ome_zarr(path, io=StoreIO(threads=1)).multiscale.name == NAME
     except ChunkscaleError:
         own = False
     if not own:

@@ -5,25 +5,6 @@ would catch without knowing this package. A message names the thing, the
 value and the remedy.
 """
 
-__all__ = [
-    "AccessDeniedError",
-    "AliasingWarning",
-    "ChunkscaleError",
-    "ChunkscaleWarning",
-    "ClusterError",
-    "CorruptChunkError",
-    "DestinationError",
-    "DeviceError",
-    "GridError",
-    "MemoryBudgetError",
-    "MetadataError",
-    "MultipleImagesError",
-    "NotAnImageError",
-    "OptionError",
-    "RegionError",
-    "SourceNotFoundError",
-]
-
 
 class ChunkscaleError(Exception):
     """Base class of every error that this package raises on purpose."""

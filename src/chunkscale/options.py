@@ -8,32 +8,20 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 
-from chunkscale.errors import DeviceError, OptionError
-from chunkscale.grid import VoxelGrid, metres, resized_grid
-from chunkscale.pyramid import Layout
+from chunkscale.errors import OptionError
+from chunkscale.geometry.grid import VoxelGrid, resized_grid
+from chunkscale.geometry.pyramid import Layout
+from chunkscale.geometry.units import metres
 
-__all__ = [
-    "VoxelSize",
-    "by_axis",
-    "check_device",
-    "check_dtype",
-    "default_memory",
-    "device_memory",
-    "devices",
-    "layouts",
-    "method",
-    "outside",
-    "parse_bytes",
-    "parse_voxel_size",
-    "positive",
-    "shape_option",
-    "target_grid",
-]
+PathLike = str | os.PathLike[str]
+
+StorageOptions = Mapping[str, Any]
 
 VoxelSize = float | str | Mapping[str, float] | Sequence[float]
 
@@ -173,7 +161,7 @@ def parse_bytes(value: int | float | str, name: str = "memory") -> int:
 
 def default_memory(workers: int) -> int:
     """Return half of what is available, and no more than a run with good regions uses."""
-    from chunkscale.memory import available_bytes
+    from chunkscale.host.memory import available_bytes
 
     return min(available_bytes() // 2, GIB + workers * GIB)
 
@@ -307,48 +295,6 @@ def outside(value: float | str, dtype: str) -> float | int | None:
     except (TypeError, ValueError):
         pass
     raise OptionError(f"outside {value!r} is neither 'edge' nor a value of the data type {dtype}")
-
-
-def check_device(name: str) -> None:
-    """Refuse a device option that is none."""
-    if name not in ("auto", "cpu", "gpu"):
-        raise OptionError(f"device {name!r} is unknown; use auto, cpu or gpu")
-
-
-def devices(name: str, *, local: bool = True) -> tuple[str, ...]:
-    """Return the devices that an option means, the best first: ``"cpu"``, ``"gpu"``.
-
-    Parameters
-    ----------
-    name : {"auto", "cpu", "gpu"}
-    local : bool
-        Whether this process computes. The workers of a cluster find out for
-        themselves whether they have the GPU that is asked for.
-    """
-    check_device(name)
-    if not local:
-        return ("gpu",) if name == "gpu" else ("cpu",)
-    if name == "cpu":
-        return ("cpu",)
-    from chunkscale.gpu import why_unusable
-
-    reason = why_unusable()
-    if name == "gpu" and reason is not None:
-        raise DeviceError(f"device 'gpu' cannot be used: {reason}; or use device cpu")
-    if name == "gpu":
-        return ("gpu",)
-    return ("cpu",) if reason is not None else ("gpu", "cpu")
-
-
-def device_memory(value: int | str | None, *, local: bool = True) -> int:
-    """Return the bytes for buffers on a GPU; of a worker elsewhere, what any GPU has."""
-    if value is not None:
-        return parse_bytes(value, "device memory")
-    if not local:
-        return 4 * GIB
-    from chunkscale.gpu import free_bytes
-
-    return free_bytes() * 4 // 5
 
 
 def positive(name: str, value: int | None) -> int | None:

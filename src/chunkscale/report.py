@@ -7,60 +7,12 @@ here knows where they come from.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = [
-    "human_bytes",
-    "info_text",
-    "plan_html",
-    "plan_summary",
-    "plan_text",
-    "run_text",
-]
+from chunkscale.text import count, human_bytes, table, times
 
 Facts = Mapping[str, Any]
-
-
-def human_bytes(number: float) -> str:
-    """Return a size as people read it.
-
-    Examples
-    --------
-    >>> human_bytes(999), human_bytes(3 * 2**20), human_bytes(1.5 * 2**40)
-    ('999 B', '3.0 MiB', '1.5 TiB')
-    """
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
-        if number < 1024 or unit == "PiB":
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    raise AssertionError
-
-
-def count(number: int, noun: str, plural: str = "s") -> str:
-    """Return a number with its noun.
-
-    Examples
-    --------
-    >>> count(1, "region"), count(2, "pass", "es")
-    ('1 region', '2 passes')
-    """
-    return f"{number} {noun}{plural if number != 1 else ''}"
-
-
-def times(values: Iterable[float] | None) -> str:
-    """Return numbers as ``2 x 3 x 4``.
-
-    Examples
-    --------
-    >>> times((86, 80, 79)), times((1.0, 0.202))
-    ('86 x 80 x 79', '1 x 0.202')
-    """
-    return (
-        "-"
-        if values is None
-        else " x ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values)
-    )
 
 
 def _units(grid: Facts) -> str:
@@ -77,15 +29,6 @@ def _axes(grid: Facts) -> str:
     return "".join(names) if all(len(name) == 1 for name in names) else str(names)
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as aligned lines, the first one being the head."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
 def _level_rows(levels: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return the table of levels, as `plan_dict` and `image_dict` describe them."""
     columns = ["shape", "voxel_size", "translation", "chunk", "shard"]
@@ -100,9 +43,7 @@ def _level_rows(levels: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
     source, target, memory = plan["source"], plan["target"], plan["memory"]
     dtype = source["dtype"]
-    how = (
-        "nearest" if plan["method"] == "nearest" else "linear" + ", antialiased" * plan["antialias"]
-    )
+    how = plan["method"] + ", antialiased" * plan["antialias"]
     first = map(min, plan["passes"][0]["region_shape"], target["shape"])
     return [
         ("source", f"{source['path']} ({source['array']})"),
@@ -162,11 +103,6 @@ def plan_summary(plan: Facts, cluster: object = None) -> str:
         f"{count(plan['regions'], 'region')}, at most "
         f"{human_bytes(plan['memory']['total'])} of memory{where}"
     )
-
-
-def text_html(text: str) -> str:
-    """Return a text for a notebook as a terminal shows it."""
-    return f"<pre>{html.escape(text)}</pre>"
 
 
 def plan_html(plan: Facts) -> str:

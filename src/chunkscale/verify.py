@@ -12,24 +12,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale import image as _image
-from chunkscale import ome, options, storage
-from chunkscale.errors import ChunkscaleError, CorruptChunkError, GridError, MetadataError
-from chunkscale.grid import Box, VoxelGrid, aligned_grid
-from chunkscale.image import Image
-from chunkscale.kernels import get_backend
-from chunkscale.mapping import AxisMapping, axis_table, grid_mapping, inside_range
-from chunkscale.region import reduce_box, resample_leading
-from chunkscale.report import count
-from chunkscale.storage import ArrayReader, StoreIO
+from chunkscale import options
+from chunkscale.compute.levels import reduce_box, resample_leading
+from chunkscale.errors import ChunkscaleError, GridError, MetadataError
+from chunkscale.geometry.box import Box
+from chunkscale.geometry.grid import VoxelGrid, aligned_grid
+from chunkscale.geometry.mapping import AxisMapping, axis_table, grid_mapping, inside_range
+from chunkscale.kernels.backend import get_backend
+from chunkscale.ome.rules import validate
+from chunkscale.sources.ome_zarr import Image, open_ome_zarr
+from chunkscale.storage.engine import StoreIO
+from chunkscale.storage.groups import group_attributes
+from chunkscale.storage.locations import in_bucket, is_remote, join
+from chunkscale.storage.names import object_count
+from chunkscale.storage.reader import ArrayReader, read_all
+from chunkscale.text import count
 
-__all__ = ["CheckReport", "check_image", "read_all"]
-
-#: Decoded bytes that are read at a time.
-READ_BYTES = 32 * 2**20
 #: Edge of the regions that are recomputed, by number of spatial axes, and how many per axis.
 SAMPLE_EDGES = {2: 256, 3: 48}
+
 SAMPLES = 3
+
 MOST_FAULTS = 20
 
 
@@ -90,7 +93,7 @@ class CheckReport:
 
 def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) -> CheckReport:
     """Check one image; see `chunkscale.check`."""
-    attributes = storage.group_attributes(uri)
+    attributes = group_attributes(uri)
     record = attributes.get("chunkscale")
     record = record if isinstance(record, Mapping) else {}
     if record.get("state") == "unfinished":
@@ -99,7 +102,7 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
             "it with overwrite=True (--overwrite)"
         )
         return CheckReport(path=uri, faults=(fault,))
-    target = _image.open_image(uri, io=io)
+    target = open_ome_zarr(uri, io=io)
     faults: list[str] = []
     arrays: list[ArrayReader] = []
     for index in range(len(target.multiscale.datasets)):
@@ -109,9 +112,7 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
             faults.append(f"level {index}: {error}")
     if faults:
         return CheckReport(path=uri, faults=tuple(faults), levels=len(arrays))
-    faults += ome.validate(
-        attributes, [array.shape for array in arrays], strict_geometry=bool(record)
-    )
+    faults += validate(attributes, [array.shape for array in arrays], strict_geometry=bool(record))
     faults += _object_faults(uri, target, record)
     chunks = 0
     for array in arrays:
@@ -122,7 +123,7 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
                 break
     regions = voxels = 0
     if source is not None and not faults:
-        original = _image.open_image(source, source_voxel_size=None, io=io) if not record.get(
+        original = open_ome_zarr(source, source_voxel_size=None, io=io) if not record.get(
             "source_voxel_size"
         ) else _with_recorded_grid(source, record, target, io)  # fmt: skip
         try:
@@ -148,45 +149,15 @@ def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterat
     counted = record.get("objects")
     if not isinstance(counted, Mapping):
         return
-    if storage.is_remote(uri) and not storage.in_bucket(uri):  # a web server lists nothing
+    if is_remote(uri) and not in_bucket(uri):  # a web server lists nothing
         return
     for dataset in target.multiscale.datasets:
-        found = storage.object_count(storage.join(uri, dataset.path))
+        found = object_count(join(uri, dataset.path))
         if dataset.path in counted and found != counted[dataset.path]:
             yield (
                 f"array {dataset.path!r} has {found} stored chunks or shards, and the run that "
                 f"wrote it left {counted[dataset.path]}; files are missing or were added"
             )
-
-
-def read_all(
-    array: ArrayReader,
-) -> Iterator[tuple[int, list[tuple[tuple[int, ...], CorruptChunkError]]]]:
-    """Read every chunk, many at a time; yield how many, and where which cannot be read."""
-    for box in _tiles(array.shape, array.chunk, array.dtype.itemsize):
-        chunks = list(array.chunks(box))
-        faults = []
-        try:
-            array.read(box)
-        except CorruptChunkError:
-            for index in chunks:
-                part = array.chunk_box(index)
-                try:
-                    array.read(part)
-                except CorruptChunkError as error:
-                    faults.append((part.start, error))
-        yield len(chunks), faults
-
-
-def _tiles(shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> Iterator[Box]:
-    """Cut an array into boxes of whole chunks, as large as may be read at a time."""
-    tile = list(chunk)
-    for axis in reversed(range(len(shape))):
-        size = int(np.prod([min(t, n) for t, n in zip(tile, shape, strict=True)])) * itemsize
-        tile[axis] *= max(1, READ_BYTES // max(size, 1))
-    for start in itertools.product(*(range(0, n, t) for n, t in zip(shape, tile, strict=True))):
-        stop = tuple(min(a + t, n) for a, t, n in zip(start, tile, shape, strict=True))
-        yield Box(start=start, stop=stop)
 
 
 def _with_recorded_grid(
@@ -195,7 +166,7 @@ def _with_recorded_grid(
     """Open the source with the voxel size that the run took it to have."""
     axes = target.grid.axes
     sizes = {axes[i].name: float(record["source_voxel_size"][i]) for i in target.grid.spatial}
-    return _image.open_image(source, source_voxel_size=sizes, io=io)
+    return open_ome_zarr(source, source_voxel_size=sizes, io=io)
 
 
 def _source_grid(source: Image, target: Image, record: Mapping[str, Any]) -> VoxelGrid:

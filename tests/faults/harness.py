@@ -11,12 +11,14 @@ from pathlib import Path
 SMALL_REGION, LATER_REGION = 2**12, 2**10
 #: Who runs the tests in the background of a shell has made them ignore SIGINT.
 _DRIVER = f"""
-import chunkscale.ledger, chunkscale.plan, signal, sys
+import signal, sys
+from chunkscale.output import ledger
+from chunkscale.plan import policy
 signal.signal(signal.SIGINT, signal.default_int_handler)
-chunkscale.plan.SMALL_REGION, chunkscale.plan.LATER_REGION = {SMALL_REGION}, {LATER_REGION}
-chunkscale.plan.ALONE_FACTOR = chunkscale.plan.GPU_REGION_FACTOR = 1
-chunkscale.ledger.FLUSH_SECONDS = (0.05, 0.05)  # these runs are over before the usual first flush
-from chunkscale.cli import main
+policy.SMALL_REGION, policy.LATER_REGION = {SMALL_REGION}, {LATER_REGION}
+policy.ALONE_FACTOR = policy.GPU_REGION_FACTOR = 1
+ledger.FLUSH_SECONDS = (0.05, 0.05)  # these runs are over before the usual first flush
+from chunkscale.cli.main import main
 sys.exit(main())
 """
 
@@ -30,7 +32,7 @@ def repeats(few, many):
 class Flaky:
     """Let a part of all requests fail, in whichever process they are made.
 
-    It is what `chunkscale.storage.StoreIO` takes as ``faults``.
+    It is what `chunkscale.storage.engine.StoreIO` takes as ``faults``.
 
     Parameters
     ----------

@@ -18,9 +18,9 @@ from faults.harness import Flaky, repeats, start_driver
 from outputs import LAYOUTS, assert_same_output, stack_with_holes
 
 import chunkscale
-from chunkscale import api, execute, ledger
-from chunkscale.storage import StoreIO
-from chunkscale.worker import OpenJob
+from chunkscale.run.records import Failure
+from chunkscale.run.worker import OpenJob, run_region
+from chunkscale.storage.engine import StoreIO
 
 pytestmark = pytest.mark.usefixtures("small_regions")
 
@@ -126,7 +126,9 @@ def test_a_store_that_fails_now_and_then(where, client, stack, expected, tmp_pat
     """5 % of all requests are broken off: they are made again."""
     requests = {"client": client} if where == "cluster" else {}
     wanted = expected("sharded")
-    monkeypatch.setattr(api, "StoreIO", lambda **given: StoreIO(faults=Flaky(0.05), **given))
+    monkeypatch.setattr(
+        "chunkscale.api.resampling.StoreIO", lambda **given: StoreIO(faults=Flaky(0.05), **given)
+    )
     out = tmp_path / "out.zarr"
     for _ in range(10):
         # A region that was unlucky five times fails its run, which can be resumed.
@@ -146,7 +148,9 @@ def test_a_store_that_always_fails_stops_the_run_early(stack, tmp_path, monkeypa
                 tried.append(uri)
                 raise ConnectionRefusedError("injected: nobody is there")
 
-    monkeypatch.setattr(api, "StoreIO", lambda **given: StoreIO(faults=Broken(1.0), **given))
+    monkeypatch.setattr(
+        "chunkscale.api.resampling.StoreIO", lambda **given: StoreIO(faults=Broken(1.0), **given)
+    )
     with pytest.raises(chunkscale.RegionError, match="20 regions failed") as error:
         chunkscale.resample(stack, tmp_path / "out.zarr", **LAYOUTS["chunks"])
     assert str(error.value).count("nobody is there") == 10
@@ -157,19 +161,19 @@ def test_a_store_that_always_fails_stops_the_run_early(stack, tmp_path, monkeypa
 
 def test_a_region_that_fails_leaves_the_others_done(stack, expected, tmp_path, monkeypatch):
     """All causes are listed, the rest of the pass is kept, and resume makes what is missing."""
-    original = execute.run_region
+    original = run_region
     bad = {3, 17, 40}
 
     def fail(opened, index):
         if index in bad:
             error = chunkscale.RegionError(f"region {index} is bad")
-            return execute.Failure(index, error)
+            return Failure(index, error)
         return original(opened, index)
 
     out = tmp_path / "out.zarr"
     wanted = expected("chunks")
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "run_region", fail)
+        patch.setattr("chunkscale.run.local.run_region", fail)
         with pytest.raises(chunkscale.RegionError) as error:
             chunkscale.resample(stack, out, **LAYOUTS["chunks"])
     assert all(f"region {index} is bad" in str(error.value) for index in bad)
@@ -184,7 +188,7 @@ def test_a_region_may_be_made_twice_at_the_same_time(
 ):
     """Every region runs in two threads with handles of their own: the same files."""
     wanted = expected(layout)
-    original, others = execute.run_region, {}
+    original, others = run_region, {}
     out = tmp_path / "out.zarr"
     with ThreadPoolExecutor(4) as pool:
 
@@ -196,7 +200,7 @@ def test_a_region_may_be_made_twice_at_the_same_time(
             assert first.stored == second.stored
             return first
 
-        monkeypatch.setattr(execute, "run_region", twice)
+        monkeypatch.setattr("chunkscale.run.local.run_region", twice)
         chunkscale.resample(stack, out, **LAYOUTS[layout])
     assert_same_output(out, wanted)
 
@@ -232,7 +236,7 @@ def test_a_full_disk_ends_a_run_that_can_be_resumed(layout, stack, expected, tmp
     """The error says what is full, without trying for long; with more space the run goes on."""
     wanted = expected(layout)
     # This one is over before the first flush, and afterwards there is no space for it.
-    monkeypatch.setattr(ledger, "FLUSH_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("chunkscale.output.ledger.FLUSH_SECONDS", (0.0, 0.0))
     with disk(tmp_path / "disk", "400k"):
         out = tmp_path / "disk" / "out.zarr"
         begun = time.perf_counter()

@@ -25,8 +25,8 @@ from numba import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from chunkscale.kernels import Factors, Tables
-from chunkscale.kernels.axes import (
+from chunkscale.kernels.backend import Factors, Tables
+from chunkscale.kernels.weights import (
     AxisWeights,
     axis_weights,
     cell_counts,
@@ -35,18 +35,14 @@ from chunkscale.kernels.axes import (
     compute_dtype,
 )
 
-__all__ = ["contiguous", "empty", "mean", "mode", "resample", "resample_and_mean"]
-
 empty, contiguous = np.empty, np.ascontiguousarray
 
 # One plane of a strip: two of them, and what is written, fit into a core's L2 cache.
 _STRIP_BYTES = 1 << 18
 
 Array = NDArray[Any]
+
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-# --- compilation -------------------------------------------------------------------------------
 
 
 def _entry(function: _F) -> _F:
@@ -106,9 +102,6 @@ def _stored_overload(value: Any, out: Any) -> Callable[..., Any]:
         return integer(min(max(np.rint(value), low), high))
 
     return stored
-
-
-# --- resample ----------------------------------------------------------------------------------
 
 
 def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
@@ -254,9 +247,6 @@ def _restore_exact(
     sources = np.ix_(y.first[y.exact], x.first[x.exact])
     for k in np.flatnonzero(z.exact):
         out[k][targets] = block[z.first[k]][sources]
-
-
-# The pieces below take whole arrays: to pass a slice costs about as much as a short row.
 
 
 @_entry
@@ -454,9 +444,6 @@ def _interpolate_z(
         for k in range(z.first.size):
             _mix(out, k, start, height * width, planes, first + start, z, k, total)
             _mean_on_the_way(result, coarse, k, top, height, factors, sums)
-
-
-# --- mean and mode -----------------------------------------------------------------------------
 
 
 def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:

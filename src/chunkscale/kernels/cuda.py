@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import cupy as cp
 import numpy as np
 
-from chunkscale.kernels import Factors, Tables
-from chunkscale.kernels.axes import (
+from chunkscale.kernels.backend import Factors, Tables
+from chunkscale.kernels.weights import (
     AxisWeights,
     axis_weights,
     cell_counts,
@@ -24,12 +24,11 @@ from chunkscale.kernels.axes import (
     compute_dtype,
 )
 
-__all__ = ["compiled", "contiguous", "empty", "mean", "mode", "resample", "resample_and_mean"]
-
 Array = Any  # a cupy.ndarray
 
 # As in cuda.cu.
 _LANES, _ROWS, _COLUMNS = 32, 8, 4
+
 #: Planes that a thread makes, and threads that keep a large device busy.
 _DEPTH, _THREADS = 64, 2**18
 
@@ -139,9 +138,6 @@ def _result(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
         return cp.empty(shape, dtype)
     check_out(out, shape, dtype)
     return out
-
-
-# --- compilation and launch ----------------------------------------------------------------------
 
 
 def compiled(dtype: np.dtype[Any]) -> dict[str, Any]:

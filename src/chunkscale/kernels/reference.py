@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.kernels import Factors, Tables
-from chunkscale.mapping import AxisTable
-
-__all__ = ["contiguous", "empty", "mean", "mode", "resample", "resample_and_mean"]
+from chunkscale.geometry.mapping import AxisTable
+from chunkscale.kernels.backend import Factors, Tables
 
 empty, contiguous = np.empty, np.ascontiguousarray
 

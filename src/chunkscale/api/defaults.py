@@ -1,0 +1,17 @@
+"""All defaults of the public functions."""
+
+from __future__ import annotations
+
+DEFAULT_CODEC = "blosc-lz4"
+
+DEFAULT_VERSION = "0.5"
+
+#: Edge of the default chunk by number of spatial axes: inside shards, and stored one by one.
+CHUNK_EDGES = {2: (512, 1024), 3: (64, 128)}
+
+#: Regions at the same time by default, at most. On a GPU they read and write and hardly compute:
+#: more of them only wait, for each other and for Python.
+MOST_WORKERS = {"cpu": 1024, "gpu": 8}
+
+#: Edge of the blocks of a lazy result.
+LAZY_EDGES = {2: 2048, 3: 256}

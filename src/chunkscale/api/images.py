@@ -1,0 +1,164 @@
+"""Open, describe and check images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from chunkscale import options
+from chunkscale.errors import MultipleImagesError, OptionError
+from chunkscale.ome.model import Multiscale
+from chunkscale.ome.read import describe
+from chunkscale.sources.ome_zarr import Image, open_ome_zarr
+from chunkscale.storage.engine import StoreIO
+from chunkscale.storage.groups import group_attributes
+from chunkscale.storage.locations import normalise
+
+if TYPE_CHECKING:
+    from chunkscale.verify import CheckReport
+
+
+def open_image(
+    path: options.PathLike,
+    *,
+    source_voxel_size: options.VoxelSize | None = None,
+    storage_options: options.StorageOptions | None = None,
+) -> Image:
+    """Open an OME-Zarr image lazily.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Group of a multiscale image (0.4 or 0.5): local path, or URL with
+        http(s), s3, gs or az.
+    source_voxel_size : float, str, mapping or sequence, optional
+        Voxel size by axis name (``{"z": 1.0, "y": 0.2, "x": 0.2}``), which
+        replaces what the metadata says.
+    storage_options : mapping, optional
+        How to reach an object store: ``endpoint``, ``region``, ``anon``,
+        ``profile`` and, on Azure, ``account``. Credentials are found in the
+        environment and in profile files.
+
+    Returns
+    -------
+    Image
+
+    Raises
+    ------
+    SourceNotFoundError
+        If nothing is there; `AccessDeniedError` where that cannot be told.
+    NotAnImageError
+        If there is no OME-Zarr image.
+    MultipleImagesError
+        If there are several; its ``paths`` lists them.
+    MetadataError
+        If the metadata breaks a rule that geometry depends on.
+    """
+    uri = normalise(path, storage_options)
+    return _open(uri, source_voxel_size, StoreIO(threads=io_threads()))
+
+
+def _open(path: str, source_voxel_size: options.VoxelSize | None, io: StoreIO) -> Image:
+    override = None
+    if source_voxel_size is not None:
+        parsed = options.parse_voxel_size(source_voxel_size)
+        if isinstance(parsed, str):
+            raise OptionError(
+                f"source voxel size {source_voxel_size!r} is not a number; give one number or "
+                "one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2"
+            )
+        if isinstance(parsed, float):
+            parsed = dict.fromkeys(_spatial_names(path), parsed)
+        if not isinstance(parsed, Mapping):
+            parsed = options.by_axis(_spatial_names(path), parsed, "source voxel size")
+        override = parsed
+    return open_ome_zarr(path, source_voxel_size=override, io=io)
+
+
+def _spatial_names(path: str) -> tuple[str, ...]:
+    found = describe(group_attributes(path))
+    axes = found.axes if isinstance(found, Multiscale) else ()
+    return tuple(axis.name for axis in axes if axis.kind == "space")
+
+
+def io_threads() -> int:
+    from chunkscale.run.local import codec_threads
+
+    return codec_threads()
+
+
+def open_source(
+    source: options.PathLike | Image,
+    source_voxel_size: options.VoxelSize | None = None,
+    *,
+    storage_options: options.StorageOptions | None = None,
+    source_storage_options: options.StorageOptions | None = None,
+) -> Image:
+    """Open the source of a plan; see `plan_resampling`.
+
+    A run opens its array again, with the cache that was planned: until then no chunk is read.
+    """
+    if not isinstance(source, Image):
+        reach = storage_options if source_storage_options is None else source_storage_options
+        uri = normalise(source, reach)
+        return _open(uri, source_voxel_size, StoreIO(threads=io_threads(), engine="zarr"))
+    if source_voxel_size is None:
+        return source
+    return open_source(source.uri, source_voxel_size)
+
+
+def check(
+    destination: options.PathLike | Image,
+    *,
+    source: options.PathLike | Image | None = None,
+    storage_options: options.StorageOptions | None = None,
+    source_storage_options: options.StorageOptions | None = None,
+) -> CheckReport:
+    """Say whether an OME-Zarr image is complete and valid, and right.
+
+    Parameters
+    ----------
+    destination : str, path-like or Image
+        The image to check: metadata against the NGFF rules and against the
+        geometry of a pyramid, and every chunk by reading it.
+    source : str, path-like or Image, optional
+        Where it was made from: regions spread over the volume are recomputed
+        with plain NumPy, and every voxel of them is compared.
+    storage_options, source_storage_options : mapping, optional
+        As in `plan_resampling`.
+
+    Returns
+    -------
+    CheckReport
+        True in a boolean context if nothing is wrong; ``faults`` says what is.
+    """
+    from chunkscale.verify import check_image
+
+    reach = storage_options if source_storage_options is None else source_storage_options
+    target = _location(destination, storage_options)
+    origin = None if source is None else _location(source, reach)
+    return check_image(target, origin, StoreIO(threads=io_threads()))
+
+
+def _location(
+    path: options.PathLike | Image, storage_options: options.StorageOptions | None
+) -> str:
+    return path.uri if isinstance(path, Image) else normalise(path, storage_options)
+
+
+def info(
+    path: options.PathLike, *, storage_options: options.StorageOptions | None = None
+) -> dict[str, Any]:
+    """Return what there is to know of an image or of a collection, as JSON values.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Of an image, a plate, or any other collection of images.
+    storage_options : mapping, optional
+        How to reach an object store; see `open_image`.
+    """
+    try:
+        return open_image(path, storage_options=storage_options).as_dict()
+    except MultipleImagesError as error:
+        return {"path": normalise(path), "images": list(error.paths)}

@@ -1,0 +1,251 @@
+"""Resample an image."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from chunkscale import options
+from chunkscale.api.images import io_threads, open_source
+from chunkscale.api.planning import plan_resampling
+from chunkscale.errors import AliasingWarning, ChunkscaleWarning, OptionError
+from chunkscale.plan.model import ResamplePlan
+from chunkscale.report import run_text
+from chunkscale.run.connect import connect
+from chunkscale.sources.ome_zarr import Image
+from chunkscale.storage import objects as contents
+from chunkscale.storage.engine import StoreIO
+from chunkscale.text import text_html
+
+if TYPE_CHECKING:
+    from chunkscale.run.records import LogCallback, ProgressCallback, RunTimes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Resampled:
+    """What a finished run did.
+
+    Parameters
+    ----------
+    path : str
+        The output.
+    plan : ResamplePlan
+    times : RunTimes
+        Seconds by stage, summed over the workers.
+    stored_bytes : int
+        Size of all levels as they are stored.
+    """
+
+    path: str
+    plan: ResamplePlan
+    times: RunTimes
+    stored_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was done as JSON values."""
+        return {
+            "path": self.path,
+            "target": self.plan.target_grid.as_dict(),
+            "levels": len(self.plan.levels),
+            "regions": self.plan.region_count,
+            "stored_bytes": self.stored_bytes,
+            "times": asdict(self.times),
+        }
+
+    def __str__(self) -> str:
+        return run_text(self.as_dict())
+
+    def __repr__(self) -> str:
+        return f"<Resampled {self.path!r}>"
+
+    def _repr_html_(self) -> str:
+        return text_html(str(self))
+
+
+def resample(
+    source: options.PathLike | Image,
+    destination: options.PathLike,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+    client: Any = None,
+    scheduler: options.PathLike | None = None,
+    resources: Mapping[str, float] | None = None,
+    log: options.PathLike | None = None,
+    progress: ProgressCallback | None = None,
+    storage_options: options.StorageOptions | None = None,
+    **parameters: Any,
+) -> Resampled:
+    """Resample an OME-Zarr image of any size into a new one.
+
+    Parameters
+    ----------
+    source : str, path-like or Image
+        OME-Zarr image: local path, or URL with http(s), s3, gs or az.
+    destination : str or path-like
+        Of the new image: local path, or URL with s3, gs or az.
+    overwrite : bool, default False
+        Replace an image at `destination`, or an unfinished one. It is deleted
+        after all checks have passed and before anything is written.
+    resume : bool, default False
+        Continue what an interrupted run with the same parameters has left at
+        `destination`; mend it if it is finished; start if nothing is there.
+    take_over : bool, default False
+        Also where another run seems to be writing `destination`.
+    client : distributed.Client, optional
+        Work on its cluster. Default: the active client, if there is one.
+    scheduler : str or path-like, optional
+        Address (``tcp://host:8786``) or scheduler file of a cluster.
+    resources : mapping of str to float, optional
+        What every region takes of a worker of the cluster: ``{"GPU": 1}``.
+    log : str or path-like, optional
+        File that gets one line of JSON for every region.
+    progress : callable, optional
+        Called with a `chunkscale.Progress` after every region, and while a
+        cluster finishes none.
+    storage_options : mapping, optional
+        How to reach object stores; see `open_image`.
+    **parameters
+        Those of `plan_resampling`: ``voxel_size``, ``zoom``, ``like``,
+        ``source_voxel_size``, ``method``, ``antialias``, ``outside``,
+        ``chunk``, ``shard``, ``levels``, ``ome_zarr_version``, ``codec``,
+        ``memory``, ``workers``, ``device``, ``device_memory``,
+        ``source_storage_options``.
+
+    Returns
+    -------
+    Resampled
+
+    Raises
+    ------
+    DestinationError
+        If `destination` exists, or lies in the source, or holds it; with
+        `resume`, if it was begun differently.
+    ChunkscaleError
+        Whatever planning refuses, before anything is written.
+    RegionError, CorruptChunkError, ClusterError
+        While running. The unfinished output has no multiscales metadata, so
+        no reader takes it for an image; `resume` continues it.
+
+    Warns
+    -----
+    AliasingWarning
+        If an axis shrinks by more than 2 without `antialias`.
+    """
+    target = check_destination(
+        destination, overwrite=overwrite, resume=resume, take_over=take_over,
+        storage_options=storage_options,
+    )  # fmt: skip
+    with connect(client, scheduler, resources) as cluster:
+        image = open_source(
+            source, parameters.pop("source_voxel_size", None), storage_options=storage_options,
+            source_storage_options=parameters.get("source_storage_options"),
+        )  # fmt: skip
+        if image is source:
+            # What is stored there may have changed since it was opened.
+            image = open_source(image.uri, image.given or None)
+        plan = plan_resampling(
+            image, destination=target, resume=resume, client=cluster,
+            storage_options=storage_options, **parameters,
+        )  # fmt: skip
+        for notice in plan.warnings:
+            # That it is large or has no unit is news on a terminal, not to who wrote the call.
+            if notice.kind not in ("size", "unit"):
+                kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
+                warnings.warn(str(notice), kind, stacklevel=2)
+        return carry_out(
+            plan, target, source=image, overwrite=overwrite, resume=resume, take_over=take_over,
+            client=cluster, log=log, progress=progress,
+        )  # fmt: skip
+
+
+def carry_out(
+    plan: ResamplePlan,
+    target: str,
+    *,
+    source: Image,
+    overwrite: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+    client: Any = None,
+    scheduler: options.PathLike | None = None,
+    resources: Mapping[str, float] | None = None,
+    log: options.PathLike | None = None,
+    progress: ProgressCallback | None = None,
+) -> Resampled:
+    """Do what a plan says, with the source that it was made for and a target that was checked.
+
+    See `resample` and `check_destination`.
+    """
+    from chunkscale.host.allocator import make_room
+    from chunkscale.output.destination import check_apart, check_room, unfinished
+    from chunkscale.output.publish import publish
+    from chunkscale.output.writing import writing
+    from chunkscale.run.local import local_scheduler
+    from chunkscale.run.runs import run_plan
+    from chunkscale.run.worker import Job
+
+    if not (progress is None or callable(progress)):
+        raise OptionError(f"progress {progress!r} cannot be called; give a function")
+    check_apart(plan.source, target)
+    if not contents.exists(target):
+        check_room(plan, target)
+    found = unfinished(target) if resume else None
+    with connect(client, scheduler, resources) as cluster, _log(log) as note:
+        if cluster is None:
+            local_scheduler()  # the configuration may be another one than when it was planned
+        threads = io_threads() if cluster is None else cluster.shape().codec_threads
+        reader = source.array.within(StoreIO(threads=threads, cache_bytes=plan.memory.cache))
+        io = StoreIO(threads=threads)
+        with writing(
+            plan, target, reader, found, overwrite=overwrite, resume=resume, take_over=take_over,
+            io=io,
+        ) as out:  # fmt: skip
+            job = Job(run=uuid.uuid4().hex, plan=plan, source=reader, target=out.levels)
+            times = run_plan(
+                job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
+            )
+            stored = publish(plan, out, reader, source.attributes)
+        if cluster is None:
+            make_room(plan.memory.total)
+    return Resampled(path=target, plan=plan, times=times, stored_bytes=stored)
+
+
+@contextlib.contextmanager
+def _log(path: options.PathLike | None) -> Iterator[LogCallback | None]:
+    """Yield a function that appends lines of JSON to a file."""
+    if path is None:
+        yield None
+        return
+    if not isinstance(path, str | os.PathLike):
+        raise OptionError(f"log {path!r} is not a path; give that of a file")
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(path, "a", 1, "utf-8"))
+        except OSError as error:
+            raise OptionError(f"log {os.fspath(path)!r} cannot be written: {error}") from error
+        yield lambda entry: print(json.dumps(entry), file=file)
+
+
+def check_destination(
+    destination: options.PathLike,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+    storage_options: options.StorageOptions | None = None,
+) -> str:
+    """Return the output path, which remembers its options, or refuse it."""
+    from chunkscale.output.destination import checked_destination
+
+    return checked_destination(
+        destination, overwrite=overwrite, resume=resume, take_over=take_over,
+        storage_options=storage_options,
+    )  # fmt: skip

@@ -1,0 +1,142 @@
+"""The verbs of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from chunkscale.cli.screen import print_json, progress_bar, terminable
+from chunkscale.errors import OptionError
+from chunkscale.report import info_text, plan_summary
+
+if TYPE_CHECKING:
+    from chunkscale.run.records import Progress
+
+DONE, FAILED, REFUSED, FAULTS, INTERRUPTED = 0, 1, 2, 3, 4
+
+
+def _mapping(pairs: Sequence[str] | None) -> dict[str, str] | None:
+    if pairs is None:
+        return None
+    if not all("=" in pair for pair in pairs):
+        # What stands there may be a secret.
+        raise OptionError("storage options are given like endpoint=https://host:9000")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def reach_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    reach = {"storage_options": _mapping(arguments.storage_option)}
+    if "source_storage_option" in arguments:
+        reach["source_storage_options"] = _mapping(arguments.source_storage_option)
+    return reach
+
+
+def parse_resources(text: str | None) -> dict[str, float] | None:
+    if text is None:
+        return None
+    try:
+        pairs = [part.split("=") for part in text.split(",")]
+        return {name.strip(): float(number) for name, number in pairs}
+    except ValueError:
+        raise OptionError(f"resources {text!r} are not understood; give them like GPU=1") from None
+
+
+_PLAN_OPTIONS = (
+    "voxel_size", "zoom", "like", "source_voxel_size", "method", "antialias", "outside",
+    "chunk", "shard", "levels", "ome_zarr_version", "codec", "memory", "workers", "device",
+    "device_memory",
+)  # fmt: skip
+
+
+def _plan_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    # What is not given is left to the API, which has all defaults; the help repeats them as text.
+    given = {name: getattr(arguments, name) for name in _PLAN_OPTIONS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def info(arguments: argparse.Namespace) -> int:
+    from chunkscale.api.images import info
+
+    facts = info(arguments.source, **reach_options(arguments))
+    if arguments.json:
+        print_json(facts)
+    else:
+        print(info_text(facts))
+    return DONE
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    from chunkscale.api.planning import plan_resampling
+
+    plan = plan_resampling(arguments.source, **_plan_options(arguments), **reach_options(arguments))
+    if arguments.json:
+        print_json(plan.as_dict())
+    else:
+        print(plan)
+    return DONE
+
+
+def resample(arguments: argparse.Namespace) -> int:
+    from chunkscale.host.allocator import limit_arenas
+
+    limit_arenas()  # before the imports that start threads
+    from chunkscale.api.images import open_source
+    from chunkscale.api.planning import plan_resampling
+    from chunkscale.api.resampling import carry_out, check_destination
+    from chunkscale.run.connect import connect
+
+    how = {
+        "overwrite": arguments.overwrite,
+        "resume": arguments.resume,
+        "take_over": arguments.take_over,
+    }
+    reach = reach_options(arguments)
+    target = check_destination(
+        arguments.destination, storage_options=reach["storage_options"], **how
+    )
+    resources = parse_resources(arguments.resources)
+    with terminable() as told, connect(None, arguments.scheduler, resources) as cluster:
+        options = _plan_options(arguments)
+        source = open_source(arguments.source, options.pop("source_voxel_size", None), **reach)
+        plan = plan_resampling(
+            source, destination=target, resume=arguments.resume, client=cluster,
+            **options, **reach,
+        )  # fmt: skip
+        print(plan_summary(plan.as_dict(), cluster), flush=True)
+        for text in plan.warnings:
+            print(f"warning: {text}", file=sys.stderr)
+        with progress_bar(plan.region_count) as show:
+
+            def shown(progress: Progress) -> None:
+                show(progress)
+                if told:
+                    raise KeyboardInterrupt  # between two regions
+
+            arguments.writing = True
+            run = carry_out(
+                plan, target, source=source, client=cluster, log=arguments.log, progress=shown,
+                **how,
+            )  # fmt: skip
+    print(run)
+    return DONE
+
+
+def check(arguments: argparse.Namespace) -> int:
+    from chunkscale.api.images import check
+
+    report = check(arguments.destination, source=arguments.source, **reach_options(arguments))
+    if arguments.json:
+        print_json(report.as_dict())
+    else:
+        print(report)
+    return DONE if report else FAULTS
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    from chunkscale.demo import run_demo
+
+    arguments.writing = True
+    given = () if arguments.folder is None else (arguments.folder,)
+    return DONE if run_demo(*given) else FAULTS

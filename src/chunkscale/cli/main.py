@@ -1,0 +1,77 @@
+"""The command line: arguments in, text or JSON out.
+
+Exit codes: 0 done, 1 failed while running, 2 refused before anything was
+written, 3 check found faults, 4 interrupted (run again with --resume).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from chunkscale.cli.arguments import make_parser
+from chunkscale.cli.commands import FAILED, INTERRUPTED, REFUSED
+from chunkscale.cli.screen import plain_warnings
+from chunkscale.errors import (
+    ChunkscaleError,
+    ClusterError,
+    CorruptChunkError,
+    DestinationError,
+    OptionError,
+    RegionError,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; default: those of the process.
+    """
+    arguments = make_parser().parse_args(argv)
+    try:
+        with plain_warnings():
+            code: int = arguments.run(arguments)
+            return code
+    except BrokenPipeError:
+        # The reader of a pipe (head, say) has left; there is no one to tell.
+        sys.stderr.close()
+        return FAILED
+    except KeyboardInterrupt:
+        rest = "; the output is unfinished and opens as no image; run again with --resume"
+        begun = arguments.verb == "resample" and arguments.writing
+        message, code = "interrupted" + rest * begun, INTERRUPTED
+    except (ChunkscaleError, OSError) as error:
+        message = str(error)
+        code = REFUSED if _is_refusal(error, arguments.writing) else FAILED
+        if arguments.debug:
+            raise
+    print(f"chunkscale: error: {message}", file=sys.stderr)
+    return code
+
+
+def _is_refusal(error: Exception, writing: bool) -> bool:
+    """Whether nothing was written when this was raised; `writing` from when it could be."""
+    if isinstance(error, DestinationError | OptionError):
+        return True  # what looks at the output and the options comes before the first write
+    if isinstance(error, RegionError | CorruptChunkError | ClusterError):
+        return False
+    return isinstance(error, ChunkscaleError) and not writing
+
+
+def console() -> NoReturn:
+    """Run the command line as this process, and end it at once.
+
+    The destructors of the libraries would map 80 MB of their files again: more
+    than was promised, and to no one's good.
+    """
+    code = main()
+    try:
+        sys.stdout.flush()
+    except OSError:  # its reader has left, or the disk is full
+        code = code or FAILED
+    os._exit(code)

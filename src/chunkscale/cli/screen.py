@@ -1,0 +1,94 @@
+"""What a terminal shows: progress, warnings, JSON; and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TextIO
+
+from chunkscale.errors import ChunkscaleWarning
+
+if TYPE_CHECKING:
+    from chunkscale.run.records import Progress
+
+
+@contextlib.contextmanager
+def progress_bar(regions: int) -> Iterator[Callable[[Progress], None]]:
+    """Yield a progress callback; it draws nothing where stderr is no terminal."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=regions,
+        unit=" regions",
+        disable=None,
+        dynamic_ncols=True,
+        bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit}, {postfix}",
+    ) as bar:
+
+        def show(progress: Progress) -> None:
+            if bar.disable:
+                return
+            seconds = max(progress.seconds, 1e-9)
+            left = (progress.total_voxels - progress.voxels) * seconds / max(progress.voxels, 1)
+            bar.set_postfix_str(
+                f"{progress.voxels / seconds / 1e6:.0f} Mvoxel/s, "
+                f"{progress.nbytes / seconds / 2**20:.0f} MiB/s, {tqdm.format_interval(left)} left",
+                refresh=False,
+            )
+            bar.update(progress.regions - bar.n)
+
+        yield show
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print this package's warnings as those of a plan are, without a line of source code."""
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
+        if not issubclass(category, ChunkscaleWarning):
+            before(message, category, filename, lineno, file, line)
+            return
+        from tqdm import tqdm
+
+        tqdm.write(f"warning: {message}", file=sys.stderr)  # above the bar, where there is one
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ChunkscaleWarning)
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            warnings.showwarning = before  # not every Python's `catch_warnings` does it
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[list[int]]:
+    """Yield a list that gets the number of a SIGTERM; a second one does not wait."""
+    told: list[int] = []
+
+    def tell(number: int, frame: object) -> None:
+        if told:
+            raise KeyboardInterrupt
+        told.append(number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, tell)
+    except ValueError:  # not in the main thread
+        yield told
+        return
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,93 @@
+"""What computes: the processor or the GPU, chosen by name."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, cast
+
+import numpy as np
+
+from chunkscale import options
+from chunkscale.compute.cpu import Cpu
+from chunkscale.compute.levels import Device
+from chunkscale.errors import DeviceError, OptionError
+from chunkscale.kernels.backend import Backend, get_backend
+from chunkscale.plan.model import ResamplePlan
+
+
+def open_device(plan: ResamplePlan) -> Device:
+    """Return the device that a plan names, with what the plan allows it."""
+    if plan.device == "cpu":
+        return Cpu(plan)
+    from chunkscale.compute.gpu.device import Gpu
+
+    device_choices("gpu")  # refuses where there is none
+    get_backend("cuda").compiled(np.dtype(plan.dtype))  # type: ignore[attr-defined]
+    assert plan.device_memory is not None
+    return Gpu(plan.device_memory.lanes, plan.device_memory.per_lane)
+
+
+def array_backend(array: object, device: str) -> Backend:
+    """Return what resamples an array in memory: on the GPU where it lies there."""
+    check_device(device)
+    if _is_on_gpu(array):
+        if device == "cpu":
+            raise OptionError("the array is on the GPU, and device is 'cpu'; copy it or use auto")
+        return get_backend("cuda")
+    if device_choices(device)[0] == "cpu":
+        return get_backend("cpu")
+    from chunkscale.compute.gpu.hosted import Hosted
+
+    return Hosted()
+
+
+def at_array(array: object) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which new arrays lie on the device of this one."""
+    return cast(Any, array).device if _is_on_gpu(array) else contextlib.nullcontext()
+
+
+def _is_on_gpu(array: object) -> bool:
+    # Without importing CuPy.
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def check_device(name: str) -> None:
+    """Refuse a device option that is none."""
+    if name not in ("auto", "cpu", "gpu"):
+        raise OptionError(f"device {name!r} is unknown; use auto, cpu or gpu")
+
+
+def device_choices(name: str, *, local: bool = True) -> tuple[str, ...]:
+    """Return the devices that an option means, the best first: ``"cpu"``, ``"gpu"``.
+
+    Parameters
+    ----------
+    name : {"auto", "cpu", "gpu"}
+    local : bool
+        Whether this process computes. The workers of a cluster find out for
+        themselves whether they have the GPU that is asked for.
+    """
+    check_device(name)
+    if not local:
+        return ("gpu",) if name == "gpu" else ("cpu",)
+    if name == "cpu":
+        return ("cpu",)
+    from chunkscale.compute.gpu.find import why_unusable
+
+    reason = why_unusable()
+    if name == "gpu" and reason is not None:
+        raise DeviceError(f"device 'gpu' cannot be used: {reason}; or use device cpu")
+    if name == "gpu":
+        return ("gpu",)
+    return ("cpu",) if reason is not None else ("gpu", "cpu")
+
+
+def device_memory_bytes(value: int | str | None, *, local: bool = True) -> int:
+    """Return the bytes for buffers on a GPU; of a worker elsewhere, what any GPU has."""
+    if value is not None:
+        return options.parse_bytes(value, "device memory")
+    if not local:
+        return 4 * options.GIB
+    from chunkscale.compute.gpu.find import free_bytes
+
+    return free_bytes() * 4 // 5

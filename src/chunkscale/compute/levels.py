@@ -1,0 +1,287 @@
+"""The levels of a region: a source box in, level after level out, on any backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.geometry.box import Box
+from chunkscale.geometry.mapping import (
+    AxisMapping,
+    AxisTable,
+    axis_table,
+    inside_range,
+    rebased,
+    source_box,
+)
+from chunkscale.kernels.backend import Backend, Factors, Tables
+from chunkscale.plan.model import ResamplePlan
+from chunkscale.plan.regions import Region
+
+ReadBox = Callable[[Box], NDArray[Any]]
+
+ReadInto = Callable[[Box, NDArray[Any]], NDArray[Any]]
+
+Empty = Callable[[int, tuple[int, ...]], NDArray[Any]]
+
+
+class Device(Protocol):
+    """What computes the levels of a region: see `chunkscale.compute.devices`."""
+
+    def levels(
+        self, plan: ResamplePlan, region: Region, read: ReadInto
+    ) -> Iterator[tuple[int, Box, NDArray[Any]]]:
+        """Yield level, box and host array, finest first; the first level in slabs.
+
+        `read` fills an array with the voxels of a box of what the region
+        reads. The arrays stay as they are until this thread asks for the
+        levels of its next region, but for slabs: only the last one does when
+        the next is asked for.
+        """
+
+
+_ONE_PLANE = AxisTable("nearest", np.zeros(1, np.int64), np.empty(0))
+
+
+def zyx(block: NDArray[Any]) -> NDArray[Any]:
+    """View a block of (..., y, x) or (..., z, y, x) with single leading indices as (z, y, x)."""
+    spatial = block.shape[-3:] if block.ndim >= 3 else (1, *block.shape)
+    return block.reshape(spatial)
+
+
+def cut(array: NDArray[Any], box: Box, part: Box) -> NDArray[Any]:
+    """Return a part of a box's array, as (z, y, x)."""
+    inner = tuple(
+        slice(a - origin, b - origin)
+        for a, b, origin in zip(part.start, part.stop, box.start, strict=True)
+    )
+    return zyx(array[inner])
+
+
+def _tables(mapping: Sequence[AxisMapping], target: Box, source: Box) -> Tables:
+    tables = [
+        rebased(axis_table(m, a, b), start)
+        for m, a, b, start in zip(mapping, target.start, target.stop, source.start, strict=True)
+    ][-3:]
+    z, y, x = tables if len(tables) == 3 else (_ONE_PLANE, *tables)
+    return z, y, x
+
+
+def resample_box(
+    mapping: Sequence[AxisMapping],
+    target: Box,
+    read: Callable[[Box], NDArray[Any]],
+    *,
+    outside: float | None,
+    dtype: np.dtype[Any],
+    backend: Backend,
+    out: NDArray[Any] | None = None,
+    means: tuple[Factors, NDArray[Any]] | None = None,
+) -> NDArray[Any]:
+    """Return the resampled voxels of a target box.
+
+    Parameters
+    ----------
+    mapping : sequence of AxisMapping
+        One per axis; of more than three axes all but the last three have one
+        index in `target`.
+    target : Box
+        Global target indices.
+    read : callable
+        Returns the voxels of a source box.
+    outside : float or None
+        Value of samples outside the source's extent; None for the edge voxel.
+    dtype : numpy.dtype
+        Of the source and of the result.
+    backend : Backend
+    out : ndarray, optional
+        Where the result goes: shape of `target`, C order.
+    means : tuple of tuple and ndarray, optional
+        Cells along z, y and x, and where their means go.
+
+    Returns
+    -------
+    ndarray
+        Shape of `target`.
+    """
+    if out is None:
+        out = backend.empty(target.shape, dtype)
+    if outside is None:
+        source = source_box(tuple(mapping), target)
+        block, tables = zyx(read(source)), _tables(mapping, target, source)
+        if means is None:
+            backend.resample(block, tables, zyx(out))
+        else:
+            factors, coarse = means
+            backend.resample_and_mean(block, tables, factors, zyx(out), coarse)
+        return out
+    inner = _inside(mapping, target)
+    if inner == target:
+        return resample_box(
+            mapping, target, read, outside=None, dtype=dtype, backend=backend, out=out, means=means
+        )
+    out[...] = dtype.type(outside)
+    if min(inner.shape) > 0:
+        place = tuple(
+            slice(a - t, b - t)
+            for a, b, t in zip(inner.start, inner.stop, target.start, strict=True)
+        )
+        out[place] = resample_box(mapping, inner, read, outside=None, dtype=dtype, backend=backend)
+    if means is not None:
+        backend.mean(zyx(out), *means)
+    return out
+
+
+def _inside(mapping: Sequence[AxisMapping], target: Box) -> Box:
+    """Return the part of a target box within the source's extent; it may be empty."""
+    limits = [inside_range(m) for m in mapping]
+    return Box(
+        start=tuple(max(a, low) for a, (low, _) in zip(target.start, limits, strict=True)),
+        stop=tuple(min(b, high) for b, (_, high) in zip(target.stop, limits, strict=True)),
+    )
+
+
+def sampled_box(plan: ResamplePlan, region: Region) -> Box | None:
+    """Return the box that a region reads; None if all of it lies outside the source's extent."""
+    if region.reads is not None or plan.outside is None:
+        return region.source_box
+    inner = _inside(plan.mapping, region.boxes[0][1])
+    return source_box(plan.mapping, inner) if min(inner.shape) > 0 else None
+
+
+def resample_leading(
+    mapping: Sequence[AxisMapping],
+    target: Box,
+    read: Callable[[Box], NDArray[Any]],
+    *,
+    outside: float | None,
+    dtype: np.dtype[Any],
+    backend: Backend,
+) -> NDArray[Any]:
+    """Resample a box of any leading (non-spatial) extent, index by index."""
+    leading = max(0, len(target.shape) - 3)
+    result = backend.empty(target.shape, dtype)
+    for index in np.ndindex(*target.shape[:leading]):
+        at = tuple(a + i for a, i in zip(target.start, index, strict=False))
+        box = Box(
+            start=at + target.start[leading:],
+            stop=tuple(i + 1 for i in at) + target.stop[leading:],
+        )
+        resample_box(
+            mapping, box, read, outside=outside, dtype=dtype, backend=backend,
+            out=result[index].reshape(box.shape),
+        )  # fmt: skip
+    return result
+
+
+def reduced_shape(shape: Sequence[int], factors: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of the cells of a box."""
+    return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
+
+
+def reduce_box(
+    data: NDArray[Any],
+    factors: Sequence[int],
+    *,
+    method: str,
+    backend: Backend,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Return the next level of a box: means of cells, or modes where `method` is nearest.
+
+    Parameters
+    ----------
+    data : ndarray
+        A box that starts on a cell.
+    factors : sequence of int
+        Cell size per axis, 1 or 2.
+    method : {"linear", "nearest"}
+    backend : Backend
+    out : ndarray, optional
+        Where the result goes.
+    """
+    if out is None:
+        out = backend.empty(reduced_shape(data.shape, factors), data.dtype)
+    combine = backend.mode if method == "nearest" else backend.mean
+    combine(zyx(data), _cells(factors), zyx(out))
+    return out
+
+
+def _cells(factors: Sequence[int]) -> Factors:
+    z, y, x = (1, 1, 1, *factors)[-3:]
+    return z, y, x
+
+
+def region_levels(
+    plan: ResamplePlan,
+    region: Region,
+    read: ReadBox,
+    empty: Empty,
+    backend: Backend,
+) -> Iterator[tuple[int, Box, NDArray[Any]]]:
+    """Yield every level of a region, or of a tile of one, finest first; level 0 in slabs.
+
+    Parameters
+    ----------
+    plan : ResamplePlan
+    region : Region
+    read : callable
+        Returns the voxels of a box of what the region reads.
+    empty : callable
+        Returns an array for a result; takes the number of a buffer and a
+        shape. The first two are taken in turn, for slabs of the first level.
+    backend : Backend
+    """
+    first, box = region.boxes[0]
+    coarser = [empty(place, owned.shape) for place, (_, owned) in enumerate(region.boxes[1:], 2)]
+    reduced = partial(reduce_box, method=plan.method, backend=backend)
+    if first == 0:
+        yield from _slabs(plan, region, read, empty, backend, *coarser[:1])
+    else:
+        finer = empty(0, box.shape)
+        reduced(read(region.source_box), plan.level_ratio(first - 1, first), out=finer)
+        yield first, box, finer
+    for k, ((level, owned), out) in enumerate(zip(region.boxes[1:], coarser, strict=True)):
+        if first > 0 or k > 0:
+            reduced(finer, plan.level_ratio(level - 1, level), out=out)
+        yield level, owned, out
+        finer = out
+
+
+def _slabs(
+    plan: ResamplePlan,
+    region: Region,
+    read: ReadBox,
+    empty: Empty,
+    backend: Backend,
+    coarse: NDArray[Any] | None = None,
+) -> Iterator[tuple[int, Box, NDArray[Any]]]:
+    """Yield level 0 of a region, slab by slab; fill `coarse`, its level 1, on the way."""
+    source = sampled_box(plan, region)
+    block = None if source is None else read(source)
+
+    def sampled(part: Box) -> NDArray[Any]:
+        assert source is not None
+        assert block is not None
+        return cut(block, source, part)
+
+    done = 0
+    for turn, box in enumerate(plan.slabs(region)):
+        out = empty(turn % 2, box.shape)
+        planes = len(zyx(out))
+        means = None
+        if coarse is not None:
+            cells = _cells(plan.level_ratio(0, 1))
+            means = cells, zyx(coarse)[done // cells[0] : -(-(done + planes) // cells[0])]
+        resample_box(
+            plan.mapping, box, sampled, outside=plan.outside, dtype=np.dtype(plan.dtype),
+            backend=backend, out=out, means=means if plan.method != "nearest" else None,
+        )  # fmt: skip
+        if means is not None and plan.method == "nearest":
+            backend.mode(zyx(out), *means)
+        done += planes
+        yield 0, box, out

@@ -1,0 +1,308 @@
+"""The global coordinate mapping: where a target voxel lies in the source.
+
+Everything is computed per axis in float64 from *global* target indices, so
+that any way to cut the target into regions finds the same numbers. A region
+takes its part of a table and subtracts the start of its source box as an
+integer; an offset that is re-based in floating point would make seams.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.errors import GridError
+from chunkscale.geometry.box import Box
+from chunkscale.geometry.grid import VoxelGrid
+
+Interpolation = Literal["nearest", "linear", "triangle"]
+
+_EPS = 2.0**-52
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisMapping:
+    """Target index to source index along one axis.
+
+    The centre of target voxel ``i`` lies at the continuous source index
+    ``(i + 0.5) * step + offset - 0.5``.
+
+    Parameters
+    ----------
+    source_size, target_size : int
+        Voxels on either side.
+    step : float
+        Target over source voxel size.
+    offset : float
+        Distance of the first outer edges in source voxels; 0 if they coincide.
+    fuzz : float
+        Rounding error of the formula. A coordinate that close to a voxel
+        centre, or to the middle between two, is taken to be there.
+    interpolation : {"linear", "nearest", "triangle"}
+        ``"triangle"`` is linear, widened by the step (antialiased).
+    """
+
+    source_size: int
+    target_size: int
+    step: float
+    offset: float
+    fuzz: float
+    interpolation: Interpolation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AxisTable:
+    """What a kernel needs to know of one axis of a region.
+
+    Parameters
+    ----------
+    interpolation : {"linear", "nearest", "triangle"}
+    index : ndarray of int64, shape (n,)
+        First source voxel of each target voxel, counted from the start of the
+        source box.
+    weight : ndarray of float64
+        - nearest: shape (0,), unused.
+        - linear: shape (n,), the ``w`` of ``a + w * (b - a)`` with ``b`` the
+          voxel after ``a``. Where it is 0, ``b`` must not be read.
+        - triangle: shape (n, taps), normalised: the weights of the voxels
+          from ``index`` on. Voxels of weight 0 must not be read.
+    """
+
+    interpolation: Interpolation
+    index: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+
+def grid_mapping(
+    source: VoxelGrid, target: VoxelGrid, *, method: str, antialias: bool = False
+) -> tuple[AxisMapping, ...]:
+    """Return the mapping of every axis from one grid to another.
+
+    Parameters
+    ----------
+    source, target : VoxelGrid
+        Same axes in the same order and units. Non-spatial axes must have the
+        same size; they are passed through.
+    method : {"linear", "nearest"}
+    antialias : bool
+        Widen the linear kernel by the step along axes that shrink.
+    """
+    spatial = set(source.spatial)
+    mappings = []
+    for i, axis in enumerate(source.axes):
+        n_in, n_out = source.shape[i], target.shape[i]
+        if i not in spatial:
+            if n_in != n_out:
+                raise GridError(
+                    f"axis {axis.name!r} is not spatial and cannot change its size "
+                    f"from {n_in} to {n_out}"
+                )
+            mappings.append(_identity(n_in))
+            continue
+        s_in, s_out = source.voxel_size[i], target.voxel_size[i]
+        edge_in = source.translation[i] - s_in / 2
+        edge_out = target.translation[i] - s_out / 2
+        step, offset = s_out / s_in, (edge_out - edge_in) / s_in
+        magnitude = max(abs(source.translation[i]), abs(target.translation[i]), s_in, s_out) / s_in
+        if abs(offset) <= 16 * _EPS * magnitude:
+            offset, magnitude = 0.0, 1.0
+        reach = max(1.0, float(n_in), n_out * step, magnitude)
+        kind: Interpolation = "nearest" if method == "nearest" else "linear"
+        if antialias and kind == "linear" and step > 1.0:
+            kind = "triangle"
+        mappings.append(
+            AxisMapping(
+                source_size=n_in,
+                target_size=n_out,
+                step=step,
+                offset=offset,
+                fuzz=16 * _EPS * reach,
+                interpolation=kind,
+            )
+        )
+    return tuple(mappings)
+
+
+def _identity(size: int) -> AxisMapping:
+    return AxisMapping(
+        source_size=size, target_size=size, step=1.0, offset=0.0, fuzz=0.0, interpolation="nearest"
+    )
+
+
+def _edge_distance(mapping: AxisMapping, index: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Return the distance of target centres from the source's outer edge, in source voxels.
+
+    Voxel centres are at halves and voxel borders at integers; both are
+    settled here, once for all methods.
+    """
+    centre = (np.asarray(index, np.float64) + 0.5) * mapping.step + mapping.offset
+    half = np.rint(centre * 2.0) * 0.5
+    return np.where(np.abs(centre - half) <= mapping.fuzz, half, centre)
+
+
+def inside_range(mapping: AxisMapping) -> tuple[int, int]:
+    """Return the half-open range of target indices within the source's extent.
+
+    The outer edges belong to the extent.
+
+    Examples
+    --------
+    >>> m = AxisMapping(source_size=4, target_size=10, step=1.0, offset=-3.0, fuzz=0.0,
+    ...                 interpolation="linear")
+    >>> inside_range(m)
+    (3, 7)
+    """
+
+    def first(limit: float, closed: bool) -> int:
+        # The formula is monotonic; start a little below the algebraic answer.
+        i = math.floor((limit - mapping.offset) / mapping.step - 0.5) - 2
+        i = min(max(i, 0), mapping.target_size)
+        while i < mapping.target_size:
+            centre = float(_edge_distance(mapping, float(i)))
+            if centre > limit or (closed and centre == limit):
+                break
+            i += 1
+        return i
+
+    start = first(0.0, closed=True)
+    return start, max(start, first(float(mapping.source_size), closed=False))
+
+
+@functools.lru_cache(maxsize=32)
+def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
+    """Return the table of targets ``start <= i < stop``, in global source indices.
+
+    Regions in a row share tables: the last ones are kept, and cannot be written to.
+
+    Parameters
+    ----------
+    mapping : AxisMapping
+    start, stop : int
+        Global target indices.
+
+    Returns
+    -------
+    AxisTable
+        See `rebased` for the table of a source box.
+
+    Notes
+    -----
+    Linear coordinates are clamped to the first and last voxel centre, so that
+    a sample beyond takes the edge voxel. The triangle is that of Pillow's and
+    torch's ``antialias=True``: support ``step`` to either side, cut at the
+    image border, weights normalised to 1; so a voxel larger than the image is
+    a mean of all of it.
+
+    Examples
+    --------
+    >>> from chunkscale.grid import Axis, VoxelGrid
+    >>> x = (Axis(name="x"),)
+    >>> coarse = VoxelGrid(axes=x, shape=(2,), voxel_size=(1.0,))
+    >>> fine = VoxelGrid(axes=x, shape=(4,), voxel_size=(0.5,), translation=(-0.25,))
+    >>> (m,) = grid_mapping(coarse, fine, method="linear")
+    >>> table = axis_table(m, 0, 4)
+    >>> table.index.tolist(), table.weight.tolist()
+    ([0, 0, 0, 1], [0.0, 0.25, 0.75, 0.0])
+    """
+    table = _table_at(mapping, np.arange(start, stop, dtype=np.float64))
+    table.index.flags.writeable = table.weight.flags.writeable = False
+    return table
+
+
+def _table_at(mapping: AxisMapping, target: NDArray[np.float64]) -> AxisTable:
+    last = mapping.source_size - 1
+    edge = _edge_distance(mapping, target)
+    if mapping.interpolation == "nearest":
+        index = np.clip(np.floor(edge), 0, last).astype(np.int64)
+        return AxisTable("nearest", index, np.empty(0))
+    if mapping.interpolation == "triangle":
+        return _triangle_table(mapping, edge)
+    centre = np.clip(edge - 0.5, 0.0, float(last))
+    floor = np.floor(centre)
+    return AxisTable("linear", floor.astype(np.int64), centre - floor)
+
+
+def _triangle_table(mapping: AxisMapping, edge: NDArray[np.float64]) -> AxisTable:
+    size, step = mapping.source_size, mapping.step
+    centre = edge - 0.5
+    first = np.clip(np.floor(centre - step + mapping.fuzz) + 1, 0, size - 1).astype(np.int64)
+    taps = min(size, math.ceil(2 * min(step, float(size))) + 1)
+    tap = first[:, None] + np.arange(taps, dtype=np.int64)
+    reach = step - np.abs(tap - centre[:, None])
+    weight = np.where((reach <= mapping.fuzz) | (tap >= size), 0.0, reach)
+    # A window that lies wholly beyond the image takes its edge voxel, which is the first tap.
+    weight[~weight.any(axis=1), 0] = 1.0
+    # Tap by tap: the order of a NumPy sum may depend on the number of rows.
+    total = np.zeros(len(edge))
+    for k in range(weight.shape[1]):
+        total += weight[:, k]
+    return AxisTable("triangle", first, weight / total[:, None])
+
+
+def rebased(table: AxisTable, start: int) -> AxisTable:
+    """Return the table with indices counted from source voxel `start`."""
+    return AxisTable(table.interpolation, table.index - start, table.weight)
+
+
+def read_range(table: AxisTable) -> tuple[int, int]:
+    """Return the half-open range of source voxels that a table reads.
+
+    Examples
+    --------
+    >>> read_range(AxisTable("linear", np.array([2, 3]), np.array([0.5, 0.0])))
+    (2, 4)
+    """
+    return int(table.index.min()), int(_stops(table).max())
+
+
+def _stops(table: AxisTable) -> NDArray[np.int64]:
+    """Return the voxel after the last one that each target reads."""
+    taps = np.ones(len(table.index), np.int64)
+    if table.interpolation == "linear":
+        taps += table.weight != 0
+    elif table.interpolation == "triangle":
+        taps = table.weight.shape[1] - np.argmax(table.weight[:, ::-1] != 0, axis=1)
+    return table.index + taps
+
+
+def source_ranges(
+    mapping: AxisMapping, start: NDArray[np.int64], stop: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the half-open ranges of source voxels that ranges of targets read.
+
+    Parameters
+    ----------
+    mapping : AxisMapping
+    start, stop : ndarray of int64, shape (n,)
+        Half-open ranges of target indices.
+
+    Examples
+    --------
+    >>> m = AxisMapping(source_size=10, target_size=20, step=0.5, offset=0.0, fuzz=0.0,
+    ...                 interpolation="linear")
+    >>> first, stop = source_ranges(m, np.array([4]), np.array([8]))
+    >>> int(first[0]), int(stop[0])
+    (1, 5)
+    """
+    first = _table_at(mapping, start.astype(np.float64))
+    last = _table_at(mapping, stop.astype(np.float64) - 1)
+    return first.index, _stops(last)
+
+
+def source_box(mapping: tuple[AxisMapping, ...], target: Box) -> Box:
+    """Return the source box, halo included, that a target box reads."""
+    ranges = [
+        _source_range(m, a, b) for m, a, b in zip(mapping, target.start, target.stop, strict=True)
+    ]
+    return Box(start=tuple(a for a, _ in ranges), stop=tuple(b for _, b in ranges))
+
+
+@functools.lru_cache(maxsize=1024)
+def _source_range(mapping: AxisMapping, start: int, stop: int) -> tuple[int, int]:
+    first, last = source_ranges(mapping, np.array([start]), np.array([stop]))
+    return int(first[0]), int(last[0])

@@ -1,0 +1,41 @@
+"""Which process this is, and whether another one still lives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+import psutil
+
+
+def identity() -> tuple[str, int, float]:
+    """Return host, number and start of this process.
+
+    The host includes the process namespace, where there are such: containers
+    may share a name.
+    """
+    host = socket.gethostname()
+    with contextlib.suppress(OSError):  # not Linux
+        host += f"/{os.stat('/proc/self/ns/pid').st_ino}"
+    return host, os.getpid(), _started(os.getpid())
+
+
+def lives(pid: int, started: float) -> bool:
+    """Whether that process of this host still runs."""
+    try:
+        if abs(_started(pid) - started) > 1.0:
+            return False  # the number was given to another
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _started(pid: int) -> float:
+    """Return when a process began: on Linux in seconds since boot, as the time of day is set."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:  # not Linux, or there is none
+        return float(psutil.Process(pid).create_time())
+    return int(fields[19]) / float(os.sysconf("SC_CLK_TCK"))

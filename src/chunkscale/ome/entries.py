@@ -1,0 +1,68 @@
+"""The entries of NGFF metadata as they are: JSON values of any shape, looked at with care."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
+
+from chunkscale.errors import MetadataError, MultipleImagesError
+from chunkscale.geometry.grid import Axis
+
+TRANSFORMS = "coordinateTransformations"
+
+COLLECTIONS = ("plate", "well", "labels", "bioformats2raw.layout", "series")
+
+
+def only_entry(entries: object) -> dict[str, Any]:
+    """Return the one multiscales entry."""
+    if not is_list(entries) or not entries or not all(isinstance(e, Mapping) for e in entries):
+        raise MetadataError(
+            f"'multiscales' is {short(entries)}; it must be a list of at least one object"
+        )
+    if len(entries) > 1:
+        names = [entry.get("name") for entry in entries]
+        raise MultipleImagesError(
+            f"the group holds {len(entries)} multiscale images, named {short(names)}; give each a "
+            "group of its own",
+            (),
+        )
+    return dict(entries[0])
+
+
+def raw_datasets(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    datasets = entry.get("datasets")
+    if not is_list(datasets) or not datasets:
+        raise MetadataError(
+            f"'datasets' of the multiscales entry is {short(datasets)}; it must be a list of at "
+            "least one object with a 'path'"
+        )
+    for i, dataset in enumerate(datasets):
+        path = dataset.get("path") if isinstance(dataset, Mapping) else None
+        if not isinstance(path, str) or not path:
+            raise MetadataError(
+                f"dataset number {i} is {short(dataset)}; it must be an object whose 'path' names "
+                "an array inside the group"
+            )
+    return list(datasets)
+
+
+def is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
+
+
+def or_empty(value: object) -> Sequence[Any]:
+    return value if is_list(value) else ()
+
+
+def mappings(value: object) -> list[Mapping[str, Any]]:
+    return [entry for entry in or_empty(value) if isinstance(entry, Mapping)]
+
+
+def axis_names(axes: Sequence[Axis]) -> list[str]:
+    return [axis.name for axis in axes]
+
+
+def short(value: object) -> str:
+    """Return `value` as text that fits into a message."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,149 @@
+"""The strict rules of NGFF, and of the geometry of a pyramid."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from chunkscale.errors import GridError, MetadataError
+from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.ome.entries import TRANSFORMS, mappings
+from chunkscale.ome.model import Collection, Multiscale
+from chunkscale.ome.read import describe, grid_of
+from chunkscale.ome.versions import minor_version, ngff_namespace
+
+
+def validate(
+    attributes: Mapping[str, Any],
+    level_shapes: Sequence[Sequence[int]],
+    *,
+    strict_geometry: bool = False,
+) -> list[str]:
+    """Return what is wrong with an image's metadata, in words.
+
+    Parameters
+    ----------
+    attributes : mapping
+        All attributes of the image's group.
+    level_shapes : sequence of sequence of int
+        Shapes of the arrays, in the order of the datasets.
+    strict_geometry : bool
+        Whether the levels must also be related as in stores that this package
+        makes: each axis halved or kept from level to level, sizes rounded up,
+        positions at the centres of the merged voxels.
+
+    Returns
+    -------
+    list of str
+        Empty if nothing is wrong.
+    """
+    try:
+        image = describe(attributes)
+    except MetadataError as error:
+        return [str(error)]
+    if isinstance(image, Collection):
+        return [f"the group is a collection ({image.kind}), not an image; check its images"]
+    faults = list(_spelling_faults(attributes, image))
+    if len(level_shapes) != len(image.datasets):
+        faults.append(
+            f"the metadata lists {len(image.datasets)} datasets, but there are "
+            f"{len(level_shapes)} arrays"
+        )
+        return faults
+    grids = []
+    for level, shape in enumerate(level_shapes):
+        try:
+            grids.append(grid_of(image, level, shape))
+        except (MetadataError, GridError) as error:
+            faults.append(str(error))
+    if len(grids) == len(image.datasets):
+        faults.extend(_order_faults(image, grids))
+        if strict_geometry:
+            faults.extend(_geometry_faults(image, grids))
+    return faults
+
+
+def _spelling_faults(attributes: Mapping[str, Any], image: Multiscale) -> Iterator[str]:
+    """Yield what `describe` forgives although NGFF does not."""
+    minor = minor_version(image.version)
+    ngff = ngff_namespace(attributes)
+    if ngff is not attributes and not isinstance(ngff.get("version"), str):
+        yield "'ome' has no 'version'; it must say which version of OME-NGFF it follows"
+    if minor >= 5 and ngff is attributes:
+        yield f"version {image.version} metadata must be inside the attribute 'ome'"
+    if minor in (4, 5):
+        for axis in image.raw.get("axes", ()):
+            if isinstance(axis, str):
+                yield f"axis {axis!r} is a text; since version 0.4 it must be an object"
+        common = image.raw.get(TRANSFORMS)
+        if common is not None:
+            yield from _list_faults(common, "the multiscales entry as a whole")
+        for dataset in image.raw["datasets"]:
+            listed = dataset.get(TRANSFORMS)
+            yield from _list_faults(listed, f"dataset {dataset['path']!r}")
+    paths = [dataset.path for dataset in image.datasets]
+    for path in sorted({p for p in paths if paths.count(p) > 1}):
+        yield f"dataset {path!r} is listed {paths.count(path)} times"
+
+
+def _list_faults(transforms: object, where: str) -> Iterator[str]:
+    kinds = [entry.get("type") for entry in mappings(transforms)]
+    if "identity" in kinds:
+        yield f"{where} has an identity transformation; only scale and translation may be listed"
+    if "scale" not in kinds:
+        yield f"the {TRANSFORMS} of {where} have no scale; there must be exactly one"
+
+
+def _order_faults(image: Multiscale, grids: Sequence[VoxelGrid]) -> Iterator[str]:
+    pairs = itertools.pairwise(grids)
+    for (before, grid), dataset in zip(pairs, image.datasets[1:], strict=True):
+        if any(a < b for a, b in zip(before.shape, grid.shape, strict=True)):
+            yield (
+                f"dataset {dataset.path!r} {grid.shape} is larger than the one before it "
+                f"{before.shape}; datasets must be listed from the largest to the smallest"
+            )
+
+
+def _geometry_faults(image: Multiscale, grids: Sequence[VoxelGrid]) -> Iterator[str]:
+    first = grids[0]
+    for level, dataset in enumerate(image.datasets):
+        kinds = [e.get("type") for e in mappings(image.raw["datasets"][level].get(TRANSFORMS))]
+        if "coordinateSystems" not in image.raw and kinds != ["scale", "translation"]:
+            yield (
+                f"the transformations of dataset {dataset.path!r} are {kinds}; they must be a "
+                "scale and a translation"
+            )
+        for i, axis in enumerate(image.axes):
+            where = f"dataset {dataset.path!r}, axis {axis.name!r}"
+            if level:
+                yield from _step_faults(grids[level - 1], grids[level], i, where)
+            yield from _position_faults(first, grids[level], i, where)
+
+
+def _step_faults(before: VoxelGrid, grid: VoxelGrid, i: int, where: str) -> Iterator[str]:
+    step = grid.voxel_size[i] / before.voxel_size[i]
+    allowed = (1, 2) if i in grid.spatial else (1,)
+    whole = round(step) if math.isclose(step, round(step), rel_tol=1e-9) else 0
+    if whole not in allowed:
+        yield (
+            f"{where}: the voxel size {grid.voxel_size[i]!r} is {step:.6g} times that of the level "
+            f"before, {before.voxel_size[i]!r}; it must be {' or '.join(map(str, allowed))} times"
+        )
+    elif grid.shape[i] != -(-before.shape[i] // whole):
+        yield (
+            f"{where}: {grid.shape[i]} voxels; {before.shape[i]} voxels at the level before and a "
+            f"step of {whole} make {-(-before.shape[i] // whole)}"
+        )
+
+
+def _position_faults(first: VoxelGrid, grid: VoxelGrid, i: int, where: str) -> Iterator[str]:
+    factor = grid.voxel_size[i] / first.voxel_size[i]
+    expected = first.translation[i] + (factor - 1) / 2 * first.voxel_size[i]
+    tolerance = 1e-6 * first.voxel_size[i] + 1e-12 * abs(expected)
+    if abs(grid.translation[i] - expected) > tolerance:
+        yield (
+            f"{where}: the translation is {grid.translation[i]!r}; the centre of the first voxel "
+            f"of {factor:.6g} merged ones lies at {expected!r}"
+        )

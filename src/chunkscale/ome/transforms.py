@@ -1,0 +1,113 @@
+"""Coordinate transformations of NGFF metadata, composed to one scale and one translation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from chunkscale.errors import MetadataError
+from chunkscale.geometry.grid import Axis
+from chunkscale.ome.entries import TRANSFORMS, axis_names, is_list, short
+
+
+class Affine(NamedTuple):
+    """A scale (None where there is none) and the translation after it."""
+
+    scale: tuple[float, ...] | None
+    translation: tuple[float, ...]
+
+
+def parse_affine(
+    value: object, axes: tuple[Axis, ...], where: str, *, identity_is_scale: bool = False
+) -> Affine:
+    """Read a list of transformations, the numbers unchecked but for their count.
+
+    With `identity_is_scale`, an identity alone says that voxels have size 1.
+    Before 0.6 it says nothing: a scale is required beside it.
+    """
+    if value is not None and not is_list(value):
+        raise MetadataError(f"{TRANSFORMS} of {where} is {short(value)}; it must be a list")
+    scale: tuple[float, ...] | None = None
+    translation: tuple[float, ...] | None = None
+    identity = False
+    for entry in value or ():
+        kind = entry.get("type") if isinstance(entry, Mapping) else None
+        if kind == "identity":
+            identity = True
+        elif kind == "scale":
+            if scale is not None:
+                raise MetadataError(f"{where} has two scales; multiply them into one")
+            if translation is not None:
+                raise MetadataError(
+                    f"{where} has its translation before its scale; list the scale first and give "
+                    "the translation in physical units"
+                )
+            scale = _vector(entry, "scale", axes, where)
+        elif kind == "translation":
+            if translation is not None:
+                raise MetadataError(f"{where} has two translations; add them into one")
+            translation = _vector(entry, "translation", axes, where)
+        else:
+            raise MetadataError(
+                f"{where} has a transformation of type {kind!r} ({short(entry)}); only scale and "
+                "translation keep the voxel grid along the axes: resample the image onto such a "
+                "grid first, or remove the transformation"
+            )
+    if scale is None and identity and identity_is_scale:
+        scale = (1.0,) * len(axes)
+    return Affine(scale, translation or (0.0,) * len(axes))
+
+
+def parse_intrinsic_affine(dataset: Mapping[str, Any], axes: tuple[Axis, ...]) -> Affine:
+    """Read the one transformation of a dataset of version 0.6."""
+    where = f"dataset {dataset['path']!r}"
+    value = dataset.get(TRANSFORMS)
+    if is_list(value) and len(value) > 1:
+        raise MetadataError(
+            f"{where} has {len(value)} transformations; in version 0.6 it has one, a scale or a "
+            "sequence of a scale and a translation"
+        )
+    if is_list(value) and len(value) == 1 and isinstance(value[0], Mapping):
+        only = value[0]
+        value = only.get("transformations") if only.get("type") == "sequence" else value
+    return parse_affine(value, axes, where, identity_is_scale=True)
+
+
+def _vector(
+    entry: Mapping[str, Any], kind: str, axes: tuple[Axis, ...], where: str
+) -> tuple[float, ...]:
+    values = entry.get(kind)
+    if not is_list(values):
+        stored = entry.get("path", values)
+        hint = (
+            f"its values lie in the file {stored!r}, which is not read: write them out"
+            if isinstance(stored, str)
+            else "it must be a list of numbers"
+        )
+        raise MetadataError(f"the {kind} of {where} is {short(values)}; {hint}")
+    if len(values) != len(axes):
+        raise MetadataError(
+            f"the {kind} of {where} has {len(values)} values, {short(values)}, for the "
+            f"{len(axes)} axes {axis_names(axes)}; give one value per axis"
+        )
+    return tuple(
+        _number(value, kind, axis, where) for value, axis in zip(values, axes, strict=True)
+    )
+
+
+def _number(value: object, kind: str, axis: Axis, where: str) -> float:
+    if value is None:
+        return math.nan  # how writers that follow JSON to the letter spell it
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise MetadataError(
+            f"the {kind} of {where} along axis {axis.name!r} is {short(value)}; it must be a number"
+        )
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def is_usable(size: float) -> bool:
+    return math.isfinite(size) and size > 0

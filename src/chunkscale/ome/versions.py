@@ -1,0 +1,56 @@
+"""Versions of OME-NGFF: where each keeps its keys, and how one is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from chunkscale.errors import MetadataError
+from chunkscale.ome.entries import COLLECTIONS, is_list
+
+#: NGFF versions that `multiscale_attributes` composes.
+WRITABLE_VERSIONS = ("0.4", "0.5")
+
+_NEWEST_MINOR = 6
+
+VERSION = re.compile(r"0\.(\d)(?!\d)")
+
+
+def ngff_namespace(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the mapping that holds the NGFF keys: the "ome" one, or all attributes."""
+    ome = attributes.get("ome")
+    if isinstance(ome, Mapping) and any(k in ome for k in ("multiscales", *COLLECTIONS)):
+        return ome
+    return attributes
+
+
+def version_of(attributes: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    ngff = ngff_namespace(attributes)
+    nested = ngff is not attributes
+    stated = [entry.get("version"), ngff.get("version")]
+    if nested:
+        stated.reverse()
+    elif not VERSION.match(str(stated[1])):
+        stated.pop()  # somebody's own attribute of that name
+    for value in stated:
+        if value is not None:
+            return str(value)
+    if "coordinateSystems" in entry:
+        return "0.6"
+    if nested:
+        return "0.5"
+    axes = entry.get("axes")
+    if axes is None:
+        return "0.2"
+    return "0.3" if is_list(axes) and all(isinstance(a, str) for a in axes) else "0.4"
+
+
+def minor_version(version: str) -> int:
+    match = VERSION.match(version)
+    if match is None or not 1 <= int(match[1]) <= _NEWEST_MINOR:
+        raise MetadataError(
+            f"OME-NGFF version {version!r} is not known here (0.1 to 0.{_NEWEST_MINOR} are); "
+            "convert the metadata to 0.4 or 0.5"
+        )
+    return int(match[1])

@@ -1,0 +1,265 @@
+"""NGFF metadata composed: the attributes of a new image, with what the source's say besides."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chunkscale.errors import MetadataError, OptionError
+from chunkscale.geometry.grid import Axis
+from chunkscale.ome.axes import axis_entries, intrinsic_axes
+from chunkscale.ome.entries import COLLECTIONS, TRANSFORMS, mappings, only_entry, or_empty
+from chunkscale.ome.model import Dataset, Multiscale
+from chunkscale.ome.read import describe, grid_of
+from chunkscale.ome.versions import VERSION, WRITABLE_VERSIONS, ngff_namespace, version_of
+
+_DISPLAY = ("omero", "image-label")
+
+#: Keys of a multiscales entry that say where voxels are.
+_GEOMETRY = ("axes", "datasets", "coordinateTransformations", "coordinateSystems")
+
+#: What xarray, N5 and BigDataViewer writers leave beside the NGFF keys.
+_FOREIGN_GEOMETRY = ("_ARRAY_DIMENSIONS", "pixelResolution", "downsamplingFactors")
+
+#: Group attributes that hold for the source and not for an image made from it.
+_STALE = frozenset(
+    ("multiscales", "scene", "ome", *COLLECTIONS, *_DISPLAY, *_GEOMETRY, *_FOREIGN_GEOMETRY)
+)
+
+#: Keys of a multiscales entry that are composed anew.
+_ENTRY_KEYS = frozenset(("version", "name", "type", "metadata", *_GEOMETRY))
+
+_AXIS_KEYS = frozenset(("name", "type", "unit"))
+
+
+def dataset_entries(levels: Sequence[Dataset]) -> list[dict[str, Any]]:
+    """Return the NGFF "datasets" list: one scale and one translation per level."""
+    return [
+        {
+            "path": level.path,
+            TRANSFORMS: [
+                {"type": "scale", "scale": [float(s) for s in level.voxel_size]},
+                {"type": "translation", "translation": [float(t) for t in level.translation]},
+            ],
+        }
+        for level in levels
+    ]
+
+
+def downscaling_metadata(
+    method: str, *, version: str, parameters: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the "metadata" object that NGFF wants beside "type".
+
+    Parameters
+    ----------
+    method : str
+        What made the smaller levels, such as ``"chunkscale.resample (mean)"``.
+    version : str
+        Of the software.
+    parameters : mapping, optional
+        JSON values.
+    """
+    return {
+        "description": "each level is made from the stored one before it, cells of two voxels per "
+        "spatial axis becoming one; centres and outer edges are kept",
+        "method": method,
+        "version": version,
+        "args": [],
+        "kwargs": copy.deepcopy(dict(parameters or {})),
+    }
+
+
+def multiscale_attributes(
+    *,
+    version: str,
+    axes: Sequence[Axis],
+    levels: Sequence[Dataset],
+    name: str | None = None,
+    kind: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    is_label: bool | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Compose all attributes of an output group.
+
+    Parameters
+    ----------
+    version : str
+        ``"0.4"`` or ``"0.5"``.
+    axes : sequence of Axis
+    levels : sequence of Dataset
+        Largest first.
+    name, kind, metadata, is_label, source
+        See `complete_attributes`.
+
+    Examples
+    --------
+    >>> attributes = multiscale_attributes(
+    ...     version="0.5",
+    ...     axes=(Axis(name="y", unit="micrometer"), Axis(name="x", unit="micrometer")),
+    ...     levels=[Dataset(path="0", voxel_size=(0.5, 0.5), translation=(0.0, 0.0))],
+    ...     name="cells",
+    ...     kind="mean",
+    ... )
+    >>> attributes["ome"]["multiscales"][0]["type"]
+    'mean'
+    """
+    if version not in WRITABLE_VERSIONS:
+        raise OptionError(
+            f"OME-NGFF version {version!r} cannot be written; choose one of {WRITABLE_VERSIONS}"
+        )
+    entry = {"axes": axis_entries(axes), "datasets": dataset_entries(levels)}
+    composed: dict[str, Any]
+    if version == "0.4":
+        composed = {"multiscales": [{"version": version, **entry}]}
+    else:
+        composed = {"ome": {"version": version, "multiscales": [entry]}}
+    return complete_attributes(
+        composed,
+        name=name,
+        kind=kind,
+        metadata=metadata,
+        is_label=is_label,
+        source=source,
+    )
+
+
+def complete_attributes(
+    composed: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    kind: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    is_label: bool | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Complete the attributes that another writer composed.
+
+    Axes, datasets and version are taken from `composed`; what it lacks is
+    added, and what the source's attributes say beside geometry is carried over:
+    "omero" and "image-label", unknown attributes of the group and of its "ome"
+    object, unknown keys of the multiscales entry and of its axes. Left behind
+    are the source's geometry, its "type" and "metadata", and everything that
+    lists groups below it.
+
+    Parameters
+    ----------
+    composed : mapping
+        Attributes with "multiscales", as `ome_zarr` writes them for 0.4 or 0.5.
+    name : str, optional
+        Of the image; without it there is none, whatever `composed` has.
+    kind : str, optional
+        NGFF "type", the downscaling method: ``"mean"``, ``"mode"`` and so on.
+    metadata : mapping, optional
+        See `downscaling_metadata`.
+    is_label : bool, optional
+        Whether the output is a label image; by default it is if the source is.
+    source : mapping, optional
+        All attributes of the source's group, in any version.
+
+    Returns
+    -------
+    dict
+        Shares nothing with the arguments.
+
+    Raises
+    ------
+    MetadataError
+        If the outcome is not what `describe` and `grid_of` would accept.
+    """
+    ours = ngff_namespace(composed)
+    origin = copy.deepcopy(dict(source or {}))
+    theirs = ngff_namespace(origin)
+    entry = only_entry(ours.get("multiscales"))
+    version = version_of(composed, entry)
+    if version not in WRITABLE_VERSIONS:
+        raise OptionError(
+            f"the attributes to complete are of OME-NGFF version {version!r}; only "
+            f"{WRITABLE_VERSIONS} can be written"
+        )
+    old = only_entry(theirs["multiscales"]) if "multiscales" in theirs else {}
+    inner = _display(origin, theirs, version, is_label)
+    inner["multiscales"] = [_completed_entry(entry, old, version, name, kind, metadata)]
+    outer = unknown_keys(origin)
+    nested = origin["ome"] if isinstance(origin.get("ome"), Mapping) else {}
+    if version == "0.4":
+        result = {**outer, **unknown_keys(nested), **inner}
+    else:
+        # The source's "ome" may have a version of its own that means nothing to NGFF.
+        result = {**outer, "ome": {**unknown_keys(nested), "version": version, **inner}}
+    _assert_writable(result)
+    return result
+
+
+def _completed_entry(
+    entry: Mapping[str, Any],
+    old: Mapping[str, Any],
+    version: str,
+    name: str | None,
+    kind: str | None,
+    metadata: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    result: dict[str, Any] = {"version": version} if version == "0.4" else {}
+    if name is not None:
+        result["name"] = name
+    result["axes"] = _completed_axes(entry["axes"], old)
+    result["datasets"] = copy.deepcopy(list(entry["datasets"]))
+    if entry.get(TRANSFORMS):
+        result[TRANSFORMS] = copy.deepcopy(entry[TRANSFORMS])
+    if kind is not None:
+        result["type"] = kind
+    if metadata is not None:
+        result["metadata"] = copy.deepcopy(dict(metadata))
+    return result | {k: v for k, v in old.items() if k not in _ENTRY_KEYS}
+
+
+def _completed_axes(axes: Sequence[Any], old: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Add the keys beside name, type and unit that the source has (orientation, ...)."""
+    extras: dict[str, dict[str, Any]] = {}
+    if old and ("axes" in old or "coordinateSystems" in old):
+        spelled = intrinsic_axes(old) if "coordinateSystems" in old else or_empty(old["axes"])
+        for axis in mappings(spelled):
+            name = str(axis.get("name"))
+            extras[name] = {k: v for k, v in axis.items() if k not in _AXIS_KEYS}
+    return [{**axis, **extras.get(axis["name"], {})} for axis in axes]
+
+
+def _display(
+    origin: Mapping[str, Any], theirs: Mapping[str, Any], version: str, is_label: bool | None
+) -> dict[str, Any]:
+    """Return "omero" as it is, and "image-label" with the version that it must carry.
+
+    Its "source" is left behind: that path was relative to where the labels were. Some writers
+    put a mere flag there, or the labels' names; only that there is one can be kept of that.
+    """
+    found = {k: origin[k] for k in _DISPLAY if k in origin}
+    found |= {k: theirs[k] for k in _DISPLAY if k in theirs}
+    label = found.pop("image-label", None)
+    if is_label is None:
+        is_label = "image-label" in theirs  # as `describe` says
+    if is_label:
+        kept = label if isinstance(label, Mapping) else {}
+        found["image-label"] = {
+            **{k: v for k, v in kept.items() if k != "source"},
+            "version": version,
+        }
+    return found
+
+
+def unknown_keys(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that mean nothing to NGFF."""
+    return {
+        key: value
+        for key, value in attributes.items()
+        if key not in _STALE and not (key == "version" and VERSION.match(str(value)))
+    }
+
+
+def _assert_writable(attributes: Mapping[str, Any]) -> None:
+    image = describe(attributes)
+    if not isinstance(image, Multiscale):  # pragma: no cover - it has "multiscales"
+        raise MetadataError(f"the composed attributes describe a {image.kind}, not an image")
+    for level in range(len(image.datasets)):
+        grid_of(image, level, (1,) * len(image.axes))

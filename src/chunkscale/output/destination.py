@@ -1,0 +1,212 @@
+"""Where an output may be made, continued or replaced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from chunkscale.errors import ChunkscaleError, DestinationError, OptionError
+from chunkscale.ome.model import Multiscale
+from chunkscale.ome.read import describe
+from chunkscale.output import leases
+from chunkscale.output.notes import seen_through
+from chunkscale.output.places import check_links, check_parent, foreign_entries, is_blank
+from chunkscale.output.record import LAYOUT_KEYS, STATE_KEYS, Found
+from chunkscale.plan.model import ResamplePlan, SourceArray
+from chunkscale.storage import objects as contents
+from chunkscale.storage.failures import free_bytes
+from chunkscale.storage.groups import group_attributes
+from chunkscale.storage.locations import (
+    in_bucket,
+    is_remote,
+    join,
+    nearest,
+    normalise,
+    resolved,
+    same_store,
+)
+from chunkscale.text import human_bytes
+
+#: Times that compression makes no image smaller, unless nearly all of it is fill value.
+MOST_COMPRESSION = 1000
+
+
+def checked_destination(
+    destination: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    resume: bool,
+    take_over: bool,
+    storage_options: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the output path, or refuse it."""
+    if resume and overwrite:
+        raise OptionError(
+            "resume continues an output and overwrite replaces it; leave one of them out"
+        )
+    target = normalise(destination, storage_options)
+    if is_remote(target) and not in_bucket(target):
+        raise OptionError(
+            f"the output {target!r} is a web address, which can only be read; write to a local "
+            "path, or to s3://, gs:// or az://"
+        )
+    check_place(target, overwrite=overwrite, resume=resume, take_over=take_over)
+    check_parent(target)
+    return target
+
+
+def check_place(target: str, *, overwrite: bool, resume: bool, take_over: bool) -> None:
+    """Refuse a place that holds what may not be replaced or continued."""
+    if not contents.exists(target):
+        return
+    check_links(target)
+    leases.check_free(target, take_over=take_over)
+    if not ((resume or overwrite) and is_blank(target)):
+        state = _disposable_state(target, overwrite)
+        if not (overwrite or resume):
+            raise DestinationError(
+                f"the output {target!r} exists{state}; choose another path, or replace it with "
+                "overwrite=True (--overwrite)"
+                + (", or go on with resume=True (--resume)" if "not finish" in state else "")
+            )
+
+
+def _disposable_state(target: str, overwrite: bool) -> str:
+    """Refuse what is no image, or not just one image if it is to go; say what is there."""
+    if os.path.isdir(target) and not os.listdir(target):  # no object store has such
+        return " (an empty directory)"
+    try:
+        attributes = group_attributes(target)
+        record = attributes.get("chunkscale")
+        arrays = level_paths(attributes)
+        goes = overwrite or _is_rest(record)
+        foreign = foreign_entries(target, arrays) if goes else []
+    except ChunkscaleError as error:
+        raise DestinationError(
+            f"the output {target!r} exists and is not an OME-Zarr image, so it is never "
+            "overwritten; choose another path or remove it yourself"
+        ) from error
+    if foreign:
+        raise DestinationError(
+            f"the output {target!r} exists and holds more than one image ({foreign[0]!r}), so it "
+            "is never overwritten; choose another path or remove it yourself"
+        )
+    return " (the output of a run that did not finish)" if _is_unfinished(record) else ""
+
+
+def _is_unfinished(record: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(record, Mapping) and record.get("state") == "unfinished"
+
+
+def level_paths(attributes: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the levels of an image, or of an unfinished one."""
+    record = attributes.get("chunkscale")
+    if _is_unfinished(record):
+        levels = record.get("levels")
+        return [str(path) for path in levels] if isinstance(levels, list) else []
+    found = describe(attributes)
+    return [d.path for d in found.datasets] if isinstance(found, Multiscale) else []
+
+
+def is_free(target: str) -> bool:
+    """Whether a run may begin here although something is stored: less than an output."""
+    return is_blank(target) or _is_rest(group_attributes(target).get("chunkscale"))
+
+
+def _is_rest(record: object) -> bool:
+    """Whether a record is that of an output whose deletion was interrupted."""
+    return _is_unfinished(record) and "regions" not in record
+
+
+def check_apart(source: SourceArray, target: str) -> None:
+    """Refuse an output in the source, and one that holds it; links are followed."""
+    if not same_store(source.uri, target):
+        return
+    output = resolved(target)
+    for part in (source.uri, join(source.uri, source.path)):
+        origin = resolved(part)
+        if origin == output:
+            raise DestinationError(
+                f"the output {target!r} is the source itself; choose another path"
+            )
+        for inner, outer, text in (
+            (output, origin, "lies inside the source"),
+            (origin, output, "holds the source"),
+        ):
+            if inner.startswith(os.path.join(outer, "")):
+                raise DestinationError(
+                    f"the output {target!r} {text} {source.uri!r}; choose a path outside of it"
+                )
+
+
+def check_room(plan: ResamplePlan, target: str) -> None:
+    """Refuse what no codec makes fit where it goes; what one might is warned of by the plan."""
+    free = free_bytes(target)
+    if free is not None and plan.bytes_written > MOST_COMPRESSION * free:
+        raise DestinationError(
+            f"{human_bytes(plan.bytes_written)} are to be written before compression, over "
+            f"{MOST_COMPRESSION} times the {human_bytes(free)} that are free where the output "
+            f"{target!r} goes; choose larger voxels, or another disk"
+        )
+
+
+def unfinished(target: str) -> Found | None:
+    """Return what can be continued at a path; None where a run would start afresh.
+
+    Raises
+    ------
+    DestinationError
+        If something else is there.
+    """
+    if not contents.exists(target) or is_blank(target):
+        return None
+    record = group_attributes(target).get("chunkscale")
+    if _is_rest(record):
+        return None
+    if not isinstance(record, Mapping) or not all(
+        isinstance(record.get(k), list) for k in LAYOUT_KEYS
+    ):
+        raise DestinationError(
+            f"the output {target!r} does not say how it was made, so it cannot be resumed; choose "
+            "another path, or replace it with overwrite=True (--overwrite)"
+        )
+    objects = record.get("objects")
+    return Found(
+        recipe={name: value for name, value in record.items() if name not in STATE_KEYS},
+        finished=record.get("state") == "finished",
+        memory=int(record.get("memory", 0)),
+        objects=dict(objects) if isinstance(objects, Mapping) else {},
+    )
+
+
+#: Levels of other programs lie so many folders below their image, or fewer.
+_DEEPEST = 4
+
+
+def check_by_content(source: SourceArray, target: str) -> None:
+    """Refuse to delete what is the source, or holds it, by another name.
+
+    Where that cannot be told, because a server refuses what it has no rule for or the disk is
+    full, an output is not deleted that has the very attributes of the source.
+    """
+    parts = (source.uri, join(source.uri, source.path))
+    places = list(dict.fromkeys(
+        place for part in parts for place in nearest(resolved(part), _DEEPEST)
+    ))  # fmt: skip
+    for place, same in seen_through(target, places).items():
+        if same or (same is None and _are_alike(place, target)):
+            what = "is the source itself, or holds it," if same else "looks like the source,"
+            raise DestinationError(
+                f"the output {target!r} {what} reached by another name ({place!r}); choose "
+                "another path"
+            )
+
+
+def _are_alike(one: str, other: str) -> bool:
+    """Whether two groups have the same attributes, and any at all."""
+    try:
+        found = group_attributes(one)
+        return bool(found) and found == group_attributes(other)
+    except ChunkscaleError:
+        return False  # one of them is none

@@ -1,0 +1,196 @@
+"""The place of an output: what lies there, what may go, and what is deleted."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from chunkscale.errors import DestinationError, MetadataError, SourceNotFoundError
+from chunkscale.storage import objects as contents
+from chunkscale.storage.failures import clear_write_errors
+from chunkscale.storage.groups import group_attributes, set_attributes
+from chunkscale.storage.locations import in_bucket, is_remote, join, resolved
+from chunkscale.storage.names import CHUNK, DROPPINGS, ENDS, NOTES, STRAY, is_chunk_path
+from chunkscale.storage.zarr_stores import METADATA_FILES
+
+
+def make_folder(uri: str) -> None:
+    """Make the folder of an output where there is none; object stores have none at all.
+
+    A link to an image is replaced, not followed: what it leads to stays. One to
+    a blank folder leads to where the output is to be.
+    """
+    if is_remote(uri):
+        return
+    with clear_write_errors(uri):
+        if os.path.islink(uri) and not is_blank(uri):
+            os.unlink(uri)
+        Path(uri).mkdir(parents=True, exist_ok=True)
+
+
+def begun_by_another(uri: str) -> DestinationError:
+    """Return the error of a run that is not the first at a place."""
+    return DestinationError(
+        f"another run has just begun to write the output {uri!r}; wait for it, or choose another "
+        "path"
+    )
+
+
+def foreign_entries(uri: str, arrays: Iterable[str]) -> list[str]:
+    """Return what lies in a group beside its metadata, these arrays and their chunks."""
+    paths = [tuple(path.split("/")) for path in arrays]
+    return [name for name in _foreign(uri, paths) if name != NOTES]
+
+
+def _foreign(uri: str, arrays: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    inner: dict[str, list[tuple[str, ...]]] = {}
+    for first, *rest in filter(None, arrays):
+        inner.setdefault(first, []).append(tuple(rest))
+    is_array = () in arrays
+    for name in contents.names(uri):
+        if name in inner:
+            yield from (f"{name}/{found}" for found in _foreign(join(uri, name), inner[name]))
+        elif name not in METADATA_FILES and not any(
+            pattern.fullmatch(name) for pattern in (STRAY, DROPPINGS, *[CHUNK] * is_array)
+        ):
+            yield name
+
+
+def is_empty(uri: str) -> bool:
+    """Whether a path holds nothing but notes."""
+    return set(contents.names(uri)) <= {NOTES}
+
+
+def is_blank(uri: str) -> bool:
+    """Whether a path holds nothing, or what a run leaves that died while it began."""
+    if not in_bucket(uri) and not os.path.isdir(uri):
+        return False
+    names = contents.names(uri)
+    if not names and in_bucket(uri):
+        return not contents.exists(uri)  # an object without a name below it
+    left = [n for n in names if n != NOTES and not STRAY.fullmatch(n)]
+    if not {"zarr.json", ".zgroup", ".zattrs"}.issuperset(left):
+        return False
+    try:
+        return not (left and group_attributes(uri))
+    except (SourceNotFoundError, MetadataError):
+        return False  # an array, or damaged: it could be anyone's
+
+
+def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
+    """Delete what killed processes left while they wrote objects; look once at all that is stored.
+
+    Parameters
+    ----------
+    uri : str
+        Of a group.
+    arrays : iterable of str
+        Names of its arrays.
+
+    Returns
+    -------
+    counts : dict of str to int
+        Stored chunks or shards by array.
+    stored : int
+        Size of these chunks or shards.
+    nbytes : int
+        Size of all objects of these arrays.
+    """
+    counts, stored, nbytes, strays = dict.fromkeys(arrays, 0), 0, 0, []
+    local = not in_bucket(uri)
+    for path, size in contents.objects(uri):
+        if path.endswith(ENDS) and local and STRAY.fullmatch(path.rpartition("/")[2]):
+            strays.append(join(uri, path))
+            continue
+        array, _, inner = path.partition("/")
+        if array in counts:
+            is_chunk = is_chunk_path(inner)
+            counts[array] += is_chunk
+            stored += is_chunk * size
+            nbytes += size
+    contents.delete(strays)
+    return counts, stored, nbytes
+
+
+def check_parent(uri: str) -> None:
+    """Refuse an output where no directory can be made, and one in an array; local ones only."""
+    if in_bucket(uri):
+        return
+    for parent in Path(resolved(uri)).parents:
+        if _is_array(parent):
+            raise DestinationError(
+                f"the output {uri!r} lies inside the array {str(parent)!r}; choose a path outside "
+                "of it"
+            )
+    for parent in Path(uri).parents:
+        if parent.is_dir():
+            break
+        if os.path.lexists(parent):
+            raise DestinationError(
+                f"the output {uri!r} cannot be made: {str(parent)!r} is not a directory"
+            )
+    try:
+        # Permissions do not tell: a file system may be read-only, or no place for files.
+        os.rmdir(tempfile.mkdtemp(prefix=".chunkscale-", dir=parent))
+    except OSError as error:
+        raise DestinationError(
+            f"the output {uri!r} cannot be made: nothing can be written in {str(parent)!r} "
+            f"({error.strerror}); choose another path"
+        ) from error
+
+
+def _is_array(folder: Path) -> bool:
+    if (folder / ".zarray").is_file():
+        return True
+    try:
+        node = json.loads((folder / "zarr.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(node, dict) and node.get("node_type") == "array"
+
+
+def discard(uri: str, arrays: Iterable[str] = ()) -> None:
+    """Delete an output but for its notes; the caller has made sure that it is one.
+
+    While it goes no reader takes it for an image, and whoever is interrupted
+    here may delete it again: it says which `arrays` it had.
+    """
+    _unpublish(uri, arrays)
+    for name in contents.names(uri):
+        if name != NOTES and name not in METADATA_FILES:
+            contents.delete_below(join(uri, name))
+    # Metadata last: it says what the rest was; what repeats it before the rest of it.
+    left = [name for name in contents.names(uri) if name != NOTES]
+    left.sort(key=lambda name: name != ".zmetadata")
+    contents.delete(join(uri, name) for name in left)
+
+
+def _unpublish(uri: str, arrays: Iterable[str]) -> None:
+    try:
+        group_attributes(uri)
+    except (SourceNotFoundError, MetadataError):
+        return  # it was no image
+    try:
+        set_attributes(uri, {"chunkscale": {"state": "unfinished", "levels": list(arrays)}})
+    except OSError:
+        if in_bucket(uri):
+            raise
+
+
+def check_links(uri: str, arrays: Iterable[str] = ()) -> None:
+    """Refuse a local output in which a link stands for a folder of its notes or these arrays.
+
+    What lies behind one is not the output's, and would be written and deleted with it. A link to
+    a file does no harm: it is replaced or deleted itself.
+    """
+    if is_remote(uri):
+        return
+    for link in contents.linked_folders(uri, [NOTES, *arrays]):
+        raise DestinationError(
+            f"the output {uri!r} holds the link {link!r} where a folder of its own belongs, and "
+            f"nothing outside of an output is ever written or deleted; remove the link (what it "
+            f"leads to, {os.path.realpath(link)!r}, stays), or move that folder to its place"
+        )

@@ -1,0 +1,122 @@
+"""Make a finished output an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from chunkscale._version import __version__
+from chunkscale.errors import RegionError
+from chunkscale.ome.axes import axis_entries
+from chunkscale.ome.model import Dataset, Multiscale
+from chunkscale.ome.read import describe
+from chunkscale.ome.write import complete_attributes, dataset_entries, downscaling_metadata
+from chunkscale.output.places import tidy
+from chunkscale.output.record import STATE_KEYS
+from chunkscale.output.sweep import measured
+from chunkscale.output.watch import check_source
+from chunkscale.output.writing import Output
+from chunkscale.plan.model import ResamplePlan
+from chunkscale.storage.groups import compose_multiscales, set_attributes
+from chunkscale.storage.reader import ArrayReader
+
+
+def publish(
+    plan: ResamplePlan, output: Output, source: ArrayReader, attributes: Mapping[str, Any]
+) -> int:
+    """Make a finished output an image; return the stored bytes of its levels.
+
+    Parameters
+    ----------
+    plan : ResamplePlan
+    output : Output
+    source : ArrayReader
+    attributes : mapping
+        Of the source's group.
+
+    Raises
+    ------
+    RegionError
+        If another run has replaced the output or taken it over, or if the
+        source is not what it was when the run began, or if objects of the
+        output are not there any more.
+    """
+    target, names = output.uri, [level.path for level in plan.levels]
+    if output.attributes["chunkscale"]["state"] == "finished":
+        return tidy(target, names)[2]  # it was whole
+    published = _image_attributes(plan, attributes)
+    output.ledger.check()
+    check_source(plan, source, attributes)
+    counts, stored, nbytes = tidy(target, names)
+    if stored != output.ledger.stored:
+        _check_objects(plan, output)
+    record = {name: value for name, value in output.attributes["chunkscale"].items()
+              if name not in STATE_KEYS}  # fmt: skip
+    # Last of all: from here on a reader takes the group for an image.
+    finished = {**published, "chunkscale": {**record, "objects": counts, "state": "finished"}}
+    if not set_attributes(target, finished, instead_of=output.attributes):
+        raise RegionError(
+            f"the output {target!r} was replaced by another run while this one wrote it; "
+            "run one of them again"
+        )
+    return nbytes
+
+
+def _image_attributes(plan: ResamplePlan, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes that make a finished group an image."""
+    levels = [
+        Dataset(
+            path=level.path,
+            voxel_size=level.grid.voxel_size,
+            translation=level.grid.translation,
+        )
+        for level in plan.levels
+    ]
+    described = describe(source)
+    named = described.name if isinstance(described, Multiscale) else None
+    name = named or plan.source.uri.rstrip("/").rsplit("/", 1)[-1]
+    kind = "mode" if plan.method == "nearest" else "mean"
+    composed = compose_multiscales(
+        version=plan.ngff_version,
+        name=name,
+        axes=axis_entries(plan.target_grid.axes),
+        datasets=dataset_entries(levels),
+    )
+    return complete_attributes(
+        composed,
+        name=name,
+        kind=kind,
+        metadata=downscaling_metadata(
+            f"chunkscale.resample ({kind})",
+            version=__version__,
+            parameters={"method": plan.method, "antialias": plan.antialias},
+        ),
+        source=source,
+        is_label=plan.source.is_label,
+    )
+
+
+#: Regions that a message names.
+SHOWN_REGIONS = 3
+
+
+def _check_objects(plan: ResamplePlan, output: Output) -> None:
+    """Refuse an output of which something is missing, or was changed, since it was stored."""
+    noted = output.ledger.noted(plan.region_count)
+    there, _ = measured(plan, output.levels)
+    wrong = np.flatnonzero(noted != there).tolist()
+    if not wrong:
+        return  # what is there besides is no part of it
+    shown = ", ".join(
+        f"{index} (voxels {plan.region(index).boxes[0][1]} of level "
+        f"{plan.region(index).boxes[0][0]})"
+        for index in wrong[:SHOWN_REGIONS]
+    )
+    more = f" and {len(wrong) - SHOWN_REGIONS} more" if len(wrong) > SHOWN_REGIONS else ""
+    raise RegionError(
+        f"stored objects of the output {output.uri!r} are missing or have changed since this run "
+        f"wrote them, so it stays unfinished: region {shown}{more}. Find out what deletes there "
+        "(a cleaner of old files?), and go on with resume=True (--resume), which makes them again"
+    )

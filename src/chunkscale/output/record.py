@@ -1,0 +1,164 @@
+"""What an output says of itself: its *recipe*, its layout and its state.
+
+An output that is not finished says so in its attributes, next to what it is
+made of: whoever continues it must follow the very same.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from chunkscale._version import __version__
+from chunkscale.errors import DestinationError
+from chunkscale.plan.model import ResamplePlan
+from chunkscale.storage.reader import ArrayReader
+
+
+def recipe(plan: ResamplePlan, source: ArrayReader) -> dict[str, Any]:
+    """Return all that the bytes of an output depend on, as JSON values.
+
+    Two runs with the same recipe write the same objects, region by region.
+    """
+    grid, target = plan.source_grid, plan.target_grid
+    return {
+        "version": __version__,
+        "source": plan.source.uri,
+        "source_array": plan.source.path,
+        "source_shape": list(plan.source.shape),
+        "source_dtype": plan.source.dtype,
+        "source_metadata": source.digest(),
+        "source_voxel_size": list(grid.voxel_size),
+        "source_translation": list(grid.translation),
+        "axes": [[axis.name, axis.kind, axis.unit] for axis in target.axes],
+        "shape": list(target.shape),
+        "voxel_size": list(target.voxel_size),
+        "translation": list(target.translation),
+        "method": plan.method,
+        "antialias": plan.antialias,
+        "outside": "edge" if plan.outside is None else str(plan.outside),
+        "ome_zarr_version": plan.ngff_version,
+        "codec": plan.codec,
+        "levels": [level.path for level in plan.levels],
+        "chunk": [list(level.chunk) for level in plan.levels],
+        "shard": [list(level.shard) if level.shard else None for level in plan.levels],
+        "regions": [list(run.region_shape) for run in plan.passes],
+    }
+
+
+#: What a resumed run takes over, unless its caller insists.
+LAYOUT_KEYS = ("chunk", "shard", "regions", "levels")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLayout:
+    """How an output is stored that is to be continued.
+
+    Parameters
+    ----------
+    chunk : tuple of int
+        Of level 0.
+    shards : tuple of tuple of int or None
+        By level.
+    levels : int
+    regions : tuple of tuple of int
+        Region shape by pass.
+    memory : int
+        What the plan promised.
+    """
+
+    chunk: tuple[int, ...]
+    shards: tuple[tuple[int, ...] | None, ...]
+    levels: int
+    regions: tuple[tuple[int, ...], ...]
+    memory: int
+
+
+def stored_layout(found: Found) -> StoredLayout:
+    """Return the layout of an output that is to be continued."""
+    made = found.recipe
+    return StoredLayout(
+        chunk=tuple(made["chunk"][0]),
+        shards=tuple(tuple(shard) if shard else None for shard in made["shard"]),
+        levels=len(made["levels"]),
+        regions=tuple(map(tuple, made["regions"])),
+        memory=found.memory,
+    )
+
+
+def check_same(
+    target: str,
+    found: Found,
+    wanted: Mapping[str, Any],
+    *,
+    asked: Sequence[str] = LAYOUT_KEYS,
+) -> None:
+    """Refuse to continue an output with another recipe.
+
+    Parameters
+    ----------
+    target : str
+    found : Found
+    wanted : mapping
+        The recipe of the run that wants to.
+    asked : sequence of str
+        The parts of the layout that count; the others will be taken over.
+
+    Raises
+    ------
+    DestinationError
+        Naming everything that differs, with both values.
+    """
+    skipped = set(LAYOUT_KEYS) - set(asked)
+    there, now = dict(found.recipe), dict(wanted)
+    if "regions" in skipped:
+        # Those of the other levels follow from the regions.
+        for made in (there, now):
+            made["chunk"], made["shard"] = made["chunk"][0], made["shard"][0]
+    differences = [
+        f"{name} is {there.get(name)!r} there and {now.get(name)!r} now"
+        for name in {**there, **now}
+        if name not in skipped and there.get(name) != now.get(name)
+    ]
+    if differences:
+        raise DestinationError(
+            f"the output {target!r} was begun differently, so it cannot be resumed: "
+            f"{'; '.join(differences)}; repeat the first command, or replace it with "
+            "overwrite=True (--overwrite)"
+        )
+
+
+#: What the record of an output says beside its recipe.
+STATE_KEYS = ("state", "run", "memory", "objects")
+
+
+def unfinished_attributes(plan: ResamplePlan, made: Mapping[str, Any]) -> dict[str, Any]:
+    state = {"run": uuid.uuid4().hex, "memory": plan.memory.total, "state": "unfinished"}
+    return {"chunkscale": {**made, **state}}
+
+
+def zarr_format_of(plan: ResamplePlan) -> Literal[2, 3]:
+    return 2 if plan.ngff_version == "0.4" else 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An output of this package that is there already.
+
+    Parameters
+    ----------
+    recipe : dict
+        What it is made of; see `recipe`.
+    finished : bool
+    memory : int
+        What the plan of the run promised that began it; 0 if it is finished.
+    objects : dict
+        Stored objects by level, as counted when it was finished.
+    """
+
+    recipe: dict[str, Any]
+    finished: bool
+    memory: int
+    objects: dict[str, int]

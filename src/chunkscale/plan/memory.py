@@ -1,0 +1,134 @@
+"""The memory of a region, in bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chunkscale.plan import policy
+from chunkscale.plan.cuts import AxisCut, doublings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a run may use.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes for the whole run.
+    workers : int
+        Regions at the same time, at most.
+    threads : int
+        Threads that encode and decode chunks.
+    device_memory : int, optional
+        Bytes for buffers on the GPU; None if there is none.
+    slots : int
+        Workers of all processes, where a cluster has several; `memory`,
+        `workers` and `threads` are those of one process then.
+    bystanders : int
+        Bytes of libraries that a process without a GPU may have to load besides its own.
+    spare : int
+        Further workers, where regions of the first pass then take fewer turns, and all of
+        `workers` and they fit beside the regions chosen for those.
+    """
+
+    memory: int
+    workers: int
+    threads: int
+    device_memory: int | None = None
+    slots: int = 0
+    bystanders: int = 0
+    spare: int = 0
+
+    @property
+    def base(self) -> int:
+        """Bytes that a process takes before its first region."""
+        return (
+            policy.BASE_BYTES + self.bystanders
+            if self.device_memory is None
+            else policy.GPU_BASE_BYTES
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PassJob:
+    """The figures of one pass that do not depend on the region."""
+
+    itemsize: int
+    read_size: int  # voxels of what is read
+    read_chunk: tuple[int, ...]
+    write_size: int  # voxels of the first level written
+    write_chunk: tuple[int, ...]
+    taps: int
+    tail_levels: int  # levels after the first
+    spatial: int
+    is_half: bool  # float16 is computed on a float32 copy
+    planes: int  # of a stored object; 0 where regions are made in one piece
+    slab_size: int  # bytes of a slab, at least
+
+
+def kernel_scratch(
+    read: int, target: Sequence[int], taps: int, itemsize: int, *, is_half: bool = False
+) -> int:
+    """Return an upper bound of what a kernel holds beside its input and result.
+
+    Parameters
+    ----------
+    read : int
+        Voxels of the input.
+    target : sequence of int
+        Shape of the result.
+    taps : int
+        Source voxels per target voxel along z; 0 for means.
+    itemsize : int
+    is_half : bool
+        Whether float16 is interpolated, on a float32 copy.
+    """
+    planes = (taps + 2) * math.prod(target[-2:]) * (4 if itemsize <= 2 else 8)
+    return planes + is_half * 4 * (read + math.prod(target))
+
+
+def coarser_voxels(shape: Sequence[int], levels: int) -> int:
+    """Return the voxels of so many further levels of a region."""
+    voxels = 0
+    for _ in range(levels):
+        shape = [-(-n // 2) for n in shape]
+        voxels += math.prod(shape)
+    return voxels
+
+
+def slab_planes(job: PassJob, target: Sequence[int], fused: int) -> tuple[int, int]:
+    """Return the planes of a region, and of its slabs: whole stored objects and cells of means."""
+    planes = target[-3] if len(target) > 2 else 1
+    if job.planes:
+        plane = math.prod(target[-2:]) * job.itemsize
+        for slab, _ in doublings(job.planes, planes):
+            if slab * plane >= job.slab_size and not (fused and slab % 2):
+                # Two slabs are held at once: no more of them save nothing.
+                return planes, slab if 2 * slab < planes else planes
+    return planes, planes
+
+
+def cache_voxels(options: Sequence[AxisCut], order: Sequence[int], kept: int, active: int) -> int:
+    """Return the size of a cache that saves neighbours along the last `kept` axes a second decode.
+
+    Parameters
+    ----------
+    options : sequence of _Option
+    order : sequence of int
+        Axes, the one along which regions follow each other last.
+    kept : int
+        0, 1 or 2.
+    active : int
+        Regions at once, which begin in order, but not end in it.
+    """
+    if not kept:
+        return 0
+    last = options[order[-1]]
+    regions = active + 2 if kept == 1 else last.count + active + 1
+    region = math.prod(o.aligned for o in options)
+    # They touch no more than the rows that they lie in.
+    rows = -(-(regions - 1) // last.count) + 1
+    return min(regions * region, rows * (region // last.aligned * last.span))

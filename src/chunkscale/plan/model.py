@@ -1,0 +1,332 @@
+"""The plan of a run: a value that says everything before anything runs.
+
+A plan is small and picklable, whatever the size of the volume: regions are
+computed from their index, never listed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from chunkscale.geometry.box import Box, between
+from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.geometry.mapping import AxisMapping, source_box
+from chunkscale.geometry.pyramid import Level
+from chunkscale.plan.regions import Pass, Region
+from chunkscale.report import plan_html, plan_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceArray:
+    """What a plan needs to know of the array that is read.
+
+    Parameters
+    ----------
+    uri : str
+        Of the image's group; empty for an array in memory.
+    path : str
+        Of the array inside the group.
+    shape : tuple of int
+    dtype : str
+        NumPy name, native byte order.
+    chunk : tuple of int
+        What has to be decoded together: the inner chunk of a shard.
+    is_label : bool
+        Whether the voxels are ids.
+    """
+
+    uri: str
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    chunk: tuple[int, ...]
+    is_label: bool = False
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per voxel."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Decoded size in bytes."""
+        return math.prod(self.shape) * self.itemsize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryEstimate:
+    """Upper bounds of resident memory in bytes.
+
+    Parameters
+    ----------
+    base : int
+        Interpreter, libraries, compiled kernels.
+    buffers : int
+        Chunks that are being encoded and decoded, and the cache.
+    cache : int
+        Decoded source chunks that are kept for the neighbouring region.
+    per_worker : int
+        Source box, kernel scratch, outputs (of level 0 two slabs), encode buffers.
+    workers : int
+    """
+
+    base: int
+    buffers: int
+    cache: int
+    per_worker: int
+    workers: int
+
+    @property
+    def total(self) -> int:
+        """Promised peak of the whole run."""
+        return self.base + self.buffers + self.workers * self.per_worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """Upper bounds of a GPU's memory in bytes.
+
+    Parameters
+    ----------
+    base : int
+        The driver's context and the kernels.
+    per_lane : int
+        Source box, all levels, tables and scratch of what is computed at a
+        time: a region, or a tile of one if it does not fit.
+    lanes : int
+        Regions on the device at the same time.
+    """
+
+    base: int
+    per_lane: int
+    lanes: int
+
+    @property
+    def total(self) -> int:
+        """Promised peak of the process on the device."""
+        return self.base + self.lanes * self.per_lane
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a user should know before the run.
+
+    Parameters
+    ----------
+    kind : {"aliasing", "labels", "size", "disk", "unit", "order"}
+    text : str
+    """
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResamplePlan:
+    """What a run reads, computes and writes, and what it costs.
+
+    Made by `chunkscale.plan_resampling`; `chunkscale.resample` carries it out.
+
+    Parameters
+    ----------
+    source : SourceArray
+    source_grid : VoxelGrid
+        In the units of the target.
+    levels : tuple of Level
+        Level 0 is the resampled image; the others are means (modes of labels).
+    passes : tuple of Pass
+    method : {"linear", "nearest"}
+    antialias : bool
+    outside : float or None
+        Value of samples outside the source's extent; None for the edge voxel.
+    ngff_version : {"0.4", "0.5"}
+    codec : str
+    device : {"cpu", "gpu"}
+    memory : MemoryEstimate
+    device_memory : DeviceMemory or None
+        None on the CPU.
+    bytes_read : int
+        Decoded bytes of all chunks that the regions touch, at most.
+    warnings : tuple of Notice
+    """
+
+    source: SourceArray
+    source_grid: VoxelGrid
+    levels: tuple[Level, ...]
+    passes: tuple[Pass, ...]
+    method: str
+    antialias: bool
+    outside: float | None
+    ngff_version: str
+    codec: str
+    device: str
+    memory: MemoryEstimate
+    device_memory: DeviceMemory | None
+    bytes_read: int
+    warnings: tuple[Notice, ...]
+    mapping: tuple[AxisMapping, ...]
+
+    @property
+    def target_grid(self) -> VoxelGrid:
+        """Grid of level 0."""
+        return self.levels[0].grid
+
+    @property
+    def dtype(self) -> str:
+        """Data type of source and target."""
+        return self.source.dtype
+
+    @property
+    def workers(self) -> int:
+        """Regions that are processed at the same time."""
+        return self.memory.workers
+
+    @property
+    def region_count(self) -> int:
+        """Number of regions of all passes."""
+        return sum(p.region_count for p in self.passes)
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes of all levels before compression."""
+        return sum(level.grid.size for level in self.levels) * self.source.itemsize
+
+    @property
+    def read_amplification(self) -> float:
+        """How many times the average source voxel is decoded, at most."""
+        return self.bytes_read / self.source.nbytes
+
+    def region(self, index: int) -> Region:
+        """Return region `index`, ``0 <= index < region_count``; computed, never listed."""
+        run = self.pass_of(index)
+        return self._region(run, index, run.box(index))
+
+    def slabs(self, region: Region) -> Iterator[Box]:
+        """Yield the parts of a region's first level that are made one after another."""
+        box, size = region.boxes[0][1], self.pass_of(region.index).slab
+        axis = len(box.shape) - 3
+        if axis < 0:
+            yield box
+            return
+        for start in range(box.start[axis], box.stop[axis], size):
+            yield between(box, axis, start, min(start + size, box.stop[axis]))
+
+    def part(self, region: Region, box: Box) -> Region:
+        """Return the part of a region whose first level is `box`, which starts on whole cells."""
+        return self._region(self.pass_of(region.index), region.index, box)
+
+    def pass_of(self, index: int) -> Pass:
+        """Return the pass of a region."""
+        return next(p for p in self.passes if index < p.start + p.region_count)
+
+    def _region(self, run: Pass, index: int, box: Box) -> Region:
+        boxes = tuple((k, self._owned(run, box, k)) for k in range(run.first, run.last + 1))
+        if run.reads is None:
+            read = source_box(self.mapping, box)
+        else:
+            ratio = self.level_ratio(run.reads, run.first)
+            read = Box(
+                start=tuple(a * f for a, f in zip(box.start, ratio, strict=True)),
+                stop=tuple(
+                    min(b * f, n)
+                    for b, f, n in zip(box.stop, ratio, self.levels[run.reads].shape, strict=True)
+                ),
+            )
+        return Region(index=index, reads=run.reads, source_box=read, boxes=boxes)
+
+    def region_of(self, level: int, start: Sequence[int]) -> int:
+        """Return the region that owns the voxel `start` of a level.
+
+        Parameters
+        ----------
+        level : int
+        start : sequence of int
+            One index per axis.
+        """
+        run = next(p for p in self.passes if level <= p.last)
+        ratio = self.level_ratio(run.first, level)
+        return run.number(
+            [a * f // r for a, f, r in zip(start, ratio, run.region_shape, strict=True)]
+        )
+
+    def level_ratio(self, fine: int, coarse: int) -> tuple[int, ...]:
+        """Return how many voxels of level `fine` make one of level `coarse`, per axis."""
+        pairs = zip(self.levels[fine].factors, self.levels[coarse].factors, strict=True)
+        return tuple(b // a for a, b in pairs)
+
+    def _owned(self, run: Pass, box: Box, level: int) -> Box:
+        ratio = self.level_ratio(run.first, level)
+        return Box(
+            start=tuple(a // f for a, f in zip(box.start, ratio, strict=True)),
+            stop=tuple(-(-b // f) for b, f in zip(box.stop, ratio, strict=True)),
+        )
+
+    def __str__(self) -> str:
+        return plan_text(self.as_dict())
+
+    def _repr_html_(self) -> str:
+        return plan_html(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan's figures as plain JSON values."""
+        itemsize = self.source.itemsize
+        return {
+            "source": {
+                "path": self.source.uri,
+                "array": self.source.path,
+                "dtype": self.dtype,
+                "bytes": self.source.nbytes,
+                **self.source_grid.as_dict(),
+            },
+            "target": self.target_grid.as_dict(),
+            "method": self.method,
+            "antialias": self.antialias,
+            "outside": "edge" if self.outside is None else str(self.outside),
+            "ome_zarr_version": self.ngff_version,
+            "codec": self.codec,
+            "device": self.device,
+            "device_memory": None
+            if self.device_memory is None
+            else {**asdict(self.device_memory), "total": self.device_memory.total},
+            "levels": [
+                {
+                    "path": level.path,
+                    "shape": list(level.shape),
+                    "voxel_size": list(level.grid.voxel_size),
+                    "translation": list(level.grid.translation),
+                    "chunk": list(level.chunk),
+                    "shard": None if level.shard is None else list(level.shard),
+                    "bytes": level.grid.size * itemsize,
+                }
+                for level in self.levels
+            ],
+            "passes": [
+                {
+                    "reads_level": run.reads,
+                    "levels": list(range(run.first, run.last + 1)),
+                    "regions": run.region_count,
+                    "region_shape": list(run.region_shape),
+                }
+                for run in self.passes
+            ],
+            "regions": self.region_count,
+            "bytes_read": self.bytes_read,
+            "read_amplification": self.read_amplification,
+            "bytes_written": self.bytes_written,
+            "workers": self.workers,
+            "memory": {
+                "base": self.memory.base,
+                "chunk_buffers": self.memory.buffers,
+                "per_worker": self.memory.per_worker,
+                "total": self.memory.total,
+            },
+            "warnings": [str(notice) for notice in self.warnings],
+        }

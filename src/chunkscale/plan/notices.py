@@ -1,0 +1,50 @@
+"""What a user should know before a run."""
+
+from __future__ import annotations
+
+from chunkscale.geometry.grid import VoxelGrid, unusual
+from chunkscale.geometry.mapping import AxisMapping
+from chunkscale.geometry.pyramid import Level
+from chunkscale.plan import policy
+from chunkscale.plan.model import Notice, SourceArray
+from chunkscale.text import human_bytes
+
+
+def find_notices(
+    source: SourceArray,
+    grid: VoxelGrid,
+    levels: tuple[Level, ...],
+    mapping: tuple[AxisMapping, ...],
+    antialias: bool,
+    free_disk: int | None,
+) -> tuple[Notice, ...]:
+    found = []
+    steps = {
+        grid.axes[i].name: m.step
+        for i, m in enumerate(mapping)
+        if m.interpolation == "linear" and m.step > policy.ALIASING_STEP * (1 + 1e-9)
+    }
+    if steps and not antialias:
+        text = ", ".join(f"{name} by {step:.3g}" for name, step in steps.items())
+        found.append(
+            Notice(
+                "aliasing",
+                f"aliasing: the image shrinks along {text} and plain interpolation skips the "
+                "voxels in between; antialias=True (--antialias) averages over them",
+            )
+        )
+    if source.is_label and mapping and any(m.interpolation != "nearest" for m in mapping):
+        found.append(Notice("labels", "linear interpolation blends the ids of this label image"))
+    found += [Notice(kind, text) for kind, text in unusual(grid)]
+    written = sum(level.grid.size for level in levels) * source.itemsize
+    if written > 16 * source.nbytes:
+        found.append(Notice("size", f"the output is {written / source.nbytes:.0f} times the input"))
+    if free_disk is not None and written > free_disk:
+        found.append(
+            Notice(
+                "disk",
+                f"up to {human_bytes(written)} are written before compression, and only "
+                f"{human_bytes(free_disk)} are free where the output goes",
+            )
+        )
+    return tuple(found)

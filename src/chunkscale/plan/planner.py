@@ -1,0 +1,235 @@
+"""Make a plan: pass after pass, the cheapest within the limits."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from chunkscale.errors import MemoryBudgetError, OptionError
+from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.geometry.mapping import grid_mapping
+from chunkscale.geometry.pyramid import Layout, Level, level_count, pyramid
+from chunkscale.plan import policy
+from chunkscale.plan.choice import Choice, TooSmallError, first_choice, later_choice
+from chunkscale.plan.memory import Limits, cache_voxels
+from chunkscale.plan.model import DeviceMemory, MemoryEstimate, ResamplePlan, SourceArray
+from chunkscale.plan.notices import find_notices
+from chunkscale.plan.regions import Pass, check_alignment
+from chunkscale.plan.tiles import device_bytes, tiles
+
+
+def _pass(choice: Choice, levels: tuple[Level, ...], first: int, start: int) -> Pass:
+    last = first + choice.fused
+    run = Pass(
+        reads=None if first == 0 else first - 1,
+        first=first,
+        last=last,
+        shape=levels[first].shape,
+        region_shape=choice.region,
+        slab=choice.slab,
+        order=choice.order,
+        start=start,
+    )
+    for level in levels[first : last + 1]:
+        check_alignment(run, levels[first], level)
+    return run
+
+
+def make_plan(
+    source: SourceArray,
+    source_grid: VoxelGrid,
+    target_grid: VoxelGrid,
+    *,
+    method: str,
+    antialias: bool,
+    outside: float | None,
+    layout: Layout,
+    shard: bool,
+    levels: int | None,
+    ngff_version: str,
+    codec: str,
+    limits: Limits,
+    free_disk: int | None = None,
+    regions: Sequence[tuple[int, ...]] | None = None,
+    shards: Sequence[tuple[int, ...] | None] | None = None,
+) -> ResamplePlan:
+    """Return the cheapest plan within the limits.
+
+    Parameters
+    ----------
+    source : SourceArray
+    source_grid, target_grid : VoxelGrid
+        In the same units.
+    method, antialias, outside, ngff_version, codec
+        As in `ResamplePlan`.
+    layout : Layout
+        Chunk, and the shard if the caller insists on one.
+    shard : bool
+        Whether to make shards of whole slabs of regions where `layout` has none.
+    levels : int, optional
+        Number of levels; by default until one fits into a chunk.
+    limits : Limits
+    free_disk : int, optional
+        Free bytes where the output goes, for a warning.
+    regions : sequence of tuple of int, optional
+        Region shape by pass, of an earlier plan with the same chunk, instead
+        of the cheapest.
+    shards : sequence of tuple of int or None, optional
+        Shard by level, of that plan; comes before `layout` and `shard`.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If even the smallest region needs more memory than allowed.
+    """
+    mapping = grid_mapping(source_grid, target_grid, method=method, antialias=antialias)
+    layouts = {0: layout}
+    if shards is not None:
+        layouts = {k: Layout(chunk=layout.chunk, shard=given) for k, given in enumerate(shards)}
+        layout = layouts[0]
+    count = level_count(target_grid, layout.chunk) if levels is None else levels
+    most = level_count(target_grid, (1,) * target_grid.ndim)
+    if count > most:
+        raise OptionError(
+            f"levels {count} are more than the {most} after which a single voxel is left"
+        )
+    if target_grid.size * source.itemsize > 2**60:
+        raise OptionError(
+            f"the output would have {' x '.join(map(str, target_grid.shape))} voxels, more than "
+            "any storage holds; choose a larger voxel size"
+        )
+    choices: list[Choice] = []
+    passes: list[Pass] = []
+    asked = limits.workers
+    while not passes or passes[-1].last + 1 < count:
+        first = passes[-1].last + 1 if passes else 0
+        start = passes[-1].indices.stop if passes else 0
+        if first == 0:
+            choose: Callable[..., Choice] = partial(
+                first_choice, source, target_grid, mapping, layout, count
+            )
+        else:
+            layouts.setdefault(first, Layout(chunk=layout.chunk))
+            stored = pyramid(target_grid, count=count, layouts=layouts)
+            choose = partial(later_choice, stored, first, source.itemsize, tuple(choices))
+        fixed = regions[len(passes)] if regions is not None and len(passes) < len(regions) else None
+        choice, limits = _within(limits, partial(choose, fixed))
+        if shards is None and layouts[first].shard is None:
+            layouts |= _stored_layouts(choice, layout.chunk, shard, first)
+        stored = pyramid(target_grid, count=count, layouts=layouts)
+        choices.append(choice)
+        passes.append(_pass(choice, stored, first, start))
+    memory = MemoryEstimate(
+        base=limits.base,
+        buffers=max(c.shared for c in choices),
+        cache=choices[0].cache,
+        per_worker=max(c.per_worker for c in choices),
+        workers=min(limits.workers, max(p.region_count for p in passes)),
+    )
+    if memory.workers == asked:
+        memory = _with_spare(memory, choices, source.itemsize, limits)
+    plan = ResamplePlan(
+        source=source,
+        source_grid=source_grid,
+        levels=stored,
+        passes=tuple(passes),
+        method=method,
+        antialias=antialias,
+        outside=outside,
+        ngff_version=ngff_version,
+        codec=codec,
+        device="cpu" if limits.device_memory is None else "gpu",
+        device_memory=None,
+        memory=memory,
+        bytes_read=int(source.nbytes * choices[0].amplification),
+        warnings=find_notices(source, source_grid, stored, mapping, antialias, free_disk),
+        mapping=mapping,
+    )
+    if limits.device_memory is None:
+        return plan
+    return replace(plan, device_memory=_device_memory(plan, choices, limits.device_memory))
+
+
+def _device_memory(plan: ResamplePlan, choices: Sequence[Choice], limit: int) -> DeviceMemory:
+    """Return how many regions are on the device at once, and how large their parts are there."""
+    largest = 0
+    for run, choice in zip(plan.passes, choices, strict=True):
+        ratios = [plan.level_ratio(run.first, k) for k in range(run.first, run.last + 1)]
+        shapes = [
+            tuple(-(-o.target // f) for o, f in zip(choice.options, ratio, strict=True))[-3:]
+            for ratio in ratios
+        ]
+        read = tuple(o.read for o in choice.options)[-3:]
+        axes = plan.mapping if run.reads is None else ()
+        filled = plan.outside is not None
+        needed = device_bytes(read, shapes, plan.source.itemsize, axes, filled=filled)
+        largest = max(largest, needed)
+    lanes = max(1, min(policy.MOST_LANES, plan.workers, limit // largest))
+    memory = DeviceMemory(
+        base=policy.DEVICE_BASE_BYTES, per_lane=min(largest, limit // lanes), lanes=lanes
+    )
+    for run in plan.passes:
+        # First, last and middle ones are all that there are; refuses what cannot be cut so small.
+        places = itertools.product(*(sorted({0, (n - 1) // 2, n - 1}) for n in run.counts))
+        for place in places:
+            for _ in tiles(plan, plan.region(run.number(place)), memory.per_lane):
+                pass
+    return memory
+
+
+def _with_spare(
+    memory: MemoryEstimate, choices: Sequence[Choice], itemsize: int, limits: Limits
+) -> MemoryEstimate:
+    """Add the spare workers if they fit; regions are not chosen for them, but for the others."""
+    first = choices[0]
+    more = min(limits.spare, first.count - memory.workers)
+    if -(-first.count // (memory.workers + more)) == -(-first.count // memory.workers):
+        return memory  # no fewer turns, and in the last one fewer at work
+    workers = memory.workers + more
+    cache = cache_voxels(first.options, first.order, first.kept, workers) * itemsize
+    # Of each: the decoded chunks of its region, cached or not.
+    chunks = max(math.prod(o.aligned for o in c.options) for c in choices) * itemsize
+    larger = replace(
+        memory,
+        workers=workers,
+        buffers=memory.buffers + max(more * chunks, cache - memory.cache),
+        cache=cache,
+    )
+    return larger if larger.total <= limits.memory else memory
+
+
+def _within(limits: Limits, choose: Callable[[Limits], Choice]) -> tuple[Choice, Limits]:
+    """Choose with fewer workers until a region fits."""
+    needed, workers = 0, limits.workers
+    while workers:
+        attempt = replace(limits, workers=workers)
+        try:
+            return choose(attempt), attempt
+        except TooSmallError as error:
+            needed = error.needed
+        workers -= max(1, workers // 8)
+    raise MemoryBudgetError(
+        f"the smallest region needs {math.ceil(needed / policy.MIB)} MiB with one worker, and "
+        f"memory is limited to {limits.memory // policy.MIB} MiB; allow more memory, or use smaller "
+        "chunks or shards"
+    )
+
+
+def _stored_layouts(
+    choice: Choice, chunk: tuple[int, ...], shard: bool, first: int
+) -> dict[int, Layout]:
+    """Return how a pass is stored by level: a slab is a shard, and so is a region further on."""
+
+    def one_object(shape: Sequence[int]) -> Layout:
+        outer = tuple(-(-n // c) * c for n, c in zip(shape, chunk, strict=True))
+        return Layout(chunk=chunk, shard=outer if shard and outer != chunk else None)
+
+    region = [option.target for option in choice.options]
+    slab = [*region[:-3], choice.slab, *region[-2:]] if len(region) > 2 else region
+    layouts = {first: one_object(slab)}
+    if choice.fused and slab != region:
+        layouts[first + 1] = one_object([-(-n // 2) for n in region])
+    return layouts

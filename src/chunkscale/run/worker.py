@@ -1,0 +1,187 @@
+"""What a process does for a run: it opens the run's job once, and makes regions of it."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from chunkscale.compute.devices import open_device
+from chunkscale.compute.levels import Device
+from chunkscale.errors import ChunkscaleError, ClusterError, CorruptChunkError, RegionError
+from chunkscale.host.allocator import keep_below, keep_freed, make_room, reuse_freed
+from chunkscale.host.memory import resident_bytes
+from chunkscale.plan.model import ResamplePlan
+from chunkscale.run.records import Failure, Outcome, Record
+from chunkscale.run.region import process_region
+from chunkscale.storage.failures import is_transient
+from chunkscale.storage.reader import ArrayReader
+from chunkscale.storage.writer import ArrayWriter
+
+#: Seconds before each further attempt at a region whose store failed; half of each is random.
+WAITS = (0.2, 0.8, 3.0, 10.0)
+
+#: Runs whose arrays and buffers a process holds: the one that works, and one that ends.
+MOST_OPEN = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a process has to know of a run. Small where it is pickled, and open elsewhere again.
+
+    Parameters
+    ----------
+    run : str
+        Names the run.
+    plan : ResamplePlan
+    source : ArrayReader
+    target : tuple of ArrayWriter
+        The levels.
+    """
+
+    run: str
+    plan: ResamplePlan
+    source: ArrayReader
+    target: tuple[ArrayWriter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A job and what this process does it with; picklable, and made anew where it is used.
+
+    Parameters
+    ----------
+    job : Job
+    turns : threading.Semaphore
+        For as many regions at once as the plan has memory for.
+    most_resident : int
+        Above this the process gives freed memory back.
+    device : Device
+    """
+
+    job: Job
+    turns: threading.Semaphore
+    most_resident: int
+    device: Device
+
+    @classmethod
+    def of(cls, job: Job) -> OpenJob:
+        """Prepare for the regions of a job."""
+        memory = job.plan.memory
+        own = memory.total - memory.base
+        # Some arenas are those of threads that wait, or have ended.
+        keep_freed(own // (4 * job.source.io.threads))
+        device = open_device(job.plan)
+        # What loading has mapped and freed, most of it for once. It takes 10 ms.
+        keep_below(memory.base)
+        make_room(memory.total)
+        # What the process held before is not this run's, but for what was promised with it; of
+        # its own part some is left for regions that grow while others are looked at.
+        return cls(
+            job,
+            turns=threading.Semaphore(job.plan.workers),
+            most_resident=max(resident_bytes(), memory.base) + own * 70 // 100,
+            device=device,
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(_opened, self.job.run, pickle.dumps(self.job)), ()
+
+
+_opened_jobs: dict[str, OpenJob] = {}
+
+_stopped: dict[str, None] = {}
+
+_opening = threading.Lock()
+
+
+class StoppedError(Exception):
+    """A run that begins no further region in this process."""
+
+
+def _opened(run: str, payload: bytes) -> OpenJob:
+    """Return the open job of a run, which this process may have already.
+
+    Raises
+    ------
+    StoppedError
+        If the run was stopped: looked at where nothing can stop it before it is open.
+    """
+    with _opening:
+        if run in _stopped:
+            raise StoppedError(run)
+        found = _opened_jobs.pop(run, None)
+        if found is None:
+            reuse_freed(True)
+            found = OpenJob.of(pickle.loads(payload))
+        _opened_jobs[run] = found  # the last one used is the last one dropped
+        while len(_opened_jobs) > MOST_OPEN:
+            del _opened_jobs[next(iter(_opened_jobs))]
+        return found
+
+
+def stop_run(run: str) -> None:
+    """Begin no further region of a run in this process, and close its arrays."""
+    with _opening:
+        _opened_jobs.pop(run, None)
+        if not _opened_jobs:
+            reuse_freed(False)
+        _stopped[run] = None
+        while len(_stopped) > 64:
+            del _stopped[next(iter(_stopped))]
+
+
+def run_batch(run: str, payload: bytes, indices: Sequence[int]) -> Iterator[Outcome]:
+    """Make regions one after another, until the run is stopped.
+
+    Parameters
+    ----------
+    run : str
+    payload : bytes
+        The pickled `Job`; looked at if this process has not opened it yet.
+    indices : sequence of int
+    """
+    for index in indices:
+        try:
+            opened = _opened(run, payload)
+        except StoppedError:
+            return
+        yield run_region(opened, index)
+
+
+def run_region(opened: OpenJob, index: int) -> Outcome:
+    """Make one region; ask again, with growing waits, where a store fails for a while."""
+    waits = iter(WAITS)
+    while True:
+        try:
+            with opened.turns:
+                return _made(opened, index)
+        except Exception as error:
+            wait = next(waits, None)
+            if wait is None or not is_transient(error):
+                return Failure(index, _explained(opened.job.plan, index, error))
+            # Workers that fail together must not come back together.
+            time.sleep(wait * random.uniform(0.5, 1.0))
+
+
+def _made(opened: OpenJob, index: int) -> Record:
+    job = opened.job
+    record = process_region(job.plan, index, job.source, job.target, opened.device)
+    keep_below(opened.most_resident)
+    return record
+
+
+def _explained(plan: ResamplePlan, index: int, error: Exception) -> ChunkscaleError:
+    # What is refused before anything is written has another exit code.
+    if isinstance(error, RegionError | CorruptChunkError | ClusterError):
+        return error
+    level, box = plan.region(index).boxes[0]
+    failure = RegionError(
+        f"region {index} (voxels {box} of level {level}) failed: {error or repr(error)}"
+    )
+    failure.__cause__ = error
+    return failure

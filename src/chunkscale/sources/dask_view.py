@@ -1,0 +1,43 @@
+"""Stored arrays as lazy Dask arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.geometry.box import Box
+from chunkscale.storage.reader import ArrayReader
+
+if TYPE_CHECKING:
+    import dask.array
+
+
+class _Sliceable:
+    """What ``dask.array.from_array`` slices: an `ArrayReader` with array manners."""
+
+    def __init__(self, reader: ArrayReader) -> None:
+        self.reader = reader
+        self.shape, self.dtype, self.ndim = reader.shape, reader.dtype, len(reader.shape)
+
+    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[Any]:
+        bounds = [k.indices(n)[:2] for k, n in zip(key, self.shape, strict=True)]
+        box = Box(start=tuple(a for a, _ in bounds), stop=tuple(b for _, b in bounds))
+        return self.reader.read(box)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return type(self).__qualname__, self.reader.uri
+
+
+def as_dask(reader: ArrayReader) -> dask.array.Array:
+    """Return a stored array as a lazy Dask array with its own chunks (or shards)."""
+    import dask.array as da
+
+    return da.from_array(
+        _Sliceable(reader),
+        chunks=reader.shard or reader.chunk,
+        asarray=False,
+        fancy=False,
+        meta=np.empty((0,) * len(reader.shape), reader.dtype),
+    )

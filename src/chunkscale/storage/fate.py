@@ -1,0 +1,57 @@
+"""Whether what was opened is still there, and still the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from chunkscale.errors import AccessDeniedError, MetadataError, SourceNotFoundError
+from chunkscale.storage.failures import StoreError
+from chunkscale.storage.locations import in_bucket, is_remote
+
+
+def metadata_digest(array: Any) -> str:
+    text = json.dumps(array.metadata.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def metadata_file(uri: str, zarr_format: int) -> tuple[tuple[int, int], int] | None:
+    """Return which file a local array's metadata is, and when it was written."""
+    if is_remote(uri):
+        return None
+    try:
+        found = os.stat(os.path.join(uri, "zarr.json" if zarr_format == 3 else ".zarray"))
+    except OSError:
+        return None  # whoever reads it finds out
+    return (found.st_dev, found.st_ino), found.st_mtime_ns
+
+
+def fate(uri: str, is_there: Callable[[], bool]) -> str:
+    """Say what has become of a node that was opened before; nothing if it is as it was.
+
+    Parameters
+    ----------
+    uri : str
+    is_there : callable
+        Reads its metadata afresh, and says whether they are what they were.
+
+    Raises
+    ------
+    OSError
+        If the store does not tell, and may tell another time.
+    """
+    try:
+        return "" if is_there() else "has been replaced"
+    except AccessDeniedError:
+        raise
+    except SourceNotFoundError as error:
+        if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError | None):
+            raise
+        return "has gone"
+    except MetadataError as error:
+        if is_remote(uri) and not in_bucket(uri):  # so does a web server that fails come here
+            raise StoreError(str(error), True) from error
+        return "has been damaged"

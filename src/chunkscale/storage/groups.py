@@ -1,0 +1,133 @@
+"""Zarr groups and their attributes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from chunkscale.errors import MetadataError, SourceNotFoundError
+from chunkscale.storage.failures import clear_metadata_errors, clear_write_errors, first_line
+from chunkscale.storage.locations import is_remote
+from chunkscale.storage.zarr_stores import (
+    ARRAY_FOR_GROUP,
+    filter_lock,
+    known_format,
+    why_missing,
+    zarr_store,
+)
+
+
+def group_attributes(uri: str) -> dict[str, Any]:
+    """Return the attributes of the zarr group at `uri`, whichever zarr format it has.
+
+    Consolidated metadata is left aside: it may be stale.
+
+    Raises
+    ------
+    SourceNotFoundError
+        If there is no zarr group.
+    """
+    import zarr
+    from zarr.errors import ContainsArrayError, NodeTypeValidationError
+
+    if not is_remote(uri) and not os.path.exists(uri):
+        raise SourceNotFoundError(f"{uri!r} does not exist; check the path")
+    with clear_metadata_errors(f"{uri!r}"):
+        store = zarr_store(uri)
+        try:
+            group = zarr.open_group(
+                store, mode="r", zarr_format=known_format(uri), use_consolidated=False
+            )
+        except (ContainsArrayError, NodeTypeValidationError) as error:
+            raise MetadataError(ARRAY_FOR_GROUP.format(uri)) from error
+        except FileNotFoundError as error:
+            if not is_remote(uri) and os.path.exists(os.path.join(uri, ".zarray")):
+                raise MetadataError(ARRAY_FOR_GROUP.format(uri)) from error
+            raise why_missing(uri, store) or SourceNotFoundError(
+                f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
+                "give the path of an OME-Zarr image"
+            ) from error
+        except (OSError, json.JSONDecodeError):
+            raise
+        except Exception as error:  # zarr has no common base for bad group metadata
+            raise MetadataError(
+                f"the metadata of {uri!r} cannot be understood: {first_line(error)}"
+            ) from error
+        return dict(group.attrs)
+
+
+def start_group(
+    uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Create the group of an image, without the metadata that would make it one.
+
+    Returns
+    -------
+    dict
+        Its attributes.
+    """
+    import zarr
+
+    with contextlib.nullcontext() if is_remote(uri) else clear_write_errors(uri):
+        group = zarr.create_group(
+            zarr_store(uri), zarr_format=zarr_format, attributes=dict(attributes)
+        )
+    return dict(group.attrs)
+
+
+def set_attributes(
+    uri: str, attributes: Mapping[str, Any], *, instead_of: Mapping[str, Any] | None = None
+) -> bool:
+    """Replace the attributes of a group in one write.
+
+    Parameters
+    ----------
+    uri : str
+    attributes : mapping
+    instead_of : mapping, optional
+        What they have to be, looked at just before; otherwise nothing is written.
+
+    Returns
+    -------
+    bool
+        Whether they were written.
+    """
+    import zarr
+
+    group = zarr.open_group(
+        zarr_store(uri), mode="r+", zarr_format=known_format(uri), use_consolidated=False
+    )
+    if instead_of is not None and dict(group.attrs) != instead_of:
+        return False
+    with clear_write_errors(uri):
+        group.attrs.put(dict(attributes))
+    return True
+
+
+def compose_multiscales(
+    *, version: str, name: str | None, axes: Sequence[Mapping[str, Any]],
+    datasets: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Return the group attributes that ome-zarr writes for a multiscale image.
+
+    They are composed in memory; nothing is stored.
+    """
+    import zarr
+    from zarr.storage import MemoryStore
+
+    with filter_lock, warnings.catch_warnings():
+        # ome-zarr 0.18 uses a class that it has deprecated itself.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from ome_zarr.format import format_from_version
+        from ome_zarr.writer import write_multiscales_metadata
+
+    fmt = format_from_version(version)
+    group = zarr.open_group(MemoryStore(), mode="w", zarr_format=fmt.zarr_format)
+    write_multiscales_metadata(
+        group, [dict(d) for d in datasets], fmt=fmt, axes=[dict(a) for a in axes], name=name
+    )
+    return dict(group.attrs)

@@ -1,0 +1,32 @@
+"""Names of what lies in a zarr hierarchy: chunks, metadata, and what killed processes leave."""
+
+from __future__ import annotations
+
+import re
+
+from chunkscale.storage import objects as contents
+
+#: Below an output: what a run notes down for the next one, gone when the output is published.
+NOTES = ".chunkscale"
+
+#: What a killed process may leave beside the objects that it was writing: tensorstore, zarr-python
+#: (which drops what it takes for a suffix), `stores.put`.
+STRAY = re.compile(r"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*)(?:(?:\.[0-9a-f]{32}\.partial)+|\.__lock)")
+
+ENDS = (".__lock", ".partial")
+
+#: The path of a chunk below its array, and the first name of such a path.
+CHUNK = re.compile(r"c(?:[./]\d+)*|\d+(?:[./]\d+)*")
+
+#: What desktops leave in every folder that they show.
+DROPPINGS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
+
+
+def is_chunk_path(path: str) -> bool:
+    """Whether an object of an array is one: not metadata, and nothing that is no part of it."""
+    return CHUNK.fullmatch(path) is not None
+
+
+def object_count(uri: str) -> int:
+    """Return the number of stored chunks or shards of an array."""
+    return sum(is_chunk_path(path) for path, _ in contents.objects(uri))

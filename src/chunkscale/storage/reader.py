@@ -1,0 +1,310 @@
+"""Stored arrays, read in boxes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.errors import CorruptChunkError
+from chunkscale.geometry.box import Box
+from chunkscale.storage.codecs import codec_text
+from chunkscale.storage.engine import StoreIO, opened_tensorstore, start_tensorstore
+from chunkscale.storage.failures import (
+    BadObjectError,
+    StoreError,
+    clear_answers,
+    first_line,
+    is_transient,
+)
+from chunkscale.storage.fate import fate, metadata_digest, metadata_file
+from chunkscale.storage.holes import refuse_false_hole, refuse_other_keys
+from chunkscale.storage.locations import is_remote, join
+from chunkscale.storage.zarr_stores import open_zarr
+
+
+def touched_objects(box: Box, unit: Sequence[int]) -> Iterable[tuple[int, ...]]:
+    return itertools.product(
+        *(range(a // u, -(-b // u)) for a, b, u in zip(box.start, box.stop, unit, strict=True))
+    )
+
+
+class ArrayReader:
+    """One stored array that is read in boxes. Thread-safe and picklable.
+
+    Parameters
+    ----------
+    uri : str
+    io : StoreIO
+    array : zarr.Array, optional
+        The array, where it is open already: zarr takes two milliseconds for that.
+    opening : optional
+        What `_start_tensorstore` returned for it, if that was begun already.
+
+    Attributes
+    ----------
+    uri : str
+        Location of the array.
+    shape : tuple of int
+    dtype : numpy.dtype
+        Native byte order.
+    chunk : tuple of int
+        What is decoded together (the inner chunk of a shard).
+    shard : tuple of int or None
+    codec : str
+    """
+
+    _mode: Literal["r", "r+"] = "r"
+
+    def __init__(self, uri: str, io: StoreIO, array: Any = None, opening: Any = None) -> None:
+        self.uri = uri
+        self.io = io
+        self._array = open_zarr(uri, self._mode) if array is None else array
+        self._file = metadata_file(uri, self._array.metadata.zarr_format)
+        self.shape: tuple[int, ...] = tuple(self._array.shape)
+        self.dtype: np.dtype[Any] = np.dtype(self._array.dtype).newbyteorder("=")
+        self.chunk: tuple[int, ...] = tuple(self._array.chunks)
+        shards = self._array.shards
+        self.shard: tuple[int, ...] | None = tuple(shards) if shards else None
+        self.codec = codec_text(self._array)
+        # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
+        self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
+        self.zarr_format: Literal[2, 3] = self._array.metadata.zarr_format
+        if opening is None:
+            opening = start_tensorstore(uri, self.zarr_format, io)
+        self._opening = opening
+
+    def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
+        return type(self), (self.uri, self.io)
+
+    @cached_property
+    def _fast(self) -> Any:
+        """The array as tensorstore opens it, or None; waited for by whoever needs it first."""
+        try:
+            return opened_tensorstore(self.uri, self._opening)
+        except StoreError:  # a busy server, which is asked again for the next box
+            self._opening = start_tensorstore(self.uri, self.zarr_format, self.io)
+            raise
+
+    @property
+    def engine(self) -> Literal["tensorstore", "zarr"]:
+        """What reads and writes the chunks."""
+        return "zarr" if self._fast is None else "tensorstore"
+
+    def within(self, io: StoreIO) -> ArrayReader:
+        """Return the same array with other limits."""
+        return ArrayReader(self.uri, io, self._array)
+
+    def digest(self) -> str:
+        """Return a hash of the array's metadata."""
+        return metadata_digest(self._array)
+
+    def fate(self) -> str:
+        """Say what has become of the array's metadata, which is read afresh; see `fate`."""
+        return fate(self.uri, self._is_there)
+
+    def _is_there(self) -> bool:
+        found = metadata_digest(open_zarr(self.uri, self._mode, self.zarr_format))
+        file = metadata_file(self.uri, self.zarr_format)
+        # Some file systems number a file anew while it stays, and who touches one leaves it in
+        # its place: one that was put there since is new in both.
+        same = self._file is None or file is None or any(map(operator.eq, self._file, file))
+        return same and found == self.digest()
+
+    def _read(self, box: Box, out: NDArray[Any] | None = None, fast: Any = None) -> NDArray[Any]:
+        if self.io.faults is not None:
+            self.io.faults("read", self.uri)
+        if out is None:
+            out = np.empty(box.shape, self.dtype)
+        if self._fast is None:
+            self._refuse_torn_objects(box)
+            out[...] = self._array[box.slices]
+        else:
+            import tensorstore as ts
+
+            with clear_answers(self.uri):
+                ts.array(out).write((self._fast if fast is None else fast)[box.slices]).result()
+            if out.size and not is_remote(self.uri):
+                self._refuse_false_holes(self._seemingly_missing(box, out))
+        return out
+
+    @cached_property
+    def _fill(self) -> NDArray[Any]:
+        """What tensorstore returns for a missing chunk."""
+        fill = self._fast.fill_value
+        return np.zeros((), self.dtype) if fill is None else np.asarray(fill, self.dtype)
+
+    def _seemingly_missing(self, box: Box, voxels: NDArray[Any]) -> Iterable[tuple[int, ...]]:
+        """Return the stored objects of a box, just read, that may have been missing.
+
+        They begin with fill value. A look at each object of every read would take as long as to
+        read it where chunks are small; those that were missing are among these.
+        """
+        unit = self.shard or self.chunk
+        inside = [
+            [max(i * u - a, 0) for i in range(a // u, -(-b // u))]
+            for a, b, u in zip(box.start, box.stop, unit, strict=True)
+        ]
+        first, fill = voxels[np.ix_(*inside)], self._fill
+        empty = (first == fill) | ((first != first) & (fill != fill))
+        return itertools.compress(touched_objects(box, unit), empty.ravel())
+
+    def _refuse_false_holes(self, indices: Iterable[tuple[int, ...]]) -> None:
+        """Raise where an object is neither a file nor missing: it reads like a missing one."""
+        top, seen = os.path.normpath(self.uri), set[str]()
+        for index in indices:
+            refuse_false_hole(self._object(index), top, seen)
+
+    def _object(self, index: Sequence[int]) -> str:
+        """Return the location of a stored object."""
+        return join(self.uri, self._array.metadata.encode_chunk_key(tuple(index)))
+
+    def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the voxels of a box; missing chunks are fill value.
+
+        Parameters
+        ----------
+        box : Box
+        out : ndarray, optional
+            Filled and returned: shape of the box, the array's `dtype`.
+
+        Returns
+        -------
+        ndarray
+            C order, native byte order.
+
+        Raises
+        ------
+        CorruptChunkError
+            Naming the array and the first chunk that cannot be decoded, or the array alone
+            where its store is too busy to open it.
+        """
+        try:
+            _ = self._fast
+        except StoreError as error:
+            # None of its chunks is to be looked for: that would wait for the server again.
+            raise CorruptChunkError(
+                f"array {self.uri!r} cannot be opened: {first_line(error)}; try again once the "
+                "server answers",
+                transient=error.transient,
+            ) from error
+        try:
+            return self._read(box, out)
+        except Exception as error:
+            raise self._explained(box, error) from error
+
+    def _explained(self, box: Box, error: Exception) -> CorruptChunkError:
+        remedy = (
+            "try again once the server answers; a damaged chunk must be restored there"
+            if is_remote(self.uri)
+            else "restore that chunk from the original data and run again"
+        )
+        # To find the chunk each is asked for once: the error was waited for already.
+        fast = None
+        if self._fast is not None:
+            once = replace(self.io, patient=False, cache_bytes=0)
+            with contextlib.suppress(StoreError):
+                fast = opened_tensorstore(
+                    self.uri, start_tensorstore(self.uri, self.zarr_format, once)
+                )
+        for index in self.chunks(box):
+            try:
+                self._read(self.chunk_box(index), fast=fast)
+            except Exception as cause:
+                return CorruptChunkError(
+                    f"chunk {index} of array {self.uri!r} (voxels {self.chunk_box(index)}) "
+                    f"cannot be read: {first_line(cause)}; {remedy}",
+                    transient=is_transient(cause),
+                )
+        return CorruptChunkError(
+            f"voxels {box} of array {self.uri!r} cannot be read: {first_line(error)}",
+            transient=True,  # for the second time each of its chunks could be read
+        )
+
+    def _refuse_torn_objects(self, box: Box) -> None:
+        """Find local files that zarr-python would decode although their end is missing.
+
+        It takes an empty shard for a missing one, and numcodecs decodes a blosc buffer as
+        long as its header says, whatever its true length.
+        """
+        if is_remote(self.uri):
+            return
+        indices = list(touched_objects(box, self.shard or self.chunk))
+        self._refuse_false_holes(indices)
+        for index in indices:
+            try:
+                with open(self._object(index), "rb") as file:
+                    head, size = file.read(16), os.fstat(file.fileno()).st_size
+            except FileNotFoundError:
+                continue
+            wanted = 1
+            if self._blosc:
+                wanted = max(16, int.from_bytes(head[12:16], "little"))
+            if size < wanted:
+                raise BadObjectError(f"its file has {size} bytes and should have {wanted} or more")
+
+    def chunks(self, box: Box) -> Iterable[tuple[int, ...]]:
+        """Yield the indices of the chunks that a box touches."""
+        return touched_objects(box, self.chunk)
+
+    def chunk_box(self, index: Sequence[int]) -> Box:
+        """Return the box of one chunk."""
+        start = tuple(i * c for i, c in zip(index, self.chunk, strict=True))
+        stop = tuple(min(a + c, n) for a, c, n in zip(start, self.chunk, self.shape, strict=True))
+        return Box(start=start, stop=stop)
+
+
+def open_array(uri: str, io: StoreIO) -> ArrayReader:
+    """Open the array at `uri` for reading.
+
+    Raises
+    ------
+    MetadataError
+        Also if chunks lie there whose names are not those that its metadata declares: they
+        would be taken for missing.
+    """
+    array = open_zarr(uri, "r")
+    refuse_other_keys(uri, array)
+    return ArrayReader(uri, io, array)
+
+
+#: Decoded bytes that are read at a time.
+READ_BYTES = 32 * 2**20
+
+
+def read_all(
+    array: ArrayReader,
+) -> Iterator[tuple[int, list[tuple[tuple[int, ...], CorruptChunkError]]]]:
+    """Read every chunk, many at a time; yield how many, and where which cannot be read."""
+    for box in _tiles(array.shape, array.chunk, array.dtype.itemsize):
+        chunks = list(array.chunks(box))
+        faults = []
+        try:
+            array.read(box)
+        except CorruptChunkError:
+            for index in chunks:
+                part = array.chunk_box(index)
+                try:
+                    array.read(part)
+                except CorruptChunkError as error:
+                    faults.append((part.start, error))
+        yield len(chunks), faults
+
+
+def _tiles(shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> Iterator[Box]:
+    """Cut an array into boxes of whole chunks, as large as may be read at a time."""
+    tile = list(chunk)
+    for axis in reversed(range(len(shape))):
+        size = int(np.prod([min(t, n) for t, n in zip(tile, shape, strict=True)])) * itemsize
+        tile[axis] *= max(1, READ_BYTES // max(size, 1))
+    for start in itertools.product(*(range(0, n, t) for n, t in zip(shape, tile, strict=True))):
+        stop = tuple(min(a + t, n) for a, t, n in zip(start, tile, shape, strict=True))
+        yield Box(start=start, stop=stop)

@@ -1,0 +1,61 @@
+"""Words for people: sizes, counts and tables as text."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+
+def human_bytes(number: float) -> str:
+    """Return a size as people read it.
+
+    Examples
+    --------
+    >>> human_bytes(999), human_bytes(3 * 2**20), human_bytes(1.5 * 2**40)
+    ('999 B', '3.0 MiB', '1.5 TiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if number < 1024 or unit == "PiB":
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    raise AssertionError
+
+
+def count(number: int, noun: str, plural: str = "s") -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> count(1, "region"), count(2, "pass", "es")
+    ('1 region', '2 passes')
+    """
+    return f"{number} {noun}{plural if number != 1 else ''}"
+
+
+def times(values: Iterable[float] | None) -> str:
+    """Return numbers as ``2 x 3 x 4``.
+
+    Examples
+    --------
+    >>> times((86, 80, 79)), times((1.0, 0.202))
+    ('86 x 80 x 79', '1 x 0.202')
+    """
+    return (
+        "-"
+        if values is None
+        else " x ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values)
+    )
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as aligned lines, the first one being the head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def text_html(text: str) -> str:
+    """Return a text for a notebook as a terminal shows it."""
+    return f"<pre>{html.escape(text)}</pre>"

@@ -1,0 +1,73 @@
+"""The story of one region: it is written slab by slab, and nothing changes while it is written."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import chunkscale
+from chunkscale.compute.devices import open_device
+from chunkscale.run.region import process_region
+
+
+class Writer:
+    """Keeps what it is given, and looks at it again when the write is to be finished."""
+
+    def __init__(self, fails=()):
+        self.open, self.most, self.number, self.fails = {}, 0, 0, fails
+
+    def start_write(self, box, data):
+        self.number += 1
+        self.open[self.number] = data, data.copy()
+        self.most = max(self.most, len(self.open))
+        return self.number
+
+    def finish_write(self, number):
+        if number not in self.open:
+            return  # again
+        data, before = self.open.pop(number)
+        np.testing.assert_array_equal(data, before)
+        if number in self.fails:
+            raise OSError(f"write {number} failed")
+
+    def stored_size(self, box):
+        return box.size
+
+
+@pytest.fixture
+def stack_plan(make_image, noise, monkeypatch):
+    """Return a plan for regions of five slabs or more, and its source."""
+    monkeypatch.setattr("chunkscale.plan.policy.SMALL_REGION", 2**15)
+    monkeypatch.setattr("chunkscale.plan.policy.ALONE_FACTOR", 1000)
+    source = make_image(noise((40, 32, 32)), (1.0, 0.2, 0.2), chunk=(40, 32, 32))
+    image = chunkscale.open_image(source)
+    plan = chunkscale.plan_resampling(
+        image, voxel_size=0.2, chunk=8, levels=2, workers=1, device="cpu"
+    )
+    assert len(list(plan.slabs(plan.region(0)))) >= 5
+    return plan, SimpleNamespace(
+        read=lambda box, out: np.copyto(out, image.as_dask()[box.slices].compute())
+    )
+
+
+def test_no_slab_is_overwritten_before_it_is_written(stack_plan):
+    """Two are held; the whole region arrives, every level of it."""
+    plan, source = stack_plan
+    writers = [Writer() for _ in plan.levels]
+    record = process_region(plan, 0, source, writers, open_device(plan))
+    boxes = dict(plan.region(0).boxes)
+    assert record.voxels == sum(box.size for box in boxes.values())
+    assert [w.most for w in writers] == [2, 1]
+    assert [w.number for w in writers] == [len(list(plan.slabs(plan.region(0)))), 1]
+    assert not any(w.open for w in writers)
+    assert min(record.read_seconds, record.compute_seconds, record.write_seconds) > 0
+
+
+@pytest.mark.parametrize("fails", [1, 3, 5])
+def test_a_slab_that_cannot_be_written_ends_the_region(stack_plan, fails):
+    """With the store's error, when no write is open any more."""
+    plan, source = stack_plan
+    writers = [Writer(fails=[fails]), *(Writer() for _ in plan.levels[1:])]
+    with pytest.raises(OSError, match=f"write {fails} failed"):
+        process_region(plan, 0, source, writers, open_device(plan))
+    assert not any(w.open for w in writers)

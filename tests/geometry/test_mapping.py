@@ -1,0 +1,133 @@
+"""The mapping: one table for all, from global indices, settled in float64."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from chunkscale.geometry.box import Box
+from chunkscale.geometry.grid import Axis, VoxelGrid, resized_grid
+from chunkscale.geometry.mapping import (
+    axis_table,
+    grid_mapping,
+    inside_range,
+    rebased,
+    source_box,
+    source_ranges,
+)
+
+sizes = st.integers(1, 300)
+steps = st.sampled_from([0.1, 0.2, 0.202, 0.25, 0.4, 0.5, 2 / 3, 0.8, 1.0, 1.2, 2.0, 3.0, 12.0])
+methods = st.sampled_from([("linear", False), ("linear", True), ("nearest", False)])
+
+
+def one_axis(n, s_in, s_out, method="linear", antialias=False, shift=0.0):
+    source = VoxelGrid(axes=(Axis(name="x"),), shape=(n,), voxel_size=(s_in,))
+    target = resized_grid(source, {0: s_out})
+    target = target.replace(translation=(target.translation[0] + shift,))
+    return grid_mapping(source, target, method=method, antialias=antialias)[0]
+
+
+@given(n=sizes, step=steps, how=methods, data=st.data())
+def test_a_part_of_a_table_is_the_table_of_a_part(n, step, how, data):
+    """Whichever way a target is cut, the numbers are the same to the bit."""
+    m = one_axis(n, 1.0, step, *how)
+    whole = axis_table(m, 0, m.target_size)
+    a = data.draw(st.integers(0, m.target_size - 1))
+    b = data.draw(st.integers(a + 1, m.target_size))
+    part = axis_table(m, a, b)
+    np.testing.assert_array_equal(part.index, whole.index[a:b])
+    if len(whole.weight):
+        np.testing.assert_array_equal(part.weight, whole.weight[a:b])
+
+
+@given(n=sizes, step=steps, how=methods, data=st.data())
+def test_the_source_range_is_exactly_what_is_read(n, step, how, data):
+    """No voxel with a weight lies outside; the first and the last one inside are used."""
+    m = one_axis(n, 1.0, step, *how)
+    a = data.draw(st.integers(0, m.target_size - 1))
+    b = data.draw(st.integers(a + 1, m.target_size))
+    table = axis_table(m, a, b)
+    used = set(table.index.tolist())
+    if table.interpolation == "linear":
+        used |= set((table.index + 1)[table.weight > 0].tolist())
+    elif table.interpolation == "triangle":
+        taps = table.index[:, None] + np.arange(table.weight.shape[1])
+        used = set(taps[table.weight > 0].tolist())
+    first, stop = source_ranges(m, np.array([a]), np.array([b]))
+    assert (min(used), max(used) + 1) == (first[0], stop[0])
+    assert min(used) >= 0
+    assert max(used) < n
+    box = source_box((m,), Box(start=(a,), stop=(b,)))
+    assert (box.start, box.stop) == ((first[0],), (stop[0],))
+    assert rebased(table, int(first[0])).index[0] == table.index[0] - first[0]
+
+
+@given(
+    n=st.integers(1, 5000),
+    out=st.sampled_from(["0.1", "0.101", "0.202", "0.25", "0.3", "0.5", "1", "1.01", "2.5"]),
+    size=st.sampled_from(["0.202", "0.1", "0.5", "1"]),
+)
+def test_coordinates_agree_with_exact_fractions(n, out, size):
+    """Indices and weights are those of decimal arithmetic: hits and ties are recognised."""
+    m = one_axis(n, float(size), float(out))
+    nearest = axis_table(one_axis(n, float(size), float(out), "nearest"), 0, m.target_size)
+    table = axis_table(m, 0, m.target_size)
+    step = Fraction(out) / Fraction(size)
+    for i in range(0, m.target_size, max(1, m.target_size // 50)):
+        edge = (i + Fraction(1, 2)) * step
+        exact = min(max(edge - Fraction(1, 2), Fraction(0)), Fraction(n - 1))
+        assert table.index[i] == exact.__floor__()
+        assert table.weight[i] == pytest.approx(float(exact - exact.__floor__()), abs=1e-10)
+        assert (table.weight[i] == 0) == (exact.denominator == 1)
+        assert nearest.index[i] == min(edge.__floor__(), n - 1)
+
+
+@given(n=sizes, step=st.floats(1.01, 40), data=st.data())
+def test_antialiasing_weights_are_those_of_a_cut_triangle(n, step, data):
+    """Support of one step to either side, cut at the border, summing to one."""
+    m = one_axis(n, 1.0, step, antialias=True)
+    assume(m.interpolation == "triangle")
+    table = axis_table(m, 0, m.target_size)
+    i = data.draw(st.integers(0, m.target_size - 1))
+    centre = (i + 0.5) * step - 0.5
+    expected = np.clip(1 - np.abs(np.arange(n) - centre) / step, 0, None)
+    expected /= expected.sum() or 1.0
+    if not expected.any():  # the window lies beyond the image
+        expected[-1] = 1.0
+    found = np.zeros(n + table.weight.shape[1])
+    found[table.index[i] : table.index[i] + table.weight.shape[1]] = table.weight[i]
+    np.testing.assert_allclose(found[:n], expected, atol=1e-9)
+    assert not found[n:].any()
+
+
+def test_position_in_space_does_not_change_the_table():
+    """A large translation brings no fuzz into a grid whose edges coincide."""
+    source = VoxelGrid(
+        axes=(Axis(name="x"),), shape=(100,), voxel_size=(0.202,), translation=(12345.678,)
+    )
+    (far,) = grid_mapping(source, resized_grid(source, {0: 0.1}), method="linear")
+    near = one_axis(100, 0.202, 0.1)
+    assert (far.step, far.offset) == (near.step, near.offset) == (far.step, 0.0)
+
+
+@given(shift=st.floats(-300, 300), n=st.integers(1, 40), step=steps)
+def test_inside_is_the_closed_extent(shift, n, step):
+    """Targets are inside from edge to edge, and nowhere else."""
+    m = one_axis(n, 1.0, step, shift=shift)
+    start, stop = inside_range(m)
+    for i in range(m.target_size):
+        centre = (i + 0.5) * m.step + m.offset
+        if abs(centre) > 1e-6 and abs(centre - n) > 1e-6:
+            assert (start <= i < stop) == (0 < centre < n)
+
+
+def test_other_axes_pass_through():
+    """Channels keep their index."""
+    axes = (Axis(name="c", kind="channel"), Axis(name="y"), Axis(name="x"))
+    source = VoxelGrid(axes=axes, shape=(3, 10, 10), voxel_size=(1.0, 1.0, 1.0))
+    mapping = grid_mapping(source, resized_grid(source, {1: 0.5, 2: 0.5}), method="linear")
+    assert axis_table(mapping[0], 1, 3).index.tolist() == [1, 2]
+    assert (mapping[0].step, mapping[0].offset, mapping[0].target_size) == (1.0, 0.0, 3)

@@ -1,0 +1,666 @@
+"""The numeric kernels.
+
+Invariants:
+
+- The CPU gives the bits of the reference, for all dtypes, tables and boxes.
+- A part of a target has the bits of that part of the whole.
+- A target on a source voxel is that voxel; no other voxel is looked at.
+- The result is trilinear interpolation (SciPy), the exact mean (fractions), the mode (Counter).
+- Nothing overflows, nothing is read beyond the block, memory stays below `plan.kernel_scratch`.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from chunkscale.geometry.box import Box
+from chunkscale.geometry.mapping import (
+    AxisMapping,
+    AxisTable,
+    Interpolation,
+    axis_table,
+    rebased,
+    source_box,
+)
+from chunkscale.kernels import cpu, reference
+from chunkscale.kernels.backend import Factors, Tables, get_backend
+from chunkscale.plan.memory import kernel_scratch
+
+Array = NDArray[Any]
+
+INTEGERS = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"]
+FLOATS = ["f2", "f4", "f8"]
+DTYPES = ["?", *INTEGERS, *FLOATS]
+FACTORS = list(product((1, 2), repeat=3))
+KINDS: list[Interpolation] = ["linear", "triangle", "nearest"]
+
+many = settings(max_examples=400, deadline=None)
+
+
+# --- helpers -----------------------------------------------------------------------------------
+
+
+def extremes(dtype: str) -> list[Any]:
+    kind = np.dtype(dtype)
+    if kind.kind == "b":
+        return [False, True]
+    if kind.kind == "f":
+        small, normal = np.finfo(kind).smallest_subnormal, np.finfo(kind).tiny
+        numbers = [small, -small, 3 * small, normal, -normal]
+        return [-0.0, 0.0, np.inf, -np.inf, np.nan, *numbers]
+    info = np.iinfo(kind)
+    return [info.min, info.min + 1, info.max - 1, info.max, info.min // 2, info.max // 2, 0]
+
+
+def random_block(dtype: str, shape: tuple[int, ...], seed: int, *, special: float = 0.05) -> Array:
+    """Return random voxels over the whole range, some of them the dtype's extremes."""
+    rng, kind = np.random.default_rng(seed), np.dtype(dtype)
+    if kind.kind == "b":
+        block = rng.random(shape) < 0.5
+    elif kind.kind == "f":
+        block = (rng.standard_normal(shape) * 1000).astype(kind)
+    else:
+        info = np.iinfo(kind)
+        block = rng.integers(info.min, info.max, shape, dtype=kind, endpoint=True)
+    chosen = rng.random(shape) < special
+    block[chosen] = rng.choice(np.array(extremes(dtype), kind), chosen.sum())
+    return block
+
+
+def assert_same(a: Array, b: Array) -> None:
+    """Assert equal dtypes, shapes and bits; which NaN a NaN is stays open."""
+    assert a.dtype == b.dtype
+    assert a.shape == b.shape
+    nan = a != a
+    np.testing.assert_array_equal(nan, b != b)
+    bits = f"u{a.itemsize}"
+    np.testing.assert_array_equal(a[~nan].view(bits), b[~nan].view(bits))
+
+
+def axis_mapping(
+    size: int,
+    step: float,
+    interpolation: Interpolation = "linear",
+    *,
+    offset: float = 0.0,
+    target_size: int | None = None,
+) -> AxisMapping:
+    n = max(1, int(size / step + 0.5)) if target_size is None else target_size
+    if interpolation == "triangle" and step <= 1:
+        interpolation = "linear"
+    reach = max(1.0, float(size), n * step, abs(offset))
+    return AxisMapping(
+        source_size=size,
+        target_size=n,
+        step=step,
+        offset=offset,
+        fuzz=16 * 2.0**-52 * reach,
+        interpolation=interpolation,
+    )
+
+
+def whole_tables(*mappings: AxisMapping) -> Tables:
+    z, y, x = (axis_table(m, 0, m.target_size) for m in mappings)
+    return z, y, x
+
+
+def zoom_tables(
+    shape: tuple[int, ...], zoom: tuple[float, ...], interpolation: Interpolation = "linear"
+) -> Tables:
+    return whole_tables(
+        *(axis_mapping(n, 1 / f, interpolation) for n, f in zip(shape, zoom, strict=True))
+    )
+
+
+def picks(*indices: int) -> AxisTable:
+    return AxisTable("nearest", np.array(indices, np.int64), np.empty(0))
+
+
+def linear(index: list[int], weight: list[float]) -> AxisTable:
+    return AxisTable("linear", np.array(index, np.int64), np.array(weight))
+
+
+@dataclass(frozen=True)
+class Part:
+    """An axis and a range of its targets."""
+
+    mapping: AxisMapping
+    start: int
+    stop: int
+
+
+@st.composite
+def parts(draw: st.DrawFn) -> Part:
+    size = draw(st.integers(1, 20))
+    step = draw(
+        st.sampled_from([0.1, 0.2, 0.25, 1 / 3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 4.0, 12.0])
+        | st.floats(0.1, 12.0)
+    )
+    mapping = axis_mapping(
+        size,
+        step,
+        draw(st.sampled_from(["nearest", "linear", "triangle"])),
+        offset=draw(st.sampled_from([0.0, 0.0, -1.5, 2.0, 0.3])),
+        target_size=min(40, max(1, int(size / step + 0.5)) + draw(st.integers(0, 2))),
+    )
+    start = draw(st.integers(0, mapping.target_size - 1))
+    stop = draw(st.integers(start + 1, mapping.target_size))
+    return Part(mapping, start, stop)
+
+
+three_parts = st.tuples(parts(), parts(), parts())
+small_shapes = st.tuples(*(st.integers(1, 6),) * 3)
+seeds = st.integers(0, 2**32 - 1)
+
+
+# --- resample: CPU, reference, parts -----------------------------------------------------------
+
+
+@many
+@given(three_parts, st.sampled_from(DTYPES), seeds)
+def test_resample_has_the_bits_of_the_reference(
+    axes: tuple[Part, Part, Part], dtype: str, seed: int
+) -> None:
+    tables = whole_tables(*(p.mapping for p in axes))
+    block = random_block(dtype, tuple(p.mapping.source_size for p in axes), seed)
+    before = block.copy()
+    assert_same(cpu.resample(block, tables), reference.resample(block, tables))
+    assert_same(block, before)
+
+
+@many
+@given(three_parts, st.sampled_from(DTYPES), seeds)
+def test_part_has_the_bits_of_the_whole(
+    axes: tuple[Part, Part, Part], dtype: str, seed: int
+) -> None:
+    block = random_block(dtype, tuple(p.mapping.source_size for p in axes), seed)
+    target = Box(start=tuple(p.start for p in axes), stop=tuple(p.stop for p in axes))
+    source = source_box(tuple(p.mapping for p in axes), target)
+    box = np.ascontiguousarray(block[source.slices])
+    z, y, x = (
+        rebased(axis_table(p.mapping, p.start, p.stop), first)
+        for p, first in zip(axes, source.start, strict=True)
+    )
+    for backend in (cpu, reference):
+        whole = backend.resample(block, whole_tables(*(p.mapping for p in axes)))
+        assert_same(backend.resample(box, (z, y, x)), np.ascontiguousarray(whole[target.slices]))
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f8"])
+@pytest.mark.parametrize("depth", [2, 9])
+@pytest.mark.parametrize("kind", KINDS)
+def test_strips_do_not_show(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, depth: int, kind: Interpolation
+) -> None:
+    block = random_block(dtype, (depth, 23, 31), 1)
+    tables = zoom_tables(block.shape, (0.7, 1.7, 2.1), kind)
+    expected = reference.resample(block, tables)
+    for size in (1, 2000, 5000):
+        monkeypatch.setattr(cpu, "_STRIP_BYTES", size)
+        assert_same(cpu.resample(block, tables), expected)
+
+
+@many
+@given(three_parts, st.sampled_from(FACTORS), st.sampled_from(DTYPES), seeds, st.integers(1, 3000))
+def test_means_on_the_way_have_the_bits_of_means_afterwards(
+    axes: tuple[Part, Part, Part], factors: Factors, dtype: str, seed: int, strip: int
+) -> None:
+    tables = whole_tables(*(p.mapping for p in axes))
+    block = random_block(dtype, tuple(p.mapping.source_size for p in axes), seed)
+    fine = reference.resample(block, tables)
+    coarse = reference.mean(fine, factors)
+    for backend in (cpu, reference):
+        out, means = np.zeros(fine.shape, dtype), np.zeros(coarse.shape, dtype)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cpu, "_STRIP_BYTES", strip)
+            backend.resample_and_mean(block, tables, factors, out, means)
+        assert_same(out, fine)
+        assert_same(means, coarse)
+
+
+@many
+@given(
+    parts(),
+    st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(0, 3)),
+    st.integers(1, 9),
+    st.sampled_from(FACTORS),
+    st.sampled_from(DTYPES),
+    seeds,
+    st.integers(1, 300),
+)
+def test_rows_as_they_are_have_the_bits_of_the_reference(
+    z: Part, rows: tuple[int, int, int], width: int, factors: Factors, dtype: str, seed: int,
+    strip: int,
+) -> None:  # fmt: skip
+    """Where only z changes the source is mixed itself, from any row on."""
+    before, height, after = rows
+    depth = z.mapping.source_size
+    block = random_block(dtype, (depth, before + height + after, width), seed)
+    tables = (
+        axis_table(z.mapping, z.start, z.stop),
+        linear(list(range(before, before + height)), [0.0] * height),
+        linear(list(range(width)), [0.0] * width),
+    )
+    fine = reference.resample(block, tables)
+    coarse = reference.mean(fine, factors)
+    out, means = np.zeros(fine.shape, dtype), np.zeros(coarse.shape, dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "_STRIP_BYTES", strip)
+        assert_same(cpu.resample(block, tables), fine)
+        cpu.resample_and_mean(block, tables, factors, out, means)
+    assert_same(out, fine)
+    assert_same(means, coarse)
+
+
+def test_threads_give_the_same_bits() -> None:
+    block = random_block("u2", (12, 40, 41), 2)
+    tables = zoom_tables(block.shape, (3, 2, 1.5))
+    expected = cpu.resample(block, tables)
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(lambda _: cpu.resample(block, tables), range(16)):
+            assert_same(result, expected)
+
+
+# --- resample: values --------------------------------------------------------------------------
+
+
+def oracle(block: Array, mappings: tuple[AxisMapping, ...]) -> Array:
+    centres = [(np.arange(m.target_size) + 0.5) * m.step + m.offset - 0.5 for m in mappings]
+    grid = np.meshgrid(*centres, indexing="ij")
+    interpolated: Array = ndimage.map_coordinates(
+        block.astype(np.float64), grid, order=1, mode="nearest"
+    )
+    return interpolated
+
+
+MAPPINGS = [
+    (axis_mapping(12, 0.2), axis_mapping(30, 1.0), axis_mapping(31, 1.0)),
+    (axis_mapping(9, 0.5), axis_mapping(20, 0.5), axis_mapping(21, 0.5)),
+    (axis_mapping(40, 3.3), axis_mapping(25, 0.83), axis_mapping(24, 1.7, offset=0.4)),
+]
+
+
+@pytest.mark.parametrize("mappings", MAPPINGS)
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i1", "i2", "u4", "i4"])
+def test_linear_is_within_a_grey_value_of_scipy(
+    mappings: tuple[AxisMapping, ...], dtype: str
+) -> None:
+    block = random_block(dtype, tuple(m.source_size for m in mappings), 3)
+    result = cpu.resample(block, whole_tables(*mappings))
+    error = np.abs(result - np.rint(oracle(block, mappings)))
+    assert error.max() <= 1
+    assert error.mean() < 0.01
+
+
+@pytest.mark.parametrize("mappings", MAPPINGS)
+@pytest.mark.parametrize(("dtype", "rtol"), [("f8", 1e-13), ("f4", 1e-6), ("i8", 1e-13)])
+def test_linear_is_scipy_but_for_rounding(
+    mappings: tuple[AxisMapping, ...], dtype: str, rtol: float
+) -> None:
+    block = random_block(dtype, tuple(m.source_size for m in mappings), 4, special=0)
+    expected = oracle(block, mappings)
+    result = cpu.resample(block, whole_tables(*mappings)).astype(np.float64)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=rtol * 4 * np.abs(block).max())
+
+
+def test_antialiasing_is_a_weighted_sum_in_tap_order() -> None:
+    block = random_block("f4", (1, 1, 30), 5, special=0)
+    table = axis_table(axis_mapping(30, 3.0, "triangle"), 0, 10)
+    expected = []
+    for first, weights in zip(table.index, table.weight.astype(np.float32), strict=True):
+        terms = [w * block[0, 0, first + k] for k, w in enumerate(weights) if w]
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        expected.append(total)
+    result = cpu.resample(block, (picks(0), picks(0), table))
+    assert_same(result[0, 0], np.array(expected, np.float32))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_integers_round_half_to_even(backend: str) -> None:
+    block = np.array([[[0, 1, 2, 3, 4]]], np.uint16)
+    half = linear([0, 1, 2, 3], [0.5] * 4)
+    result = get_backend(backend).resample(block, (picks(0), picks(0), half))
+    assert result.ravel().tolist() == [0, 2, 2, 4]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_bool_is_a_vote_and_a_tie_is_false(backend: str) -> None:
+    block = np.array([[[False, True]]])
+    table = linear([0, 0, 0, 0, 1], [0.0, 0.25, 0.5, 0.75, 0.0])
+    result = get_backend(backend).resample(block, (picks(0), picks(0), table))
+    assert result.ravel().tolist() == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("kind", ["linear", "triangle"])
+def test_extremes_do_not_wrap(dtype: str, kind: Interpolation) -> None:
+    info = np.iinfo(dtype)
+    zoom = (0.08, 0.3, 0.11) if kind == "triangle" else (1.7, 2.3, 0.6)
+    for value in (info.min, info.max):
+        block = np.full((25, 7, 20), value, dtype)
+        tables = zoom_tables(block.shape, zoom, kind)
+        result = cpu.resample(block, tables)
+        assert_same(result, reference.resample(block, tables))
+        # float64 has 53 bits; the sum of the weights differs from 1 by their rounding.
+        slack = 0 if info.bits < 64 or kind == "linear" else 2**17
+        assert abs(int(result.max()) - value) <= slack
+        assert abs(int(result.min()) - value) <= slack
+
+
+@pytest.mark.parametrize("dtype", ["?", *INTEGERS])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("axis", [0, 2])
+def test_overshoot_is_clamped(dtype: str, backend: str, axis: int) -> None:
+    low, high = (0, 1) if dtype == "?" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    block = np.array([high, high, low, low], dtype).reshape(np.roll((1, 1, 4), axis - 2))
+    tables = [linear([0], [0.0])] * 3
+    tables[axis] = AxisTable("triangle", np.array([0, 2]), np.array([[0.75, 0.75], [0.75, 0.75]]))
+    z, y, x = tables
+    result = get_backend(backend).resample(block, (z, y, x))
+    assert result.ravel().tolist() == [high, low]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_the_ends_of_64_bits_are_clamped(backend: str) -> None:
+    half = linear([0], [0.5])
+    for dtype in ("u8", "i8"):
+        info = np.iinfo(dtype)
+        for a, b in ((info.max, info.max - 1), (info.min, info.min + 1)):
+            block = np.array([[[a, b]]], dtype)
+            result = get_backend(backend).resample(block, (picks(0), picks(0), half))
+            assert int(result[0, 0, 0]) == (info.max if a == info.max else info.min)
+
+
+# --- resample: targets on source voxels --------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i8"])
+@pytest.mark.parametrize("kind", ["linear", "nearest"])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_large_labels_survive(dtype: str, kind: Interpolation, backend: str) -> None:
+    block = random_block(dtype, (5, 6, 7), 6) | 1
+    tables = zoom_tables(block.shape, (3, 5, 1), kind)
+    result = get_backend(backend).resample(block, tables)
+    assert_same(np.ascontiguousarray(result[1::3, 2::5]), block)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nearest_is_a_plain_pick(dtype: str) -> None:
+    block = random_block(dtype, (5, 6, 7), 7)
+    tables = (picks(4, 0, 0, 3), picks(1, 1, 2, 5, 0), picks(6, 2, 2, 0))
+    expected = block[np.ix_(*(t.index for t in tables))]
+    # Nothing is computed: even a NaN keeps its bits.
+    assert cpu.resample(block, tables).tobytes() == expected.tobytes()
+    slices = (picks(1, 2), picks(0, 1, 2), picks(3, 4, 5))
+    assert cpu.resample(block, slices).tobytes() == block[1:3, :3, 3:6].tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_single_plane_passes_through_a_linear_resampling(dtype: str) -> None:
+    block = random_block(dtype, (1, 6, 7), 8)
+    _, y, x = zoom_tables(block.shape, (1, 2, 3))
+    result = cpu.resample(block, (picks(0), y, x))
+    assert_same(result, cpu.resample(block, (linear([0], [0.0]), y, x)))
+    assert_same(result, reference.resample(block, (picks(0), y, x)))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_neighbours_do_not_leak_into_exact_targets(dtype: str, poison: float, axis: int) -> None:
+    block = np.ones((3, 3, 3), dtype)
+    block[(slice(None),) * axis + (1,)] = poison
+    tables = [picks(0, 1, 2)] * 3
+    tables[axis] = linear([0, 0, 1, 2], [0.0, 0.5, 0.0, 0.0])
+    result = np.moveaxis(cpu.resample(block, (tables[0], tables[1], tables[2])), axis, 0)
+    assert (result[0] == 1).all()
+    assert not np.isfinite(result[1]).any()
+    np.testing.assert_array_equal(result[2], poison)
+    assert (result[3] == 1).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_taps_without_weight_are_not_read(axis: int) -> None:
+    block = np.ones((4, 4, 4), np.float32)
+    block[(slice(None),) * axis + (2,)] = np.nan
+    tables = [picks(0, 1)] * 3
+    weight = np.array([[0.25, 0.75, 0.0], [0.5, 0.0, 0.5]])
+    tables[axis] = AxisTable("triangle", np.array([0, 1]), weight)
+    assert (cpu.resample(block, (tables[0], tables[1], tables[2])) == 1).all()
+
+
+@pytest.mark.parametrize("sign", [0.0, -0.0])
+def test_signs_of_zeros_are_those_of_the_reference(sign: float) -> None:
+    block = np.full((3, 4, 5), sign, np.float32)
+    for kind in KINDS:
+        for zoom in ((2, 3, 1), (0.4, 0.5, 0.3)):
+            tables = zoom_tables(block.shape, zoom, kind)
+            assert_same(cpu.resample(block, tables), reference.resample(block, tables))
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
+def test_nothing_is_read_beyond_the_block(dtype: str) -> None:
+    memory = np.full(5 * 27, np.nan if dtype == "f4" else 60000, dtype)
+    block = memory[27:54].reshape(3, 3, 3)
+    block[...] = 1
+    for zoom in ((2, 2, 2), (5, 1, 1), (1, 1, 0.5), (0.4, 0.6, 0.4)):
+        for kind in KINDS:
+            result = cpu.resample(block, zoom_tables(block.shape, zoom, kind))
+            assert (result == 1).all()
+
+
+# --- resample: what is refused, memory, cache --------------------------------------------------
+
+
+def test_read_only_and_empty_blocks_are_taken() -> None:
+    block = random_block("u2", (4, 5, 6), 9)
+    tables = zoom_tables(block.shape, (2, 2, 2))
+    frozen = block.copy()
+    frozen.flags.writeable = False
+    assert_same(cpu.resample(frozen, tables), cpu.resample(block, tables))
+    assert_same(cpu.mean(frozen, (2, 2, 2)), cpu.mean(block, (2, 2, 2)))
+    assert cpu.resample(block, (picks(), *tables[1:])).shape == (0, 10, 12)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u2", "i8", "f2", "f4"])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_results_go_where_they_are_wanted(dtype: str, backend: str) -> None:
+    kernels, block = get_backend(backend), random_block(dtype, (4, 5, 6), 12)
+    for kind in KINDS:
+        tables = zoom_tables(block.shape, (2, 2, 0.5), kind)
+        out = np.empty((8, 10, 3), dtype)
+        assert kernels.resample(block, tables, out) is out
+        assert_same(out, kernels.resample(block, tables))
+    for reduce in (kernels.mean, kernels.mode):
+        out = np.empty((2, 3, 3), dtype)
+        assert reduce(block, (2, 2, 2), out) is out
+        assert_same(out, reduce(block, (2, 2, 2)))
+
+
+@pytest.mark.parametrize(
+    "out",
+    [np.empty((2, 2, 1), "u1"), np.empty((2, 2, 2), "i1"), np.empty((2, 2, 4), "u1")[:, :, ::2]],
+)
+def test_wrong_places_for_results_are_refused(out: Array) -> None:
+    with pytest.raises(ValueError, match=r"shape \(2, 2, 2\) and dtype uint8"):
+        cpu.mean(np.zeros((4, 4, 4), np.uint8), (2, 2, 2), out)
+    block = np.zeros((4, 4, 4), np.uint8)
+    tables = zoom_tables(block.shape, (1, 1, 1))
+    with pytest.raises(ValueError, match=r"shape \(2, 2, 2\) and dtype uint8"):
+        cpu.resample_and_mean(block, tables, (2, 2, 2), np.empty_like(block), out)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 8), np.uint8)[:, :, ::2],
+        np.asfortranarray(np.zeros((4, 4, 4), np.uint8)),
+        np.zeros((4, 4, 4), ">u2"),
+    ],
+)
+def test_layouts_that_need_a_copy_are_refused(block: Array) -> None:
+    with pytest.raises(ValueError, match="C order"):
+        cpu.mean(block, (2, 2, 2))
+
+
+def test_other_dtypes_and_factors_are_refused() -> None:
+    with pytest.raises(TypeError, match="complex64"):
+        cpu.mode(np.zeros((2, 2, 2), np.complex64), (2, 2, 2))
+    with pytest.raises(ValueError, match=r"not \(2, 3, 2\)"):
+        cpu.mode(np.zeros((2, 2, 2), np.uint8), (2, 3, 2))
+
+
+@pytest.mark.parametrize("table", [picks(0, 4), picks(-1, 0), linear([3], [0.5])])
+def test_tables_that_leave_the_block_are_refused(table: AxisTable) -> None:
+    block = np.zeros((4, 4, 4), np.uint8)
+    for tables in ((table, picks(0), picks(0)), (picks(0), picks(0), table)):
+        with pytest.raises(IndexError, match="4 voxels"):
+            cpu.resample(block, tables)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u8", "f2", "f8"])
+@pytest.mark.parametrize(
+    ("kind", "shape", "zoom"),
+    [
+        ("linear", (20, 100, 120), (5, 1, 1)),
+        ("linear", (10, 200, 220), (2, 2, 2)),
+        ("triangle", (60, 200, 220), (0.1, 0.3, 0.1)),
+        ("nearest", (20, 100, 120), (5, 1, 1)),
+    ],
+)
+def test_memory_stays_below_the_promise(
+    dtype: str, kind: Interpolation, shape: tuple[int, int, int], zoom: tuple[float, ...]
+) -> None:
+    block = random_block(dtype, shape, 10)
+    tables = zoom_tables(shape, zoom, kind)
+    taps = tables[0].weight.shape[1] if kind == "triangle" else 2
+    cpu.resample(block, tables)
+    tracemalloc.start()
+    try:
+        result = cpu.resample(block, tables)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    promise = kernel_scratch(block.size, result.shape, taps, block.itemsize, is_half=dtype == "f2")
+    assert peak - result.nbytes <= promise
+
+
+def test_no_directory_for_a_cache_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = numba.njit
+
+    def njit(**options: Any) -> Any:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    assert cpu._entry(lambda x: x + 1)(1) == 2
+
+
+# --- mean --------------------------------------------------------------------------------------
+
+
+def cells(block: Array, factors: tuple[int, ...]) -> dict[tuple[int, ...], list[Any]]:
+    """Return the voxels of every cell."""
+    result: dict[tuple[int, ...], list[Any]] = {}
+    for index in np.ndindex(*block.shape):
+        cell = tuple(i // f for i, f in zip(index, factors, strict=True))
+        result.setdefault(cell, []).append(block[index].item())
+    return result
+
+
+@many
+@given(small_shapes, st.sampled_from(FACTORS), st.sampled_from(DTYPES), seeds)
+def test_reductions_have_the_bits_of_the_reference(
+    shape: tuple[int, ...], factors: tuple[int, int, int], dtype: str, seed: int
+) -> None:
+    block = random_block(dtype, shape, seed, special=0.5)
+    assert_same(cpu.mean(block, factors), reference.mean(block, factors))
+    assert_same(cpu.mode(block, factors), reference.mode(block, factors))
+
+
+@settings(max_examples=100, deadline=None)
+@given(small_shapes, st.sampled_from(FACTORS), st.sampled_from(["?", *INTEGERS]), seeds)
+def test_mean_of_integers_is_exact_and_rounds_half_to_even(
+    shape: tuple[int, ...], factors: tuple[int, int, int], dtype: str, seed: int
+) -> None:
+    block = random_block(dtype, shape, seed, special=0.5)
+    result = cpu.mean(block, factors)
+    for cell, voxels in cells(block, factors).items():
+        assert int(result[cell]) == round(Fraction(sum(map(int, voxels)), len(voxels)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(small_shapes, st.sampled_from(FACTORS), st.sampled_from(FLOATS), seeds)
+def test_mean_of_floats_is_the_sum_in_float64(
+    shape: tuple[int, ...], factors: tuple[int, int, int], dtype: str, seed: int
+) -> None:
+    block = random_block(dtype, shape, seed, special=0)
+    result = cpu.mean(block, factors)
+    for cell, voxels in cells(block, factors).items():
+        exact = float(sum(map(Fraction, voxels)) / len(voxels))
+        bound = float(np.finfo(dtype).eps) * max(abs(v) for v in voxels)
+        assert abs(float(result[cell]) - exact) <= bound
+
+
+def test_mean_of_floats_adds_along_x_first() -> None:
+    big = 2.0**60
+    block = np.array([[[big, -big], [1.0, 1.0]], [[big, 1.0], [-big, 1.0]]])
+    # (0 + 2) + ((big + 1 -> big) + (-big + 1 -> -big)), not the exact sum of 4.
+    assert cpu.mean(block, (2, 2, 2)).item() == 0.25
+    assert reference.mean(block, (2, 2, 2)).item() == 0.25
+
+
+def test_repeated_means_keep_the_brightness() -> None:
+    block = np.random.default_rng(11).integers(0, 1001, (64, 64, 64)).astype(np.uint16)
+    brightness = block.mean()
+    for _ in range(5):
+        block = cpu.mean(block, (2, 2, 2))
+    assert abs(block.mean() - brightness) < 0.5
+
+
+# --- mode --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(small_shapes, st.sampled_from(FACTORS), st.sampled_from(DTYPES), seeds)
+def test_mode_is_the_smallest_of_the_most_frequent(
+    shape: tuple[int, ...], factors: tuple[int, int, int], dtype: str, seed: int
+) -> None:
+    block = random_block(dtype, shape, seed, special=0.9)
+    result = cpu.mode(block, factors)
+    for cell, voxels in cells(block, factors).items():
+        count = Counter(v for v in voxels if v == v)
+        if not count:
+            assert np.isnan(result[cell])
+            continue
+        most = max(count.values())
+        assert result[cell].item() == min(v for v, n in count.items() if n == most)
+
+
+def test_mode_makes_one_zero_of_two() -> None:
+    block = np.array([[[-0.0, -0.0], [0.0, 3.0]]], np.float32)
+    assert_same(cpu.mode(block, (1, 1, 2)), np.array([[[0.0], [0.0]]], np.float32))
+
+
+def test_mode_of_uniform_labels_is_the_label() -> None:
+    labels = np.arange(2**53, 2**53 + 27, dtype=np.uint64).reshape(3, 3, 3)
+    block = np.ascontiguousarray(labels.repeat(2, 0).repeat(2, 1).repeat(2, 2)[:5, :, :5])
+    assert_same(cpu.mode(block, (2, 2, 2)), labels)

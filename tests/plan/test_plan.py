@@ -1,0 +1,428 @@
+"""Plans: regions tile every level, own whole stored objects, and fit into memory."""
+
+import itertools
+import math
+import pickle
+import tracemalloc
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from grids import grid_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from outputs import assert_same_output
+
+import chunkscale
+from chunkscale import MemoryBudgetError, OptionError
+from chunkscale import options as options_module
+from chunkscale.geometry.grid import Axis, VoxelGrid, resized_grid
+from chunkscale.geometry.mapping import grid_mapping
+from chunkscale.geometry.pyramid import Layout, level_grid
+from chunkscale.plan.cuts import resampling_options
+from chunkscale.plan.memory import Limits
+from chunkscale.plan.model import SourceArray
+from chunkscale.plan.planner import make_plan
+from chunkscale.plan.policy import ALONE_FACTOR, MIB, SLAB_FRACTION, SMALL_REGION
+from chunkscale.plan.regions import check_alignment
+from chunkscale.plan.tiles import tiles
+
+ZYX = tuple(Axis(name=n) for n in "zyx")
+
+
+def plan_for(
+    shape, steps, *, dtype="uint16", chunk=None, layout=None, shard=True, memory=2**31, workers=2,
+    levels=None, antialias=False, axes=None,
+):  # fmt: skip
+    source = grid_for(shape, axes=axes)
+    sizes = dict(zip(source.spatial, steps, strict=True))
+    target = resized_grid(source, sizes)
+    inner = layout or Layout(
+        chunk=tuple(min(16, n) if i in source.spatial else 1 for i, n in enumerate(target.shape))
+    )
+    return make_plan(
+        SourceArray(
+            uri="memory", path="0", shape=shape, dtype=dtype,
+            chunk=chunk or tuple(min(20, n) for n in shape),
+        ),
+        source, target, method="linear", antialias=antialias, outside=None, layout=inner,
+        shard=shard, levels=levels, ngff_version="0.5", codec="none",
+        limits=Limits(memory=memory, workers=workers, threads=2),
+    )  # fmt: skip
+
+
+@st.composite
+def plans(draw):
+    axes = draw(st.sampled_from(["yx", "cyx", "tcyx", "zyx", "czyx", "tczyx"]))
+    shape = [draw(st.integers(1, 3) if name in "tc" else st.integers(1, 90)) for name in axes]
+    spatial = axes.strip("tc")
+    steps = [draw(st.sampled_from([0.3, 0.5, 1.0, 2.0, 3.7])) for _ in spatial]
+    # Chunks of 16 one by one, in shards of whole regions, or in those of a user.
+    outer = draw(st.sampled_from([None, False, 16, 48, 64]))
+    layout = None
+    if outer:
+        target = resized_grid(
+            grid_for(shape, axes=axes),
+            dict(enumerate(steps, start=len(axes) - len(spatial))),
+        )
+        layout = next(options_module.layouts(target, 16, outer, "0.5", {2: (16, 16), 3: (16, 16)}))[
+            0
+        ]
+    return plan_for(
+        tuple(shape), steps, axes=axes, layout=layout,
+        shard=outer is None,
+        memory=draw(st.sampled_from([270, 300, 1000])) * MIB,
+        workers=draw(st.integers(1, 4)),
+    )  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(plans())
+def test_every_voxel_of_every_level_is_owned_once(plan):
+    """Regions of a pass tile its levels, and passes follow one another without a gap."""
+    seen = [np.zeros(level.shape, np.uint8) for level in plan.levels]
+    for index in range(plan.region_count):
+        for level, box in plan.region(index).boxes:
+            seen[level][box.slices] += 1
+    assert all((count == 1).all() for count in seen)
+    assert [p.first for p in plan.passes[1:]] == [p.last + 1 for p in plan.passes[:-1]]
+    assert plan.passes[-1].last == len(plan.levels) - 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(plans())
+def test_no_two_regions_touch_one_stored_object(plan):
+    """A shard, or a chunk outside of shards, has one writer."""
+    for run in plan.passes:
+        owners: dict[tuple[int, ...], int] = {}
+        for index in run.indices:
+            for level, box in plan.region(index).boxes:
+                unit = plan.levels[level].write_unit
+                touched = itertools.product(
+                    *(
+                        range(a // u, -(-b // u))
+                        for a, b, u in zip(box.start, box.stop, unit, strict=True)
+                    )
+                )
+                for where in touched:
+                    assert owners.setdefault((level, *where), index) == index
+
+
+@pytest.mark.usefixtures("small_regions")
+def test_a_plan_whose_regions_share_objects_is_never_returned(monkeypatch):
+    """The proof does not rest on the arithmetic that chose the regions."""
+    layout = Layout(chunk=(16,) * 3, shard=(48,) * 3)
+    assert plan_for((200,) * 3, (1.0,) * 3, layout=layout).levels
+    # As if shards of three chunks halved like those of eight.
+    monkeypatch.setattr("chunkscale.plan.choice.count_halvings", lambda unit, chunk: 3)
+    with pytest.raises(AssertionError, match="do not own whole stored objects of 48 at level 1"):
+        plan_for((200,) * 3, (1.0,) * 3, layout=layout)
+
+
+@settings(deadline=None, max_examples=40)
+@given(plans())
+def test_levels_are_halves_with_centres_in_place(plan):
+    """Sizes round up; scale and translation are those of the merged cells."""
+    base = plan.target_grid
+    for fine, coarse in itertools.pairwise(plan.levels):
+        for i, (a, b) in enumerate(zip(fine.shape, coarse.shape, strict=True)):
+            assert b == (-(-a // 2) if i in base.spatial and a > 1 else a)
+    for level in plan.levels:
+        assert level.grid == level_grid(base, level.factors)
+        for s, f, s0, t, t0 in zip(
+            level.grid.voxel_size, level.factors, base.voxel_size,
+            level.grid.translation, base.translation, strict=True,
+        ):  # fmt: skip
+            assert s == f * s0
+            assert t == pytest.approx(t0 + (f - 1) / 2 * s0)
+        if level.shard:
+            assert all(s % c == 0 for s, c in zip(level.shard, level.chunk, strict=True))
+
+
+@settings(deadline=None, max_examples=40)
+@given(plans())
+def test_the_promise_is_within_the_budget(plan):
+    """No region needs more than the plan says, by its own boxes."""
+    memory = plan.memory
+    for index in range(plan.region_count):
+        region = plan.region(index)
+        held = region.source_box.size + sum(box.size for _, box in region.boxes)
+        assert held * plan.source.itemsize <= memory.per_worker
+    assert memory.workers >= 1
+
+
+def test_the_chosen_plan_respects_the_budget_or_is_refused():
+    """Fewer workers, smaller regions, and at last a refusal that says what would do."""
+    shape, steps = (256, 1024, 1024), (0.5, 0.5, 0.5)
+    wide = plan_for(shape, steps, memory=4096 * MIB, workers=4)
+    tight = plan_for(shape, steps, memory=300 * MIB, workers=4)
+    assert wide.memory.total <= 4096 * MIB
+    assert tight.memory.total <= 300 * MIB
+    assert math.prod(tight.passes[0].region_shape) < math.prod(wide.passes[0].region_shape)
+    with pytest.raises(MemoryBudgetError, match=r"needs \d+ MiB with one worker.*240 MiB"):
+        plan_for(shape, steps, memory=240 * MIB)
+
+
+def test_the_promise_does_not_depend_on_the_volume():
+    """Eight times the volume runs in the same memory."""
+    small = plan_for((512, 512, 512), (0.5, 0.5, 0.5), memory=500 * MIB)
+    large = plan_for((1024, 1024, 1024), (0.5, 0.5, 0.5), memory=500 * MIB)
+    assert small.memory.total <= 500 * MIB
+    assert large.memory.total <= 500 * MIB
+    assert large.region_count > 4 * small.region_count
+
+
+def test_larger_regions_read_chunks_that_no_other_reads():
+    """They need no cache, stay within their limits, and are left where memory is short."""
+    make = partial(plan_for, (128, 1024, 1024), (0.2, 1, 1), chunk=(64, 128, 128))
+    layout = Layout(chunk=(64, 64, 64))
+    plan = make(layout=layout)
+    run = plan.passes[0]
+    largest = plan.region(run.start).boxes[0][1].size * 2
+    assert SMALL_REGION < largest <= ALONE_FACTOR * SMALL_REGION
+    assert plan.memory.cache == 0
+    read = [chunk for i in run.indices for chunk in chunks_of(plan, i)]
+    assert len(read) == len(set(read))
+    small = make(layout=layout, memory=350 * MIB)
+    assert small.region(0).boxes[0][1].size * 2 <= SMALL_REGION
+    assert small.memory.cache > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layout": Layout(chunk=(64, 64, 64))},
+        {"layout": Layout(chunk=(64, 64, 64)), "shard": False},
+        {"layout": Layout(chunk=(32, 64, 64), shard=(32, 128, 128))},
+        {"layout": Layout(chunk=(5, 64, 64)), "shard": False},
+        {"layout": Layout(chunk=(5, 64, 64)), "dtype": "float32"},
+    ],
+    ids=str,
+)
+def test_slabs_are_whole_objects(options):
+    """A large region is made in parts of whole shards and cells; two of them are held."""
+    plan = plan_for((128, 1024, 1024), (0.2, 1, 1), chunk=(64, 128, 128), **options)
+    unit, made = plan.levels[0].write_unit[0], 0
+    for index in plan.passes[0].indices:
+        region = plan.region(index)
+        box, slabs = region.boxes[0][1], list(plan.slabs(region))
+        assert [s.start[0] for s in slabs] == [box.start[0], *(s.stop[0] for s in slabs[:-1])]
+        assert slabs[-1].stop[0] == box.stop[0]
+        assert {(s.start[1:], s.stop[1:]) for s in slabs} == {(box.start[1:], box.stop[1:])}
+        assert all(s.start[0] % unit == 0 and s.start[0] % 2 == 0 for s in slabs)
+        made = max(made, len(slabs))
+    assert made > 2
+    itemsize = plan.source.itemsize
+    assert max(s.size for s in slabs) * itemsize >= SMALL_REGION // SLAB_FRACTION
+    assert plan.memory.per_worker < 3 * box.size * itemsize
+
+
+def test_chunks_of_a_part_of_the_source_can_be_shared_too():
+    """Regions that read less than the source all in all may still read the same chunks."""
+    source = grid_for((1024,) * 3)
+    part = VoxelGrid(axes=source.axes, shape=(512,) * 3, voxel_size=(0.5,) * 3,
+                     translation=(10.0,) * 3)  # fmt: skip
+    mapping = grid_mapping(source, part, method="linear", antialias=False)[0]
+    two, one = [o for o in resampling_options(mapping, 256, 0, 128) if o.region in (256, 512)]
+    assert (two.count, one.count) == (2, 1)
+    assert two.amplification < 1
+    assert two.overlaps  # voxels 9 to 138, and 137 to 266
+    assert not one.overlaps
+
+
+def chunks_of(plan, index):
+    box, chunk = plan.region(index).source_box, plan.source.chunk
+    ranges = (range(a // c, -(-b // c)) for a, b, c in zip(box.start, box.stop, chunk, strict=True))
+    return itertools.product(*ranges)
+
+
+def test_huge_plans_are_small_values():
+    """Ten million regions and more cost nothing: nothing lists them."""
+    tracemalloc.start()
+    plan = plan_for(
+        (30_000, 40_000, 40_000), (0.5, 0.5, 0.5), chunk=(64, 64, 64),
+        layout=Layout(chunk=(64, 64, 64)), memory=300 * MIB,
+    )  # fmt: skip
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert plan.region_count > 10**7
+    assert peak < 50 * MIB
+    assert len(pickle.dumps(plan)) < 20_000
+    last = plan.region(plan.region_count - 1)
+    assert last.boxes[-1][1].stop == plan.levels[-1].shape
+    assert pickle.loads(pickle.dumps(plan)) == plan
+
+
+def test_user_shards_that_do_not_halve_still_own_whole_objects():
+    """A shard of three chunks keeps its shape at the levels where it cannot halve."""
+    plan = plan_for(
+        (100, 100, 100), (0.5, 0.5, 0.5), layout=Layout(chunk=(10,) * 3, shard=(30,) * 3)
+    )
+    assert plan.levels[0].shard == (30, 30, 30)
+    assert plan.levels[1].shard in ((30, 30, 30), (60, 60, 60))
+    plan = plan_for(
+        (100, 100, 100), (0.5, 0.5, 0.5), layout=Layout(chunk=(10,) * 3, shard=(40,) * 3)
+    )
+    assert [level.shard for level in plan.levels[:2]] == [(40, 40, 40), (20, 20, 20)]
+
+
+def test_warnings_say_what_is_lost_and_what_helps():
+    """Aliasing is announced with its remedy, and only without it."""
+    plan = plan_for((64, 64, 64), (1.0, 4.0, 4.0))
+    assert [notice.kind for notice in plan.warnings] == ["aliasing"]
+    assert "--antialias) averages" in str(plan.warnings[0])
+    assert not plan_for((64, 64, 64), (1.0, 4.0, 4.0), antialias=True).warnings
+    (notice,) = plan_for((64,) * 3, (1 / 3,) * 3).warnings
+    assert notice.kind == "size"
+
+
+def test_a_plan_prints_in_a_terminal_and_in_a_notebook():
+    """Both name the shape, the levels and the memory."""
+    plan = plan_for((64, 64, 64), (0.5, 0.5, 0.5))
+    for text in (str(plan), plan._repr_html_()):
+        assert "128 x 128 x 128" in text
+        assert "MiB" in text
+        assert all(str(level.shape[0]) in text for level in plan.levels)
+    assert plan.as_dict()["memory"]["total"] == plan.memory.total
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([300, 320, 360, 430, 600, 1200]),
+    st.integers(1, 40),
+    st.sampled_from([None, 200, 8000]),
+)
+def test_all_passes_together_keep_the_budget(mebibytes, workers, device_mebibytes):
+    """Total promise <= budget, also where the third pass is the largest of them."""
+    source = VoxelGrid(axes=ZYX, shape=(512, 512, 512), voxel_size=(1.0, 1.0, 1.0))
+    device = None if device_mebibytes is None else device_mebibytes * 2**20
+    limits = Limits(
+        memory=mebibytes * 2**20 + (0 if device is None else 900 * 2**20),
+        workers=workers, threads=4, device_memory=device,
+    )  # fmt: skip
+    try:
+        plan = plan_of(source, source, limits)
+    except MemoryBudgetError:
+        return
+    assert plan.memory.total <= limits.memory
+    assert (plan.device == "gpu") == (device is not None)
+
+
+@pytest.mark.parametrize("levels", [1, 4])
+@pytest.mark.parametrize("budget", [3_000, 20_000, 60_000, 150_000, 400_000])
+def test_device_memory_that_is_accepted_is_enough_for_every_region(levels, budget):
+    """Whatever is cut off at the ends: no region needs more than the plan has seen."""
+    source = VoxelGrid(axes=ZYX, shape=(64, 64, 1030), voxel_size=(1.0, 1.0, 1.0))
+    target = resized_grid(source, dict.fromkeys(range(3), 0.5))
+    limits = Limits(memory=2**31, workers=6, threads=4, device_memory=budget)
+    layout = Layout(chunk=(32, 32, 32), shard=(64, 64, 2048))
+    try:
+        plan = plan_of(source, target, limits, layout, levels)
+    except MemoryBudgetError:
+        return
+    for index in range(plan.region_count):
+        for tile in tiles(plan, plan.region(index), plan.device_memory.per_lane):
+            assert tile.boxes
+
+
+def plan_of(source, target, limits, layout=None, levels=None):
+    return make_plan(
+        SourceArray(uri="", path="0", shape=source.shape, dtype="uint16", chunk=(32, 32, 32)),
+        source, target, method="linear", antialias=False, outside=None,
+        layout=layout or Layout(chunk=(32, 32, 32)), shard=layout is None, levels=levels,
+        ngff_version="0.5", codec="none", limits=limits,
+    )  # fmt: skip
+
+
+def test_regions_are_numbered_both_ways():
+    """`Pass.number` finds the region of a position that `Pass.box` gives it."""
+    source = VoxelGrid(axes=ZYX, shape=(100, 70, 50), voxel_size=(1.0, 1.0, 1.0))
+    limits = Limits(memory=2**31, workers=2, threads=2)
+    plan = plan_of(source, source, limits, Layout(chunk=(16, 16, 16), shard=(32, 16, 16)))
+    run = plan.passes[0]
+    for index in run.indices:
+        start = run.box(index).start
+        position = [a // r for a, r in zip(start, run.region_shape, strict=True)]
+        assert run.number(position) == index
+
+
+@settings(deadline=None, max_examples=100)
+@given(plans(), st.data())
+def test_a_stored_layout_gives_the_plan_that_stored_it(plan, data):
+    """Chunk, shards and regions are enough to find levels, passes and numbers again."""
+    again = make_plan(
+        plan.source, plan.source_grid, plan.target_grid, method="linear", antialias=False,
+        outside=None, layout=Layout(chunk=plan.levels[0].chunk), shard=data.draw(st.booleans()),
+        levels=len(plan.levels), ngff_version="0.5", codec="none",
+        limits=Limits(memory=2**32, workers=data.draw(st.integers(1, 9)), threads=3),
+        regions=[run.region_shape for run in plan.passes],
+        shards=[level.shard for level in plan.levels],
+    )  # fmt: skip
+    assert again.levels == plan.levels
+    assert again.passes == plan.passes
+
+
+def test_regions_that_a_layout_cannot_have_are_refused():
+    """Their shape is named, and what to do."""
+    plan = plan_for((100, 100, 100), (0.5, 0.5, 0.5))
+    with pytest.raises(OptionError, match=r"regions of 48 x 48 x 48 voxels.*--overwrite"):
+        make_plan(
+            plan.source, plan.source_grid, plan.target_grid, method="linear", antialias=False,
+            outside=None, layout=Layout(chunk=plan.levels[0].chunk), shard=True, levels=None,
+            ngff_version="0.5", codec="none", limits=Limits(memory=2**31, workers=2, threads=2),
+            regions=[(48, 48, 48)],
+        )  # fmt: skip
+
+
+@pytest.mark.usefixtures("small_regions")
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"chunk": 8, "shard": 24}, {"chunk": 8, "shard": 0}, {"chunk": 8, "shard": 16},
+        {"chunk": 8}, {"shard": 0}, {},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_resume_needs_no_layout(layout, make_image, noise, tmp_path):
+    """Whatever a run was begun with, resume alone ends with its very bytes."""
+    source = make_image(noise((30, 45, 160)), (2.0, 1.0, 1.0))
+    whole = chunkscale.resample(source, tmp_path / "whole.zarr", zoom=1.1, **layout).plan
+    out = tmp_path / "out.zarr"
+
+    def interrupt(progress):
+        if progress.regions == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        chunkscale.resample(source, out, progress=interrupt, zoom=1.1, **layout)
+    run = chunkscale.resample(source, out, zoom=1.1, resume=True)
+    assert run.times.resumed_regions >= 3
+    assert run.times.regions + run.times.resumed_regions == whole.region_count
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
+def test_regions_that_share_a_stored_object_are_no_plan():
+    """Two writers in one shard lose data without a word."""
+    plan = plan_for((40, 64, 64), (0.5, 1.0, 1.0), memory=300 * MIB)
+    run = plan.passes[0]
+    shard = plan.levels[0].write_unit
+    torn = replace(run, region_shape=(shard[0] + 1, *run.region_shape[1:]), shape=(1000, 64, 64))
+    with pytest.raises(AssertionError, match="do not own whole stored objects"):
+        check_alignment(torn, plan.levels[0], plan.levels[0])
+
+
+def test_the_spare_worker_comes_where_it_saves_a_turn(make_image, monkeypatch):
+    """Four regions take two turns with two workers and with three: the last would wait."""
+    image = make_image(np.zeros((64, 512, 512), np.uint16), (1.0, 0.2, 0.2), chunk=(64, 128, 128))
+    plan = partial(chunkscale.plan_resampling, image, device="cpu", memory="64GiB")
+    came = {}
+    for cores in range(1, 9):
+        monkeypatch.setattr("dask.system.CPU_COUNT", cores)
+        by_default, asked = plan(), plan(workers=cores)
+        count = asked.passes[0].region_count
+        saves = math.ceil(count / (cores + 1)) < math.ceil(count / cores)
+        assert by_default.workers == (cores + 1 if saves else min(cores, count))
+        assert by_default.passes == asked.passes
+        came[cores] = saves
+    assert set(came.values()) == {True, False}

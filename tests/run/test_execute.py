@@ -1,0 +1,333 @@
+"""Execution: the same regions on any scheduler, in windows, and nothing left behind."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.pool import ThreadPool
+
+import dask
+import numpy as np
+import pytest
+from dask.callbacks import Callback
+from outputs import budget
+
+import chunkscale
+from chunkscale import options as options_module
+from chunkscale.api.resampling import carry_out
+from chunkscale.run.local import _Active
+from chunkscale.run.records import Record
+from chunkscale.run.region import process_region
+from chunkscale.run.worker import run_region
+
+pytestmark = pytest.mark.usefixtures("small_regions")
+
+PROCESSES = partial(ProcessPoolExecutor, mp_context=get_context("spawn"))
+
+
+def read(path):
+    return chunkscale.open_image(path).as_dask().compute()
+
+
+@pytest.fixture
+def stack(make_image, noise):
+    return make_image(noise((12, 40, 40)), (1.0, 0.4, 0.4), chunk=(4, 16, 16))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"scheduler": "synchronous"},
+        {"scheduler": "threads", "num_workers": 3},
+        {"scheduler": "processes", "num_workers": 2},
+        {"scheduler": dask.get},
+        {"scheduler": "Synchronous"},
+        {"scheduler": ThreadPoolExecutor},
+        {"scheduler": PROCESSES},
+        {"pool": ThreadPool},
+    ],
+    ids=["default", "synchronous", "threads", "processes", "callable", "capital", "executor",
+         "process executor", "thread pool"],
+)  # fmt: skip
+def test_any_dask_scheduler_writes_the_same_bytes(stack, tmp_path, config):
+    """What dask.config names is used, and progress is reported for every region."""
+    chunkscale.resample(stack, tmp_path / "a.zarr", chunk=16, shard=0)
+    seen = []
+    with contextlib.ExitStack() as stop:
+        for name, value in config.items():
+            if value in (ThreadPoolExecutor, ThreadPool, PROCESSES):
+                config = {name: stop.enter_context(value(2))}
+        stop.enter_context(dask.config.set(config))
+        run = chunkscale.resample(
+            stack, tmp_path / "b.zarr", chunk=16, shard=0, progress=seen.append
+        )
+    assert len(seen) == run.plan.region_count == seen[-1].regions > 8
+    assert seen[-1].voxels == seen[-1].total_voxels
+    np.testing.assert_array_equal(read(tmp_path / "a.zarr"), read(tmp_path / "b.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("pool", ThreadPoolExecutor), ("pool", ThreadPool), ("scheduler", ThreadPoolExecutor)],
+)
+def test_a_pool_in_the_config_is_used(name, kind, stack, tmp_path, monkeypatch):
+    """Regions run in the user's threads, as many as there are."""
+    names, before = set(), set(threading.enumerate())
+    original = process_region
+
+    def spy(*arguments):
+        names.add(threading.current_thread())
+        return original(*arguments)
+
+    monkeypatch.setattr("chunkscale.run.worker.process_region", spy)
+    barrier = threading.Barrier(3)
+    with kind(3) as pool, dask.config.set({name: pool}):
+        submit = pool.submit if kind is ThreadPoolExecutor else pool.apply_async
+        for _ in range(3):
+            submit(barrier.wait)  # an executor starts its threads when there is work
+        mine = set(threading.enumerate()) - before
+        run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
+    assert run.plan.workers == 3
+    assert names
+    assert names <= mine
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"scheduler": "thread"}, "scheduler 'thread' of dask.config is unknown; set 'threads'"),
+        ({"scheduler": 4}, "scheduler 4 of dask.config is unknown"),
+        ({"pool": 4}, "pool 4 of dask.config is none; set a ThreadPoolExecutor"),
+        ({"num_workers": "many"}, "num_workers 'many' of dask.config is not a whole number"),
+    ],
+    ids=str,
+)
+def test_what_dask_cannot_run_is_refused(config, message, workers, stack, tmp_path):
+    """By name and value, when planning and before anything is written."""
+    out = tmp_path / "out.zarr"
+    source = chunkscale.open_image(stack)
+    plan = chunkscale.plan_resampling(source, workers=workers)
+    with dask.config.set(config):
+        with pytest.raises(chunkscale.OptionError, match=message):
+            chunkscale.resample(stack, out, workers=workers)
+        with pytest.raises(chunkscale.OptionError, match=message):
+            carry_out(plan, str(out), source=source)
+    assert not out.exists()
+
+
+def test_no_configuration_is_left_changed(stack, tmp_path):
+    """Neither dask.config nor signal handlers nor zarr's settings are touched."""
+    import zarr
+
+    before = (dict(dask.config.config), signal.getsignal(signal.SIGINT), zarr.config.pprint())
+    chunkscale.resample(stack, tmp_path / "out.zarr")
+    after = (dict(dask.config.config), signal.getsignal(signal.SIGINT), zarr.config.pprint())
+    assert before == after
+
+
+def test_graphs_are_windows(stack, tmp_path, monkeypatch):
+    """No graph holds more regions than a window."""
+    monkeypatch.setattr("chunkscale.run.local.WINDOW", 2)
+    sizes = []
+
+    def count(key, result, *_):
+        sizes[-1] += isinstance(result, Record)
+
+    with Callback(start=lambda graph: sizes.append(0), posttask=count):
+        run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0, workers=2)
+    assert sum(sizes) == run.plan.region_count
+    assert max(sizes) == 4
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_regions_begin_in_the_order_of_the_plan(stack, tmp_path, monkeypatch, scheduler):
+    """Neighbours belong together, as they read the same chunks."""
+    begun = []
+    make = run_region
+
+    def note(opened, index):
+        begun.append(index)
+        return make(opened, index)
+
+    monkeypatch.setattr("chunkscale.run.local.run_region", note)
+    with dask.config.set(scheduler=scheduler):
+        run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0, workers=1)
+    assert run.plan.region_count > 20
+    assert begun == list(range(run.plan.region_count))
+
+
+def test_results_that_dask_has_kept_are_of_no_other_region(stack, tmp_path):
+    """A cache of Dask's replaces tasks whose names it knows; every pass and run has its own."""
+    known = {}
+
+    def replace(graph):
+        graph.update({key: known[key] for key in graph if key in known})
+
+    with Callback(start=replace, posttask=lambda key, result, *_: known.update({key: result})):
+        for name in ("a.zarr", "b.zarr"):
+            run = chunkscale.resample(stack, tmp_path / name, chunk=8, shard=0)
+            assert len(run.plan.passes) > 1
+            assert chunkscale.check(tmp_path / name, source=stack)
+
+
+def test_tasks_of_others_are_not_taken_for_regions(stack, tmp_path):
+    """Schedulers may add tasks to a graph, and other graphs in a process call back as well."""
+
+    def get(graph, keys, **options):
+        return dask.get({**graph, "all": (list, list(keys))}, "all")
+
+    with dask.config.set(scheduler=get):
+        run = chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
+    assert run.times.regions == run.plan.region_count
+    assert chunkscale.check(tmp_path / "out.zarr", source=stack)
+
+
+def test_no_region_begins_when_a_run_has_ended():
+    """Not even one that waits in a pool of the user."""
+    active = _Active(None)
+    active.wait()
+    with pytest.raises(RuntimeError, match="ended"):
+        active(0)
+    assert not active.untaken
+
+
+def test_an_image_that_was_rewritten_since_it_was_opened_is_read_as_it_is(
+    make_image, noise, tmp_path
+):
+    """What is said of the source in the output is what was read."""
+    path = make_image(noise((8, 20, 20)), (1.0, 0.4, 0.4))
+    image = chunkscale.open_image(path)
+    shutil.rmtree(path)
+    other = make_image(noise((8, 20, 20), seed=1), (1.0, 0.4, 0.4), chunk=(4, 5, 5))
+    assert other == path
+    chunkscale.resample(image, tmp_path / "out.zarr")
+    assert chunkscale.resample(path, tmp_path / "out.zarr", resume=True).times.regions == 0
+
+
+def test_by_default_one_region_more_than_cores_is_made_at_once(stack, monkeypatch):
+    """A region waits for its last objects at its end; whoever says how many is obeyed."""
+    cores = 2
+    monkeypatch.setattr("dask.system.CPU_COUNT", cores)
+
+    def workers(**config):
+        with dask.config.set(config):
+            return chunkscale.plan_resampling(stack, chunk=8, shard=0, memory="1GiB").workers
+
+    assert workers() == cores + 1
+    assert workers(num_workers=cores) == cores
+    assert workers(scheduler="processes") == cores
+    with ThreadPoolExecutor(cores) as pool:
+        assert workers(pool=pool) == cores
+
+
+def test_the_spare_worker_never_makes_a_plan_worse(make_image, monkeypatch):
+    """Regions are chosen as if it were not there; it comes where memory is left."""
+    from dask.system import CPU_COUNT
+
+    # Those of many cores need more than the smallest budgets here.
+    monkeypatch.setattr("chunkscale.api.planning.io_threads", lambda: 2)
+    image = make_image(np.zeros((64, 512, 512), np.uint16), (1.0, 0.2, 0.2), chunk=(64, 128, 128))
+    plan = partial(chunkscale.plan_resampling, image, device="cpu")
+    for memory in (*map(budget, (300, 330, 360, 400, 500, 700)), "64GiB"):
+        by_default = plan(memory=memory)
+        asked = plan(memory=memory, workers=CPU_COUNT)
+        assert by_default.passes == asked.passes
+        assert by_default.bytes_read == asked.bytes_read
+        assert by_default.memory.total <= options_module.parse_bytes(memory)
+        assert by_default.workers - asked.workers in (0, 1)
+
+
+def test_a_failing_region_stops_the_run_and_is_named(stack, tmp_path, monkeypatch):
+    """The error names region and voxels, the output is no image, and no thread goes on writing."""
+    active = []
+
+    def fail(plan, index, *rest):
+        active.append(index)
+        if index == 3:
+            raise OSError("no space left on device")
+        time.sleep(0.05)
+        active.remove(index)
+        return Record(index, 1, 1, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr("chunkscale.run.worker.process_region", fail)
+    with pytest.raises(chunkscale.RegionError, match=r"region 3 .*no space left"):
+        chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
+    assert set(active) == {3}
+    with pytest.raises(chunkscale.NotAnImageError, match="did not finish"):
+        chunkscale.open_image(tmp_path / "out.zarr")
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_killed_at_any_moment_the_output_is_no_image(make_image, noise, tmp_path, version):
+    """SIGKILL leaves a group that no reader takes for an image, until the run is complete."""
+    source = make_image(noise((40, 200, 200)), (1.0, 0.2, 0.2))
+    complete = 0
+    for delay in (0.3, 0.6, 0.9, 1.2, 1.6):
+        out = tmp_path / f"{delay}.zarr"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chunkscale", "resample", source, out, "--zoom", "2",
+             "--ome-zarr-version", version, "--memory", budget(320)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        finished = process.wait() == 0
+        if not out.exists():
+            continue
+        marker = out / ("zarr.json" if version == "0.5" else ".zattrs")
+        is_image = marker.exists() and b"multiscales" in marker.read_bytes()
+        complete += is_image
+        assert is_image or not finished
+        if is_image:
+            assert chunkscale.check(out, source=source)
+        elif marker.exists():
+            assert not chunkscale.check(out)
+    assert complete < 5
+
+
+def test_chunkscale_threads_are_named_and_gone(stack, tmp_path):
+    """A finished run leaves no worker threads."""
+    chunkscale.resample(stack, tmp_path / "out.zarr")
+    assert not [t for t in threading.enumerate() if t.name.startswith("chunkscale")]
+    assert os.listdir(tmp_path / "out.zarr")
+
+
+def test_with_a_pool_of_the_user_nothing_is_written_after_an_error(stack, tmp_path, monkeypatch):
+    """Regions that had begun are waited for, in whosever threads they run."""
+    running = []
+
+    def fail(plan, index, *rest):
+        running.append(index)
+        if index == 0:
+            raise OSError("broken")
+        time.sleep(0.3)
+        running.remove(index)
+        return Record(index, 1, 1, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr("chunkscale.run.worker.process_region", fail)
+    with ThreadPoolExecutor(3) as pool, dask.config.set(pool=pool):
+        with pytest.raises(chunkscale.RegionError, match="broken"):
+            chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
+        assert set(running) == {0}
+
+
+def test_two_runs_into_one_output_do_not_publish_a_mixture(stack, tmp_path):
+    """The run whose output was replaced says so, and leaves the other's alone."""
+    out, nested = tmp_path / "out.zarr", []
+
+    def meddle(progress):
+        if not nested:
+            nested.append(True)
+            chunkscale.resample(stack, out, chunk=8, shard=0, overwrite=True)
+
+    with pytest.raises(chunkscale.ChunkscaleError):
+        chunkscale.resample(stack, out, chunk=8, shard=0, progress=meddle)

@@ -1,0 +1,105 @@
+"""Workers: which failures are tried again, how often, and what a process keeps open."""
+
+import errno
+import pickle
+
+import pytest
+
+import chunkscale
+from chunkscale.errors import CorruptChunkError, DeviceError
+from chunkscale.plan.model import ResamplePlan
+from chunkscale.run.records import Failure, Record
+from chunkscale.run.region import process_region
+from chunkscale.run.worker import Job, OpenJob, _opened_jobs, run_batch, run_region, stop_run
+from chunkscale.storage.engine import StoreIO
+from chunkscale.storage.failures import is_transient
+from chunkscale.storage.reader import ArrayReader
+from chunkscale.storage.writer import ArrayWriter
+
+
+class Answer(Exception):
+    def __init__(self, status):
+        super().__init__(f"answered {status}")
+        self.status = status
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (OSError(errno.EIO, "input/output error"), True),
+        (OSError(errno.ENOSPC, "no space left"), False),
+        (PermissionError(errno.EACCES, "denied"), False),
+        (ConnectionResetError("broken off"), True),
+        (TimeoutError("too late"), True),
+        (ValueError("UNAVAILABLE: Error reading"), True),
+        (ValueError("ABORTED: all retries failed"), True),
+        (ValueError("INVALID_ARGUMENT: no such thing"), False),
+        (Answer(503), True),
+        (Answer(429), True),
+        (Answer(404), False),
+        (CorruptChunkError("torn"), False),
+        (CorruptChunkError("broken off", transient=True), True),
+        (DeviceError("no such device"), False),
+        (ZeroDivisionError(), False),
+    ],
+    ids=str,
+)
+def test_what_may_go_away_is_tried_again(error, transient):
+    """Stores that do not answer, and nothing that is wrong for good."""
+    assert is_transient(error) is transient
+
+
+def test_a_corrupt_chunk_stays_what_it_is_between_processes():
+    """The error says the same, and whether it may go away, on the other side."""
+    for transient in (True, False):
+        error = pickle.loads(pickle.dumps(CorruptChunkError("chunk (0, 1)", transient=transient)))
+        assert str(error) == "chunk (0, 1)"
+        assert error.transient is transient
+
+
+@pytest.fixture
+def job(make_image, noise, tmp_path):
+    source = make_image(noise((8, 20, 20)), (1.0, 0.5, 0.5))
+    out = tmp_path / "out.zarr"
+    plan: ResamplePlan = chunkscale.resample(source, out).plan
+    io = StoreIO(threads=1)
+    return Job(
+        run=str(tmp_path), plan=plan, source=ArrayReader(str(source / "0"), io),
+        target=tuple(ArrayWriter(str(out / level.path), io) for level in plan.levels),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("failures", [0, 1, 4, 5])
+def test_a_region_is_tried_five_times(failures, job, monkeypatch):
+    """Then it has failed, and names itself, its voxels and the cause."""
+    tried = []
+    original = process_region
+
+    def fail(*arguments):
+        tried.append(True)
+        if len(tried) <= failures:
+            raise TimeoutError("too late")
+        return original(*arguments)
+
+    monkeypatch.setattr("chunkscale.run.worker.process_region", fail)
+    outcome = run_region(OpenJob.of(job), 0)
+    assert len(tried) == min(failures + 1, 5)
+    if failures < 5:
+        assert isinstance(outcome, Record)
+    else:
+        assert isinstance(outcome, Failure)
+        assert "region 0 (voxels" in str(outcome.error)
+        assert "too late" in str(outcome.error)
+
+
+def test_a_process_opens_a_job_once_and_drops_it(job):
+    """Batches of a run share its arrays; after the end of the run there are none."""
+    payload = pickle.dumps(job)
+    assert len(payload) < 20_000
+    assert [o.index for o in run_batch(job.run, payload, [0])] == [0]
+    opened = _opened_jobs[job.run]
+    list(run_batch(job.run, b"never looked at", [0]))
+    assert _opened_jobs[job.run] is opened
+    stop_run(job.run)
+    assert job.run not in _opened_jobs
+    assert list(run_batch(job.run, payload, [0])) == []

@@ -1,0 +1,619 @@
+"""Object stores: what works in a folder works there, and no failure is ever read as zeros."""
+
+import itertools
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import clouds
+import numpy as np
+import pytest
+import s3
+from numpy.testing import assert_array_equal
+from outputs import LAYOUTS, stack_with_holes, stored
+
+import chunkscale
+from chunkscale.cli.main import main
+from chunkscale.errors import (
+    AccessDeniedError,
+    CorruptChunkError,
+    DestinationError,
+    MetadataError,
+    NotAnImageError,
+    OptionError,
+)
+from chunkscale.geometry.box import Box
+from chunkscale.output import leases
+from chunkscale.storage import objects as contents
+from chunkscale.storage import patience
+from chunkscale.storage.buckets import _opened_bucket
+from chunkscale.storage.locations import above, join, normalise, root, same_store
+
+pytest.importorskip("moto")
+pytestmark = pytest.mark.usefixtures("small_regions")
+
+SECRET = "7c0a1e4f-not-to-be-told"
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def port():
+    with s3.endpoint() as port:
+        yield port
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch, tmp_path):
+    """Leave nothing of the machine's own configuration, and let nobody wait."""
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setattr("chunkscale.storage.patience.RETRIES", 2)
+    monkeypatch.setattr("chunkscale.storage.patience.FIRST_WAIT", patience.FIRST_WAIT / 100)
+    monkeypatch.setattr("chunkscale.storage.patience.ATTEMPTS", 2)
+    _opened_bucket.cache_clear()
+
+
+@pytest.fixture
+def bucket(port):
+    return s3.Bucket(f"bucket-{next(numbers)}", port)
+
+
+@pytest.fixture
+def proxy(port):
+    with s3.proxy(port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["tensorstore", "zarr"])
+def engine(request, monkeypatch):
+    """Make whole runs use one engine."""
+    if request.param == "zarr":
+        monkeypatch.setattr("chunkscale.storage.engine.kvstore_spec", lambda *_: None)
+    return request.param
+
+
+@pytest.fixture
+def stack(make_image, noise):
+    return make_image(stack_with_holes(noise, (12, 40, 44)), (1.0, 0.4, 0.4), chunk=(4, 16, 16))
+
+
+@pytest.fixture
+def small(make_image, noise, bucket):
+    """Return the URL of an image without a zero, of chunks (3, 8, 8)."""
+    path = make_image(noise((6, 20, 31)) | 1, (2.0, 0.5, 0.5), name="small", chunk=(3, 8, 8))
+    return bucket.upload(path, "small.zarr")
+
+
+def whole(url, **options):
+    image = chunkscale.open_image(url, storage_options=options)
+    return image.array.read(Box(start=(0,) * image.grid.ndim, stop=image.grid.shape))
+
+
+def without_source(objects):
+    """Return stored objects; of the group's attributes what does not name the source."""
+    kept = dict(objects)
+    for name in ("zarr.json", ".zattrs"):
+        if name in kept:
+            attributes = json.loads(kept[name])
+            record = attributes.get("attributes", attributes)["chunkscale"]
+            del record["source"]
+            kept[name] = attributes
+    return kept
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(state):
+    if state.regions >= 3:
+        raise Interrupted
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_bucket_holds_what_a_folder_does(layout, engine, bucket, stack, tmp_path, monkeypatch):
+    """From one place in a bucket to another: info, plan, resample and check, object by object."""
+    local = chunkscale.resample(stack, tmp_path / "out.zarr", **LAYOUTS[layout])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint)
+    source, target = bucket.upload(stack, "a b/in é+#.zarr"), bucket.url("out é+#.zarr")
+    assert {**chunkscale.info(source), "path": 0} == {**chunkscale.info(stack), "path": 0}
+    run = chunkscale.resample(source, target, **LAYOUTS[layout])
+    assert run.path == target
+    assert run.plan.levels == local.plan.levels
+    assert abs(run.stored_bytes - local.stored_bytes) < 1000  # the name of the source
+    wanted, found = stored(tmp_path / "out.zarr"), bucket.stored("out é+#.zarr")
+    assert without_source(found) == without_source(wanted)
+    assert all(key.startswith(("a b/in é+#.zarr/", "out é+#.zarr/")) for key in bucket.stored(""))
+    assert chunkscale.open_image(target).array.engine == engine
+    report = chunkscale.check(target, source=source)
+    assert report.faults == ()
+    assert report.voxels_compared
+
+
+def test_the_command_line(bucket, stack, capsys, monkeypatch):
+    """All verbs take the options; a bucket's objects that are missing are missed."""
+    reach = ["--storage-option", f"endpoint={bucket.endpoint}", "--storage-option", "region=eu-x-1"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # an option comes first
+    source, target = bucket.upload(stack, "in.zarr"), bucket.url("out.zarr")
+    assert main(["info", source, *reach]) == 0
+    assert main(["plan", source, *reach]) == 0
+    assert main(["resample", source, target, *reach, "--chunk", "16", "--shard", "0"]) == 0
+    assert main(["resample", source, target, *reach]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert main(["check", target, "--source", source, *reach]) == 0
+    bucket.delete("out.zarr/0/c/1/2/2")
+    assert main(["check", target, *reach]) == 3
+    assert "stored chunks" in capsys.readouterr().out
+
+
+def test_chunks_in_a_bucket_that_have_other_names_are_not_taken_for_missing(
+    bucket, stack, tmp_path
+):
+    """As in a folder: what lies there, what is declared and what to set."""
+    chunkscale.resample(stack, tmp_path / "out.zarr", ome_zarr_version="0.4", levels=1)
+    file = tmp_path / "out.zarr/0/.zarray"
+    document = json.loads(file.read_text())
+    assert document.pop("dimension_separator") == "/"
+    file.write_text(json.dumps(document))
+    url = bucket.upload(tmp_path / "out.zarr", "out.zarr")
+    with pytest.raises(MetadataError, match=r"'0.0.0'.* '0/0/0'.*\"dimension_separator\": \"/\""):
+        chunkscale.open_image(url, storage_options=bucket.options)
+
+
+def test_each_side_has_its_options(bucket, proxy, stack, tmp_path):
+    """A public source and a private target; the source is never written to."""
+    source, public = bucket.upload(stack, "in.zarr"), {"endpoint": proxy.url, "anon": True}
+    with pytest.raises(AccessDeniedError, match="AWS_ACCESS_KEY_ID"):
+        chunkscale.open_image(source, storage_options=public)
+    bucket.publish("in.zarr")
+    proxy.requests.clear()
+    target = bucket.url("out.zarr")
+    chunkscale.resample(
+        source, target, storage_options=bucket.options, source_storage_options=public
+    )
+    assert proxy.requests
+    assert {command for command, *_ in proxy.requests} == {"GET"}
+    assert not [headers for _, _, headers, _ in proxy.requests if "Authorization" in headers]
+    assert chunkscale.check(
+        target, source=source, storage_options=bucket.options, source_storage_options=public
+    )
+    image = chunkscale.open_image(source, storage_options=public)
+    chunkscale.resample(image, tmp_path / "local.zarr")
+    kept = {"endpoint": bucket.endpoint}
+    chunkscale.resample(tmp_path / "local.zarr", target, overwrite=True, storage_options=kept)
+
+
+@pytest.mark.parametrize("layout", ["sharded", "0.4"])
+def test_a_run_there_is_continued(layout, bucket, stack, tmp_path):
+    """The ledger lies in the bucket; the bytes are those of an undisturbed run."""
+    options = {**LAYOUTS[layout], "storage_options": bucket.options}
+    target = bucket.url("out.zarr")
+    chunkscale.resample(stack, tmp_path / "whole.zarr", **LAYOUTS[layout])
+    with pytest.raises(Interrupted):
+        chunkscale.resample(stack, target, progress=interrupt, **options)
+    assert any(name.startswith(".chunkscale/done-") for name in bucket.stored("out.zarr"))
+    with pytest.raises(NotAnImageError, match="did not finish"):
+        chunkscale.open_image(target, storage_options=bucket.options)
+    run = chunkscale.resample(stack, target, resume=True, **options)
+    assert run.times.resumed_regions >= 3
+    wanted = without_source(stored(tmp_path / "whole.zarr"))
+    assert without_source(bucket.stored("out.zarr")) == wanted
+    # Torn, missing, and too many: mended.
+    victims = [n for n, c in bucket.stored("out.zarr").items() if "json" not in n and len(c) > 99]
+    victims = [name for name in victims if not name.startswith(".") and "/." not in name]
+    bucket.put(f"out.zarr/{victims[0]}", bucket.stored("out.zarr")[victims[0]][:-7])
+    bucket.delete(f"out.zarr/{victims[-1]}")
+    assert not chunkscale.check(target, storage_options=bucket.options)
+    chunkscale.resample(stack, target, resume=True, **options)
+    assert without_source(bucket.stored("out.zarr")) == wanted
+
+
+def test_only_one_run_writes_it(bucket, stack):
+    """The lease lies in the bucket, too."""
+    target, options = bucket.url("out.zarr"), {"storage_options": bucket.options, "chunk": 8}
+    with pytest.raises(Interrupted):
+        chunkscale.resample(stack, target, progress=interrupt, **options)
+    uri = normalise(target, bucket.options)
+    lease = leases.acquire(uri)
+    with pytest.raises(DestinationError, match="being written by process"):
+        chunkscale.resample(stack, target, resume=True, **options)
+    assert leases.holder(uri) == lease
+    chunkscale.resample(stack, target, resume=True, take_over=True, **options)
+    assert chunkscale.check(target, storage_options=bucket.options)
+
+
+@pytest.mark.parametrize("inner", ["notes.txt", "labels/x/zarr.json", "4/zarr.json"])
+def test_only_one_image_is_overwritten(inner, bucket, stack):
+    """What holds something else is refused; a neighbour of a longer name is not touched."""
+    target, options = bucket.url("out.zarr"), {"storage_options": bucket.options}
+    bucket.put("out.zarr2/zarr.json", b"neighbour")
+    chunkscale.resample(stack, target, chunk=16, levels=2, **options)
+    before = bucket.stored("out.zarr")
+    chunkscale.resample(stack, target, chunk=32, levels=1, overwrite=True, **options)
+    assert set(before) - set(bucket.stored("out.zarr"))
+    assert chunkscale.check(target, storage_options=bucket.options)
+    bucket.put(f"out.zarr/{inner}", b"mine")
+    before = bucket.stored("out.zarr")
+    with pytest.raises(DestinationError, match="more than one image"):
+        chunkscale.resample(stack, target, overwrite=True, **options)
+    assert bucket.stored("out.zarr") == before
+    assert bucket.stored("out.zarr2") == {"zarr.json": b"neighbour"}
+    bucket.put("data/table.csv", b"mine")
+    bucket.put("object", b"")
+    for name in ("data", "object", ""):
+        with pytest.raises(DestinationError, match="not an OME-Zarr image"):
+            chunkscale.resample(stack, bucket.url(name), overwrite=True, **options)
+    assert bucket.stored("")["object"] == b""
+
+
+def test_an_interrupted_deletion_can_be_repeated(bucket, stack, monkeypatch):
+    """While an image is deleted it is none, and may still be replaced, or resumed."""
+    target, options = bucket.url("out.zarr"), {"storage_options": bucket.options}
+    chunkscale.resample(stack, target, ome_zarr_version="0.4", **options)
+    delete = contents.delete_below
+
+    def broken(uri):
+        delete(uri)
+        raise OSError("gone")
+
+    for again in ("overwrite", "resume"):
+        with monkeypatch.context() as patch:
+            patch.setattr("chunkscale.storage.objects.delete_below", broken)
+            with pytest.raises(OSError, match="gone"):
+                chunkscale.resample(stack, target, overwrite=True, **options)
+        with pytest.raises(NotAnImageError):
+            chunkscale.open_image(target, storage_options=bucket.options)
+        chunkscale.resample(stack, target, **{again: True}, **options)
+        assert chunkscale.check(target, storage_options=bucket.options)
+
+
+def test_an_output_in_its_source_is_refused(bucket, small):
+    """Equal, inside and around; the same path of another server is another place."""
+    for target in (small, f"{small}/out", bucket.url("")):
+        with pytest.raises(DestinationError):
+            chunkscale.resample(
+                small, target, resume=target != small, storage_options=bucket.options
+            )
+    one, other = (normalise(small, {"endpoint": f"http://{n}:1"}) for n in "ab")
+    assert not same_store(one, other)
+
+
+@pytest.mark.parametrize("status", [403, 405, 500])
+def test_a_refused_chunk_is_an_error_and_never_zeros(status, engine, bucket, proxy, small, capsys):
+    """Array and chunk are named; a run fails, and says so."""
+    key = "small.zarr/0/c/0/1/2"
+    proxy.faults[key] = status
+    with pytest.raises(CorruptChunkError) as error:
+        whole(small, endpoint=proxy.url)
+    assert f"{small}/0" in str(error.value)
+    assert "chunk (0, 1, 2)" in str(error.value)
+    assert str(status) in str(error.value) or "denied" in str(error.value)
+    reach = ["--storage-option", f"endpoint={proxy.url}"]
+    assert main(["resample", small, bucket.url("out.zarr"), *reach]) == 1
+    message = capsys.readouterr().err
+    assert "chunk (0, 1, 2)" in message
+    assert "hidden" not in message
+    assert not chunkscale.check(bucket.url("out.zarr"), storage_options=bucket.options)
+    proxy.faults.clear()
+    assert (whole(small, endpoint=proxy.url) != 0).all()
+
+
+@pytest.mark.parametrize("fault", [503, 0.3])
+@pytest.mark.parametrize("command", ["GET", "PUT"])
+def test_a_busy_server_is_asked_again(command, fault, engine, bucket, proxy, small):
+    """Twice 5xx, or a slow answer: the run takes longer and is right."""
+    target, options = bucket.url("out.zarr"), {"endpoint": proxy.url}
+    for key in ("small.zarr/0/c/0/1/2", "out.zarr/0/c/0/0/0", "out.zarr/1/zarr.json"):
+        proxy.faults[f"{command} {key}"] = fault
+        proxy.times[f"{command} {key}"] = 2
+    chunkscale.resample(small, target, levels=2, storage_options=options)
+    assert min(proxy.times.values()) < 2
+    assert chunkscale.check(target, source=small, storage_options=bucket.options)
+
+
+def test_a_store_that_refuses_to_be_written(engine, bucket, proxy, stack, capsys):
+    """403 for one chunk, and for everything: an error that names it, and no image."""
+    reach = ["--storage-option", f"endpoint={proxy.url}", "--chunk", "16", "--shard", "0"]
+    target = bucket.url("out.zarr")
+    proxy.faults["PUT out.zarr/0/c/1/2/2"] = 403
+    assert main(["resample", str(stack), target, *reach]) == 1
+    assert "cannot write to" in capsys.readouterr().err
+    assert not chunkscale.check(target, storage_options=bucket.options)
+    # Only who tries finds out, so this is no refusal before anything is written.
+    proxy.faults = {"PUT ": 403}
+    assert main(["resample", str(stack), bucket.url("other.zarr"), *reach]) == 1
+    message = capsys.readouterr().err
+    assert "access to" in message
+    assert "AWS_ACCESS_KEY_ID" in message
+    assert "profile" in message
+    assert bucket.stored("other.zarr") == {}
+    proxy.faults = {"PUT other.zarr/1/zarr.json": 403}
+    assert main(["resample", str(stack), bucket.url("other.zarr"), *reach]) == 1
+    assert bucket.stored("other.zarr") != {}
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_bucket_that_may_be_read_but_not_listed(version, engine, bucket, proxy, stack, tmp_path):
+    """Such a server answers 403 for what is not there: metadata opens, a chunk is an error."""
+    made = tmp_path / "made.zarr"
+    chunkscale.resample(stack, made, chunk=16, shard=None if version == "0.4" else 0,
+                        ome_zarr_version=version)  # fmt: skip
+    url, proxy.lists = bucket.upload(made, "in.zarr"), False
+    image = chunkscale.open_image(url, storage_options={"endpoint": proxy.url})
+    corner = Box(start=tuple(n - 2 for n in image.grid.shape), stop=image.grid.shape)
+    assert_array_equal(image.array.read(corner), chunkscale.open_image(made).array.read(corner))
+    with pytest.raises(CorruptChunkError, match="denied"):
+        image.array.read(Box(start=(0, 0, 0), stop=(1, 1, 1)))  # all fill: never stored
+    with pytest.raises(AccessDeniedError, match="denied"):
+        chunkscale.open_image(bucket.url("nothing"), storage_options={"endpoint": proxy.url})
+
+
+def test_what_is_not_there(bucket, stack, capsys):
+    """A missing bucket is told from a missing image, for input and output."""
+    reach = ["--storage-option", f"endpoint={bucket.endpoint}"]
+    assert main(["info", bucket.url("nothing.zarr"), *reach]) == 2
+    assert "is not a zarr group" in capsys.readouterr().err
+    for command in (["info", "s3://no-such-bucket/x"], ["resample", str(stack), "s3://no-such-bucket/x"],
+                    ["check", "s3://no-such-bucket/x"]):  # fmt: skip
+        assert main([*command, *reach]) == 2
+        message = capsys.readouterr().err
+        assert f"the bucket 'no-such-bucket' at {bucket.endpoint} does not exist" in message
+        assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_no_access_says_what_to_set(status, bucket, proxy, small, capsys):
+    """Reading, writing and checking alike; exit code 2."""
+    proxy.faults["/"] = proxy.faults[""] = status
+    reach = ["--storage-option", f"endpoint={proxy.url}"]
+    for command in (["info", small], ["resample", small, bucket.url("o")], ["check", small]):
+        assert main([*command, *reach]) == 2
+        message = capsys.readouterr().err
+        assert "denied" in message
+        assert "AWS_ACCESS_KEY_ID" in message
+        assert "hidden" not in message
+        assert len(message.splitlines()) == 1
+
+
+def test_a_server_that_is_down(small, capsys):
+    """Connection refused: one line that names what could not be reached."""
+    assert main(["info", small, "--storage-option", "endpoint=http://127.0.0.1:9"]) in (1, 2)
+    message = capsys.readouterr().err
+    assert small in message
+    assert "cannot be reached" in message
+
+
+def test_credentials_are_found_as_usual(bucket, proxy, small, monkeypatch, tmp_path, engine):
+    """Environment, profile of the environment, profile of the options; a profile's endpoint."""
+    (tmp_path / "aws-credentials").write_text(
+        "".join(
+            f"[{name}]\naws_access_key_id = AKID{name.upper()}\naws_secret_access_key = {SECRET}\n"
+            for name in ("one", "two", "default")
+        )
+    )
+    (tmp_path / "aws-config").write_text(f"[profile two]\nendpoint_url = {proxy.url}\n")
+
+    def used(**options):
+        proxy.requests.clear()
+        _opened_bucket.cache_clear()
+        assert (whole(small, **options) != 0).all()
+        found = {h.get("Authorization", "none=none").split("=")[1] for _, _, h, _ in proxy.requests}
+        return {key.partition("/")[0] for key in found}
+
+    bucket.publish("small.zarr")
+    here = {"endpoint": proxy.url}
+    assert used(**here) == {"AKIDENVIRONMENT"}
+    assert used(**here, profile="one") == {"AKIDONE"}
+    assert used(profile="two") == {"AKIDTWO"}
+    assert used(**here, anon="true") == {"none"}
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert used(**here) == {"AKIDDEFAULT"}
+    monkeypatch.setenv("AWS_PROFILE", "one")
+    assert used(**here) == {"AKIDONE"}
+    with pytest.raises(OptionError, match="three"):
+        used(**here, profile="three")
+    monkeypatch.delenv("AWS_PROFILE")
+    (tmp_path / "aws-credentials").unlink()
+    with pytest.raises(OptionError, match="no AWS credentials were found"):
+        used(**here)
+
+
+def test_no_secret_is_told(bucket, proxy, stack, tmp_path, capsys):
+    """Neither metadata nor ledger nor log nor message nor what is sent to workers holds one."""
+    target = bucket.url("out.zarr")
+    reach = {"storage_options": {"endpoint": proxy.url}}
+    source = bucket.upload(stack, "in.zarr")
+    with pytest.raises(Interrupted):
+        chunkscale.resample(
+            source, target, progress=interrupt, log=tmp_path / "log", chunk=8, **reach
+        )
+    texts = list(bucket.stored("out.zarr").values())
+    chunkscale.resample(source, target, resume=True, log=tmp_path / "log", **reach)
+    texts += [*bucket.stored("out.zarr").values(), (tmp_path / "log").read_bytes()]
+    image = chunkscale.open_image(source, **reach)
+    texts += [pickle.dumps(image.array), repr(image.uri.options).encode()]
+    proxy.faults["in.zarr/0/c/0/0/0"] = 403
+    assert main(["check", source, "--debug", "--storage-option", f"endpoint={proxy.url}"]) == 3
+    told = capsys.readouterr()
+    texts += [told.out.encode(), told.err.encode()]
+    for text in texts:
+        assert SECRET.encode() not in text
+        assert b"AKIDENVIRONMENT" not in text
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "text"),
+    [
+        ("ftp://host/x", {}, "scheme 'ftp' is not supported"),
+        ("s3:///x", {}, "give it like s3://BUCKET/path"),
+        ("s3://bucket/a/../b", {}, "give it like s3://BUCKET/path"),
+        ("s3://bucket/x", {"endpiont": "x"}, "'endpiont' is not known; there are endpoint"),
+        ("s3://bucket/x", {"secret_access_key": SECRET}, "taken from the environment"),
+        ("s3://bucket/x", {"endpoint": "localhost:9000"}, "not an http"),
+        ("s3://bucket/x", {"endpoint": f"http://me:{SECRET}@host"}, "a user name or a password"),
+        (f"s3://me:{SECRET}@bucket/x", {}, "a user name or a password"),
+        (f"https://me:{SECRET}@host/x", {}, "a user name or a password"),
+        ("s3://bucket/x", {"anon": "perhaps"}, "must be true or false"),
+        ("s3://bucket/x", {"account": "a"}, "is not for s3"),
+        ("az://bucket/x", {"profile": "a"}, "is not for az"),
+    ],
+)
+def test_bad_urls_and_options(url, options, text, stack):
+    """Refused before anything is asked, without repeating what may be a secret."""
+    for call in (
+        lambda: chunkscale.open_image(url, storage_options=options),
+        lambda: chunkscale.resample(stack, url, storage_options=options),
+    ):
+        with pytest.raises(OptionError, match=text) as error:
+            call()
+        assert SECRET not in str(error.value)
+
+
+def test_options_that_are_no_pairs(capsys):
+    """On the command line."""
+    assert main(["info", "s3://b/x", "--storage-option", SECRET]) == 2
+    message = capsys.readouterr().err
+    assert "endpoint=" in message
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize("package", ["obstore", "botocore"])
+def test_a_missing_package_names_the_extra(package, small, monkeypatch, bucket):
+    """Exit by a clear error, not an ImportError."""
+    for name in [package, *(n for n in sys.modules if n.startswith(f"{package}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(OptionError, match=r"chunkscale\[cloud\]"):
+        chunkscale.open_image(small, storage_options=bucket.options)
+
+
+def test_the_options_reach_the_workers_of_a_cluster(bucket, stack, tmp_path):
+    """Other processes get them with the job, not from their environment."""
+    distributed = pytest.importorskip("distributed")
+    source, target = bucket.upload(stack, "in.zarr"), bucket.url("out.zarr")
+    chunkscale.resample(stack, tmp_path / "out.zarr")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
+        ) as local,
+        distributed.Client(local, set_as_default=False) as client,
+    ):
+        chunkscale.resample(source, target, client=client, storage_options=bucket.options)
+    found = without_source(bucket.stored("out.zarr"))
+    wanted = without_source(stored(tmp_path / "out.zarr"))
+    assert {k: v for k, v in found.items() if k != "zarr.json"} == {
+        k: v for k, v in wanted.items() if k != "zarr.json"
+    }
+
+
+def test_a_location_is_its_url(bucket):
+    """It compares, prints and is stored as text, and keeps its options wherever it goes."""
+    uri = normalise("s3://b//x/./y/", {"endpoint": "https://h:1/", "anonymous": "1"})
+    assert uri == "s3://b/x/y"
+    assert json.dumps({"uri": uri}) == '{"uri": "s3://b/x/y"}'
+    for other in (
+        pickle.loads(pickle.dumps(uri)), join(uri, "0"), above(uri),
+        normalise(uri), root(uri),
+    ):  # fmt: skip
+        assert other.options == uri.options
+        assert other.options.endpoint == "https://h:1"
+        assert other.options.anon
+    assert np.all([above(uri) == "s3://b/x", root(uri) == "s3://b"])
+
+
+@pytest.fixture(params=["gs", "az"])
+def cloud(request, monkeypatch):
+    """Return a store of Google or Azure, its options, and a function that makes its URLs."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
+    account = {"client_email": "a", "private_key": "", "private_key_id": "", "disable_oauth": True}
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
+    with clouds.cloud(request.param) as (server, options):
+        yield server, {"storage_options": options}, lambda path: f"{request.param}://bucket/{path}"
+
+
+@pytest.mark.parametrize("layout", ["sharded", "0.4"])
+def test_google_and_azure(layout, cloud, stack, tmp_path, monkeypatch):
+    """Write, interrupt, resume, check, overwrite: the objects are those of a folder."""
+    server, options, url = cloud
+    # The chunks of a shard have another order.
+    monkeypatch.setattr("chunkscale.storage.engine.kvstore_spec", lambda *_: None)
+    chunkscale.resample(stack, tmp_path / "out.zarr", **LAYOUTS[layout])
+    chunkscale.resample(tmp_path / "out.zarr", url("in é+#.zarr"), **LAYOUTS[layout], **options)
+    with pytest.raises(Interrupted):
+        chunkscale.resample(
+            stack, url("out.zarr"), progress=interrupt, **LAYOUTS[layout], **options
+        )
+    chunkscale.resample(stack, url("out.zarr"), resume=True, **LAYOUTS[layout], **options)
+    wanted = without_source(stored(tmp_path / "out.zarr"))
+    assert without_source(server.stored("out.zarr")) == wanted
+    report = chunkscale.check(url("out.zarr"), source=stack, **options)
+    assert report.faults == ()
+    chunkscale.resample(url("in é+#.zarr"), url("out.zarr"), overwrite=True, levels=1, **options)
+    assert chunkscale.check(url("out.zarr"), source=url("in é+#.zarr"), **options)
+    assert {name[0] for name in server.stored("out.zarr")} == {"0", "z"}
+
+
+def test_google_and_azure_fail_clearly(cloud, stack, capsys):
+    """Denied and failing chunks are errors, and missing buckets are named."""
+    server, options, url = cloud
+    chunkscale.resample(stack, url("in.zarr"), chunk=16, shard=0, **options)
+    reach = [f"--storage-option={k}={v}" for k, v in options["storage_options"].items()]
+    for status in (403, 500):
+        server.faults = {"in.zarr/0/c/1/2/2": status}
+        assert main(["check", url("in.zarr"), *reach]) == 3
+        told = capsys.readouterr().out
+        assert "chunk (1, 2, 2)" in told
+        assert "denied" in told if status == 403 else "500" in told
+    server.faults = {"zarr.json": 403}
+    assert main(["info", url("in.zarr"), *reach]) == 2
+    assert "denied" in capsys.readouterr().err
+    for verb in ("info", "check"):
+        assert main([verb, url("in.zarr").replace("bucket", "none"), *reach]) == 2
+        assert "'none'" in capsys.readouterr().err
+
+
+def test_anonymous_elsewhere(cloud, stack):
+    """No credentials are sent, and none are looked for."""
+    server, options, url = cloud
+    chunkscale.resample(stack, url("in.zarr"), **options)
+    server.requests.clear()
+    (whole(url("in.zarr"), **options["storage_options"], anon=True) != 0).any()
+    assert server.requests
+    assert not [headers for *_, headers in server.requests if "Authorization" in headers]
+
+
+@pytest.mark.parametrize("engine", ["tensorstore", "zarr"])
+def test_a_silent_server_is_given_up(engine, proxy, small):
+    """A chunk for which no answer ever comes is an error, after bounded waits."""
+    proxy.faults["small.zarr/0/c/0/1/2"] = 600.0
+    program = f"""
+import chunkscale
+from chunkscale.geometry.box import Box
+from chunkscale.storage import engine, patience
+patience.REQUEST_SECONDS = patience.SILENT_SECONDS = 3
+patience.RETRIES = 1
+patience.ATTEMPTS = 1
+if {engine == "zarr"}:
+    engine.kvstore_spec = lambda *_: None
+image = chunkscale.open_image({small!r}, storage_options={{"endpoint": {proxy.url!r}}})
+assert image.array.engine == {engine!r}
+try:
+    image.array.read(Box(start=(0, 8, 16), stop=(3, 16, 24)))
+except chunkscale.CorruptChunkError as error:
+    assert error.transient
+    print(error)
+"""
+    own = {k: v for k, v in os.environ.items() if not k.startswith("TENSORSTORE_CURL_LOW")}
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=own,
+    )  # fmt: skip
+    assert told.stderr == ""
+    assert told.returncode == 0
+    assert "chunk (0, 1, 2)" in told.stdout
