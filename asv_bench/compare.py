@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from dask.system import CPU_COUNT
 from jobs import DEFAULT_JOBS, JOBS, PEER_JOBS
 
 HERE = Path(__file__).resolve().parent
@@ -54,8 +53,8 @@ def main() -> None:
         print(f"{name:<12}{JOBS[name].words}")
     with tempfile.TemporaryDirectory(dir=options.workdir) as folder:
         print(
-            f"\n{options.cores or CPU_COUNT} cores, {options.workers or 'default'} workers, data "
-            f"in {options.workdir or tempfile.gettempdir()}, medians of {options.repeat} in turn"
+            f"\n{options.cores or os.cpu_count()} cores, {options.workers or 'default'} workers, "
+            f"medians of {options.repeat} in turn, data below {folder}"
         )
         print(f"\n{'job':<12}{'contender':<17}" + "".join(f"{title:>9}" for title in COLUMNS))
         for name in options.jobs:
@@ -71,7 +70,7 @@ def _options() -> argparse.Namespace:
         help=f"of {', '.join(JOBS)} (default: all but G, which is for a GPU)",
     )  # fmt: skip
     parser.add_argument("--repeat", type=int, default=5, help="repetitions (default: %(default)s)")
-    parser.add_argument("--cores", type=int, help="pin everything to that many (default: all)")
+    parser.add_argument("--cores", type=int, help="pin everything to that many (Linux)")
     parser.add_argument(
         "--against", type=Path, metavar="SRC",
         help="the folder of another chunkscale package, which takes its turns: old beside new",
@@ -181,7 +180,7 @@ def _environment(name: str, against: Path | None) -> dict[str, str]:
     """
     environment = dict(os.environ)
     if name in ("floor", "chunkscale", "chunkscale-gpu", "against"):
-        environment["MALLOC_ARENA_MAX"] = str(max(2, CPU_COUNT))
+        environment["MALLOC_ARENA_MAX"] = str(max(2, os.cpu_count() or 1))
     if name == "floor":
         environment["MALLOC_MMAP_THRESHOLD_"] = str(32 * MIB)
         environment["MALLOC_TRIM_THRESHOLD_"] = str(64 * MIB)

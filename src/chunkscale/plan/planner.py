@@ -213,8 +213,8 @@ def _within(limits: Limits, choose: Callable[[Limits], Choice]) -> tuple[Choice,
         workers -= max(1, workers // 8)
     raise MemoryBudgetError(
         f"the smallest region needs {math.ceil(needed / policy.MIB)} MiB with one worker, and "
-        f"memory is limited to {limits.memory // policy.MIB} MiB; allow more memory, or use smaller "
-        "chunks or shards"
+        f"memory is limited to {limits.memory // policy.MIB} MiB; allow more memory, or use "
+        "smaller chunks or shards"
     )
 
 
