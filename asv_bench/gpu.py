@@ -90,7 +90,7 @@ def sanitizer(_: argparse.Namespace) -> None:
         if found is None:
             print("not installed")
             continue
-        _pytest("-k", chosen, "tests/test_gpu.py", before=[found, "--tool", tool])
+        _pytest("-k", chosen, "tests/compute/test_gpu.py", before=[found, "--tool", tool])
 
 
 def _pytest(*arguments: str, before: Sequence[str] = ()) -> None:
