@@ -18,6 +18,7 @@ from chunkscale.api.planning import plan_resampling
 from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.commands import _plan_options
 from chunkscale.cli.main import main
+from chunkscale.compute.gpu.find import why_unusable
 from chunkscale.demo import run_demo
 
 
@@ -211,9 +212,13 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
         (["--memory", "10MiB"], "10 MiB"),
         (["--workers", "0"], "workers 0"),
         (["--workers", "1000000"], "workers 1000000"),
-        (["--device", "gpu"], "gpu"),
+        pytest.param(
+            ["--device", "gpu"],
+            "gpu",
+            marks=pytest.mark.skipif(why_unusable() is None, reason="there is a GPU"),
+        ),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
     stack, tmp_path, capsys, arguments, words

@@ -134,10 +134,10 @@ def test_the_base_counts_what_the_workers_import(client, stack):
     """Not what is installed where the driver runs."""
 
     def pretend(size=None):
-        from chunkscale.host import memory
         from chunkscale.host.memory import bystander_bytes
+        from chunkscale.run import dask_cluster
 
-        memory.bystander_bytes = bystander_bytes if size is None else lambda: size
+        dask_cluster.bystander_bytes = bystander_bytes if size is None else lambda: size
 
     def base():
         with connect(client) as connected:

@@ -68,8 +68,8 @@ def test_what_came_back_together_is_kept_when_a_run_is_stopped():
         def __init__(self):
             self.regions = []
 
-        def add(self, record):
-            self.regions.append(record.index)
+        def add(self, index, stored):
+            self.regions.append(index)
 
         def tick(self):
             if len(self.regions) == 3:

@@ -200,7 +200,7 @@ def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
 
     Examples
     --------
-    >>> from chunkscale.grid import Axis, VoxelGrid
+    >>> from chunkscale.geometry.grid import Axis, VoxelGrid
     >>> x = (Axis(name="x"),)
     >>> coarse = VoxelGrid(axes=x, shape=(2,), voxel_size=(1.0,))
     >>> fine = VoxelGrid(axes=x, shape=(4,), voxel_size=(0.5,), translation=(-0.25,))

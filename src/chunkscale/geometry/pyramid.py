@@ -74,7 +74,7 @@ def level_grid(grid: VoxelGrid, factors: tuple[int, ...]) -> VoxelGrid:
 
     Examples
     --------
-    >>> from chunkscale.grid import Axis
+    >>> from chunkscale.geometry.grid import Axis
     >>> fine = VoxelGrid(axes=(Axis(name="x"),), shape=(5,), voxel_size=(0.5,))
     >>> coarse = level_grid(fine, (4,))
     >>> coarse.shape, coarse.voxel_size, coarse.translation
@@ -133,7 +133,7 @@ def pyramid(grid: VoxelGrid, *, count: int, layouts: Mapping[int, Layout]) -> tu
 
     Examples
     --------
-    >>> from chunkscale.grid import Axis
+    >>> from chunkscale.geometry.grid import Axis
     >>> zyx = tuple(Axis(name=n) for n in "zyx")
     >>> iso = VoxelGrid(axes=zyx, shape=(320, 512, 512), voxel_size=(0.2, 0.2, 0.2))
     >>> layout = Layout(chunk=(64, 64, 64), shard=(256, 256, 256))
