@@ -27,8 +27,9 @@ from chunkscale.geometry.box import Box
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import start_group
-from chunkscale.storage.locations import join, normalise
+from chunkscale.storage.locations import join
 from chunkscale.storage.reader import open_array
+from chunkscale.storage.stores import normalise
 from chunkscale.storage.writer import create_levels
 
 EDGE, CHUNK, SHARD = 256, 64, 128

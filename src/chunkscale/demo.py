@@ -22,7 +22,7 @@ from chunkscale.samples import NAME, SHAPE, VOXEL_SIZE, synthetic_cells, write_i
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes
-from chunkscale.storage.locations import normalise
+from chunkscale.storage.stores import normalise
 
 MEMORY_MIB = 400
 

@@ -17,7 +17,7 @@ from chunkscale.ome.model import Dataset
 from chunkscale.ome.write import multiscale_attributes
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import set_attributes, start_group
-from chunkscale.storage.locations import normalise
+from chunkscale.storage.stores import normalise
 from chunkscale.storage.writer import create_levels
 
 SHAPE = (86, 396, 393)

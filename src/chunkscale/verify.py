@@ -23,9 +23,10 @@ from chunkscale.ome.rules import validate
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes
-from chunkscale.storage.locations import in_bucket, is_remote, join
-from chunkscale.storage.names import object_count
+from chunkscale.storage.locations import join
+from chunkscale.storage.objects import chunk_count
 from chunkscale.storage.reader import ArrayReader, read_all
+from chunkscale.storage.stores import store_of
 from chunkscale.text import count
 
 #: Edge of the regions that are recomputed, by number of spatial axes, and how many per axis.
@@ -147,12 +148,10 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
 def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterator[str]:
     """Compare the number of stored objects with what the run counted at its end."""
     counted = record.get("objects")
-    if not isinstance(counted, Mapping):
-        return
-    if is_remote(uri) and not in_bucket(uri):  # a web server lists nothing
+    if not isinstance(counted, Mapping) or not store_of(uri).lists:
         return
     for dataset in target.multiscale.datasets:
-        found = object_count(join(uri, dataset.path))
+        found = chunk_count(join(uri, dataset.path))
         if dataset.path in counted and found != counted[dataset.path]:
             yield (
                 f"array {dataset.path!r} has {found} stored chunks or shards, and the run that "

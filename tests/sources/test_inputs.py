@@ -35,7 +35,7 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.box import Box
 from chunkscale.sources.ome_zarr import open_ome_zarr
-from chunkscale.storage.engine import StoreIO, opened_tensorstore
+from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.failures import StoreError
 
 ENGINES = ("auto", "zarr")
@@ -202,18 +202,17 @@ def test_a_warning_passes_while_another_thread_opens_an_array(tmp_path, monkeypa
         open_image(path)
 
 
-def test_a_store_that_is_busy_when_an_array_is_opened_is_asked_again(tmp_path, monkeypatch):
+def test_a_store_that_is_busy_when_an_array_is_opened_is_asked_again(tmp_path):
     """The box that was asked for fails for a while, and the array not for good."""
-    whole, wait, busy, waits = Box(start=(0, 0, 0), stop=SHAPE), opened_tensorstore, True, []
+    whole, busy, waits = Box(start=(0, 0, 0), stop=SHAPE), True, []
 
-    def tensorstore(uri, opening):
-        waits.append(uri)
+    def fail(what, uri):
+        if what == "open":
+            waits.append(uri)
         if busy:
             raise StoreError("UNAVAILABLE", True)
-        return wait(uri, opening)
 
-    monkeypatch.setattr("chunkscale.storage.reader.opened_tensorstore", tensorstore)
-    array = open_ome_zarr(make(tmp_path / "in.zarr"), io=StoreIO(threads=1)).array
+    array = open_ome_zarr(make(tmp_path / "in.zarr"), io=StoreIO(threads=1, faults=fail)).array
     with pytest.raises(CorruptChunkError, match="cannot be opened: UNAVAILABLE;") as caught:
         array.read(whole)
     assert caught.value.transient
@@ -860,7 +859,7 @@ DAMAGE = {
 def engine(request, monkeypatch):
     """Make whole runs use one engine."""
     if request.param == "zarr":
-        monkeypatch.setattr("chunkscale.storage.engine.kvstore_spec", lambda *_: None)
+        monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", "zarr")
     return request.param
 
 

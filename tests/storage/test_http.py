@@ -114,7 +114,7 @@ def engine(request, monkeypatch):
     """Make whole runs use one engine, which gives up soon."""
     monkeypatch.setattr("chunkscale.storage.patience.ATTEMPTS", 1)
     if request.param == "zarr":
-        monkeypatch.setattr("chunkscale.storage.engine.kvstore_spec", lambda *_: None)
+        monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", "zarr")
     return request.param
 
 
@@ -161,7 +161,7 @@ def test_a_remote_image_is_a_local_one(version, engine, stack, server, tmp_path,
 
 
 def test_who_asks_for_metadata_does_not_wait_for_tensorstore(stack, server):
-    """It opens the array in the background, for whoever reads voxels first."""
+    """Nothing opens the array with it before voxels are read."""
     path, url = stack(), server.url("in.zarr")
     server.open_to_tensorstore.clear()
     image = open_image(url)

@@ -28,8 +28,9 @@ from chunkscale.geometry.box import Box
 from chunkscale.output import leases
 from chunkscale.storage import objects as contents
 from chunkscale.storage import patience
-from chunkscale.storage.buckets import _opened_bucket
-from chunkscale.storage.locations import above, join, normalise, root, same_store
+from chunkscale.storage.buckets.access import opened_bucket, root
+from chunkscale.storage.locations import above, join
+from chunkscale.storage.stores import normalise, same_store
 
 pytest.importorskip("moto")
 pytestmark = pytest.mark.usefixtures("small_regions")
@@ -57,7 +58,7 @@ def credentials(monkeypatch, tmp_path):
     monkeypatch.setattr("chunkscale.storage.patience.RETRIES", 2)
     monkeypatch.setattr("chunkscale.storage.patience.FIRST_WAIT", patience.FIRST_WAIT / 100)
     monkeypatch.setattr("chunkscale.storage.patience.ATTEMPTS", 2)
-    _opened_bucket.cache_clear()
+    opened_bucket.cache_clear()
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def proxy(port):
 def engine(request, monkeypatch):
     """Make whole runs use one engine."""
     if request.param == "zarr":
-        monkeypatch.setattr("chunkscale.storage.engine.kvstore_spec", lambda *_: None)
+        monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", "zarr")
     return request.param
 
 
@@ -402,7 +403,7 @@ def test_credentials_are_found_as_usual(bucket, proxy, small, monkeypatch, tmp_p
 
     def used(**options):
         proxy.requests.clear()
-        _opened_bucket.cache_clear()
+        opened_bucket.cache_clear()
         assert (whole(small, **options) != 0).all()
         found = {h.get("Authorization", "none=none").split("=")[1] for _, _, h, _ in proxy.requests}
         return {key.partition("/")[0] for key in found}
@@ -543,7 +544,7 @@ def test_google_and_azure(layout, cloud, stack, tmp_path, monkeypatch):
     """Write, interrupt, resume, check, overwrite: the objects are those of a folder."""
     server, options, url = cloud
     # The chunks of a shard have another order.
-    monkeypatch.setattr("chunkscale.storage.engine.kvstore_spec", lambda *_: None)
+    monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", "zarr")
     chunkscale.resample(stack, tmp_path / "out.zarr", **LAYOUTS[layout])
     chunkscale.resample(tmp_path / "out.zarr", url("in é+#.zarr"), **LAYOUTS[layout], **options)
     with pytest.raises(Interrupted):
@@ -601,7 +602,7 @@ patience.REQUEST_SECONDS = patience.SILENT_SECONDS = 3
 patience.RETRIES = 1
 patience.ATTEMPTS = 1
 if {engine == "zarr"}:
-    engine.kvstore_spec = lambda *_: None
+    engine.DEFAULT = "zarr"
 image = chunkscale.open_image({small!r}, storage_options={{"endpoint": {proxy.url!r}}})
 assert image.array.engine == {engine!r}
 try:

@@ -12,7 +12,7 @@ from chunkscale.ome.read import describe
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes
-from chunkscale.storage.locations import normalise
+from chunkscale.storage.stores import normalise
 
 if TYPE_CHECKING:
     from chunkscale.verify import CheckReport
@@ -54,12 +54,7 @@ def open_image(
     MetadataError
         If the metadata breaks a rule that geometry depends on.
     """
-    uri = normalise(path, storage_options)
-    return _open(uri, source_voxel_size, StoreIO(threads=io_threads()))
-
-
-def _open(path: str, source_voxel_size: options.VoxelSize | None, io: StoreIO) -> Image:
-    override = None
+    uri, override = normalise(path, storage_options), None
     if source_voxel_size is not None:
         parsed = options.parse_voxel_size(source_voxel_size)
         if isinstance(parsed, str):
@@ -68,11 +63,11 @@ def _open(path: str, source_voxel_size: options.VoxelSize | None, io: StoreIO) -
                 "one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2"
             )
         if isinstance(parsed, float):
-            parsed = dict.fromkeys(_spatial_names(path), parsed)
+            parsed = dict.fromkeys(_spatial_names(uri), parsed)
         if not isinstance(parsed, Mapping):
-            parsed = options.by_axis(_spatial_names(path), parsed, "source voxel size")
+            parsed = options.by_axis(_spatial_names(uri), parsed, "source voxel size")
         override = parsed
-    return open_ome_zarr(path, source_voxel_size=override, io=io)
+    return open_ome_zarr(uri, source_voxel_size=override, io=StoreIO(threads=io_threads()))
 
 
 def _spatial_names(path: str) -> tuple[str, ...]:
@@ -100,8 +95,7 @@ def open_source(
     """
     if not isinstance(source, Image):
         reach = storage_options if source_storage_options is None else source_storage_options
-        uri = normalise(source, reach)
-        return _open(uri, source_voxel_size, StoreIO(threads=io_threads(), engine="zarr"))
+        return open_image(source, source_voxel_size=source_voxel_size, storage_options=reach)
     if source_voxel_size is None:
         return source
     return open_source(source.uri, source_voxel_size)

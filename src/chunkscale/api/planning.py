@@ -23,8 +23,7 @@ from chunkscale.plan.planner import make_plan
 from chunkscale.run.connect import connect
 from chunkscale.sources.ome_zarr import Image
 from chunkscale.storage.codecs import parse_codec
-from chunkscale.storage.failures import free_bytes
-from chunkscale.storage.locations import normalise
+from chunkscale.storage.stores import normalise, store_of
 
 if TYPE_CHECKING:
     from chunkscale.run.dask_cluster import DaskCluster
@@ -157,7 +156,7 @@ def plan_resampling(
         levels=options.positive("levels", levels),
         ngff_version=ome_zarr_version,
         codec=codec,
-        free_disk=None if target_uri is None else free_bytes(target_uri),
+        free_disk=None if target_uri is None else store_of(target_uri).free_bytes(target_uri),
     )
     layouts = partial(
         options.layouts, target, shard=shard, version=ome_zarr_version, edges=CHUNK_EDGES

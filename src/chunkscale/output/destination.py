@@ -15,17 +15,9 @@ from chunkscale.output.places import check_links, check_parent, foreign_entries,
 from chunkscale.output.record import LAYOUT_KEYS, STATE_KEYS, Found
 from chunkscale.plan.model import ResamplePlan, SourceArray
 from chunkscale.storage import objects as contents
-from chunkscale.storage.failures import free_bytes
 from chunkscale.storage.groups import group_attributes
-from chunkscale.storage.locations import (
-    in_bucket,
-    is_remote,
-    join,
-    nearest,
-    normalise,
-    resolved,
-    same_store,
-)
+from chunkscale.storage.locations import join, nearest
+from chunkscale.storage.stores import normalise, resolved, same_store, store_of
 from chunkscale.text import human_bytes
 
 #: Times that compression makes no image smaller, unless nearly all of it is fill value.
@@ -46,9 +38,10 @@ def checked_destination(
             "resume continues an output and overwrite replaces it; leave one of them out"
         )
     target = normalise(destination, storage_options)
-    if is_remote(target) and not in_bucket(target):
+    store = store_of(target)
+    if not store.writable:
         raise OptionError(
-            f"the output {target!r} is a web address, which can only be read; write to a local "
+            f"the output {target!r} is {store.kind}, which can only be read; write to a local "
             "path, or to s3://, gs:// or az://"
         )
     check_place(target, overwrite=overwrite, resume=resume, take_over=take_over)
@@ -142,7 +135,7 @@ def check_apart(source: SourceArray, target: str) -> None:
 
 def check_room(plan: ResamplePlan, target: str) -> None:
     """Refuse what no codec makes fit where it goes; what one might is warned of by the plan."""
-    free = free_bytes(target)
+    free = store_of(target).free_bytes(target)
     if free is not None and plan.bytes_written > MOST_COMPRESSION * free:
         raise DestinationError(
             f"{human_bytes(plan.bytes_written)} are to be written before compression, over "

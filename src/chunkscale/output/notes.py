@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable
 
 from chunkscale.storage import objects as contents
-from chunkscale.storage.locations import in_bucket, join
+from chunkscale.storage.locations import join
 from chunkscale.storage.names import NOTES
 
 
@@ -27,8 +27,7 @@ def withdraw_note(uri: str, name: str, text: str) -> None:
 
     In object stores a note is simply replaced by the next one.
     """
-    if not in_bucket(uri):
-        contents.withdraw(join(uri, NOTES, name), text.encode())
+    contents.withdraw(join(uri, NOTES, name), text.encode())
 
 
 def read_note(uri: str, name: str) -> str | None:

@@ -10,11 +10,19 @@ from pathlib import Path
 
 from chunkscale.errors import DestinationError, MetadataError, SourceNotFoundError
 from chunkscale.storage import objects as contents
-from chunkscale.storage.failures import clear_write_errors
+from chunkscale.storage.files import linked_folders
 from chunkscale.storage.groups import group_attributes, set_attributes
-from chunkscale.storage.locations import in_bucket, is_remote, join, resolved
-from chunkscale.storage.names import CHUNK, DROPPINGS, ENDS, NOTES, STRAY, is_chunk_path
-from chunkscale.storage.zarr_stores import METADATA_FILES
+from chunkscale.storage.locations import join
+from chunkscale.storage.names import (
+    CHUNK,
+    DROPPINGS,
+    ENDS,
+    METADATA_FILES,
+    NOTES,
+    STRAY,
+    is_chunk_path,
+)
+from chunkscale.storage.stores import clear_write_errors, resolved, store_of
 
 
 def make_folder(uri: str) -> None:
@@ -23,7 +31,7 @@ def make_folder(uri: str) -> None:
     A link to an image is replaced, not followed: what it leads to stays. One to
     a blank folder leads to where the output is to be.
     """
-    if is_remote(uri):
+    if not store_of(uri).is_local:
         return
     with clear_write_errors(uri):
         if os.path.islink(uri) and not is_blank(uri):
@@ -66,10 +74,11 @@ def is_empty(uri: str) -> bool:
 
 def is_blank(uri: str) -> bool:
     """Whether a path holds nothing, or what a run leaves that died while it began."""
-    if not in_bucket(uri) and not os.path.isdir(uri):
+    local = store_of(uri).is_local
+    if local and not os.path.isdir(uri):
         return False
     names = contents.names(uri)
-    if not names and in_bucket(uri):
+    if not names and not local:
         return not contents.exists(uri)  # an object without a name below it
     left = [n for n in names if n != NOTES and not STRAY.fullmatch(n)]
     if not {"zarr.json", ".zgroup", ".zattrs"}.issuperset(left):
@@ -100,7 +109,7 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
         Size of all objects of these arrays.
     """
     counts, stored, nbytes, strays = dict.fromkeys(arrays, 0), 0, 0, []
-    local = not in_bucket(uri)
+    local = store_of(uri).is_local
     for path, size in contents.objects(uri):
         if path.endswith(ENDS) and local and STRAY.fullmatch(path.rpartition("/")[2]):
             strays.append(join(uri, path))
@@ -117,7 +126,7 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
 
 def check_parent(uri: str) -> None:
     """Refuse an output where no directory can be made, and one in an array; local ones only."""
-    if in_bucket(uri):
+    if not store_of(uri).is_local:
         return
     for parent in Path(resolved(uri)).parents:
         if _is_array(parent):
@@ -176,7 +185,7 @@ def _unpublish(uri: str, arrays: Iterable[str]) -> None:
     try:
         set_attributes(uri, {"chunkscale": {"state": "unfinished", "levels": list(arrays)}})
     except OSError:
-        if in_bucket(uri):
+        if not store_of(uri).is_local:
             raise
 
 
@@ -186,9 +195,9 @@ def check_links(uri: str, arrays: Iterable[str] = ()) -> None:
     What lies behind one is not the output's, and would be written and deleted with it. A link to
     a file does no harm: it is replaced or deleted itself.
     """
-    if is_remote(uri):
+    if not store_of(uri).is_local:
         return
-    for link in contents.linked_folders(uri, [NOTES, *arrays]):
+    for link in linked_folders(uri, [NOTES, *arrays]):
         raise DestinationError(
             f"the output {uri!r} holds the link {link!r} where a folder of its own belongs, and "
             f"nothing outside of an output is ever written or deleted; remove the link (what it "

@@ -22,8 +22,9 @@ from chunkscale.report import info_text
 from chunkscale.sources.collections import list_images
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes
-from chunkscale.storage.locations import above, join, normalise
+from chunkscale.storage.locations import above, join
 from chunkscale.storage.reader import ArrayReader, open_array
+from chunkscale.storage.stores import normalise
 from chunkscale.text import text_html
 
 if TYPE_CHECKING:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from concurrent.futures import Future
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import cache, cached_property, partial
 from typing import Any, Literal
 
 from chunkscale.storage import patience
-from chunkscale.storage.credentials import aws_access
-from chunkscale.storage.failures import BUSY_CODES, clear_answers
-from chunkscale.storage.locations import escaped, in_bucket, is_remote, options_of, split_url
+from chunkscale.storage.failures import BUSY_CODES, StoreError, first_line
+from chunkscale.storage.stores import store_of
+
+#: The engine of arrays that are opened without saying which.
+DEFAULT: Literal["auto", "zarr"] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,18 +31,19 @@ class StoreIO:
         Decoded chunks that are kept for the next read of the arrays that are
         opened with it.
     engine : {"auto", "zarr"}
-        ``"zarr"`` leaves tensorstore out.
+        ``"zarr"`` leaves tensorstore out; `DEFAULT` unless it is given.
     patient : bool
         Whether a busy server is asked for a chunk again.
     faults : callable, optional
         The seam at which tests let stores fail: called with ``"read"`` or
-        ``"write"`` and the array's location before each box, in whichever
-        process it is done; raises what a failing store would.
+        ``"write"`` and the array's location before each box, and with ``"open"``
+        before tensorstore opens it, in whichever process it is done; raises what
+        a failing store would.
     """
 
     threads: int
     cache_bytes: int = 0
-    engine: Literal["auto", "zarr"] = "auto"
+    engine: Literal["auto", "zarr"] = field(default_factory=lambda: DEFAULT)
     patient: bool = True
     faults: Callable[[str, str], None] | None = None
 
@@ -88,13 +93,25 @@ def _shared_context(threads: int, attempts: int, first: timedelta, longest: time
     )
 
 
-def start_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
-    """Begin to open with tensorstore; None for places that it does not know."""
+def open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
+    """Open an array with tensorstore; None for places and arrays that it does not know.
+
+    Raises
+    ------
+    StoreError
+        If the store is busy.
+    """
     import tensorstore as ts
 
-    kvstore = kvstore_spec(uri) if io.engine == "auto" else None
+    kvstore = store_of(uri).kvstore(uri) if io.engine == "auto" else None
     if kvstore is None:
         return None
+    if io.faults is not None:
+        io.faults("open", uri)
+    # Otherwise it waits for ever for a server that has gone silent; there is no other way to say
+    # so, and it looks when it is first used.
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(patience.SILENT_SECONDS))
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
     spec = {
         "driver": "zarr" if zarr_format == 2 else "zarr3",
         "kvstore": kvstore,
@@ -102,48 +119,35 @@ def start_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
         "recheck_cached_metadata": False,
     }
     try:
-        return ts.open(spec, open=True, context=io.context)
-    except (ValueError, NotImplementedError):  # the place itself, before anything is read
-        return None
-
-
-def opened_tensorstore(uri: str, opening: Any) -> Any:
-    """Wait for what `_start_tensorstore` began; None for what tensorstore does not know."""
-    if opening is None:
-        return None
-    try:
-        return opening.result()
+        return ts.open(spec, open=True, context=io.context).result()
     except (ValueError, NotImplementedError) as error:
-        if in_bucket(uri) and str(error).startswith(BUSY_CODES):
-            with clear_answers(uri):
-                raise
-        # Unknown codec, filter or data type, or metadata that only zarr-python accepts.
-        return None
+        text = first_line(error)
+    if text.startswith(BUSY_CODES):
+        raise StoreError(text, True)  # without the answer of the server, which may hold secrets
+    # Unknown codec, filter or data type, or metadata that only zarr-python accepts.
+    return None
 
 
-def kvstore_spec(uri: str) -> dict[str, Any] | None:
-    """Return what tensorstore calls a location; None if it does not get there as we do.
+class Once:
+    """What is made when it is first wanted, by one thread; the others wait for it.
 
-    Its driver for Google's store takes neither an endpoint nor "anonymous",
-    and there is none for Azure's. Credentials that neither the environment nor
-    a profile holds are left to botocore.
+    Where that fails it fails for all who wait, and the next who comes tries again: each waits
+    for a busy server once, not for one after another.
     """
-    if not is_remote(uri):
-        return {"driver": "file", "path": uri.rstrip("/") + "/"}
-    # Otherwise it waits for ever for a server that has gone silent; there is no other way to say
-    # so, and it looks when it is first used.
-    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(patience.SILENT_SECONDS))
-    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
-    if not in_bucket(uri):
-        return {"driver": "http", "base_url": escaped(uri) + "/"}
-    scheme, bucket, key = split_url(uri)
-    if scheme != "s3":
-        return None
-    aws = aws_access(options_of(uri))
-    if aws.login is None:
-        return None
-    spec: dict[str, Any] = {
-        "driver": "s3", "bucket": bucket, "path": f"{key}/" if key else "",
-        "aws_region": aws.region, "context": {"aws_credentials": aws.login},
-    }  # fmt: skip
-    return {**spec, "endpoint": aws.endpoint} if aws.endpoint else spec
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self._made: Future[Any] | None = None
+
+    def get(self) -> Any:
+        with self._lock:
+            made, mine = self._made, self._made is None
+            if made is None:
+                made = self._made = Future()
+        if mine:
+            try:
+                made.set_result(self._make())
+            except BaseException as error:
+                self._made = None
+                made.set_exception(error)
+        return made.result()

@@ -10,7 +10,7 @@ from typing import Any
 
 from chunkscale.errors import AccessDeniedError, MetadataError, SourceNotFoundError
 from chunkscale.storage.failures import StoreError
-from chunkscale.storage.locations import in_bucket, is_remote
+from chunkscale.storage.stores import store_of
 
 
 def metadata_digest(array: Any) -> str:
@@ -20,7 +20,7 @@ def metadata_digest(array: Any) -> str:
 
 def metadata_file(uri: str, zarr_format: int) -> tuple[tuple[int, int], int] | None:
     """Return which file a local array's metadata is, and when it was written."""
-    if is_remote(uri):
+    if not store_of(uri).is_local:
         return None
     try:
         found = os.stat(os.path.join(uri, "zarr.json" if zarr_format == 3 else ".zarray"))
@@ -52,6 +52,6 @@ def fate(uri: str, is_there: Callable[[], bool]) -> str:
             raise
         return "has gone"
     except MetadataError as error:
-        if is_remote(uri) and not in_bucket(uri):  # so does a web server that fails come here
+        if not store_of(uri).fails_clearly:
             raise StoreError(str(error), True) from error
         return "has been damaged"

@@ -10,15 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from chunkscale.errors import MetadataError, SourceNotFoundError
-from chunkscale.storage.failures import clear_metadata_errors, clear_write_errors, first_line
-from chunkscale.storage.locations import is_remote
-from chunkscale.storage.zarr_stores import (
-    ARRAY_FOR_GROUP,
-    filter_lock,
-    known_format,
-    why_missing,
-    zarr_store,
-)
+from chunkscale.storage.failures import clear_metadata_errors, first_line
+from chunkscale.storage.stores import clear_write_errors, store_of
+from chunkscale.storage.zarr_stores import ARRAY_FOR_GROUP, filter_lock, muted_zarr
 
 
 def group_attributes(uri: str) -> dict[str, Any]:
@@ -34,20 +28,20 @@ def group_attributes(uri: str) -> dict[str, Any]:
     import zarr
     from zarr.errors import ContainsArrayError, NodeTypeValidationError
 
-    if not is_remote(uri) and not os.path.exists(uri):
+    store = store_of(uri)
+    if store.is_local and not os.path.exists(uri):
         raise SourceNotFoundError(f"{uri!r} does not exist; check the path")
     with clear_metadata_errors(f"{uri!r}"):
-        store = zarr_store(uri)
+        opened = store.zarr_store(uri)
         try:
-            group = zarr.open_group(
-                store, mode="r", zarr_format=known_format(uri), use_consolidated=False
-            )
+            with muted_zarr():
+                group = zarr.open_group(opened, mode="r", use_consolidated=False)
         except (ContainsArrayError, NodeTypeValidationError) as error:
             raise MetadataError(ARRAY_FOR_GROUP.format(uri)) from error
         except FileNotFoundError as error:
-            if not is_remote(uri) and os.path.exists(os.path.join(uri, ".zarray")):
+            if store.is_local and os.path.exists(os.path.join(uri, ".zarray")):
                 raise MetadataError(ARRAY_FOR_GROUP.format(uri)) from error
-            raise why_missing(uri, store) or SourceNotFoundError(
+            raise store.why_missing(uri, opened) or SourceNotFoundError(
                 f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
                 "give the path of an OME-Zarr image"
             ) from error
@@ -72,9 +66,10 @@ def start_group(
     """
     import zarr
 
-    with contextlib.nullcontext() if is_remote(uri) else clear_write_errors(uri):
+    store = store_of(uri)
+    with clear_write_errors(uri) if store.is_local else contextlib.nullcontext():
         group = zarr.create_group(
-            zarr_store(uri), zarr_format=zarr_format, attributes=dict(attributes)
+            store.zarr_store(uri), zarr_format=zarr_format, attributes=dict(attributes)
         )
     return dict(group.attrs)
 
@@ -98,9 +93,8 @@ def set_attributes(
     """
     import zarr
 
-    group = zarr.open_group(
-        zarr_store(uri), mode="r+", zarr_format=known_format(uri), use_consolidated=False
-    )
+    with muted_zarr():
+        group = zarr.open_group(store_of(uri).zarr_store(uri), mode="r+", use_consolidated=False)
     if instead_of is not None and dict(group.attrs) != instead_of:
         return False
     with clear_write_errors(uri):

@@ -9,8 +9,8 @@ import stat
 from typing import Any
 
 from chunkscale.errors import MetadataError
-from chunkscale.storage import objects as contents
 from chunkscale.storage.failures import BadObjectError
+from chunkscale.storage.stores import store_of
 
 
 def refuse_false_hole(path: str, top: str, seen: set[str]) -> None:
@@ -58,7 +58,7 @@ def refuse_other_keys(uri: str, array: Any) -> None:
     layouts = _key_layouts(ndim)
     if declared not in layouts:
         return
-    names = contents.first_names(uri)
+    names = store_of(uri).first_names(uri)
     lying = {key for key, first in layouts.items() if any(map(first.fullmatch, names))}
     others = sorted(lying - {declared})
     if not others:

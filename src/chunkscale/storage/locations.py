@@ -7,12 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from chunkscale.errors import OptionError
-
-#: What a bucket is called by scheme.
-BUCKETS = {"s3": "bucket", "gs": "bucket", "az": "container"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +82,13 @@ def _flag(key: str, value: object) -> bool:
 
 def parse_endpoint(url: str) -> str:
     parts = urlsplit(url)
-    _refuse_password(parts.netloc, "an endpoint")
+    refuse_password(parts.netloc, "an endpoint")
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise OptionError(f"endpoint {url!r} is not an http(s) URL; give it like https://host:9000")
     return url.rstrip("/")
 
 
-def _refuse_password(netloc: str, what: str) -> None:
+def refuse_password(netloc: str, what: str) -> None:
     # A URL gets into metadata, logs and messages.
     if "@" in netloc:
         raise OptionError(
@@ -118,97 +115,9 @@ class Location(str):
         return type(self), (str(self), self.options)
 
 
-def is_remote(uri: str) -> bool:
-    """Whether `uri` is a URL rather than a local path."""
-    return "://" in uri and not uri.startswith("file://")
-
-
-def in_bucket(uri: str) -> bool:
-    """Whether `uri` lies in an object store, which lists, takes and deletes objects."""
-    return urlsplit(uri).scheme in BUCKETS if is_remote(uri) else False
-
-
-def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> str:
-    """Return a URL without a trailing slash, or an absolute local path.
-
-    Parameters
-    ----------
-    uri : str or path-like
-        A location that was normalised before keeps its options.
-    options : mapping, optional
-        Those of the user; they are for object stores.
-
-    Raises
-    ------
-    OptionError
-        For URL schemes that are not supported, and bad options.
-    """
-    parsed = parse_options(options)
-    text: object = os.fspath(uri)
-    if not isinstance(text, str):
-        raise OptionError(f"the path {text!r} is no text; decode it (os.fsdecode)")
-    if not text:
-        raise OptionError("the path is empty; give the path of an OME-Zarr image")
-    if isinstance(text, Location) and options is None:
-        return text
-    if text.startswith("file://"):
-        text = _file_path(text)
-    if not is_remote(text):
-        return os.path.abspath(os.path.expanduser(text))
-    scheme, _, rest = text.partition("://")
-    if scheme in ("http", "https"):
-        _refuse_password(urlsplit(text).netloc, "the URL")
-        return text.rstrip("/")
-    if scheme not in BUCKETS:
-        raise OptionError(
-            f"cannot open {text!r}: the scheme {scheme!r} is not supported; "
-            "use a local path, or a URL with http(s), s3, gs or az"
-        )
-    _refuse_password(rest.partition("/")[0], "the URL")
-    bucket, *parts = [part for part in rest.split("/") if part not in ("", ".")] or [""]
-    if not bucket or rest.startswith("/") or ".." in parts:
-        raise OptionError(
-            f"cannot open {text!r}: give it like {scheme}://{BUCKETS[scheme].upper()}/path"
-        )
-    for name in ("profile", "region") if scheme != "s3" else ("account",):
-        if getattr(parsed, name) is not None:
-            raise OptionError(f"storage option {name!r} is not for {scheme}:// ({text!r})")
-    return Location(f"{scheme}://{'/'.join([bucket, *parts])}", _completed(scheme, parsed))
-
-
-def _file_path(url: str) -> str:
-    """Return the path that a file URL names on this machine."""
-    host, slash, path = url[len("file://") :].partition("/")
-    if host.lower() not in ("", "localhost"):
-        raise OptionError(
-            f"cannot open {url!r}: it names a file on the host {host!r}; give the path that it has "
-            f"on this machine, like file:///{path or 'path'}"
-        )
-    if os.name == "nt":
-        from urllib.request import url2pathname
-
-        return url2pathname(slash + path)  # without the slash before a drive letter
-    return unquote(slash + path)
-
-
-def _completed(scheme: str, options: StoreOptions) -> StoreOptions:
-    """Add what this process' environment says: a worker must not reach another store."""
-    if scheme != "s3":
-        return options
-    found = {
-        "endpoint": _variable("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-        "region": _variable("AWS_REGION", "AWS_DEFAULT_REGION"),
-    }
-    return StoreOptions(
-        endpoint=options.endpoint or (found["endpoint"] and parse_endpoint(found["endpoint"])),
-        region=options.region or found["region"],
-        anon=options.anon,
-        profile=options.profile,
-    )
-
-
-def _variable(*variables: str) -> str | None:
-    return next((os.environ[name] for name in variables if os.environ.get(name)), None)
+def scheme_of(uri: str) -> str:
+    """Return what stands before ``://``; nothing for a local path."""
+    return uri.partition("://")[0] if "://" in uri else ""
 
 
 def join(uri: str, *parts: str) -> str:
@@ -218,7 +127,7 @@ def join(uri: str, *parts: str) -> str:
         return uri
     if isinstance(uri, Location):
         return Location(f"{uri}/{path}", uri.options)
-    return f"{uri}/{path}" if is_remote(uri) else os.path.normpath(os.path.join(uri, path))
+    return f"{uri}/{path}" if scheme_of(uri) else os.path.normpath(os.path.join(uri, path))
 
 
 def above(uri: str) -> str:
@@ -234,47 +143,11 @@ def split_url(uri: str) -> tuple[str, str, str]:
     return scheme, bucket, key
 
 
-def options_of(uri: str) -> StoreOptions:
-    if isinstance(uri, Location):
-        return uri.options
-    return _completed(uri.partition("://")[0], StoreOptions())
-
-
-def root(uri: str) -> str:
-    """Return the location of the whole bucket that a location lies in."""
-    scheme, bucket, _ = split_url(uri)
-    return Location(f"{scheme}://{bucket}", options_of(uri))
-
-
-def bucket_of(uri: str) -> str:
-    """Return the bucket of an object as users write it, with the server where it is not usual."""
-    scheme, bucket, _ = split_url(uri)
-    endpoint = options_of(uri).endpoint
-    return f"{BUCKETS[scheme]} {bucket!r}" + (f" at {endpoint}" if endpoint else "")
-
-
-def same_store(one: str, other: str) -> bool:
-    """Whether two locations are in the same bucket, or both are local."""
-    if in_bucket(one) and in_bucket(other):
-        return root(one) == root(other) and options_of(one).endpoint == options_of(other).endpoint
-    return not is_remote(one) and not is_remote(other)
-
-
-def resolved(uri: str) -> str:
-    """Return a location with its links followed."""
-    return uri if is_remote(uri) else os.path.realpath(uri)
-
-
 def nearest(uri: str, steps: int) -> Iterator[str]:
     """Yield a location and so many of those above it, up to the server, bucket or disk."""
     yield uri
     for _ in range(steps):
-        if len(uri.rstrip("/").split("/")) < (4 if is_remote(uri) else 2):
+        if len(uri.rstrip("/").split("/")) < (4 if scheme_of(uri) else 2):
             return
         uri = above(uri) or os.sep
         yield uri
-
-
-def escaped(url: str) -> str:
-    """Return a URL as servers take it, whether or not it was escaped already."""
-    return quote(url, safe=":/%?=&+@~")

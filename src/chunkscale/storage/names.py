@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from chunkscale.storage import objects as contents
+METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 
 #: Below an output: what a run notes down for the next one, gone when the output is published.
 NOTES = ".chunkscale"
 
 #: What a killed process may leave beside the objects that it was writing: tensorstore, zarr-python
-#: (which drops what it takes for a suffix), `stores.put`.
+#: (which drops what it takes for a suffix), `files`.
 STRAY = re.compile(r"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*)(?:(?:\.[0-9a-f]{32}\.partial)+|\.__lock)")
 
 ENDS = (".__lock", ".partial")
@@ -25,8 +25,3 @@ DROPPINGS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
 def is_chunk_path(path: str) -> bool:
     """Whether an object of an array is one: not metadata, and nothing that is no part of it."""
     return CHUNK.fullmatch(path) is not None
-
-
-def object_count(uri: str) -> int:
-    """Return the number of stored chunks or shards of an array."""
-    return sum(is_chunk_path(path) for path, _ in contents.objects(uri))

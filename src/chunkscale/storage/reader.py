@@ -8,7 +8,7 @@ import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,17 +17,12 @@ from numpy.typing import NDArray
 from chunkscale.errors import CorruptChunkError
 from chunkscale.geometry.box import Box
 from chunkscale.storage.codecs import codec_text
-from chunkscale.storage.engine import StoreIO, opened_tensorstore, start_tensorstore
-from chunkscale.storage.failures import (
-    BadObjectError,
-    StoreError,
-    clear_answers,
-    first_line,
-    is_transient,
-)
+from chunkscale.storage.engine import Once, StoreIO, open_tensorstore
+from chunkscale.storage.failures import BadObjectError, first_line, is_transient
 from chunkscale.storage.fate import fate, metadata_digest, metadata_file
 from chunkscale.storage.holes import refuse_false_hole, refuse_other_keys
-from chunkscale.storage.locations import is_remote, join
+from chunkscale.storage.locations import join
+from chunkscale.storage.stores import store_of
 from chunkscale.storage.zarr_stores import open_zarr
 
 
@@ -46,8 +41,6 @@ class ArrayReader:
     io : StoreIO
     array : zarr.Array, optional
         The array, where it is open already: zarr takes two milliseconds for that.
-    opening : optional
-        What `_start_tensorstore` returned for it, if that was begun already.
 
     Attributes
     ----------
@@ -64,9 +57,10 @@ class ArrayReader:
 
     _mode: Literal["r", "r+"] = "r"
 
-    def __init__(self, uri: str, io: StoreIO, array: Any = None, opening: Any = None) -> None:
+    def __init__(self, uri: str, io: StoreIO, array: Any = None) -> None:
         self.uri = uri
         self.io = io
+        self._store = store_of(uri)
         self._array = open_zarr(uri, self._mode) if array is None else array
         self._file = metadata_file(uri, self._array.metadata.zarr_format)
         self.shape: tuple[int, ...] = tuple(self._array.shape)
@@ -78,21 +72,15 @@ class ArrayReader:
         # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
         self.zarr_format: Literal[2, 3] = self._array.metadata.zarr_format
-        if opening is None:
-            opening = start_tensorstore(uri, self.zarr_format, io)
-        self._opening = opening
+        self._tensorstore = Once(partial(open_tensorstore, uri, self.zarr_format, io))
 
     def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
         return type(self), (self.uri, self.io)
 
-    @cached_property
+    @property
     def _fast(self) -> Any:
-        """The array as tensorstore opens it, or None; waited for by whoever needs it first."""
-        try:
-            return opened_tensorstore(self.uri, self._opening)
-        except StoreError:  # a busy server, which is asked again for the next box
-            self._opening = start_tensorstore(self.uri, self.zarr_format, self.io)
-            raise
+        """The array as tensorstore opens it, or None; opened for the first box that is wanted."""
+        return self._tensorstore.get()
 
     @property
     def engine(self) -> Literal["tensorstore", "zarr"]:
@@ -130,9 +118,9 @@ class ArrayReader:
         else:
             import tensorstore as ts
 
-            with clear_answers(self.uri):
+            with self._store.clear_answers(self.uri):
                 ts.array(out).write((self._fast if fast is None else fast)[box.slices]).result()
-            if out.size and not is_remote(self.uri):
+            if out.size and self._store.is_local:
                 self._refuse_false_holes(self._seemingly_missing(box, out))
         return out
 
@@ -189,12 +177,12 @@ class ArrayReader:
         """
         try:
             _ = self._fast
-        except StoreError as error:
+        except OSError as error:
             # None of its chunks is to be looked for: that would wait for the server again.
             raise CorruptChunkError(
                 f"array {self.uri!r} cannot be opened: {first_line(error)}; try again once the "
                 "server answers",
-                transient=error.transient,
+                transient=is_transient(error),
             ) from error
         try:
             return self._read(box, out)
@@ -203,18 +191,16 @@ class ArrayReader:
 
     def _explained(self, box: Box, error: Exception) -> CorruptChunkError:
         remedy = (
-            "try again once the server answers; a damaged chunk must be restored there"
-            if is_remote(self.uri)
-            else "restore that chunk from the original data and run again"
+            "restore that chunk from the original data and run again"
+            if self._store.is_local
+            else "try again once the server answers; a damaged chunk must be restored there"
         )
         # To find the chunk each is asked for once: the error was waited for already.
         fast = None
         if self._fast is not None:
             once = replace(self.io, patient=False, cache_bytes=0)
-            with contextlib.suppress(StoreError):
-                fast = opened_tensorstore(
-                    self.uri, start_tensorstore(self.uri, self.zarr_format, once)
-                )
+            with contextlib.suppress(OSError):
+                fast = open_tensorstore(self.uri, self.zarr_format, once)
         for index in self.chunks(box):
             try:
                 self._read(self.chunk_box(index), fast=fast)
@@ -235,7 +221,7 @@ class ArrayReader:
         It takes an empty shard for a missing one, and numcodecs decodes a blosc buffer as
         long as its header says, whatever its true length.
         """
-        if is_remote(self.uri):
+        if not self._store.is_local:
             return
         indices = list(touched_objects(box, self.shard or self.chunk))
         self._refuse_false_holes(indices)

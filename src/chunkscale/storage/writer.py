@@ -15,11 +15,12 @@ from chunkscale.geometry.box import Box
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage import objects as contents
 from chunkscale.storage.codecs import make_compressor
-from chunkscale.storage.engine import StoreIO, start_tensorstore
-from chunkscale.storage.failures import clear_answers, clear_metadata_errors, clear_write_errors
+from chunkscale.storage.engine import StoreIO
+from chunkscale.storage.failures import clear_metadata_errors
 from chunkscale.storage.locations import join
 from chunkscale.storage.reader import ArrayReader, touched_objects
-from chunkscale.storage.zarr_stores import muted_zarr, open_zarr, zarr_store
+from chunkscale.storage.stores import clear_write_errors, store_of
+from chunkscale.storage.zarr_stores import muted_zarr, open_zarr
 
 
 class ArrayWriter(ArrayReader):
@@ -69,7 +70,7 @@ class ArrayWriter(ArrayReader):
     def finish_write(self, pending: Any) -> None:
         """Wait until what `start_write` began is stored."""
         if pending is not None:
-            with clear_write_errors(self.uri), clear_answers(self.uri):
+            with clear_write_errors(self.uri), self._store.clear_answers(self.uri):
                 pending.result()
 
     def stored_size(self, box: Box) -> int:
@@ -101,7 +102,7 @@ def create_levels(
     import zarr
 
     group = zarr.open_group(
-        zarr_store(uri), mode="r+", zarr_format=zarr_format, use_consolidated=False
+        store_of(uri).zarr_store(uri), mode="r+", zarr_format=zarr_format, use_consolidated=False
     )
     names = [axis.name for axis in levels[0].grid.axes]
     made = []
@@ -125,9 +126,8 @@ def create_levels(
                         "separator": "/",
                     },
                 )
-        # While the next one is created.
-        made.append((place, array, start_tensorstore(place, zarr_format, io)))
-    return tuple(ArrayWriter(place, io, array, opening) for place, array, opening in made)
+        made.append(ArrayWriter(place, io, array))
+    return tuple(made)
 
 
 def _opened_already(group: Any, path: str, uri: str) -> Any:

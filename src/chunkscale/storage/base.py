@@ -1,0 +1,136 @@
+"""What a store is: a kind of place for bytes, and all that this package asks of one."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from chunkscale.errors import ChunkscaleError
+from chunkscale.storage.locations import StoreOptions, join
+
+#: So many names tell what lies in a folder; S3 lists as many at once.
+FIRST = 1000
+
+
+class Store(Protocol):
+    """All places with the same kind of address; it has no state, and a location says where.
+
+    What follows from the rest, or is as in most stores, is here already. Whatever fails raises
+    an `OSError` that names the location and holds no secret: a `StoreError` if it may go better
+    another time, an `AccessDeniedError` where it was refused.
+
+    Attributes
+    ----------
+    schemes : tuple of str
+        What stands before ``://`` in its addresses.
+    kind : str
+        For messages.
+    is_local : bool
+        Whether it has folders, links and drafts of objects, which other stores have not.
+    lists, writable : bool
+        What it is able to do.
+    fails_clearly : bool
+        Whether zarr tells its failures from damaged metadata.
+    """
+
+    schemes: tuple[str, ...]
+    kind: str
+    is_local: bool = False
+    lists: bool = True
+    writable: bool = True
+    fails_clearly: bool = True
+
+    def normalise(self, text: str, options: StoreOptions) -> str:
+        """Return the location that an address of a user means, or refuse it."""
+        ...
+
+    def zarr_store(self, uri: str) -> Any:
+        """Return what zarr-python opens as the store whose top is a location."""
+        ...
+
+    def get(self, uri: str) -> bytes | None:
+        """Return what is stored at a location; None if nothing is."""
+        ...
+
+    def put(self, uri: str, content: bytes, *, new: bool = False) -> None:
+        """Store an object in one piece; if it is to be `new`, a local one that is there stays."""
+        ...
+
+    def names(self, uri: str) -> list[str]:
+        """Return the names directly below a location."""
+        ...
+
+    def objects(self, uri: str) -> Iterator[tuple[str, int]]:
+        """Yield path (relative, with slashes) and size of every object below a location."""
+        ...
+
+    def sizes(self, uris: Iterable[str]) -> list[int]:
+        """Return the sizes of objects; 0 for those that are not there."""
+        ...
+
+    def exists(self, uri: str) -> bool:
+        """Whether anything is stored at or below a location."""
+        ...
+
+    def delete(self, uris: Iterable[str]) -> None:
+        """Delete objects, those that are there."""
+        ...
+
+    def delete_below(self, uri: str) -> None:
+        """Delete everything at and below a location."""
+        self.delete(join(uri, path) for path, _ in self.objects(uri))
+
+    def withdraw(self, uri: str, content: bytes) -> None:
+        """Delete a local object if it is what was seen there; of several who try, one does.
+
+        In other stores it stays, and is simply replaced by the next one.
+
+        Raises
+        ------
+        FileExistsError
+            If it is another one by now. It stays.
+        """
+        return
+
+    def prune(self, uri: str) -> None:
+        """Remove a folder that is empty; most stores have none."""
+        return
+
+    def first_names(self, uri: str) -> set[str]:
+        """Return some of the names directly below a location; those of folders end with a slash.
+
+        Empty folders are left out. It takes as long for a million names as for a thousand:
+        whichever the store lists first. Not every bucket may be listed.
+        """
+        if not self.lists:
+            return set()
+        with contextlib.suppress(OSError):
+            listed = itertools.islice(self.objects(uri), FIRST)
+            return {first + slash for first, slash, _ in (p.partition("/") for p, _ in listed)}
+        return set()
+
+    def kvstore(self, uri: str) -> dict[str, Any] | None:
+        """Return what tensorstore calls a location; None if it does not get there as we do."""
+        return None
+
+    def clear_answers(self, uri: str) -> contextlib.AbstractContextManager[None]:
+        """Turn what tensorstore raises into clear errors, if it is not clear."""
+        return contextlib.nullcontext()
+
+    def why_missing(self, uri: str, opened: Any) -> ChunkscaleError | None:
+        """Return what is wrong where zarr found nothing in a store, if it is more than that."""
+        return None
+
+    def resolved(self, uri: str) -> str:
+        """Return a location with its links followed."""
+        return uri
+
+    def same_place(self, one: str, other: str) -> bool:
+        """Whether one of two locations can lie in the other."""
+        return False
+
+    def free_bytes(self, uri: str) -> int | None:
+        """Return the free space where an output would go; None where nobody can tell."""
+        return None

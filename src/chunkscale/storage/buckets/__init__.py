@@ -1,0 +1,4 @@
+"""Buckets of object stores: the store, access to them, and how zarr-python opens them.
+
+obstore enters here alone.
+"""

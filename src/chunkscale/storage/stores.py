@@ -1,0 +1,89 @@
+"""The stores that there are, and which one a location belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from chunkscale.errors import OptionError
+from chunkscale.storage.base import Store
+from chunkscale.storage.buckets.store import Buckets
+from chunkscale.storage.failures import first_line, is_transient, system_errno
+from chunkscale.storage.files import Files
+from chunkscale.storage.http import Http
+from chunkscale.storage.locations import Location, parse_options, scheme_of
+
+#: A store that is added here can be read from, and written to if it is `writable`.
+STORES: tuple[Store, ...] = (Files(), Http(), Buckets())
+
+
+def store_of(uri: str) -> Store:
+    """Return the store that a location belongs to."""
+    scheme = scheme_of(uri)
+    for store in STORES:
+        if scheme in store.schemes:
+            return store
+    known = ", ".join(name for store in STORES for name in store.schemes if name)
+    raise OptionError(
+        f"cannot open {uri!r}: the scheme {scheme!r} is not supported; use a local path, or a URL "
+        f"with one of {known}"
+    )
+
+
+def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> str:
+    """Return a URL without a trailing slash, or an absolute local path.
+
+    Parameters
+    ----------
+    uri : str or path-like
+        A location that was normalised before keeps its options.
+    options : mapping, optional
+        Those of the user; they are for object stores.
+
+    Raises
+    ------
+    OptionError
+        For URL schemes that are not supported, and bad options.
+    """
+    parsed = parse_options(options)
+    text: object = os.fspath(uri)
+    if not isinstance(text, str):
+        raise OptionError(f"the path {text!r} is no text; decode it (os.fsdecode)")
+    if not text:
+        raise OptionError("the path is empty; give the path of an OME-Zarr image")
+    if isinstance(text, Location) and options is None:
+        return text
+    return store_of(text).normalise(text, parsed)
+
+
+def same_store(one: str, other: str) -> bool:
+    """Whether one of two locations can lie in the other: in one bucket, or both on disks."""
+    store = store_of(one)
+    return store is store_of(other) and store.same_place(one, other)
+
+
+def resolved(uri: str) -> str:
+    """Return a location with its links followed."""
+    return store_of(uri).resolved(uri)
+
+
+@contextlib.contextmanager
+def clear_write_errors(uri: str) -> Iterator[None]:
+    """Name the place, the room that is left there and the remedy when a write fails."""
+    try:
+        yield
+    except Exception as error:
+        room = store_of(uri).free_bytes(uri)
+        left = "" if room is None else f"; {room / 2**20:.1f} MiB are free there"
+        failure = OSError(
+            f"cannot write to {uri!r}: {first_line(error)}{left}. What has been written is "
+            "unfinished and opens as no image; when it can be written, go on with resume=True "
+            "(--resume)"
+        )
+        failure.errno = getattr(error, "errno", None) or system_errno(str(error))
+        if failure.errno is None and not is_transient(error):
+            failure.errno = errno.EACCES
+        raise failure from error
