@@ -1,0 +1,228 @@
+"""Any store behind the protocol will do, and arrays are opened when they are read, once."""
+
+import re
+import threading
+import time
+from collections.abc import MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from numpy.testing import assert_array_equal
+from outputs import LAYOUTS, stack_with_holes, stored
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import MemoryStore
+
+import chunkscale
+from chunkscale.errors import CorruptChunkError, DestinationError, OptionError, SourceNotFoundError
+from chunkscale.geometry.box import Box
+from chunkscale.storage import objects as contents
+from chunkscale.storage import stores
+from chunkscale.storage.base import Store
+from chunkscale.storage.engine import StoreIO
+from chunkscale.storage.failures import StoreError
+from chunkscale.storage.reader import open_array
+
+pytestmark = pytest.mark.usefixtures("small_regions")
+
+
+class Below(MutableMapping):
+    """What lies below a prefix, as zarr wants it."""
+
+    def __init__(self, kept, prefix):
+        self.kept, self.prefix = kept, prefix
+
+    def __getitem__(self, key):
+        return default_buffer_prototype().buffer.from_bytes(self.kept[self.prefix + key])
+
+    def __setitem__(self, key, value):
+        self.kept[self.prefix + key] = value.to_bytes()
+
+    def __delitem__(self, key):
+        del self.kept[self.prefix + key]
+
+    def __iter__(self):
+        return (k[len(self.prefix) :] for k in list(self.kept) if k.startswith(self.prefix))
+
+    def __len__(self):
+        return sum(1 for _ in self)
+
+
+class Memory(Store):
+    """A dictionary."""
+
+    schemes = ("mem",)
+    kind = "a dictionary"
+
+    def __init__(self):
+        self.kept = {}
+
+    def normalise(self, text, options):
+        return text.rstrip("/")
+
+    def zarr_store(self, uri):
+        return MemoryStore(Below(self.kept, f"{uri}/"))
+
+    def get(self, uri):
+        return self.kept.get(uri)
+
+    def put(self, uri, content, *, new=False):
+        self.kept[uri] = content
+
+    def names(self, uri):
+        return sorted({path.partition("/")[0] for path, _ in self.objects(uri)})
+
+    def objects(self, uri):
+        start = f"{uri}/"
+        listed = [(k, len(v)) for k, v in self.kept.items() if k.startswith(start)]
+        return ((key[len(start) :], size) for key, size in listed)
+
+    def sizes(self, uris):
+        return [len(self.kept.get(uri, b"")) for uri in uris]
+
+    def exists(self, uri):
+        return uri in self.kept or bool(self.names(uri))
+
+    def delete(self, uris):
+        for uri in uris:
+            self.kept.pop(uri, None)
+
+    def same_place(self, one, other):
+        return True
+
+    def below(self, uri):
+        """Return all objects below a location."""
+        return {path: self.kept[f"{uri}/{path}"] for path, _ in self.objects(uri)}
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """Add a store: one line."""
+    store = Memory()
+    monkeypatch.setattr("chunkscale.storage.stores.STORES", (*stores.STORES, store))
+    return store
+
+
+@pytest.fixture
+def stack(make_image, noise):
+    return make_image(stack_with_holes(noise, (12, 40, 44)), (1.0, 0.4, 0.4), chunk=(4, 16, 16))
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(state):
+    if state.regions >= 3:
+        raise Interrupted
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_store_that_is_added_holds_what_a_folder_does(
+    layout, memory, stack, tmp_path, monkeypatch
+):
+    """Written, interrupted, resumed, checked, replaced and read: nothing else knows of it."""
+    # In the folder, too: the chunks of a shard have another order.
+    monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", "zarr")
+    chunkscale.resample(stack, tmp_path / "out.zarr", **LAYOUTS[layout])
+    with pytest.raises(Interrupted):
+        chunkscale.resample(
+            stack, "mem://box/out.zarr/", progress=interrupt, workers=1, **LAYOUTS[layout]
+        )
+    assert contents.names("mem://box/out.zarr/.chunkscale")
+    run = chunkscale.resample(stack, "mem://box/out.zarr", resume=True, **LAYOUTS[layout])
+    assert run.times.resumed_regions >= 3
+    assert memory.below("mem://box/out.zarr") == stored(tmp_path / "out.zarr")
+    assert chunkscale.check("mem://box/out.zarr", source=stack).faults == ()
+    with pytest.raises(DestinationError, match="exists"):
+        chunkscale.resample(stack, "mem://box/out.zarr")
+    with pytest.raises(DestinationError, match="lies inside the source"):
+        chunkscale.resample("mem://box/out.zarr", "mem://box/out.zarr/0/more")
+    chunkscale.resample("mem://box/out.zarr", "mem://box/again.zarr", levels=1)
+    chunkscale.resample("mem://box/out.zarr", "mem://box/again.zarr", levels=2, overwrite=True)
+    report = chunkscale.check("mem://box/again.zarr", source="mem://box/out.zarr")
+    assert report.faults == ()
+    assert report.regions_compared
+    chunk = next(key for key in memory.kept if re.search(r"again\.zarr/1/.*\d$", key))
+    del memory.kept[chunk]
+    assert "files are missing" in chunkscale.check("mem://box/again.zarr").faults[0]
+
+
+def test_a_store_that_is_added_can_be_listed(memory):
+    """What follows from the rest of the protocol need not be written for a store."""
+    for path in ("a", "b/c", "b/d/e"):
+        contents.put(f"mem://box/{path}", path.encode())
+    assert contents.names("mem://box") == ["a", "b"]
+    assert dict(contents.objects("mem://box")) == {"a": 1, "b/c": 3, "b/d/e": 5}
+    assert memory.first_names("mem://box") == {"a", "b/"}
+    assert contents.sizes(["mem://box/b/c", "mem://box/none"]) == [3, 0]
+    contents.delete_below("mem://box/b")
+    assert sorted(memory.kept) == ["mem://box/a"]
+    contents.delete(iter(["mem://box/none", "mem://box/a"]))
+    assert not contents.exists("mem://box")
+
+
+def test_a_store_that_is_added_fails_clearly(memory):
+    """What is not there is told; where it was not added, it is told what there is."""
+    with pytest.raises(SourceNotFoundError, match="mem://box/none"):
+        chunkscale.open_image("mem://box/none")
+    with pytest.raises(OptionError, match=r"'men' is not supported.* https, s3, gs, az, mem"):
+        chunkscale.open_image("men://box/none")
+
+
+def test_a_web_server_is_never_taken_for_an_empty_folder():
+    """It lists nothing: who asks is told, and gets no empty list."""
+    for ask in (contents.names, contents.objects, contents.exists):
+        with pytest.raises(OSError, match="only read, and lists nothing"):
+            ask("http://localhost:1/x")
+
+
+def opened(stack, faults):
+    return open_array(f"{stack}/0", StoreIO(threads=1, faults=faults))
+
+
+def test_an_array_is_opened_when_it_is_read_and_once(stack):
+    """Metadata need no tensorstore; of many threads that begin to read one opens the array."""
+    seen, whole, together = [], Box(start=(0, 0, 0), stop=(12, 40, 44)), threading.Barrier(4)
+
+    def note(what, uri):
+        seen.append(what)
+        time.sleep(0.05)
+
+    array = opened(stack, note)
+    assert array.within(array.io).shape == array.shape == whole.shape
+    assert seen == []
+
+    def read(_):
+        together.wait(20)
+        return array.read(whole)
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(read, range(4)):
+            assert_array_equal(found, array.read(whole))
+    assert seen.count("open") == 1
+
+
+def test_all_who_wait_for_a_busy_store_wait_for_it_once(stack):
+    """Each box fails for a while after one try, not after one for each thread before it."""
+    seen, together = [], threading.Barrier(4)
+
+    def busy(what, uri):
+        seen.append(what)
+        time.sleep(1.0)
+        raise StoreError("UNAVAILABLE", True)
+
+    array = opened(stack, busy)
+
+    def read(_):
+        together.wait(20)
+        with pytest.raises(CorruptChunkError, match="cannot be opened: UNAVAILABLE;") as caught:
+            array.read(Box(start=(0, 0, 0), stop=(4, 16, 16)))
+        return caught.value.transient
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, range(4))) == [True] * 4
+    assert set(seen) == {"open"}
+    assert len(seen) < 4
+    with pytest.raises(CorruptChunkError):
+        array.read(Box(start=(0, 0, 0), stop=(4, 16, 16)))
+    assert len(seen) > 1
