@@ -1,19 +1,28 @@
 """Any store behind the protocol will do, and arrays are opened when they are read, once."""
 
 import re
+import shutil
 import threading
 import time
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+import zarr
 from numpy.testing import assert_array_equal
 from outputs import LAYOUTS, stack_with_holes, stored
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 import chunkscale
-from chunkscale.errors import CorruptChunkError, DestinationError, OptionError, SourceNotFoundError
+from chunkscale.errors import (
+    CorruptChunkError,
+    DestinationError,
+    MetadataError,
+    OptionError,
+    SourceNotFoundError,
+)
 from chunkscale.geometry.box import Box
 from chunkscale.storage import objects as contents
 from chunkscale.storage import stores
@@ -200,6 +209,28 @@ def test_an_array_is_opened_when_it_is_read_and_once(stack):
         for found in pool.map(read, range(4)):
             assert_array_equal(found, array.read(whole))
     assert seen.count("open") == 1
+
+
+def test_what_tensorstore_takes_for_something_else_is_read_without_it(tmp_path):
+    """Texts of fixed length are numbers of one more axis to it."""
+    data = np.array([["ab", "c"], ["", "def"]], "S3")
+    zarr.save_array(tmp_path / "a.zarr", data, zarr_format=2)
+    array = open_array(str(tmp_path / "a.zarr"), StoreIO(threads=1))
+    assert_array_equal(array.read(Box(start=(0, 0), stop=(2, 2))), data)
+    assert array.engine == "zarr"
+
+
+@pytest.mark.parametrize("change", [{"shape": (24, 40, 44)}, {"dtype": "uint8"}])
+def test_an_array_that_is_replaced_before_it_is_read_is_told(change, stack, make_image, noise):
+    """Its metadata are of another array than the voxels would be."""
+    array, whole = open_array(f"{stack}/0", StoreIO(threads=1)), Box(start=(0,) * 3, stop=(4,) * 3)
+    shutil.rmtree(stack)
+    made = {"shape": array.shape, "dtype": "uint16", **change}
+    make_image(noise(made["shape"], made["dtype"]), (1.0, 0.4, 0.4), chunk=(4, 16, 16))
+    for _ in range(2):
+        with pytest.raises(MetadataError, match="has been replaced since it was opened"):
+            array.read(whole)
+    assert open_array(f"{stack}/0", StoreIO(threads=1)).read(whole).dtype == made["dtype"]
 
 
 def test_all_who_wait_for_a_busy_store_wait_for_it_once(stack):

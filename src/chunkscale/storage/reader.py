@@ -8,13 +8,13 @@ import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import CorruptChunkError
+from chunkscale.errors import CorruptChunkError, MetadataError
 from chunkscale.geometry.box import Box
 from chunkscale.storage.codecs import codec_text
 from chunkscale.storage.engine import Once, StoreIO, open_tensorstore
@@ -72,7 +72,7 @@ class ArrayReader:
         # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
         self.zarr_format: Literal[2, 3] = self._array.metadata.zarr_format
-        self._tensorstore = Once(partial(open_tensorstore, uri, self.zarr_format, io))
+        self._tensorstore = Once(self._opened)
 
     def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
         return type(self), (self.uri, self.io)
@@ -81,6 +81,17 @@ class ArrayReader:
     def _fast(self) -> Any:
         """The array as tensorstore opens it, or None; opened for the first box that is wanted."""
         return self._tensorstore.get()
+
+    def _opened(self) -> Any:
+        found = open_tensorstore(self.uri, self.zarr_format, self.io)
+        if found is None or (found.shape, found.dtype.numpy_dtype) == (self.shape, self.dtype):
+            return found
+        if became := self.fate():
+            raise MetadataError(
+                f"array {self.uri!r} {became} since it was opened; what is there now must be "
+                "opened again"
+            )
+        return None  # tensorstore takes its type for another one
 
     @property
     def engine(self) -> Literal["tensorstore", "zarr"]:
