@@ -339,7 +339,6 @@ def test_a_server_that_is_down_is_a_clear_error(stack, server, capsys):
     assert url in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore:Both zarr.json")
 def test_a_page_that_says_200_for_everything_is_no_image(stack, server, capsys):
     """Some sites answer every address with a page."""
     page = server.folder / "in.zarr"

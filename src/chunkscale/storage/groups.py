@@ -12,7 +12,11 @@ from typing import Any, Literal
 from chunkscale.errors import MetadataError, SourceNotFoundError
 from chunkscale.storage.failures import clear_metadata_errors, first_line
 from chunkscale.storage.stores import clear_write_errors, store_of
-from chunkscale.storage.zarr_stores import ARRAY_FOR_GROUP, filter_lock, muted_zarr
+from chunkscale.storage.zarr_stores import filter_lock, muted_zarr
+
+_ARRAY_FOR_GROUP = (
+    "{!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it"
+)
 
 
 def group_attributes(uri: str) -> dict[str, Any]:
@@ -37,10 +41,10 @@ def group_attributes(uri: str) -> dict[str, Any]:
             with muted_zarr():
                 group = zarr.open_group(opened, mode="r", use_consolidated=False)
         except (ContainsArrayError, NodeTypeValidationError) as error:
-            raise MetadataError(ARRAY_FOR_GROUP.format(uri)) from error
+            raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
         except FileNotFoundError as error:
             if store.is_local and os.path.exists(os.path.join(uri, ".zarray")):
-                raise MetadataError(ARRAY_FOR_GROUP.format(uri)) from error
+                raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
             raise store.why_missing(uri, opened) or SourceNotFoundError(
                 f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
                 "give the path of an OME-Zarr image"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -44,8 +43,11 @@ class Http(Store):
         except FileNotFoundError:
             return None
 
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise io.UnsupportedOperation("a web server is only read, and lists nothing")
+    def _refuse(self, *places: Any, **_: Any) -> NoReturn:
+        raise OptionError(
+            f"{places[0]!r} is a web address, which can only be read, and lists nothing; give a "
+            "local path, or one in an object store"
+        )
 
     put = names = objects = sizes = exists = delete = _refuse
 

@@ -50,8 +50,3 @@ def open_zarr(uri: str, mode: Literal["r", "r+"], zarr_format: Literal[2, 3] | N
                 f"array {uri!r} cannot be opened: {first_line(error)}; its metadata is damaged, "
                 "or needs a codec that is missing from this environment"
             ) from error
-
-
-ARRAY_FOR_GROUP = (
-    "{!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it"
-)
