@@ -41,7 +41,7 @@ def noise(dtype: str) -> Array:
     return np.random.default_rng(0).integers(0, 256, SHAPE).astype(dtype)
 
 
-def tables(zoom: tuple[float, ...], interpolation: str = "linear") -> Tables:
+def tables(zoom: tuple[float, ...], method: str = "linear") -> Tables:
     """Return the tables for `SHAPE`; axes that shrink are antialiased."""
     z, y, x = (
         axis_table(
@@ -51,9 +51,8 @@ def tables(zoom: tuple[float, ...], interpolation: str = "linear") -> Tables:
                 step=1 / factor,
                 offset=0.0,
                 fuzz=1e-12,
-                interpolation="nearest"
-                if interpolation == "nearest"
-                else ("triangle" if factor < 1 else "linear"),
+                method=method,
+                scale=1.0 if method == "nearest" else max(1.0, 1 / factor),
             ),
             0,
             round(n * factor),

@@ -16,6 +16,7 @@ import numpy as np
 
 from chunkscale.errors import OptionError
 from chunkscale.geometry.grid import VoxelGrid, resized_grid
+from chunkscale.geometry.methods import MethodName, find_method
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.geometry.units import metres
 
@@ -258,20 +259,18 @@ def layouts(
         yield Layout(chunk=inner, shard=fitting), False
 
 
-def method(name: str | None, is_label: bool, antialias: bool) -> str:
-    """Return the interpolation method; label images default to nearest."""
+def method(name: str | None, is_label: bool, antialias: bool) -> MethodName:
+    """Return the name of the interpolation method, the default if none is given."""
     if not isinstance(antialias, bool | np.bool_):
         raise OptionError(f"antialias {antialias!r} is not understood; give True or False")
-    chosen = name or ("nearest" if is_label else "linear")
-    if chosen not in ("linear", "nearest"):
-        raise OptionError(f"method {name!r} is unknown; use linear or nearest")
-    if antialias and chosen == "nearest":
+    chosen = find_method(name, is_label=is_label)
+    if antialias and chosen.weight is None:
         raise OptionError(
-            "antialias has no meaning for the method nearest"
+            f"antialias has no meaning for the method {chosen.name}"
             + (" (the default for label images)" if name is None else "")
             + "; leave one of them out"
         )
-    return chosen
+    return chosen.name
 
 
 def _is_int(text: str) -> bool:

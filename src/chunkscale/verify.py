@@ -18,6 +18,7 @@ from chunkscale.errors import ChunkscaleError, GridError, MetadataError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.mapping import AxisMapping, axis_table, grid_mapping, inside_range
+from chunkscale.geometry.methods import find_method
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
@@ -209,7 +210,7 @@ def _compare(
     source: Image, target: Image, arrays: Sequence[ArrayReader], record: Mapping[str, Any]
 ) -> Iterator[tuple[int, list[str]]]:
     """Recompute boxes of every level; yield voxels compared and faults found."""
-    method = str(record.get("method") or ("nearest" if target.is_label else "linear"))
+    method = find_method(record.get("method"), is_label=target.is_label).name
     outside = record.get("outside", "edge")
     fill = options.outside(outside, target.array.dtype.name)
     grid = _source_grid(source, target, record)
@@ -287,14 +288,14 @@ def _coordinate_faults(
     for axis in source.spatial:
         m = mapping[axis]
         start, stop = inside_range(m)
-        if stop <= start or m.interpolation == "triangle":
+        if stop <= start or m.kind == "weights":
             continue
         table = axis_table(m, stop - 1, stop)
         position = target.translation[axis] + (stop - 1) * target.voxel_size[axis]
         index = (position - source.translation[axis]) / source.voxel_size[axis]
         index = min(max(index, 0.0), source.shape[axis] - 1.0)
         used = float(table.index[0]) + (float(table.weight[0]) if len(table.weight) else 0.0)
-        allowed = 1e-6 * max(1.0, index) + (0.5 if m.interpolation == "nearest" else 0.0)
+        allowed = 1e-6 * max(1.0, index) + (0.5 if m.kind == "pick" else 0.0)
         if abs(used - index) > allowed:
             yield (
                 f"axis {source.axes[axis].name!r}: voxel {stop - 1} lies at source index {index} "

@@ -111,7 +111,7 @@ def test_overshoot_and_extremes_are_clamped(dtype):
     """Weights that add up to more than one do not wrap."""
     low, high = (0, 1) if dtype == "?" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     block = np.array([[[high, high, low, low]]], dtype)
-    heavy = AxisTable("triangle", np.array([0, 2]), np.array([[0.75, 0.75], [0.75, 0.75]]))
+    heavy = AxisTable("weights", np.array([0, 2]), np.array([[0.75, 0.75], [0.75, 0.75]]))
     assert cuda.resample(block, (picks(0), picks(0), heavy)).ravel().tolist() == [high, low]
     half = linear([0], [0.5])
     for pair in ([low, low + 1], [high, high - 1]):

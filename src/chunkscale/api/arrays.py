@@ -16,6 +16,7 @@ from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.geometry.mapping import grid_mapping
+from chunkscale.geometry.methods import MethodName
 
 if TYPE_CHECKING:
     import dask.array
@@ -29,7 +30,7 @@ def resample_array(
     like: VoxelGrid | None = None,
     source_voxel_size: options.VoxelSize = 1.0,
     source_translation: Sequence[float] | None = None,
-    method: Literal["linear", "nearest"] = "linear",
+    method: MethodName | None = None,
     antialias: bool = False,
     outside: float | str = "edge",
     axes: str | None = None,

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from chunkscale.geometry.methods import METHODS
+
+#: The methods that can be asked for, and what they do.
+METHOD_WORDS = {name: method.words for name, method in METHODS.items()}
+
 DEFAULT_CODEC = "blosc-lz4"
 
 DEFAULT_VERSION = "0.5"

@@ -14,6 +14,7 @@ from chunkscale.api.images import io_threads, open_image, open_source
 from chunkscale.compute.devices import device_choices, device_memory_bytes
 from chunkscale.errors import MemoryBudgetError, OptionError
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid, like_grid
+from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.ome.versions import WRITABLE_VERSIONS
 from chunkscale.plan import policy
@@ -36,7 +37,7 @@ def plan_resampling(
     zoom: float | None = None,
     like: options.PathLike | Image | VoxelGrid | None = None,
     source_voxel_size: options.VoxelSize | None = None,
-    method: Literal["linear", "nearest"] | None = None,
+    method: MethodName | None = None,
     antialias: bool = False,
     outside: float | str = "edge",
     chunk: int | Sequence[int] | str | None = None,
@@ -70,10 +71,11 @@ def plan_resampling(
         Take this grid instead of a voxel size.
     source_voxel_size : float, str, mapping or sequence, optional
         Replaces what the source's metadata says.
-    method : {"linear", "nearest"}, optional
-        Default: linear, or nearest for label images.
+    method : str, optional
+        A name in `chunkscale.geometry.methods.METHODS`. Default: linear, or nearest for
+        label images.
     antialias : bool, default False
-        Average over the voxels that plain linear interpolation skips where an
+        Average over the voxels that plain interpolation skips where an
         axis shrinks.
     outside : "edge" or number, default "edge"
         What samples outside the source's extent get; only with `like`.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chunkscale._version import __version__
+from chunkscale.api.defaults import METHOD_WORDS
 from chunkscale.cli.commands import check, demo, info, plan, resample
 
 _SOURCE = "OME-Zarr image: local path, or URL with http(s), s3, gs or az"
@@ -113,9 +114,10 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
         help="of the source, like 1,0.2,0.2 or z=1,y=0.2,x=0.2, where its metadata is missing or "
         "wrong (default: as its metadata says)",
     )  # fmt: skip
+    methods = "; ".join(f"{name} {words}" for name, words in METHOD_WORDS.items())
     group.add_argument(
-        "--method", choices=("linear", "nearest"),
-        help="interpolation (default: linear; nearest for label images)",
+        "--method", choices=METHOD_WORDS,
+        help=f"interpolation (default: linear; nearest for label images): {methods}",
     )  # fmt: skip
     group.add_argument("--antialias", action="store_true", help="average where an axis shrinks")
     group.add_argument(

@@ -18,6 +18,7 @@ from chunkscale.geometry.mapping import (
     rebased,
     source_box,
 )
+from chunkscale.geometry.methods import METHODS
 from chunkscale.kernels.backend import Backend, Factors, Tables
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.plan.regions import Region
@@ -44,7 +45,7 @@ class Device(Protocol):
         """
 
 
-_ONE_PLANE = AxisTable("nearest", np.zeros(1, np.int64), np.empty(0))
+_ONE_PLANE = AxisTable("pick", np.zeros(1, np.int64), np.empty(0))
 
 
 def zyx(block: NDArray[Any]) -> NDArray[Any]:
@@ -191,7 +192,7 @@ def reduce_box(
     backend: Backend,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Return the next level of a box: means of cells, or modes where `method` is nearest.
+    """Return the next level of a box: means or modes of cells, as `method` says.
 
     Parameters
     ----------
@@ -199,14 +200,14 @@ def reduce_box(
         A box that starts on a cell.
     factors : sequence of int
         Cell size per axis, 1 or 2.
-    method : {"linear", "nearest"}
+    method : str
     backend : Backend
     out : ndarray, optional
         Where the result goes.
     """
     if out is None:
         out = backend.empty(reduced_shape(data.shape, factors), data.dtype)
-    combine = backend.mode if method == "nearest" else backend.mean
+    combine = backend.mean if METHODS[method].levels == "mean" else backend.mode
     combine(zyx(data), _cells(factors), zyx(out))
     return out
 
@@ -269,7 +270,7 @@ def _slabs(
         assert block is not None
         return cut(block, source, part)
 
-    done = 0
+    done, averages = 0, METHODS[plan.method].levels == "mean"
     for turn, box in enumerate(plan.slabs(region)):
         out = empty(turn % 2, box.shape)
         planes = len(zyx(out))
@@ -279,9 +280,9 @@ def _slabs(
             means = cells, zyx(coarse)[done // cells[0] : -(-(done + planes) // cells[0])]
         resample_box(
             plan.mapping, box, sampled, outside=plan.outside, dtype=np.dtype(plan.dtype),
-            backend=backend, out=out, means=means if plan.method != "nearest" else None,
+            backend=backend, out=out, means=means if averages else None,
         )  # fmt: skip
-        if means is not None and plan.method == "nearest":
+        if means is not None and not averages:
             backend.mode(zyx(out), *means)
         done += planes
         yield 0, box, out

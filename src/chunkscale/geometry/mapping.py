@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,7 @@ from numpy.typing import NDArray
 from chunkscale.errors import GridError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
-
-Interpolation = Literal["nearest", "linear", "triangle"]
+from chunkscale.geometry.methods import METHODS, PICK, Kind, find_method
 
 _EPS = 2.0**-52
 
@@ -43,8 +41,10 @@ class AxisMapping:
     fuzz : float
         Rounding error of the formula. A coordinate that close to a voxel
         centre, or to the middle between two, is taken to be there.
-    interpolation : {"linear", "nearest", "triangle"}
-        ``"triangle"`` is linear, widened by the step (antialiased).
+    method : str
+        A name in `METHODS`.
+    scale : float
+        Factor by which the method's kernel is widened: the step where it is antialiased.
     """
 
     source_size: int
@@ -52,7 +52,20 @@ class AxisMapping:
     step: float
     offset: float
     fuzz: float
-    interpolation: Interpolation
+    method: str
+    scale: float = 1.0
+
+    @property
+    def kind(self) -> Kind:
+        """Which table it makes."""
+        return "weights" if self.scale > 1.0 else METHODS[self.method].kind
+
+    @property
+    def taps(self) -> int:
+        """Source voxels that a target reads at most."""
+        if self.kind == "weights":
+            return math.ceil(2 * METHODS[self.method].support * self.scale) + 1
+        return 2 if self.kind == "lerp" else 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,19 +74,19 @@ class AxisTable:
 
     Parameters
     ----------
-    interpolation : {"linear", "nearest", "triangle"}
+    kind : {"pick", "lerp", "weights"}
     index : ndarray of int64, shape (n,)
         First source voxel of each target voxel, counted from the start of the
         source box.
     weight : ndarray of float64
-        - nearest: shape (0,), unused.
-        - linear: shape (n,), the ``w`` of ``a + w * (b - a)`` with ``b`` the
+        - pick: shape (0,), unused.
+        - lerp: shape (n,), the ``w`` of ``a + w * (b - a)`` with ``b`` the
           voxel after ``a``. Where it is 0, ``b`` must not be read.
-        - triangle: shape (n, taps), normalised: the weights of the voxels
+        - weights: shape (n, taps), normalised: the weights of the voxels
           from ``index`` on. Voxels of weight 0 must not be read.
     """
 
-    interpolation: Interpolation
+    kind: Kind
     index: NDArray[np.int64]
     weight: NDArray[np.float64]
 
@@ -88,10 +101,12 @@ def grid_mapping(
     source, target : VoxelGrid
         Same axes in the same order and units. Non-spatial axes must have the
         same size; they are passed through.
-    method : {"linear", "nearest"}
+    method : str
+        A name in `METHODS`.
     antialias : bool
-        Widen the linear kernel by the step along axes that shrink.
+        Widen the method's kernel by the step along axes that shrink.
     """
+    widened = antialias and find_method(method).weight is not None
     spatial = set(source.spatial)
     mappings = []
     for i, axis in enumerate(source.axes):
@@ -112,9 +127,6 @@ def grid_mapping(
         if abs(offset) <= 16 * _EPS * magnitude:
             offset, magnitude = 0.0, 1.0
         reach = max(1.0, float(n_in), n_out * step, magnitude)
-        kind: Interpolation = "nearest" if method == "nearest" else "linear"
-        if antialias and kind == "linear" and step > 1.0:
-            kind = "triangle"
         mappings.append(
             AxisMapping(
                 source_size=n_in,
@@ -122,7 +134,8 @@ def grid_mapping(
                 step=step,
                 offset=offset,
                 fuzz=16 * _EPS * reach,
-                interpolation=kind,
+                method=method,
+                scale=step if widened and step > 1.0 else 1.0,
             )
         )
     return tuple(mappings)
@@ -130,7 +143,7 @@ def grid_mapping(
 
 def _identity(size: int) -> AxisMapping:
     return AxisMapping(
-        source_size=size, target_size=size, step=1.0, offset=0.0, fuzz=0.0, interpolation="nearest"
+        source_size=size, target_size=size, step=1.0, offset=0.0, fuzz=0.0, method=PICK.name
     )
 
 
@@ -153,7 +166,7 @@ def inside_range(mapping: AxisMapping) -> tuple[int, int]:
     Examples
     --------
     >>> m = AxisMapping(source_size=4, target_size=10, step=1.0, offset=-3.0, fuzz=0.0,
-    ...                 interpolation="linear")
+    ...                 method="linear")
     >>> inside_range(m)
     (3, 7)
     """
@@ -192,9 +205,9 @@ def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
 
     Notes
     -----
-    Linear coordinates are clamped to the first and last voxel centre, so that
-    a sample beyond takes the edge voxel. The triangle is that of Pillow's and
-    torch's ``antialias=True``: support ``step`` to either side, cut at the
+    Coordinates between two voxels are clamped to the first and last voxel centre, so
+    that a sample beyond takes the edge voxel. Widened kernels are those of Pillow's and
+    torch's ``antialias=True``: support times step to either side, cut at the
     image border, weights normalised to 1; so a voxel larger than the image is
     a mean of all of it.
 
@@ -217,36 +230,38 @@ def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
 def _table_at(mapping: AxisMapping, target: NDArray[np.float64]) -> AxisTable:
     last = mapping.source_size - 1
     edge = _edge_distance(mapping, target)
-    if mapping.interpolation == "nearest":
+    if mapping.kind == "pick":
         index = np.clip(np.floor(edge), 0, last).astype(np.int64)
-        return AxisTable("nearest", index, np.empty(0))
-    if mapping.interpolation == "triangle":
-        return _triangle_table(mapping, edge)
+        return AxisTable("pick", index, np.empty(0))
+    if mapping.kind == "weights":
+        return _weights_table(mapping, edge)
     centre = np.clip(edge - 0.5, 0.0, float(last))
     floor = np.floor(centre)
-    return AxisTable("linear", floor.astype(np.int64), centre - floor)
+    return AxisTable("lerp", floor.astype(np.int64), centre - floor)
 
 
-def _triangle_table(mapping: AxisMapping, edge: NDArray[np.float64]) -> AxisTable:
-    size, step = mapping.source_size, mapping.step
-    centre = edge - 0.5
-    first = np.clip(np.floor(centre - step + mapping.fuzz) + 1, 0, size - 1).astype(np.int64)
-    taps = min(size, math.ceil(2 * min(step, float(size))) + 1)
+def _weights_table(mapping: AxisMapping, edge: NDArray[np.float64]) -> AxisTable:
+    method, size = METHODS[mapping.method], mapping.source_size
+    assert method.weight is not None
+    centre, reach = edge - 0.5, method.support * mapping.scale
+    first = np.clip(np.floor(centre - reach + mapping.fuzz) + 1, 0, size - 1).astype(np.int64)
+    taps = min(size, math.ceil(2 * min(reach, float(size))) + 1)
     tap = first[:, None] + np.arange(taps, dtype=np.int64)
-    reach = step - np.abs(tap - centre[:, None])
-    weight = np.where((reach <= mapping.fuzz) | (tap >= size), 0.0, reach)
+    distance = np.abs(tap - centre[:, None])
+    covered = (reach - distance > mapping.fuzz) & (tap < size)
+    weight = np.where(covered, method.weight(distance, mapping.scale), 0.0)
     # A window that lies wholly beyond the image takes its edge voxel, which is the first tap.
     weight[~weight.any(axis=1), 0] = 1.0
     # Tap by tap: the order of a NumPy sum may depend on the number of rows.
     total = np.zeros(len(edge))
     for k in range(weight.shape[1]):
         total += weight[:, k]
-    return AxisTable("triangle", first, weight / total[:, None])
+    return AxisTable("weights", first, weight / total[:, None])
 
 
 def rebased(table: AxisTable, start: int) -> AxisTable:
     """Return the table with indices counted from source voxel `start`."""
-    return AxisTable(table.interpolation, table.index - start, table.weight)
+    return AxisTable(table.kind, table.index - start, table.weight)
 
 
 def read_range(table: AxisTable) -> tuple[int, int]:
@@ -254,7 +269,7 @@ def read_range(table: AxisTable) -> tuple[int, int]:
 
     Examples
     --------
-    >>> read_range(AxisTable("linear", np.array([2, 3]), np.array([0.5, 0.0])))
+    >>> read_range(AxisTable("lerp", np.array([2, 3]), np.array([0.5, 0.0])))
     (2, 4)
     """
     return int(table.index.min()), int(_stops(table).max())
@@ -263,9 +278,9 @@ def read_range(table: AxisTable) -> tuple[int, int]:
 def _stops(table: AxisTable) -> NDArray[np.int64]:
     """Return the voxel after the last one that each target reads."""
     taps = np.ones(len(table.index), np.int64)
-    if table.interpolation == "linear":
+    if table.kind == "lerp":
         taps += table.weight != 0
-    elif table.interpolation == "triangle":
+    elif table.kind == "weights":
         taps = table.weight.shape[1] - np.argmax(table.weight[:, ::-1] != 0, axis=1)
     return table.index + taps
 
@@ -284,7 +299,7 @@ def source_ranges(
     Examples
     --------
     >>> m = AxisMapping(source_size=10, target_size=20, step=0.5, offset=0.0, fuzz=0.0,
-    ...                 interpolation="linear")
+    ...                 method="linear")
     >>> first, stop = source_ranges(m, np.array([4]), np.array([8]))
     >>> int(first[0]), int(stop[0])
     (1, 5)

@@ -129,7 +129,7 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     if not out.size:
         return out
     z, y, x = _weights(block, tables)
-    if _is_nearest(tables):
+    if _is_pick(tables):
         bits = np.dtype(f"u{block.itemsize}")
         _pick(_source(block, bits), out.view(bits), z, y, x)
         return out
@@ -154,7 +154,7 @@ def resample_and_mean(
         Where the means go.
     """
     wide = block.dtype == np.float16 or _is_wide(block.dtype)
-    if wide or _is_nearest(tables) or not out.size:
+    if wide or _is_pick(tables) or not out.size:
         mean(resample(block, tables, out), factors, coarse)
         return
     check_block(block)
@@ -169,8 +169,8 @@ def _weights(block: Array, tables: Tables) -> tuple[AxisWeights, AxisWeights, Ax
     return z, y, x
 
 
-def _is_nearest(tables: Tables) -> bool:
-    return all(t.interpolation == "nearest" for t in tables)
+def _is_pick(tables: Tables) -> bool:
+    return all(t.kind == "pick" for t in tables)
 
 
 def _linear(

@@ -76,7 +76,7 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     held = _uploaded(weights)
     first, weight, exact = held.first, held.weight, held.exact
     strides = (np.int64(block.shape[1] * block.shape[2]), np.int64(block.shape[2]))
-    if all(t.interpolation == "nearest" for t in tables):
+    if all(t.kind == "pick" for t in tables):
         _march(kernels["pick"], block, out, (*strides, *first))
         return out
     if all(w.weight.shape[1] == 1 for w in weights):

@@ -46,7 +46,7 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
         Of the dtype of `block`.
     """
     source = np.ix_(*(t.index for t in tables))
-    if all(t.interpolation == "nearest" for t in tables):
+    if all(t.kind == "pick" for t in tables):
         return _into(out, np.ascontiguousarray(block[source]))
     wide = block.dtype.itemsize > 2 and block.dtype != np.float32
     values = block.astype(np.float64 if wide else np.float32)
@@ -151,12 +151,12 @@ def _into(out: Array | None, result: Array) -> Array:
 def _along(values: Array, table: AxisTable, axis: int) -> Array:
     """Interpolate along one axis, in the dtype of `values`, which is kept."""
     index = table.index
-    if table.interpolation == "nearest":
+    if table.kind == "pick":
         return np.take(values, index, axis)
     shape = [1, 1, 1]
     shape[axis] = len(index)
     weight = table.weight.astype(values.dtype)
-    if table.interpolation == "linear":
+    if table.kind == "lerp":
         a = np.take(values, index, axis)
         b = np.take(values, np.where(weight == 0, index, index + 1), axis)
         w = weight.reshape(shape)
@@ -172,11 +172,11 @@ def _along(values: Array, table: AxisTable, axis: int) -> Array:
 
 def _takes_one(table: AxisTable, dtype: np.dtype[Any]) -> NDArray[np.bool_]:
     """Return where a table takes one source voxel as it is; `dtype` is that of the weights."""
-    if table.interpolation == "nearest":
+    if table.kind == "pick":
         return np.ones(len(table.index), np.bool_)
     weight = table.weight.astype(dtype)
     exact: NDArray[np.bool_] = weight == 0
-    if table.interpolation == "triangle":
+    if table.kind == "weights":
         exact = (np.count_nonzero(weight, axis=1) == 1) & (weight == 1).any(axis=1)
     return exact
 

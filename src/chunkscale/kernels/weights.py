@@ -41,7 +41,7 @@ def axis_weights(table: AxisTable, size: int, dtype: np.dtype[Any]) -> AxisWeigh
     """Return a table for an axis of `size` source voxels; `dtype` is the compute type."""
     n = len(table.index)
     index = table.index.astype(np.int64)
-    if table.interpolation == "triangle":
+    if table.kind == "weights":
         used = np.flatnonzero(table.weight.any(axis=0))
         taps = max(2, int(used[-1]) + 1) if len(used) else 2
         weight = np.zeros((n, taps), dtype)
@@ -51,7 +51,7 @@ def axis_weights(table: AxisTable, size: int, dtype: np.dtype[Any]) -> AxisWeigh
         exact = (read.sum(axis=1) == 1) & (weight.max(axis=1) == 1)
     else:
         weight = np.zeros((n, 1), dtype)
-        if table.interpolation == "linear":
+        if table.kind == "lerp":
             weight[:, 0] = table.weight
         read = weight[:, 0] != 0
         taps = 2 if read.any() else 1

@@ -9,6 +9,7 @@ import numpy as np
 
 from chunkscale._version import __version__
 from chunkscale.errors import RegionError
+from chunkscale.geometry.methods import METHODS
 from chunkscale.ome.axes import axis_entries
 from chunkscale.ome.model import Dataset, Multiscale
 from chunkscale.ome.read import describe
@@ -77,7 +78,7 @@ def _image_attributes(plan: ResamplePlan, source: Mapping[str, Any]) -> dict[str
     described = describe(source)
     named = described.name if isinstance(described, Multiscale) else None
     name = named or plan.source.uri.rstrip("/").rsplit("/", 1)[-1]
-    kind = "mode" if plan.method == "nearest" else "mean"
+    kind = METHODS[plan.method].levels
     composed = compose_multiscales(
         version=plan.ngff_version,
         name=name,

@@ -184,8 +184,6 @@ def first_choice(
         )
         for i, m in enumerate(mapping)
     ]
-    taps = math.ceil(2 * mapping[-3].step) + 1 if len(mapping) > 2 else 2
-    triangle = len(mapping) > 2 and mapping[-3].interpolation == "triangle"
     small = (
         policy.SMALL_REGION
         if limits.device_memory is None
@@ -198,7 +196,7 @@ def first_choice(
         read_chunk=source.chunk,
         write_size=target.size,
         write_chunk=layout.chunk,
-        taps=taps if triangle else 2,
+        taps=max([2, *(m.taps for m in mapping[-3:-2])]),
         tail_levels=levels - 1,
         spatial=len(spatial),
         is_half=source.dtype == "float16",

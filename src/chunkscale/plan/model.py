@@ -143,7 +143,7 @@ class ResamplePlan:
     levels : tuple of Level
         Level 0 is the resampled image; the others are means (modes of labels).
     passes : tuple of Pass
-    method : {"linear", "nearest"}
+    method : str
     antialias : bool
     outside : float or None
         Value of samples outside the source's extent; None for the edge voxel.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.mapping import AxisMapping
+from chunkscale.geometry.methods import METHODS
 from chunkscale.geometry.pyramid import Level
 from chunkscale.plan import policy
 from chunkscale.plan.model import Notice, SourceArray
@@ -15,16 +16,17 @@ def find_notices(
     grid: VoxelGrid,
     levels: tuple[Level, ...],
     mapping: tuple[AxisMapping, ...],
-    antialias: bool,
     free_disk: int | None,
 ) -> tuple[Notice, ...]:
     found = []
     steps = {
         grid.axes[i].name: m.step
         for i, m in enumerate(mapping)
-        if m.interpolation == "linear" and m.step > policy.ALIASING_STEP * (1 + 1e-9)
+        if METHODS[m.method].weight
+        and m.scale == 1.0
+        and m.step > policy.ALIASING_STEP * (1 + 1e-9)
     }
-    if steps and not antialias:
+    if steps:
         text = ", ".join(f"{name} by {step:.3g}" for name, step in steps.items())
         found.append(
             Notice(
@@ -33,8 +35,10 @@ def find_notices(
                 "voxels in between; antialias=True (--antialias) averages over them",
             )
         )
-    if source.is_label and mapping and any(m.interpolation != "nearest" for m in mapping):
-        found.append(Notice("labels", "linear interpolation blends the ids of this label image"))
+    blending = [m.method for m in mapping if METHODS[m.method].blends]
+    if source.is_label and blending:
+        text = f"{blending[0]} interpolation blends the ids of this label image"
+        found.append(Notice("labels", text))
     found += [Notice(kind, text) for kind, text in unusual(grid)]
     written = sum(level.grid.size for level in levels) * source.itemsize
     if written > 16 * source.nbytes:

@@ -78,7 +78,7 @@ def device_bytes(
     made = [math.prod(shape) * itemsize for shape in levels]
     parts = [math.prod(read) * itemsize, *made, *(made[:1] if filled else ())]
     taps = 1
-    if any(axis.interpolation == "triangle" for axis in axes):
+    if any(axis.kind == "weights" for axis in axes):
         # Through arrays in the compute type, one axis after the other.
         wide = 4 if itemsize <= 2 else 8
         parts += [mz * my * nx * wide, mz * ny * nx * wide]
@@ -89,6 +89,6 @@ def device_bytes(
 
 
 def _taps(axis: AxisMapping | AxisTable) -> int:
-    if axis.interpolation != "triangle":
+    if axis.kind != "weights":
         return 1
-    return axis.weight.shape[1] if isinstance(axis, AxisTable) else math.ceil(2 * axis.step) + 1
+    return axis.weight.shape[1] if isinstance(axis, AxisTable) else axis.taps

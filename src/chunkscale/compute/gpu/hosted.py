@@ -46,11 +46,8 @@ class Hosted:
         slabs = [(0, shape[0])]
         while slabs:
             start, stop = slabs.pop()
-            z = AxisTable(
-                tables[0].interpolation,
-                tables[0].index[start:stop],
-                tables[0].weight[start:stop],
-            )
+            kind, index, weight = tables[0].kind, tables[0].index, tables[0].weight
+            z = AxisTable(kind, index[start:stop], weight[start:stop])
             first, last = read_range(z)
             read = (last - first, *block.shape[1:])
             needed = device_bytes(read, [(stop - start, *shape[1:])], block.itemsize, tables)

@@ -1,0 +1,93 @@
+"""The interpolation methods: to add one is one entry in `METHODS`, and its name in `MethodName`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from chunkscale.errors import OptionError
+
+MethodName = Literal["linear", "nearest"]
+
+#: What a kernel is told of an axis: the voxel to take; two voxels and how far it is from the one
+#: to the other; or voxels and their weights in a sum.
+Kind = Literal["pick", "lerp", "weights"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """An interpolation method, along one axis: axes are interpolated one after the other.
+
+    Parameters
+    ----------
+    name : str
+        What users say; recipes keep it.
+    words : str
+        What it does, for the command line's help.
+    kind : {"pick", "lerp", "weights"}
+        The table that plain interpolation takes; a widened kernel always takes weights.
+    levels : {"mean", "mode"}
+        What the coarser levels of the pyramid are made with.
+    support : float
+        Distance in source voxels from which on a voxel has no weight.
+    weight : callable, optional
+        Takes distances (array) below the support and the factor by which the kernel is widened;
+        returns weights, which need not add up to one. None if the method has no kernel: it
+        cannot be antialiased, and is not warned of where an axis shrinks.
+    """
+
+    name: MethodName
+    words: str
+    kind: Kind
+    levels: Literal["mean", "mode"]
+    support: float = 1.0
+    weight: Callable[[Any, float], Any] | None = None
+
+    @property
+    def blends(self) -> bool:
+        """Whether values come out that were not put in."""
+        return self.kind != "pick"
+
+
+def _triangle(distance: Any, scale: float) -> Any:
+    return scale - distance
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            name="linear",
+            words="mixes the two voxels around along each axis",
+            kind="lerp",
+            levels="mean",
+            weight=_triangle,
+        ),
+        Method(
+            name="nearest",
+            words="takes the voxel that a sample lies in",
+            kind="pick",
+            levels="mode",
+        ),
+    )
+}
+
+#: Passes voxels on: along axes that are not spatial, and for label images by default.
+PICK = METHODS["nearest"]
+
+
+def find_method(name: str | None, *, is_label: bool = False) -> Method:
+    """Return a method by its name; without one the default.
+
+    Examples
+    --------
+    >>> find_method(None).name, find_method(None, is_label=True).name
+    ('linear', 'nearest')
+    """
+    if name is None:
+        return PICK if is_label else METHODS["linear"]
+    if name not in METHODS:
+        *first, last = METHODS
+        raise OptionError(f"method {name!r} is unknown; use {', '.join(first)} or {last}")
+    return METHODS[name]
