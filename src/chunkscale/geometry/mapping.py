@@ -106,7 +106,8 @@ def grid_mapping(
     antialias : bool
         Widen the method's kernel by the step along axes that shrink.
     """
-    widened = antialias and find_method(method).weight is not None
+    chosen = find_method(method)
+    widened = antialias and chosen.weight is not None
     spatial = set(source.spatial)
     mappings = []
     for i, axis in enumerate(source.axes):
@@ -127,15 +128,19 @@ def grid_mapping(
         if abs(offset) <= 16 * _EPS * magnitude:
             offset, magnitude = 0.0, 1.0
         reach = max(1.0, float(n_in), n_out * step, magnitude)
+        fuzz = 16 * _EPS * reach
+        # A sum of weights that only ever has one term needs no halo.
+        hits = abs(step - 1.0) * n_out + abs(offset - round(offset)) <= fuzz
+        passes = hits and chosen.kind == "weights"
         mappings.append(
             AxisMapping(
                 source_size=n_in,
                 target_size=n_out,
                 step=step,
                 offset=offset,
-                fuzz=16 * _EPS * reach,
-                method=method,
-                scale=step if widened and step > 1.0 else 1.0,
+                fuzz=fuzz,
+                method=PICK.name if passes else method,
+                scale=step if widened and step > 1.0 and not passes else 1.0,
             )
         )
     return tuple(mappings)
@@ -209,7 +214,7 @@ def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
     that a sample beyond takes the edge voxel. Widened kernels are those of Pillow's and
     torch's ``antialias=True``: support times step to either side, cut at the
     image border, weights normalised to 1; so a voxel larger than the image is
-    a mean of all of it.
+    a mean of all of it. Other kernels repeat the edge voxels instead.
 
     Examples
     --------
@@ -240,23 +245,53 @@ def _table_at(mapping: AxisMapping, target: NDArray[np.float64]) -> AxisTable:
     return AxisTable("lerp", floor.astype(np.int64), centre - floor)
 
 
-def _weights_table(mapping: AxisMapping, edge: NDArray[np.float64]) -> AxisTable:
+def _window(
+    mapping: AxisMapping, edge: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the voxels around each target, their distances, and which of them its kernel covers.
+
+    All have the shape (n, taps). A widened kernel is cut at the image's borders; one that is
+    not reaches beyond them.
+    """
     method, size = METHODS[mapping.method], mapping.source_size
-    assert method.weight is not None
-    centre, reach = edge - 0.5, method.support * mapping.scale
-    first = np.clip(np.floor(centre - reach + mapping.fuzz) + 1, 0, size - 1).astype(np.int64)
-    taps = min(size, math.ceil(2 * min(reach, float(size))) + 1)
-    tap = first[:, None] + np.arange(taps, dtype=np.int64)
+    centre, reach, widened = edge - 0.5, method.support * mapping.scale, mapping.scale > 1.0
+    if widened and method.lobes:
+        # Farther out the weights of what a cut kernel still covers can add up to nothing.
+        centre = np.clip(centre, -0.5, size - 0.5)
+    first = np.floor(centre - reach + mapping.fuzz) + 1
+    taps = math.ceil(2 * min(reach, float(size) if widened else reach)) + 1
+    if widened:
+        first, taps = np.clip(first, 0, size - 1), min(size, taps)
+    tap = first.astype(np.int64)[:, None] + np.arange(taps, dtype=np.int64)
     distance = np.abs(tap - centre[:, None])
-    covered = (reach - distance > mapping.fuzz) & (tap < size)
-    weight = np.where(covered, method.weight(distance, mapping.scale), 0.0)
-    # A window that lies wholly beyond the image takes its edge voxel, which is the first tap.
-    weight[~weight.any(axis=1), 0] = 1.0
+    covered = reach - distance > mapping.fuzz
+    if widened:
+        covered &= tap < size
+        # A window that lies wholly beyond the image takes its edge voxel, which is the first tap.
+        covered[~covered.any(axis=1), 0] = True
+    return tap, distance, covered
+
+
+def _weights_table(mapping: AxisMapping, edge: NDArray[np.float64]) -> AxisTable:
+    kernel = METHODS[mapping.method].weight
+    assert kernel is not None
+    tap, distance, covered = _window(mapping, edge)
+    single = covered.sum(axis=1, keepdims=True) == 1
+    raw = np.where(covered, np.where(single, 1.0, kernel(distance, mapping.scale)), 0.0)
+    # Voxels beyond the image are its edge voxel again.
+    held = np.clip(tap, 0, mapping.source_size - 1)
+    index, rows, taps = held[:, 0], np.arange(len(edge)), tap.shape[1]
     # Tap by tap: the order of a NumPy sum may depend on the number of rows.
-    total = np.zeros(len(edge))
-    for k in range(weight.shape[1]):
+    weight, total = np.zeros_like(raw), np.zeros(len(edge))
+    for k in range(taps):
+        weight[rows, held[:, k] - index] += raw[:, k]
+    for k in range(taps):
         total += weight[:, k]
-    return AxisTable("weights", first, weight / total[:, None])
+    # A table begins with the first voxel that has a weight: the only one, where a voxel is hit.
+    lead = np.argmax(weight != 0, axis=1)
+    place = np.arange(taps) + lead[:, None]
+    begun = np.take_along_axis(weight, np.minimum(place, taps - 1), axis=1)
+    return AxisTable("weights", index + lead, np.where(place < taps, begun, 0.0) / total[:, None])
 
 
 def rebased(table: AxisTable, start: int) -> AxisTable:
@@ -304,9 +339,15 @@ def source_ranges(
     >>> int(first[0]), int(stop[0])
     (1, 5)
     """
-    first = _table_at(mapping, start.astype(np.float64))
-    last = _table_at(mapping, stop.astype(np.float64) - 1)
-    return first.index, _stops(last)
+    begin, end = start.astype(np.float64), stop.astype(np.float64) - 1
+    if mapping.kind != "weights":
+        return _table_at(mapping, begin).index, _stops(_table_at(mapping, end))
+    # By windows: a target that hits a voxel reads less than the targets around it.
+    limit = mapping.source_size - 1
+    first = _window(mapping, _edge_distance(mapping, begin))[0][:, 0]
+    tap, _, covered = _window(mapping, _edge_distance(mapping, end))
+    last = tap[:, -1] - np.argmax(covered[:, ::-1], axis=1)
+    return np.clip(first, 0, limit), np.clip(last, 0, limit) + 1
 
 
 def source_box(mapping: tuple[AxisMapping, ...], target: Box) -> Box:

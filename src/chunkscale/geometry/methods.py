@@ -31,6 +31,8 @@ class Method:
         What the coarser levels of the pyramid are made with.
     support : float
         Distance in source voxels from which on a voxel has no weight.
+    lobes : bool
+        Whether weights can be negative.
     weight : callable, optional
         Takes distances (array) below the support and the factor by which the kernel is widened;
         returns weights, which need not add up to one. None if the method has no kernel: it
@@ -42,6 +44,7 @@ class Method:
     kind: Kind
     levels: Literal["mean", "mode"]
     support: float = 1.0
+    lobes: bool = False
     weight: Callable[[Any, float], Any] | None = None
 
     @property
