@@ -367,7 +367,12 @@ def test_overshoot_is_clamped(dtype: str, backend: str, axis: int) -> None:
     tables[axis] = AxisTable("weights", np.array([0, 2]), np.array([[0.75, 0.75], [0.75, 0.75]]))
     z, y, x = tables
     result = get_backend(backend).resample(block, (z, y, x))
-    assert result.ravel().tolist() == [high, low]
+    assert_same(result.ravel(), np.array([high, low], dtype))
+    # Below the lowest number, too: a bool is then false, and not true as -1 is.
+    tables[axis] = AxisTable("weights", np.array([0]), np.array([[-2.0, 1.0, 1.0, 1.0]]))
+    z, y, x = tables
+    result = get_backend(backend).resample(block, (z, y, x))
+    assert_same(result.ravel(), np.array([low], dtype))
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])

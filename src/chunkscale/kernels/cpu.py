@@ -124,7 +124,9 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     check_block(block)
     out = _result(out, tuple(len(t.index) for t in tables), block.dtype)
     if block.dtype == np.float16:
-        out[...] = resample(block.astype(np.float32), tables)
+        wide = resample(block.astype(np.float32), tables)
+        with np.errstate(over="ignore"):
+            out[...] = wide
         return out
     if not out.size:
         return out
@@ -136,6 +138,9 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     _linear(block, out, z, y, x, (1, 1, 1), np.empty((0, 0, 0), block.dtype))
     if _is_wide(block.dtype):
         _restore_exact(block, out, z, y, x)
+    elif _can_be_two(block.dtype, tables):
+        numbers = out.view(np.uint8)
+        np.minimum(numbers, 1, out=numbers)
     return out
 
 
@@ -153,8 +158,8 @@ def resample_and_mean(
     coarse : ndarray
         Where the means go.
     """
-    wide = block.dtype == np.float16 or _is_wide(block.dtype)
-    if wide or _is_pick(tables) or not out.size:
+    apart = block.dtype == np.float16 or _is_wide(block.dtype)
+    if apart or _can_be_two(block.dtype, tables) or _is_pick(tables) or not out.size:
         mean(resample(block, tables, out), factors, coarse)
         return
     check_block(block)
@@ -217,6 +222,11 @@ def _linear(
 def _is_wide(dtype: np.dtype[Any]) -> bool:
     """Whether float64 does not hold all of its numbers, nor a 64-bit integer their sums."""
     return dtype.kind in "iu" and dtype.itemsize == 8
+
+
+def _can_be_two(dtype: np.dtype[Any], tables: Tables) -> bool:
+    """Whether kernels with lobes overshoot true so far that it is rounded to 2, not to 1."""
+    return dtype == np.bool_ and any(t.kind == "weights" for t in tables)
 
 
 def _number_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -165,7 +165,8 @@ def _prologue(dtype: np.dtype[Any]) -> str:
         info = np.iinfo(np.uint8 if dtype.kind == "b" else dtype)
         suffix = "ull" if dtype.kind == "u" else "ll"
         # The lowest number has no literal of its own.
-        low, high = f"({info.min + 1}{suffix} - 1)" if info.min else "0", f"{info.max}{suffix}"
+        low = f"({info.min + 1}{suffix} - 1)" if info.min else "0"
+        high = "1" if dtype.kind == "b" else f"{info.max}{suffix}"
         sums = "int" if dtype.itemsize <= 2 else "long long"
     definitions = {
         "LOW": low,

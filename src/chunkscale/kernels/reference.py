@@ -187,7 +187,7 @@ def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
         return values.astype(dtype)
     values = np.rint(values)
     if dtype == np.bool_:
-        return values.astype(np.bool_)
+        return values > 0
     info = np.iinfo(dtype)
     # As floats, the highest numbers of 64 bits are one too high: equal is too high already.
     high, low = values >= values.dtype.type(info.max), values <= values.dtype.type(info.min)
