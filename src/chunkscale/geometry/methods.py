@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from chunkscale.errors import OptionError
 
-MethodName = Literal["linear", "nearest"]
+MethodName = Literal["linear", "nearest", "cubic"]
 
 #: What a kernel is told of an axis: the voxel to take; two voxels and how far it is from the one
 #: to the other; or voxels and their weights in a sum.
@@ -57,6 +57,13 @@ def _triangle(distance: Any, scale: float) -> Any:
     return scale - distance
 
 
+def _catmull_rom(distance: Any, scale: float) -> Any:
+    # As products: exactly zero where voxels are hit, and of the right sign beside that.
+    x = distance / scale
+    near = (x - 1.0) * ((1.5 * x - 1.0) * x - 1.0)
+    return (x <= 1.0) * near + (x > 1.0) * (-0.5 * (x - 1.0) * (x - 2.0) ** 2)
+
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -72,6 +79,15 @@ METHODS: dict[str, Method] = {
             words="takes the voxel that a sample lies in",
             kind="pick",
             levels="mode",
+        ),
+        Method(
+            name="cubic",
+            words="draws Catmull-Rom curves through four voxels along each axis",
+            kind="weights",
+            levels="mean",
+            support=2.0,
+            lobes=True,
+            weight=_catmull_rom,
         ),
     )
 }
