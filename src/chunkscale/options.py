@@ -83,6 +83,19 @@ def by_axis(
     return dict(zip(names, sizes, strict=True))
 
 
+def source_sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
+    """Return the voxel size of a source with these spatial axes, by axis."""
+    sizes = parse_voxel_size(value)
+    if isinstance(sizes, str):
+        raise OptionError(
+            f"source voxel size {value!r} is not a number; give one number or one for each axis, "
+            "like 1,0.2,0.2 or z=1,y=0.2,x=0.2"
+        )
+    if isinstance(sizes, float):
+        return dict.fromkeys(names, sizes)
+    return sizes if isinstance(sizes, dict) else by_axis(names, sizes, "source voxel size")
+
+
 def target_grid(
     source: VoxelGrid, *, voxel_size: VoxelSize = "finest", zoom: float = 1.0
 ) -> VoxelGrid:

@@ -21,7 +21,9 @@ from chunkscale.geometry.mapping import AxisMapping, axis_table, grid_mapping, i
 from chunkscale.geometry.methods import find_method
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
+from chunkscale.sources.base import Source, SourceOptions
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
+from chunkscale.sources.opening import open_source
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.locations import join
@@ -125,9 +127,7 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
                 break
     regions = voxels = 0
     if source is not None and not faults:
-        original = open_ome_zarr(source, source_voxel_size=None, io=io) if not record.get(
-            "source_voxel_size"
-        ) else _with_recorded_grid(source, record, target, io)  # fmt: skip
+        original = _opened(source, record, target, io)
         try:
             for compared, wrong in _compare(original, target, arrays, record):
                 regions, voxels = regions + 1, voxels + compared
@@ -160,16 +160,16 @@ def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterat
             )
 
 
-def _with_recorded_grid(
+def _opened(
     source: str | os.PathLike[str], record: Mapping[str, Any], target: Image, io: StoreIO
-) -> Image:
-    """Open the source with the voxel size that the run took it to have."""
-    axes = target.grid.axes
-    sizes = {axes[i].name: float(record["source_voxel_size"][i]) for i in target.grid.spatial}
-    return open_ome_zarr(source, source_voxel_size=sizes, io=io)
+) -> Source:
+    """Open the source with the voxel size that the run took it to have, if that is known."""
+    axes, known = target.grid.axes, record.get("source_voxel_size")
+    sizes = {axes[i].name: float(known[i]) for i in target.grid.spatial} if known else {}
+    return open_source(source, SourceOptions(sizes=(lambda _: sizes) if known else None, io=io))
 
 
-def _source_grid(source: Image, target: Image, record: Mapping[str, Any]) -> VoxelGrid:
+def _source_grid(source: Source, target: Image, record: Mapping[str, Any]) -> VoxelGrid:
     """Return the grid that the run took the source to have, in the units of the output."""
     if source.grid.names != target.grid.names:
         raise MetadataError(
@@ -185,9 +185,9 @@ def _source_grid(source: Image, target: Image, record: Mapping[str, Any]) -> Vox
     )
 
 
-def _unit_faults(source: Image, target: Image, record: Mapping[str, Any]) -> Iterator[str]:
+def _unit_faults(source: Source, target: Image, record: Mapping[str, Any]) -> Iterator[str]:
     """Find units that changed while the numbers stayed."""
-    stated = source.multiscale.datasets[0].voxel_size
+    stated = source.stated
     if not (record.get("source_voxel_size") and stated):
         return
     for i in source.grid.spatial:
@@ -207,7 +207,7 @@ def _unit_faults(source: Image, target: Image, record: Mapping[str, Any]) -> Ite
 
 
 def _compare(
-    source: Image, target: Image, arrays: Sequence[ArrayReader], record: Mapping[str, Any]
+    source: Source, target: Image, arrays: Sequence[ArrayReader], record: Mapping[str, Any]
 ) -> Iterator[tuple[int, list[str]]]:
     """Recompute boxes of every level; yield voxels compared and faults found."""
     method = find_method(record.get("method"), is_label=target.is_label).name

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chunkscale import options
-from chunkscale.errors import MultipleImagesError, OptionError
-from chunkscale.ome.model import Multiscale
-from chunkscale.ome.read import describe
+from chunkscale.errors import MultipleImagesError
+from chunkscale.sources import opening
+from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
 from chunkscale.storage.engine import StoreIO
-from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.stores import normalise
 
 if TYPE_CHECKING:
@@ -54,26 +53,16 @@ def open_image(
     MetadataError
         If the metadata breaks a rule that geometry depends on.
     """
-    uri, override = normalise(path, storage_options), None
-    if source_voxel_size is not None:
-        parsed = options.parse_voxel_size(source_voxel_size)
-        if isinstance(parsed, str):
-            raise OptionError(
-                f"source voxel size {source_voxel_size!r} is not a number; give one number or "
-                "one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2"
-            )
-        if isinstance(parsed, float):
-            parsed = dict.fromkeys(_spatial_names(uri), parsed)
-        if not isinstance(parsed, Mapping):
-            parsed = options.by_axis(_spatial_names(uri), parsed, "source voxel size")
-        override = parsed
-    return open_ome_zarr(uri, source_voxel_size=override, io=StoreIO(threads=io_threads()))
+    sizes = _sizes(source_voxel_size)
+    return open_ome_zarr(
+        normalise(path, storage_options), sizes=sizes, io=StoreIO(threads=io_threads())
+    )
 
 
-def _spatial_names(path: str) -> tuple[str, ...]:
-    found = describe(group_attributes(path))
-    axes = found.axes if isinstance(found, Multiscale) else ()
-    return tuple(axis.name for axis in axes if axis.kind == "space")
+def _sizes(source_voxel_size: options.VoxelSize | None) -> Sizes | None:
+    if source_voxel_size is None:
+        return None
+    return partial(options.source_sizes, source_voxel_size)
 
 
 def io_threads() -> int:
@@ -83,22 +72,22 @@ def io_threads() -> int:
 
 
 def open_source(
-    source: options.PathLike | Image,
+    source: options.PathLike | Source,
     source_voxel_size: options.VoxelSize | None = None,
     *,
     storage_options: options.StorageOptions | None = None,
     source_storage_options: options.StorageOptions | None = None,
-) -> Image:
+) -> Source:
     """Open the source of a plan; see `plan_resampling`.
 
     A run opens its array again, with the cache that was planned: until then no chunk is read.
     """
-    if not isinstance(source, Image):
-        reach = storage_options if source_storage_options is None else source_storage_options
-        return open_image(source, source_voxel_size=source_voxel_size, storage_options=reach)
-    if source_voxel_size is None:
-        return source
-    return open_source(source.uri, source_voxel_size)
+    given = SourceOptions(
+        sizes=_sizes(source_voxel_size),
+        reach=storage_options if source_storage_options is None else source_storage_options,
+        io=StoreIO(threads=io_threads()),
+    )
+    return opening.open_source(source, given)
 
 
 def check(

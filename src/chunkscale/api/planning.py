@@ -22,8 +22,10 @@ from chunkscale.plan.memory import Limits
 from chunkscale.plan.model import ResamplePlan, SourceArray
 from chunkscale.plan.planner import make_plan
 from chunkscale.run.connect import connect
+from chunkscale.sources.base import Source
 from chunkscale.sources.ome_zarr import Image
 from chunkscale.storage.codecs import parse_codec
+from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def plan_resampling(
-    source: options.PathLike | Image,
+    source: options.PathLike | Source,
     *,
     voxel_size: options.VoxelSize | None = None,
     zoom: float | None = None,
@@ -130,7 +132,7 @@ def plan_resampling(
             f"{' or '.join(WRITABLE_VERSIONS)}"
         )
     parse_codec(codec)
-    options.check_dtype(f"array {image.array.uri!r}", image.array.dtype)
+    options.check_dtype(f"array {join(image.uri, image.path)!r}", image.array.dtype)
     source_grid, target = source_and_target(image.grid, voxel_size, zoom, like, reach)
     found = None
     if resume and target_uri is not None:
@@ -144,7 +146,7 @@ def plan_resampling(
         make_plan,
         SourceArray(
             uri=image.uri,
-            path=image.multiscale.datasets[0].path,
+            path=image.path,
             shape=image.array.shape,
             dtype=dtype,
             chunk=image.array.chunk,
@@ -175,7 +177,7 @@ def plan_resampling(
         limits = [replace(x, memory=max(x.memory, stored.memory)) for x in limits]
     # A shard that is asked for goes with the chunk that is there.
     inner = stored.chunk if chunk is None else chunk
-    wanted = recipe(_first_that_fits(make, limits, layouts(inner)), image.array)
+    wanted = recipe(_first_that_fits(make, limits, layouts(inner)), image)
     asked = {"chunk": chunk, "shard": shard, "levels": levels}
     check_same(
         target_uri, found, wanted,

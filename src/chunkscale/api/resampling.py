@@ -18,6 +18,7 @@ from chunkscale.errors import AliasingWarning, ChunkscaleWarning, OptionError
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.report import run_text
 from chunkscale.run.connect import connect
+from chunkscale.sources.base import Source
 from chunkscale.sources.ome_zarr import Image
 from chunkscale.storage import objects as contents
 from chunkscale.storage.engine import StoreIO
@@ -69,7 +70,7 @@ class Resampled:
 
 
 def resample(
-    source: options.PathLike | Image,
+    source: options.PathLike | Source,
     destination: options.PathLike,
     *,
     overwrite: bool = False,
@@ -148,9 +149,9 @@ def resample(
             source, parameters.pop("source_voxel_size", None), storage_options=storage_options,
             source_storage_options=parameters.get("source_storage_options"),
         )  # fmt: skip
-        if image is source:
+        if image is source and isinstance(source, Image):
             # What is stored there may have changed since it was opened.
-            image = open_source(image.uri, image.given or None)
+            image = open_source(source.uri, source.given or None)
         plan = plan_resampling(
             image, destination=target, resume=resume, client=cluster,
             storage_options=storage_options, **parameters,
@@ -170,7 +171,7 @@ def carry_out(
     plan: ResamplePlan,
     target: str,
     *,
-    source: Image,
+    source: Source,
     overwrite: bool = False,
     resume: bool = False,
     take_over: bool = False,
@@ -202,17 +203,17 @@ def carry_out(
         if cluster is None:
             local_scheduler()  # the configuration may be another one than when it was planned
         threads = io_threads() if cluster is None else cluster.shape().codec_threads
-        reader = source.array.within(StoreIO(threads=threads, cache_bytes=plan.memory.cache))
+        source = source.within(StoreIO(threads=threads, cache_bytes=plan.memory.cache))
         io = StoreIO(threads=threads)
         with writing(
-            plan, target, reader, found, overwrite=overwrite, resume=resume, take_over=take_over,
+            plan, target, source, found, overwrite=overwrite, resume=resume, take_over=take_over,
             io=io,
         ) as out:  # fmt: skip
-            job = Job(run=uuid.uuid4().hex, plan=plan, source=reader, target=out.levels)
+            job = Job(run=uuid.uuid4().hex, plan=plan, source=source.array, target=out.levels)
             times = run_plan(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
             )
-            stored = publish(plan, out, reader, source.attributes)
+            stored = publish(plan, out, source)
         if cluster is None:
             make_room(plan.memory.total)
     return Resampled(path=target, plan=plan, times=times, stored_bytes=stored)

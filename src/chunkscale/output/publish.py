@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ from chunkscale._version import __version__
 from chunkscale.errors import RegionError
 from chunkscale.geometry.methods import METHODS
 from chunkscale.ome.axes import axis_entries
-from chunkscale.ome.model import Dataset, Multiscale
-from chunkscale.ome.read import describe
+from chunkscale.ome.model import Dataset
 from chunkscale.ome.write import complete_attributes, dataset_entries, downscaling_metadata
 from chunkscale.output.places import tidy
 from chunkscale.output.record import STATE_KEYS
@@ -20,22 +18,18 @@ from chunkscale.output.sweep import measured
 from chunkscale.output.watch import check_source
 from chunkscale.output.writing import Output
 from chunkscale.plan.model import ResamplePlan
+from chunkscale.sources.base import Source
 from chunkscale.storage.groups import compose_multiscales, set_attributes
-from chunkscale.storage.reader import ArrayReader
 
 
-def publish(
-    plan: ResamplePlan, output: Output, source: ArrayReader, attributes: Mapping[str, Any]
-) -> int:
+def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     """Make a finished output an image; return the stored bytes of its levels.
 
     Parameters
     ----------
     plan : ResamplePlan
     output : Output
-    source : ArrayReader
-    attributes : mapping
-        Of the source's group.
+    source : Source
 
     Raises
     ------
@@ -47,9 +41,9 @@ def publish(
     target, names = output.uri, [level.path for level in plan.levels]
     if output.attributes["chunkscale"]["state"] == "finished":
         return tidy(target, names)[2]  # it was whole
-    published = _image_attributes(plan, attributes)
+    published = _image_attributes(plan, source)
     output.ledger.check()
-    check_source(plan, source, attributes)
+    check_source(source)
     counts, stored, nbytes = tidy(target, names)
     if stored != output.ledger.stored:
         _check_objects(plan, output)
@@ -65,7 +59,7 @@ def publish(
     return nbytes
 
 
-def _image_attributes(plan: ResamplePlan, source: Mapping[str, Any]) -> dict[str, Any]:
+def _image_attributes(plan: ResamplePlan, source: Source) -> dict[str, Any]:
     """Return the attributes that make a finished group an image."""
     levels = [
         Dataset(
@@ -75,26 +69,23 @@ def _image_attributes(plan: ResamplePlan, source: Mapping[str, Any]) -> dict[str
         )
         for level in plan.levels
     ]
-    described = describe(source)
-    named = described.name if isinstance(described, Multiscale) else None
-    name = named or plan.source.uri.rstrip("/").rsplit("/", 1)[-1]
     kind = METHODS[plan.method].levels
     composed = compose_multiscales(
         version=plan.ngff_version,
-        name=name,
+        name=source.name,
         axes=axis_entries(plan.target_grid.axes),
         datasets=dataset_entries(levels),
     )
     return complete_attributes(
         composed,
-        name=name,
+        name=source.name,
         kind=kind,
         metadata=downscaling_metadata(
             f"chunkscale.resample ({kind})",
             version=__version__,
             parameters={"method": plan.method, "antialias": plan.antialias},
         ),
-        source=source,
+        source=source.attributes,
         is_label=plan.source.is_label,
     )
 

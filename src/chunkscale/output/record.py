@@ -14,10 +14,10 @@ from typing import Any, Literal
 from chunkscale._version import __version__
 from chunkscale.errors import DestinationError
 from chunkscale.plan.model import ResamplePlan
-from chunkscale.storage.reader import ArrayReader
+from chunkscale.sources.base import Source
 
 
-def recipe(plan: ResamplePlan, source: ArrayReader) -> dict[str, Any]:
+def recipe(plan: ResamplePlan, source: Source) -> dict[str, Any]:
     """Return all that the bytes of an output depend on, as JSON values.
 
     Two runs with the same recipe write the same objects, region by region.
@@ -29,7 +29,7 @@ def recipe(plan: ResamplePlan, source: ArrayReader) -> dict[str, Any]:
         "source_array": plan.source.path,
         "source_shape": list(plan.source.shape),
         "source_dtype": plan.source.dtype,
-        "source_metadata": source.digest(),
+        "source_metadata": source.fingerprint(),
         "source_voxel_size": list(grid.voxel_size),
         "source_translation": list(grid.translation),
         "axes": [[axis.name, axis.kind, axis.unit] for axis in target.axes],

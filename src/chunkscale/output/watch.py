@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from chunkscale.errors import RegionError
-from chunkscale.ome.model import Multiscale
-from chunkscale.ome.read import describe
-from chunkscale.plan.model import ResamplePlan
-from chunkscale.storage.fate import fate
-from chunkscale.storage.groups import group_attributes
-from chunkscale.storage.reader import ArrayReader
+from chunkscale.sources.base import Source
 
 #: Seconds before each further look at a source whose store fails when the output is complete.
 LOOK_WAITS = (0.2, 0.8, 3.0, 10.0)
 
 
-def look_at(source: ArrayReader) -> None:
+def look_at(source: Source, *, whole: bool = False) -> None:
     """Refuse to trust what was read from a source that is not there any more.
 
     Of an array without its files every chunk reads as one that was left out: as fill value.
@@ -30,29 +23,20 @@ def look_at(source: ArrayReader) -> None:
     OSError
         If its store does not tell.
     """
-    _refuse(source.uri, source.fate())
-
-
-def _refuse(uri: str, fate: str) -> None:
-    if fate:
+    if fate := source.fate(whole=whole):
         raise RegionError(
-            f"the source {uri!r} {fate} since this run began; the output stays unfinished, and "
+            f"the source {fate} since this run began; the output stays unfinished, and "
             "what was read last is not kept. Put the source back and go on with resume=True "
             "(--resume), or replace the output with overwrite=True (--overwrite)"
         )
 
 
-def check_source(plan: ResamplePlan, source: ArrayReader, attributes: Mapping[str, Any]) -> None:
+def check_source(source: Source) -> None:
     """Look at the whole source once more; ask again, with growing waits, a store that fails."""
-
-    def is_there() -> bool:
-        return _geometry(group_attributes(plan.source.uri)) == _geometry(attributes)
-
     waits = iter(LOOK_WAITS)
     while True:
         try:
-            look_at(source)
-            _refuse(plan.source.uri, fate(plan.source.uri, is_there))
+            look_at(source, whole=True)
         except OSError as error:
             wait = next(waits, None)
             if wait is None:
@@ -64,10 +48,3 @@ def check_source(plan: ResamplePlan, source: ArrayReader, attributes: Mapping[st
             time.sleep(wait)
         else:
             return
-
-
-def _geometry(attributes: Mapping[str, Any]) -> str:
-    """Return what the metadata of an image say of its level 0."""
-    found = describe(attributes)
-    # As a text, because a number may be NaN.
-    return repr((found.axes, found.datasets[:1]) if isinstance(found, Multiscale) else found)

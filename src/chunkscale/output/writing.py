@@ -40,10 +40,11 @@ from chunkscale.output.record import (
 from chunkscale.output.sweep import finished_regions, measured
 from chunkscale.output.watch import look_at
 from chunkscale.plan.model import ResamplePlan
+from chunkscale.sources.base import Source
 from chunkscale.storage import objects as contents
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes, set_attributes, start_group
-from chunkscale.storage.reader import ArrayReader, read_all
+from chunkscale.storage.reader import read_all
 from chunkscale.storage.writer import ArrayWriter, create_levels
 
 
@@ -73,7 +74,7 @@ class Output:
 def writing(
     plan: ResamplePlan,
     target: str,
-    source: ArrayReader,
+    source: Source,
     found: Found | None,
     *,
     overwrite: bool,

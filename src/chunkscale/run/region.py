@@ -13,14 +13,14 @@ from chunkscale.compute.levels import Device
 from chunkscale.geometry.box import Box
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.run.records import Record
-from chunkscale.storage.reader import ArrayReader
+from chunkscale.sources.base import Voxels
 from chunkscale.storage.writer import ArrayWriter
 
 
 def process_region(
     plan: ResamplePlan,
     index: int,
-    source: ArrayReader,
+    source: Voxels,
     target: Sequence[ArrayWriter],
     device: Device,
 ) -> Record:
@@ -31,8 +31,8 @@ def process_region(
     plan : ResamplePlan
     index : int
         Region number.
-    source : ArrayReader
-        Level 0 of the source image.
+    source : Voxels
+        Level 0 of the source.
     target : sequence of ArrayWriter
         The levels of the output.
     device : Device

@@ -18,8 +18,8 @@ from chunkscale.host.memory import resident_bytes
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.run.records import Failure, Outcome, Record
 from chunkscale.run.region import process_region
+from chunkscale.sources.base import Voxels
 from chunkscale.storage.failures import is_transient
-from chunkscale.storage.reader import ArrayReader
 from chunkscale.storage.writer import ArrayWriter
 
 #: Seconds before each further attempt at a region whose store failed; half of each is random.
@@ -38,14 +38,14 @@ class Job:
     run : str
         Names the run.
     plan : ResamplePlan
-    source : ArrayReader
+    source : Voxels
     target : tuple of ArrayWriter
         The levels.
     """
 
     run: str
     plan: ResamplePlan
-    source: ArrayReader
+    source: Voxels
     target: tuple[ArrayWriter, ...]
 
 
@@ -74,7 +74,7 @@ class OpenJob:
         memory = job.plan.memory
         own = memory.total - memory.base
         # Some arenas are those of threads that wait, or have ended.
-        keep_freed(own // (4 * job.source.io.threads))
+        keep_freed(own // (4 * job.target[0].io.threads))
         device = open_device(job.plan)
         # What loading has mapped and freed, most of it for once. It takes 10 ms.
         keep_below(memory.base)

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from chunkscale.errors import (
     MetadataError,
@@ -19,8 +19,10 @@ from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of
 from chunkscale.report import info_text
+from chunkscale.sources.base import Sizes, SourceOptions
 from chunkscale.sources.collections import list_images
 from chunkscale.storage.engine import StoreIO
+from chunkscale.storage.fate import fate
 from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.locations import above, join
 from chunkscale.storage.reader import ArrayReader, open_array
@@ -67,6 +69,39 @@ class Image:
     def is_label(self) -> bool:
         """Whether the voxels are label ids, which must not be averaged."""
         return self.multiscale.is_label
+
+    @property
+    def path(self) -> str:
+        """Of level 0 inside the group."""
+        return self.multiscale.datasets[0].path
+
+    @property
+    def name(self) -> str:
+        """As the metadata say, or else as the place is called."""
+        return self.multiscale.name or self.uri.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def stated(self) -> tuple[float, ...] | None:
+        """Voxel size of level 0 in the metadata, whatever it was said to be."""
+        return self.multiscale.datasets[0].voxel_size
+
+    def within(self, io: StoreIO) -> Image:
+        """Return the same image with other limits."""
+        return replace(self, array=self.array.within(io))
+
+    def fingerprint(self) -> str:
+        """Return a hash of the metadata of level 0."""
+        return self.array.digest()
+
+    def fate(self, *, whole: bool = False) -> str:
+        """Say what has become of level 0, or of the whole image; see `Source`."""
+        if found := self.array.fate():
+            return f"{self.array.uri!r} {found}"
+        found = fate(self.uri, self._is_there) if whole else ""
+        return found and f"{self.uri!r} {found}"
+
+    def _is_there(self) -> bool:
+        return _geometry(describe(group_attributes(self.uri))) == _geometry(self.multiscale)
 
     @property
     def channels(self) -> list[str]:
@@ -175,11 +210,26 @@ class Image:
         return text_html(str(self))
 
 
+def _geometry(found: Multiscale | Collection) -> str:
+    """Return what the metadata of an image say of its level 0."""
+    # As a text, because a number may be NaN.
+    return repr((found.axes, found.datasets[:1]) if isinstance(found, Multiscale) else found)
+
+
+def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
+    """Open a path; an image that is open already stays as it is, unless sizes are given."""
+    if isinstance(given, Image):
+        if options.sizes is None:
+            return given
+        return open_ome_zarr(given.uri, sizes=options.sizes, io=options.io)
+    if not isinstance(given, str | bytes | os.PathLike):
+        return None
+    uri = normalise(cast(str, given), options.reach)  # which refuses bytes
+    return open_ome_zarr(uri, sizes=options.sizes, io=options.io)
+
+
 def open_ome_zarr(
-    path: str | os.PathLike[str],
-    *,
-    source_voxel_size: Mapping[str, float] | None = None,
-    io: StoreIO,
+    path: str | os.PathLike[str], *, sizes: Sizes | None = None, io: StoreIO
 ) -> Image:
     """Open one image; see `chunkscale.open_image`."""
     uri = normalise(path)
@@ -214,8 +264,10 @@ def open_ome_zarr(
             f"the metadata of {uri!r} names the array {found.datasets[0].path!r}, "
             f"which cannot be opened: {error}"
         ) from error
+    spatial = [axis.name for axis in found.axes if axis.kind == "space"]
+    given = {} if sizes is None else dict(sizes(spatial))
     try:
-        grid = grid_of(found, 0, array.shape, source_voxel_size)
+        grid = grid_of(found, 0, array.shape, given)
     except MetadataError as error:
         raise type(error)(f"{uri!r}: {error}") from error
     if not found.is_label and _listed_as_label(uri):
@@ -227,7 +279,7 @@ def open_ome_zarr(
         grid=grid,
         array=array,
         labels=_label_paths(uri),
-        given=dict(source_voxel_size or {}),
+        given=given,
     )
 
 

@@ -1,0 +1,102 @@
+"""What a source of voxels is to whoever plans, runs or checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.geometry.box import Box
+from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.storage.engine import StoreIO
+
+#: Takes the names of the spatial axes, and returns voxel sizes by name.
+Sizes = Callable[[Sequence[str]], Mapping[str, float]]
+
+
+class Voxels(Protocol):
+    """The voxels of level 0. Thread-safe; small where it is pickled, or not picklable."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Native byte order."""
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """What has to be decoded together."""
+
+    def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the voxels of a box, in `out` if it is given (C order)."""
+
+
+class Source(Protocol):
+    """An image that can be resampled; `chunkscale.sources.opening` makes it."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is; empty for what has no place."""
+
+    @property
+    def path(self) -> str:
+        """Of the array inside that place; what it is, where there is none."""
+
+    @property
+    def name(self) -> str | None:
+        """What an image that is made from it is called; None if that is left to its place."""
+
+    @property
+    def grid(self) -> VoxelGrid: ...
+
+    @property
+    def array(self) -> Voxels: ...
+
+    @property
+    def is_label(self) -> bool:
+        """Whether the voxels are label ids, which must not be averaged."""
+
+    @property
+    def stated(self) -> tuple[float, ...] | None:
+        """The voxel size that its own metadata have, if they have any."""
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What an image that is made from it takes over, as the attributes of an NGFF group."""
+
+    def within(self, io: StoreIO) -> Source:
+        """Return the same with the limits of a run."""
+
+    def fingerprint(self) -> str | None:
+        """Return what tells it from others at its place; None if nothing lasts that could."""
+
+    def fate(self, *, whole: bool = False) -> str:
+        """Say what has become of it since it was opened; nothing if it is as it was.
+
+        Raises
+        ------
+        OSError
+            If that cannot be told now.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """What is said of a source besides what it is.
+
+    Parameters
+    ----------
+    sizes : callable, optional
+        Its voxel sizes, which come before those of its metadata.
+    reach : mapping, optional
+        Storage options.
+    io : StoreIO
+    """
+
+    sizes: Sizes | None = None
+    reach: Mapping[str, Any] | None = None
+    io: StoreIO

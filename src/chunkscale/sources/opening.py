@@ -1,0 +1,29 @@
+"""Who opens what. To add a format, write a file with such a function and list it here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chunkscale.errors import OptionError
+from chunkscale.sources.base import Source, SourceOptions
+from chunkscale.sources.ome_zarr import ome_zarr_source
+
+#: Each returns what it was given as a source, or None if that is not for it.
+OPENERS: tuple[Callable[[object, SourceOptions], Source | None], ...] = (ome_zarr_source,)
+
+
+def open_source(given: object, options: SourceOptions) -> Source:
+    """Open a path or an object that can be resampled.
+
+    Raises
+    ------
+    OptionError
+        If nobody takes it.
+    """
+    for opener in OPENERS:
+        found = opener(given, options)
+        if found is not None:
+            return found
+    raise OptionError(
+        f"the source {given!r} is not supported; give the path or URL of an OME-Zarr image"
+    )
