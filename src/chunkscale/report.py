@@ -46,7 +46,7 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
     how = plan["method"] + ", antialiased" * plan["antialias"]
     first = map(min, plan["passes"][0]["region_shape"], target["shape"])
     return [
-        ("source", f"{source['path']} ({source['array']})"),
+        ("source", source["path"] + f" ({source['array']})" * (source["array"] != source["path"])),
         ("", f"{_axes(source)} {times(source['shape'])} {dtype}"),
         ("", f"voxel size {times(source['voxel_size'])} {_units(source)}"),
         ("target", f"{_axes(target)} {times(target['shape'])} {dtype}, {how}"),

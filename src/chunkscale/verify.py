@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from chunkscale import options
 from chunkscale.compute.levels import reduce_box, resample_leading
-from chunkscale.errors import ChunkscaleError, GridError, MetadataError
+from chunkscale.errors import ChunkscaleError, GridError, MetadataError, OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.mapping import AxisMapping, axis_table, grid_mapping, inside_range
@@ -95,7 +94,7 @@ class CheckReport:
         )
 
 
-def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) -> CheckReport:
+def check_image(uri: str, source: object, io: StoreIO) -> CheckReport:
     """Check one image; see `chunkscale.check`."""
     attributes = group_attributes(uri)
     record = attributes.get("chunkscale")
@@ -135,7 +134,7 @@ def check_image(uri: str, source: str | os.PathLike[str] | None, io: StoreIO) ->
                 if len(faults) >= MOST_FAULTS:
                     break
         except (MetadataError, GridError) as error:
-            faults.append(f"it was not made from {original.uri!r}: {error}")
+            faults.append(f"it was not made from {original.uri or original.path!r}: {error}")
     return CheckReport(
         path=uri,
         faults=tuple(faults[:MOST_FAULTS]),
@@ -160,13 +159,19 @@ def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterat
             )
 
 
-def _opened(
-    source: str | os.PathLike[str], record: Mapping[str, Any], target: Image, io: StoreIO
-) -> Source:
+def _opened(source: object, record: Mapping[str, Any], target: Image, io: StoreIO) -> Source:
     """Open the source with the voxel size that the run took it to have, if that is known."""
     axes, known = target.grid.axes, record.get("source_voxel_size")
     sizes = {axes[i].name: float(known[i]) for i in target.grid.spatial} if known else {}
-    return open_source(source, SourceOptions(sizes=(lambda _: sizes) if known else None, io=io))
+    given = SourceOptions(sizes=(lambda _: sizes) if known else None, io=io)
+    if isinstance(source, str):
+        return open_source(source, given)
+    if not known:
+        raise OptionError(
+            "the image does not say what voxels it was made from, so it cannot be compared with "
+            "an array; store that as OME-Zarr, and give its path as source"
+        )
+    return open_source(source, replace(given, axes=target.grid.names))
 
 
 def _source_grid(source: Source, target: Image, record: Mapping[str, Any]) -> VoxelGrid:

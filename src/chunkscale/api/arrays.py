@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,11 +13,12 @@ from chunkscale import options
 from chunkscale.api.defaults import LAZY_EDGES
 from chunkscale.api.planning import fill_value, source_and_target
 from chunkscale.compute.devices import check_device
-from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
-from chunkscale.geometry.grid import Axis, VoxelGrid
+from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.methods import MethodName
+from chunkscale.sources.arrays import array_grid
+from chunkscale.sources.dask_blocks import check_chunks, is_dask_array
 
 if TYPE_CHECKING:
     import dask.array
@@ -75,7 +77,7 @@ def resample_array(
            [4. , 4.5, 5.5, 6. ]])
     """
     from chunkscale.compute.devices import array_backend, at_array
-    from chunkscale.compute.lazy import check_chunks, is_dask_array, resample_dask
+    from chunkscale.compute.lazy import resample_dask
     from chunkscale.compute.levels import resample_leading
 
     lazy = is_dask_array(array)
@@ -83,7 +85,9 @@ def resample_array(
         check_chunks(array)
     # An array of a device has a dtype, too, and must stay where it is.
     data: Any = array if hasattr(array, "dtype") else np.asarray(array)
-    source = _array_grid(data.shape, axes, source_voxel_size, source_translation)
+    source = array_grid(
+        data.shape, partial(_sizes, source_voxel_size), axes=axes, translation=source_translation
+    )
     source, target = source_and_target(source, voxel_size, zoom, like)
     kind = options.method(method, False, antialias)
     mapping = grid_mapping(source, target, method=kind, antialias=antialias)
@@ -107,49 +111,6 @@ def resample_array(
         return resample_leading(mapping, whole, read, outside=fill, dtype=dtype, backend=backend)
 
 
-def _array_grid(
-    shape: Sequence[int],
-    axes: str | None,
-    voxel_size: options.VoxelSize,
-    translation: Sequence[float] | None,
-) -> VoxelGrid:
-    names = "tczyx"[-len(shape) :] if axes is None else axes
-    if not 2 <= len(shape) <= 5 or len(names) != len(shape):
-        raise OptionError(
-            f"an array of shape {tuple(shape)} with axes {names!r} is not supported; "
-            "two to five axes are, with one letter for each"
-        )
-    kinds = {"t": "time", "c": "channel"}
-    parsed = tuple(Axis(name=n, kind=kinds.get(n, "space")) for n in names)
-    spatial = [i for i, axis in enumerate(parsed) if axis.kind == "space"]
-    if len(set(names)) < len(names) or spatial not in (
-        list(range(len(names) - 2, len(names))),
-        list(range(len(names) - 3, len(names))),
-    ):
-        raise OptionError(
-            f"axes {names!r} are not supported: names must differ, and the last two or three must "
-            "be spatial, like tczyx; transpose the array"
-        )
-    try:
-        origin = [0.0] * len(spatial) if translation is None else list(map(float, translation))
-    except (TypeError, ValueError):
-        raise OptionError(
-            f"source_translation {translation!r} is not understood; give a number for each of the "
-            f"{len(spatial)} spatial axes"
-        ) from None
-    if len(origin) != len(spatial):
-        raise OptionError(
-            f"source_translation {tuple(origin)} has {len(origin)} values for the "
-            f"{len(spatial)} spatial axes"
-        )
-    full = [0.0] * len(shape)
-    for i, value in zip(spatial, origin, strict=True):
-        full[i] = value
-    unit = VoxelGrid(
-        axes=parsed,
-        shape=tuple(shape),
-        voxel_size=(1.0,) * len(shape),
-        translation=tuple(full),
-    )
-    sizes = options.target_grid(unit, voxel_size=voxel_size).voxel_size
-    return unit.replace(voxel_size=sizes)
+def _sizes(value: options.VoxelSize, names: Sequence[str]) -> dict[str, float]:
+    """Return voxel sizes by axis; those left out are 1."""
+    return dict.fromkeys(names, 1.0) | options.source_sizes(value, names)

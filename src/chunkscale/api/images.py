@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from numpy.typing import ArrayLike
 
 from chunkscale import options
 from chunkscale.errors import MultipleImagesError
@@ -72,9 +76,12 @@ def io_threads() -> int:
 
 
 def open_source(
-    source: options.PathLike | Source,
+    source: options.PathLike | Source | ArrayLike,
     source_voxel_size: options.VoxelSize | None = None,
     *,
+    axes: str | None = None,
+    source_translation: Sequence[float] | None = None,
+    source_unit: str | None = None,
     storage_options: options.StorageOptions | None = None,
     source_storage_options: options.StorageOptions | None = None,
 ) -> Source:
@@ -85,6 +92,9 @@ def open_source(
     given = SourceOptions(
         sizes=_sizes(source_voxel_size),
         reach=storage_options if source_storage_options is None else source_storage_options,
+        axes=axes,
+        translation=source_translation,
+        unit=source_unit,
         io=StoreIO(threads=io_threads()),
     )
     return opening.open_source(source, given)
@@ -93,7 +103,7 @@ def open_source(
 def check(
     destination: options.PathLike | Image,
     *,
-    source: options.PathLike | Image | None = None,
+    source: options.PathLike | Image | ArrayLike | None = None,
     storage_options: options.StorageOptions | None = None,
     source_storage_options: options.StorageOptions | None = None,
 ) -> CheckReport:
@@ -104,7 +114,7 @@ def check(
     destination : str, path-like or Image
         The image to check: metadata against the NGFF rules and against the
         geometry of a pyramid, and every chunk by reading it.
-    source : str, path-like or Image, optional
+    source : str, path-like, Image or array, optional
         Where it was made from: regions spread over the volume are recomputed
         with plain NumPy, and every voxel of them is compared.
     storage_options, source_storage_options : mapping, optional
@@ -119,7 +129,9 @@ def check(
 
     reach = storage_options if source_storage_options is None else source_storage_options
     target = _location(destination, storage_options)
-    origin = None if source is None else _location(source, reach)
+    origin: object = source
+    if isinstance(source, str | bytes | os.PathLike | Image):
+        origin = _location(cast(options.PathLike | Image, source), reach)
     return check_image(target, origin, StoreIO(threads=io_threads()))
 
 

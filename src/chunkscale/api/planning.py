@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from numpy.typing import ArrayLike
+
 from chunkscale import options
 from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION, MOST_WORKERS
 from chunkscale.api.images import io_threads, open_image, open_source
@@ -33,12 +35,15 @@ if TYPE_CHECKING:
 
 
 def plan_resampling(
-    source: options.PathLike | Source,
+    source: options.PathLike | Source | ArrayLike,
     *,
     voxel_size: options.VoxelSize | None = None,
     zoom: float | None = None,
     like: options.PathLike | Image | VoxelGrid | None = None,
     source_voxel_size: options.VoxelSize | None = None,
+    axes: str | None = None,
+    source_translation: Sequence[float] | None = None,
+    source_unit: str | None = None,
     method: MethodName | None = None,
     antialias: bool = False,
     outside: float | str = "edge",
@@ -61,8 +66,9 @@ def plan_resampling(
 
     Parameters
     ----------
-    source : str, path-like or Image
-        OME-Zarr image: local path, or URL with http(s), s3, gs or az.
+    source : str, path-like, Image or array
+        OME-Zarr image: local path, or URL with http(s), s3, gs or az. Or an
+        array of NumPy or Dask, or what turns into one: see `resample`.
     voxel_size : float, str, mapping or sequence, default "finest"
         Of the target, in the source's unit: a number for all spatial axes,
         numbers by axis (``"z=1,y=0.5,x=0.5"`` or a mapping; axes left out keep
@@ -72,7 +78,13 @@ def plan_resampling(
     like : str, path-like, Image or VoxelGrid, optional
         Take this grid instead of a voxel size.
     source_voxel_size : float, str, mapping or sequence, optional
-        Replaces what the source's metadata says.
+        Replaces what the source's metadata says; an array needs it.
+    axes : str, optional
+        Of an array, in order; default: the last ones of ``"tczyx"``.
+    source_translation : sequence of float, optional
+        Of an array: position of the centre of voxel 0, for the spatial axes.
+    source_unit : str, optional
+        Of an array's voxel size, like ``"micrometer"``.
     method : str, optional
         A name in `chunkscale.geometry.methods.METHODS`. Default: linear, or nearest for
         label images.
@@ -124,7 +136,10 @@ def plan_resampling(
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
     reach = storage_options if source_storage_options is None else source_storage_options
-    image = open_source(source, source_voxel_size, storage_options=reach)
+    image = open_source(
+        source, source_voxel_size, axes=axes, source_translation=source_translation,
+        source_unit=source_unit, storage_options=reach,
+    )  # fmt: skip
     target_uri = None if destination is None else normalise(destination, storage_options)
     if ome_zarr_version not in WRITABLE_VERSIONS:
         raise OptionError(
@@ -132,8 +147,16 @@ def plan_resampling(
             f"{' or '.join(WRITABLE_VERSIONS)}"
         )
     parse_codec(codec)
-    options.check_dtype(f"array {join(image.uri, image.path)!r}", image.array.dtype)
+    options.check_dtype(
+        f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}",
+        image.array.dtype,
+    )
     source_grid, target = source_and_target(image.grid, voxel_size, zoom, like, reach)
+    if resume and not image.uri:
+        raise OptionError(
+            f"resume needs a source that can be known again, and an {image.path} cannot; store it "
+            "as OME-Zarr first, or start anew with overwrite=True"
+        )
     found = None
     if resume and target_uri is not None:
         from chunkscale.output.destination import unfinished
@@ -166,6 +189,8 @@ def plan_resampling(
         options.layouts, target, shard=shard, version=ome_zarr_version, edges=CHUNK_EDGES
     )
     with connect(client) as cluster:
+        if not image.uri:
+            _check_here(image.path, cluster)
         limits = [
             _limits(memory, workers, cluster, place, device_memory)
             for place in _places(device, memory, cluster)
@@ -185,6 +210,20 @@ def plan_resampling(
     )  # fmt: skip
     again = partial(make, regions=stored.regions, levels=stored.levels, shards=stored.shards)
     return _first_that_fits(again, limits, [(Layout(chunk=stored.chunk), False)])
+
+
+def _check_here(what: str, cluster: DaskCluster | None) -> None:
+    """Refuse other processes, each of which would get a whole array, with every task."""
+    from chunkscale.run.local import local_scheduler
+
+    if cluster is None and local_scheduler().shares_memory:
+        return
+    raise OptionError(
+        f"the {what} cannot go to other processes ("
+        + ("dask.config says so" if cluster is None else f"client {cluster}")
+        + '); wrap the call in dask.config.set(scheduler="threads", pool=None) and pass no client, '
+        "or store it as OME-Zarr first"
+    )
 
 
 def fill_value(outside: float | str, dtype: str, like: object) -> float | int | None:

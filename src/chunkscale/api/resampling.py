@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import ArrayLike
+
 from chunkscale import options
 from chunkscale.api.images import io_threads, open_source
 from chunkscale.api.planning import plan_resampling
@@ -69,8 +71,12 @@ class Resampled:
         return text_html(str(self))
 
 
+#: What describes an array, besides its voxel size.
+_ARRAY_OPTIONS = ("axes", "source_translation", "source_unit")
+
+
 def resample(
-    source: options.PathLike | Source,
+    source: options.PathLike | Source | ArrayLike,
     destination: options.PathLike,
     *,
     overwrite: bool = False,
@@ -84,12 +90,17 @@ def resample(
     storage_options: options.StorageOptions | None = None,
     **parameters: Any,
 ) -> Resampled:
-    """Resample an OME-Zarr image of any size into a new one.
+    """Resample an OME-Zarr image or an array of any size into a new OME-Zarr image.
 
     Parameters
     ----------
-    source : str, path-like or Image
-        OME-Zarr image: local path, or URL with http(s), s3, gs or az.
+    source : str, path-like, Image or array
+        OME-Zarr image: local path, or URL with http(s), s3, gs or az. Or an
+        array of NumPy or Dask, or what turns into one, with
+        ``source_voxel_size``, and ``axes``, ``source_translation`` and
+        ``source_unit`` if wanted. One in memory does not count into ``memory``;
+        a block of Dask does, but not what its tasks hold besides. Arrays
+        stay in this process, and their runs cannot be resumed.
     destination : str or path-like
         Of the new image: local path, or URL with s3, gs or az.
     overwrite : bool, default False
@@ -115,10 +126,10 @@ def resample(
         How to reach object stores; see `open_image`.
     **parameters
         Those of `plan_resampling`: ``voxel_size``, ``zoom``, ``like``,
-        ``source_voxel_size``, ``method``, ``antialias``, ``outside``,
-        ``chunk``, ``shard``, ``levels``, ``ome_zarr_version``, ``codec``,
-        ``memory``, ``workers``, ``device``, ``device_memory``,
-        ``source_storage_options``.
+        ``source_voxel_size``, ``axes``, ``source_translation``,
+        ``source_unit``, ``method``, ``antialias``, ``outside``, ``chunk``,
+        ``shard``, ``levels``, ``ome_zarr_version``, ``codec``, ``memory``,
+        ``workers``, ``device``, ``device_memory``, ``source_storage_options``.
 
     Returns
     -------
@@ -139,6 +150,19 @@ def resample(
     -----
     AliasingWarning
         If an axis shrinks by more than 2 without `antialias`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import chunkscale
+    >>> stack = np.arange(4 * 8 * 8, dtype="uint16").reshape(4, 8, 8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = chunkscale.resample(
+    ...         stack, f"{folder}/out.zarr", source_voxel_size=(2, 1, 1), source_unit="micrometer"
+    ...     )
+    ...     chunkscale.open_image(run.path).grid.shape
+    (8, 8, 8)
     """
     target = check_destination(
         destination, overwrite=overwrite, resume=resume, take_over=take_over,
@@ -148,6 +172,7 @@ def resample(
         image = open_source(
             source, parameters.pop("source_voxel_size", None), storage_options=storage_options,
             source_storage_options=parameters.get("source_storage_options"),
+            **{name: parameters.pop(name, None) for name in _ARRAY_OPTIONS},
         )  # fmt: skip
         if image is source and isinstance(source, Image):
             # What is stored there may have changed since it was opened.
@@ -186,7 +211,12 @@ def carry_out(
     See `resample` and `check_destination`.
     """
     from chunkscale.host.allocator import make_room
-    from chunkscale.output.destination import check_apart, check_room, unfinished
+    from chunkscale.output.destination import (
+        check_apart,
+        check_room,
+        check_unread,
+        unfinished,
+    )
     from chunkscale.output.publish import publish
     from chunkscale.output.writing import writing
     from chunkscale.run.local import local_scheduler
@@ -196,6 +226,8 @@ def carry_out(
     if not (progress is None or callable(progress)):
         raise OptionError(f"progress {progress!r} cannot be called; give a function")
     check_apart(plan.source, target)
+    if overwrite and source.opaque:
+        check_unread(plan.source, target)
     if not contents.exists(target):
         check_room(plan, target)
     found = unfinished(target) if resume else None

@@ -11,26 +11,12 @@ from numpy.typing import NDArray
 
 from chunkscale.compute.devices import array_backend, at_array
 from chunkscale.compute.levels import resample_leading
-from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.mapping import AxisMapping, source_box
+from chunkscale.sources.dask_blocks import block_bounds, touched_blocks
 
 if TYPE_CHECKING:
     import dask.array
-
-
-def is_dask_array(value: object) -> bool:
-    """Whether `value` is a Dask array; does not import Dask."""
-    return type(value).__module__.partition(".")[0] == "dask" and hasattr(value, "dask")
-
-
-def check_chunks(array: dask.array.Array) -> None:
-    """Refuse a Dask array that does not know the sizes of its chunks."""
-    if any(np.isnan(size) for sizes in array.chunks for size in sizes):
-        raise OptionError(
-            f"the array has chunks of unknown size ({array.chunks}); call its "
-            "compute_chunk_sizes() first"
-        )
 
 
 def resample_dask(
@@ -60,7 +46,7 @@ def resample_dask(
     import dask.array as da
     from dask.array.utils import meta_from_array
 
-    bounds = [np.concatenate([[0], np.cumsum(c)]) for c in array.chunks]
+    bounds = block_bounds(array)
     sources = array.to_delayed(optimize_graph=False)
     # Blocks in another byte order are copied into the native one as they are read.
     dtype = array.dtype.newbyteorder("=")
@@ -72,7 +58,7 @@ def resample_dask(
     for position in itertools.product(*(range(len(c)) for c in cuts)):
         spans = [cuts[axis][i] for axis, i in enumerate(position)]
         target = Box(start=tuple(a for a, _ in spans), stop=tuple(b for _, b in spans))
-        touched = _touched(bounds, source_box(mapping, target))
+        touched = touched_blocks(bounds, source_box(mapping, target))
         parts = [sources[index] for index in itertools.product(*touched)]
         origin = tuple(
             tuple(int(b) for b in bound[t.start : t.stop + 1])
@@ -81,17 +67,6 @@ def resample_dask(
         delayed = block(mapping, target, origin, outside, device, dtype, *parts)
         blocks[position] = da.from_delayed(delayed, target.shape, meta=meta)
     return da.block(blocks.tolist())
-
-
-def _touched(bounds: Sequence[NDArray[np.int64]], box: Box) -> list[range]:
-    """Return the range of source blocks that a box touches, per axis."""
-    return [
-        range(
-            int(np.searchsorted(bound, a, side="right")) - 1,
-            int(np.searchsorted(bound, b, side="left")),
-        )
-        for bound, a, b in zip(bounds, box.start, box.stop, strict=True)
-    ]
 
 
 def _block(

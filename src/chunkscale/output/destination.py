@@ -114,7 +114,7 @@ def _is_rest(record: object) -> bool:
 
 def check_apart(source: SourceArray, target: str) -> None:
     """Refuse an output in the source, and one that holds it; links are followed."""
-    if not same_store(source.uri, target):
+    if not source.uri or not same_store(source.uri, target):
         return
     output = resolved(target)
     for part in (source.uri, join(source.uri, source.path)):
@@ -131,6 +131,17 @@ def check_apart(source: SourceArray, target: str) -> None:
                 raise DestinationError(
                     f"the output {target!r} {text} {source.uri!r}; choose a path outside of it"
                 )
+
+
+def check_unread(source: SourceArray, target: str) -> None:
+    """Refuse to delete an image where the source may read from it, and does not tell."""
+    if contents.exists(target) and not is_free(target):
+        if _is_unfinished(group_attributes(target).get("chunkscale")):
+            return
+        raise DestinationError(
+            f"the output {target!r} may be what the {source.path} reads from, so it is not "
+            "overwritten; choose another path, or remove it yourself"
+        )
 
 
 def check_room(plan: ResamplePlan, target: str) -> None:
@@ -183,6 +194,8 @@ def check_by_content(source: SourceArray, target: str) -> None:
     Where that cannot be told, because a server refuses what it has no rule for or the disk is
     full, an output is not deleted that has the very attributes of the source.
     """
+    if not source.uri:
+        return
     parts = (source.uri, join(source.uri, source.path))
     places = list(dict.fromkeys(
         place for part in parts for place in nearest(resolved(part), _DEEPEST)

@@ -41,7 +41,8 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     target, names = output.uri, [level.path for level in plan.levels]
     if output.attributes["chunkscale"]["state"] == "finished":
         return tidy(target, names)[2]  # it was whole
-    published = _image_attributes(plan, source)
+    name = source.name or target.rstrip("/").rsplit("/", 1)[-1]
+    published = _image_attributes(plan, source, name)
     output.ledger.check()
     check_source(source)
     counts, stored, nbytes = tidy(target, names)
@@ -59,7 +60,7 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     return nbytes
 
 
-def _image_attributes(plan: ResamplePlan, source: Source) -> dict[str, Any]:
+def _image_attributes(plan: ResamplePlan, source: Source, name: str) -> dict[str, Any]:
     """Return the attributes that make a finished group an image."""
     levels = [
         Dataset(
@@ -72,13 +73,13 @@ def _image_attributes(plan: ResamplePlan, source: Source) -> dict[str, Any]:
     kind = METHODS[plan.method].levels
     composed = compose_multiscales(
         version=plan.ngff_version,
-        name=source.name,
+        name=name,
         axes=axis_entries(plan.target_grid.axes),
         datasets=dataset_entries(levels),
     )
     return complete_attributes(
         composed,
-        name=source.name,
+        name=name,
         kind=kind,
         metadata=downscaling_metadata(
             f"chunkscale.resample ({kind})",

@@ -25,7 +25,7 @@ def recipe(plan: ResamplePlan, source: Source) -> dict[str, Any]:
     grid, target = plan.source_grid, plan.target_grid
     return {
         "version": __version__,
-        "source": plan.source.uri,
+        "source": plan.source.title,
         "source_array": plan.source.path,
         "source_shape": list(plan.source.shape),
         "source_dtype": plan.source.dtype,

@@ -28,9 +28,9 @@ class SourceArray:
     Parameters
     ----------
     uri : str
-        Of the image's group; empty for an array in memory.
+        Of the image's group; empty for an array that has none.
     path : str
-        Of the array inside the group.
+        Of the array inside the group; what it is, where there is none.
     shape : tuple of int
     dtype : str
         NumPy name, native byte order.
@@ -46,6 +46,11 @@ class SourceArray:
     dtype: str
     chunk: tuple[int, ...]
     is_label: bool = False
+
+    @property
+    def title(self) -> str:
+        """Where it is, or else what it is."""
+        return self.uri or self.path
 
     @property
     def itemsize(self) -> int:
@@ -280,7 +285,7 @@ class ResamplePlan:
         itemsize = self.source.itemsize
         return {
             "source": {
-                "path": self.source.uri,
+                "path": self.source.title,
                 "array": self.source.path,
                 "dtype": self.dtype,
                 "bytes": self.source.nbytes,

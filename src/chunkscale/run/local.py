@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.pool import Pool
+from multiprocessing.pool import Pool, ThreadPool
 from typing import Any
 
 from chunkscale.errors import OptionError
@@ -56,6 +56,12 @@ class LocalScheduler:
     pool: Executor | Pool | None
     workers: int
     spare: int = 0
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether regions surely run in threads of this process."""
+        pools = ThreadPoolExecutor | ThreadPool | None
+        return self.scheduler in (*_SYNCHRONOUS, *_THREADS) and isinstance(self.pool, pools)
 
 
 def local_scheduler() -> LocalScheduler:

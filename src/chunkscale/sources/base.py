@@ -65,6 +65,10 @@ class Source(Protocol):
         """The voxel size that its own metadata have, if they have any."""
 
     @property
+    def opaque(self) -> bool:
+        """Whether it may read from places that it does not tell."""
+
+    @property
     def attributes(self) -> Mapping[str, Any]:
         """What an image that is made from it takes over, as the attributes of an NGFF group."""
 
@@ -94,9 +98,14 @@ class SourceOptions:
         Its voxel sizes, which come before those of its metadata.
     reach : mapping, optional
         Storage options.
+    axes, translation, unit : optional
+        Of an array; see `chunkscale.sources.arrays.array_grid`.
     io : StoreIO
     """
 
     sizes: Sizes | None = None
     reach: Mapping[str, Any] | None = None
+    axes: Sequence[str] | None = None
+    translation: Sequence[float] | None = None
+    unit: str | None = None
     io: StoreIO

@@ -81,6 +81,11 @@ class Image:
         return self.multiscale.name or self.uri.rstrip("/").rsplit("/", 1)[-1]
 
     @property
+    def opaque(self) -> bool:
+        """Whether it may read from places that it does not tell."""
+        return False
+
+    @property
     def stated(self) -> tuple[float, ...] | None:
         """Voxel size of level 0 in the metadata, whatever it was said to be."""
         return self.multiscale.datasets[0].voxel_size
@@ -218,12 +223,21 @@ def _geometry(found: Multiscale | Collection) -> str:
 
 def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
     """Open a path; an image that is open already stays as it is, unless sizes are given."""
+    if not isinstance(given, Image | str | bytes | os.PathLike):
+        return None
+    for option, value in (
+        ("axes", options.axes),
+        ("source_translation", options.translation),
+        ("source_unit", options.unit),
+    ):
+        if value is not None:
+            raise OptionError(
+                f"{option} {value!r} is for arrays; an image says that itself, so leave it out"
+            )
     if isinstance(given, Image):
         if options.sizes is None:
             return given
         return open_ome_zarr(given.uri, sizes=options.sizes, io=options.io)
-    if not isinstance(given, str | bytes | os.PathLike):
-        return None
     uri = normalise(cast(str, given), options.reach)  # which refuses bytes
     return open_ome_zarr(uri, sizes=options.sizes, io=options.io)
 

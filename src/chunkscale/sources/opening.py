@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chunkscale.errors import OptionError
+from chunkscale.sources.arrays import array_source
 from chunkscale.sources.base import Source, SourceOptions
 from chunkscale.sources.ome_zarr import ome_zarr_source
 
 #: Each returns what it was given as a source, or None if that is not for it.
-OPENERS: tuple[Callable[[object, SourceOptions], Source | None], ...] = (ome_zarr_source,)
+OPENERS: tuple[Callable[[object, SourceOptions], Source | None], ...] = (
+    ome_zarr_source,
+    array_source,
+)
 
 
 def open_source(given: object, options: SourceOptions) -> Source:
@@ -25,5 +29,6 @@ def open_source(given: object, options: SourceOptions) -> Source:
         if found is not None:
             return found
     raise OptionError(
-        f"the source {given!r} is not supported; give the path or URL of an OME-Zarr image"
+        f"the source {given!r} is not supported; give the path or URL of an OME-Zarr image, or an "
+        "array of NumPy or Dask"
     )

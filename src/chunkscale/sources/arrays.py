@@ -1,0 +1,178 @@
+"""Arrays as sources: those in memory, and those of Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.errors import OptionError
+from chunkscale.geometry.box import Box
+from chunkscale.geometry.grid import Axis, VoxelGrid
+from chunkscale.sources.base import Sizes, SourceOptions, Voxels
+from chunkscale.sources.dask_blocks import DaskBlocks, is_dask_array
+from chunkscale.storage.engine import StoreIO
+
+#: Library -> why its arrays are not taken, and what is.
+_REFUSED = {
+    "xarray": "its coordinates would be lost; pass array.data, and source_voxel_size",
+    "cupy": "it is on a GPU; copy it with cupy.asnumpy(array)",
+    "zarr": "all of it would be loaded; pass the path of its image, or dask.array.from_zarr(array)",
+    "h5py": "all of it would be loaded; pass dask.array.from_array(array)",
+    "tensorstore": "all of it would be loaded; pass dask.array.from_array(array, chunks=...)",
+}
+
+
+class HeldArray:
+    """The voxels of a NumPy array, which stays as it is."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._array = array
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype: np.dtype[Any] = array.dtype.newbyteorder("=")
+        self.chunk: tuple[int, ...] = (1,) * array.ndim
+
+    def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return a copy of the voxels of a box."""
+        if out is None:
+            out = np.empty(box.shape, self.dtype)
+        out[...] = self._array[box.slices]
+        return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArraySource:
+    """An array with a grid; see `chunkscale.sources.base.Source`."""
+
+    path: str
+    grid: VoxelGrid
+    array: Voxels
+    opaque: bool
+    uri: str = ""
+    name: None = None
+    is_label: bool = False
+    stated: None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def within(self, io: StoreIO) -> ArraySource:
+        """Return the same: nothing is decoded here."""
+        return self
+
+    def fingerprint(self) -> None:
+        """Return nothing: whatever an array is known by ends with its process."""
+
+    def fate(self, *, whole: bool = False) -> str:
+        """Say nothing: as long as it is held it is there."""
+        return ""
+
+
+def array_source(given: object, options: SourceOptions) -> ArraySource | None:
+    """Take what is an array, or turns into one."""
+    if isinstance(given, ArraySource):
+        return given
+    if not hasattr(given, "__array__"):
+        return None
+    _refuse(given)
+    array: Voxels
+    if is_dask_array(given):
+        array = DaskBlocks(cast(Any, given))
+    else:
+        array = HeldArray(np.asarray(cast(Any, given)))
+    if options.sizes is None:
+        raise OptionError(
+            "source_voxel_size is missing: an array does not say how large its voxels are; give "
+            "one number or one for each spatial axis (1 where only ratios matter)"
+        )
+    grid = array_grid(
+        array.shape, options.sizes, axes=options.axes, translation=options.translation,
+        unit=options.unit,
+    )  # fmt: skip
+    lazy = isinstance(array, DaskBlocks)
+    return ArraySource(
+        path="Dask array" if lazy else "array in memory", grid=grid, array=array, opaque=lazy
+    )
+
+
+def _refuse(given: object) -> None:
+    kind = type(given)
+    reasons = [_REFUSED.get(c.__module__.partition(".")[0]) for c in kind.__mro__]
+    if isinstance(given, np.ma.MaskedArray):
+        reasons = ["its mask would be lost; fill it first: array.filled(...)"]
+    if reason := next(filter(None, reasons), None):
+        raise OptionError(
+            f"the source is a {kind.__module__}.{kind.__qualname__}, which is not supported: "
+            f"{reason}"
+        )
+
+
+def array_grid(
+    shape: Sequence[int],
+    sizes: Sizes,
+    *,
+    axes: Sequence[str] | None = None,
+    translation: Sequence[float] | None = None,
+    unit: str | None = None,
+) -> VoxelGrid:
+    """Return the grid of an array, of which users say where its voxels are.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    sizes : callable
+    axes : str, optional
+        One letter for each; default: the last ones of ``"tczyx"``.
+    translation : sequence of float, optional
+        For the spatial axes.
+    unit : str, optional
+        Of the spatial axes.
+    """
+    names = "tczyx"[-len(shape) :] if axes is None else axes
+    if not 2 <= len(shape) <= 5 or len(names) != len(shape):
+        raise OptionError(
+            f"an array of shape {tuple(shape)} with axes {names!r} is not supported; "
+            "two to five axes are, with one letter for each"
+        )
+    kinds = {"t": "time", "c": "channel"}
+    spatial = [i for i, name in enumerate(names) if name not in kinds]
+    if len(set(names)) < len(names) or spatial not in (
+        list(range(len(names) - 2, len(names))),
+        list(range(len(names) - 3, len(names))),
+    ):
+        raise OptionError(
+            f"axes {names!r} are not supported: names must differ, and the last two or three must "
+            "be spatial, like tczyx; transpose the array"
+        )
+    if not (unit is None or (isinstance(unit, str) and unit)):
+        raise OptionError(f"source_unit {unit!r} is no unit; give one like 'micrometer'")
+    called = [names[i] for i in spatial]
+    given = sizes(called)
+    if sorted(given) != sorted(called):
+        raise OptionError(
+            f"source_voxel_size {dict(given)} does not name the spatial axes {', '.join(called)}; "
+            "give one number for each of them"
+        )
+    try:
+        origin = [0.0] * len(spatial) if translation is None else list(map(float, translation))
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"source_translation {translation!r} is not understood; give a number for each of the "
+            f"{len(spatial)} spatial axes"
+        ) from None
+    if len(origin) != len(spatial):
+        raise OptionError(
+            f"source_translation {tuple(origin)} has {len(origin)} values for the "
+            f"{len(spatial)} spatial axes"
+        )
+    leading = (0.0,) * (len(shape) - len(spatial))
+    return VoxelGrid(
+        axes=tuple(
+            Axis(name=n, kind=kinds.get(n, "space"), unit=None if n in kinds else unit)
+            for n in names
+        ),
+        shape=tuple(map(int, shape)),
+        voxel_size=tuple(float(given.get(name, 1.0)) for name in names),
+        translation=(*leading, *origin),
+    )
