@@ -210,13 +210,7 @@ def carry_out(
 
     See `resample` and `check_destination`.
     """
-    from chunkscale.host.allocator import make_room
-    from chunkscale.output.destination import (
-        check_apart,
-        check_room,
-        check_unread,
-        unfinished,
-    )
+    from chunkscale.output.destination import check_apart, check_room, check_unread, unfinished
     from chunkscale.output.publish import publish
     from chunkscale.output.writing import writing
     from chunkscale.run.local import local_scheduler
@@ -246,8 +240,6 @@ def carry_out(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
             )
             stored = publish(plan, out, source)
-        if cluster is None:
-            make_room(plan.memory.total)
     return Resampled(path=target, plan=plan, times=times, stored_bytes=stored)
 
 

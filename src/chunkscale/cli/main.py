@@ -64,14 +64,12 @@ def _is_refusal(error: Exception, writing: bool) -> bool:
 
 
 def console() -> NoReturn:
-    """Run the command line as this process, and end it at once.
-
-    The destructors of the libraries would map 80 MB of their files again: more
-    than was promised, and to no one's good.
-    """
+    """Run the command line as this process."""
     code = main()
     try:
         sys.stdout.flush()
     except OSError:  # its reader has left, or the disk is full
         code = code or FAILED
-    os._exit(code)
+        # Python would try again when it exits, and return another code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from chunkscale.compute.levels import ReadInto, reduce_box, region_levels, resample_box
 from chunkscale.compute.workspace import Workspace
 from chunkscale.geometry.box import Box
-from chunkscale.host.allocator import make_room
 from chunkscale.kernels.backend import Backend, get_backend
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.plan.regions import Region
@@ -30,7 +29,6 @@ class Cpu:
     def __init__(self, plan: ResamplePlan) -> None:
         self._backend = get_backend("cpu")
         self._workspace = Workspace()
-        make_room(plan.memory.total)
         _load_kernels(plan, self._backend)
 
     def levels(

@@ -1,41 +1,16 @@
-"""glibc's allocator, and pages of libraries: what of freed memory goes back to the system."""
+"""glibc's allocator: what of freed memory goes back to the system."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.machinery
 import os
-import re
-import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 from chunkscale.host.memory import resident_bytes
 
-# Of mman.h, and of malloc.h.
-_MADV_DONTNEED = 4
-
 _M_ARENA_MAX, _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -8, -1, -3
-
-#: Room for what takes memory before and after the regions of a run: loading kernels, what is
-#: imported to write the metadata, and what of libraries a process maps again when it exits.
-ONCE_BYTES = 160 * 2**20
-
-#: Files of libraries that are never unloaded: extension modules, and the compiler of the kernels.
-_STAYING = (
-    *(suffix for suffix in importlib.machinery.EXTENSION_SUFFIXES if suffix != ".so"),
-    "/libllvmlite.so",
-)
-
-# Of Linux's smaps: each mapping begins with its addresses; not every kernel tells what changed.
-_MAPPINGS = re.compile(r"^(?=[0-9a-f]+-[0-9a-f]+ )", re.MULTILINE)
-
-_UNCHANGED = re.compile(r"^(?:Anonymous|Swap): +0 kB$", re.MULTILINE)
-
-_RESIDENT = re.compile(r"^Rss: +[1-9]", re.MULTILINE)
 
 _trimming = threading.Lock()
 
@@ -43,82 +18,19 @@ _trimming = threading.Lock()
 def keep_below(limit: int) -> None:
     """Give memory back to the system if this process holds more than `limit`.
 
-    First pages of libraries, the compiler above all: up to 150 MiB of their
-    files that were needed once, and that the system maps again if they are.
-    Then freed memory: glibc keeps freed blocks in one arena per thread; with a
-    codec's threads they add up to more than what is in use.
+    glibc keeps freed blocks in one arena per thread; with a codec's threads
+    they add up to more than what is in use.
     What is free at the end of a thread's arena stays (see `keep_freed`).
     Elsewhere this does nothing.
     """
     if resident_bytes() < limit or not _trimming.acquire(blocking=False):
         return
     try:
-        _drop_libraries()
         trim = _glibc("malloc_trim")
-        if trim is not None and resident_bytes() >= limit:
+        if trim is not None:
             trim(0)
     finally:
         _trimming.release()
-
-
-def make_room(promise: int) -> None:
-    """Give memory back if what happens once in a run could take more than a promise leaves."""
-    keep_below(promise - ONCE_BYTES)
-
-
-def _drop_libraries() -> None:
-    advise = _glibc("madvise")
-    if advise is None:
-        return
-    for start, size in _droppable(len(sys.modules)):
-        # Not MADV_PAGEOUT, which leaves what another process has mapped, too.
-        advise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)
-
-
-@functools.lru_cache(maxsize=1)
-def _droppable(modules: int) -> list[tuple[int, int]]:
-    """Return address and size of what of libraries is as in their files, and stays so.
-
-    Looked for anew when the number of imported modules has changed. Only files
-    that the loader has mapped, and has finished: once from their beginning, and
-    with a part that can be written to. Who only reads a file may unmap it, and
-    another mapping may be there next.
-    """
-    found: list[tuple[int, int]] = []
-    for parts in _libraries().values():
-        loaded = sum(part.offset == 0 for part in parts) == 1 and any("w" in p.mode for p in parts)
-        if loaded and any(_RESIDENT.search(part.details) for part in parts):
-            found += [
-                (part.start, part.stop - part.start)
-                for part in parts
-                if part.mode in ("r--p", "r-xp") and len(_UNCHANGED.findall(part.details)) == 2
-            ]
-    return found
-
-
-class _Mapping(NamedTuple):
-    start: int
-    stop: int
-    mode: str
-    offset: int
-    details: str
-
-
-def _libraries() -> dict[str, list[_Mapping]]:
-    """Return the mappings of the libraries that stay, by file."""
-    libraries: dict[str, list[_Mapping]] = {}
-    try:
-        text = Path("/proc/self/smaps").read_text("utf-8", "surrogateescape")
-    except OSError:  # not Linux
-        return libraries
-    for mapping in _MAPPINGS.split(text):
-        head, _, details = mapping.partition("\n")
-        fields = head.split(maxsplit=5)
-        if len(fields) == 6 and fields[5].endswith(_STAYING):
-            start, stop = (int(number, 16) for number in fields[0].split("-"))
-            part = _Mapping(start, stop, fields[1], int(fields[2], 16), details)
-            libraries.setdefault(fields[5], []).append(part)
-    return libraries
 
 
 def limit_arenas() -> None:

@@ -15,7 +15,6 @@ from multiprocessing.pool import Pool, ThreadPool
 from typing import Any
 
 from chunkscale.errors import OptionError
-from chunkscale.host.allocator import make_room
 from chunkscale.run.driver import Driver
 from chunkscale.run.records import Outcome
 from chunkscale.run.worker import Job, OpenJob, run_region
@@ -135,7 +134,6 @@ def run_locally(job: Job, driver: Driver) -> None:
     finally:
         active.wait()
         driver.keep(active.untaken.values(), "local")
-        make_room(plan.memory.total)
     driver.times.worker_seconds = driver.times.wall_seconds * plan.workers
 
 

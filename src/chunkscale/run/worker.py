@@ -13,7 +13,7 @@ from functools import partial
 from chunkscale.compute.devices import open_device
 from chunkscale.compute.levels import Device
 from chunkscale.errors import ChunkscaleError, ClusterError, CorruptChunkError, RegionError
-from chunkscale.host.allocator import keep_below, keep_freed, make_room, reuse_freed
+from chunkscale.host.allocator import keep_below, keep_freed, reuse_freed
 from chunkscale.host.memory import resident_bytes
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.run.records import Failure, Outcome, Record
@@ -78,7 +78,6 @@ class OpenJob:
         device = open_device(job.plan)
         # What loading has mapped and freed, most of it for once. It takes 10 ms.
         keep_below(memory.base)
-        make_room(memory.total)
         # What the process held before is not this run's, but for what was promised with it; of
         # its own part some is left for regions that grow while others are looked at.
         return cls(
