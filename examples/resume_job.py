@@ -26,7 +26,7 @@ def job(stack: Path, iso: Path, log: Path, limit: float | None) -> int:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     before = log.stat().st_size if log.exists() else 0
     process = subprocess.Popen(
-        ["bash", script, stack, iso, "--zoom", "2", "--memory", "400MiB", "--log", log],
+        ["bash", script, stack, iso, "--zoom", "2", "--memory", "500MiB", "--log", log],
         env={**os.environ, "PATH": path},
     )
     while limit is not None and process.poll() is None:

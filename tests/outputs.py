@@ -37,5 +37,5 @@ def assert_same_output(path: Path, expected: Path) -> None:
 
 
 def budget(mib):
-    """Return so many MiB, and what libraries take that are installed here by chance."""
+    """Return so many MiB, and what CuPy takes where it is installed."""
     return f"{mib + bystander_bytes() // 2**20}MiB"

@@ -24,7 +24,7 @@ from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.stores import normalise
 
-MEMORY_MIB = 400
+MEMORY_MIB = 500
 
 EXERCISE_ZOOM = 16.0
 

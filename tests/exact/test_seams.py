@@ -36,7 +36,7 @@ CUTS = [
     {"chunk": 16, "ome_zarr_version": "0.4"},
 ]
 DEVICE_CUTS = {
-    "cpu": [{"chunk": 8, "memory": budget(270), "workers": 2}],
+    "cpu": [{"chunk": 8, "memory": budget(364), "workers": 2}],
     "gpu": [
         {"chunk": 8, "workers": 4, "device_memory": "200kB"},
         {"chunk": 16, "shard": 0, "device_memory": "1MB"},

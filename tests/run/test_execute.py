@@ -237,7 +237,7 @@ def test_the_spare_worker_never_makes_a_plan_worse(make_image, monkeypatch):
     monkeypatch.setattr("chunkscale.api.planning.io_threads", lambda: 2)
     image = make_image(np.zeros((64, 512, 512), np.uint16), (1.0, 0.2, 0.2), chunk=(64, 128, 128))
     plan = partial(chunkscale.plan_resampling, image, device="cpu")
-    for memory in (*map(budget, (300, 330, 360, 400, 500, 700)), "64GiB"):
+    for memory in (*map(budget, (400, 430, 460, 500, 600, 800)), "64GiB"):
         by_default = plan(memory=memory)
         asked = plan(memory=memory, workers=CPU_COUNT)
         assert by_default.passes == asked.passes
@@ -275,7 +275,7 @@ def test_killed_at_any_moment_the_output_is_no_image(make_image, noise, tmp_path
         out = tmp_path / f"{delay}.zarr"
         process = subprocess.Popen(
             [sys.executable, "-m", "chunkscale", "resample", source, out, "--zoom", "2",
-             "--ome-zarr-version", version, "--memory", budget(320)],
+             "--ome-zarr-version", version, "--memory", budget(420)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         time.sleep(delay)

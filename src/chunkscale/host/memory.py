@@ -16,23 +16,19 @@ def available_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
-#: Libraries that zarr (the first) and Dask (the second, and pandas with it) import wherever they
-#: are installed, and the resident memory that they take at most: CuPy does where there is a driver.
-_BYSTANDERS = {"cupy": 192 * 2**20, "xarray": 96 * 2**20}
+#: Resident memory that CuPy takes at most, where there is a driver.
+_CUPY_BYTES = 192 * 2**20
 
 
 @functools.cache
 def bystander_bytes() -> int:
-    """Return what libraries take that are of no use here and are imported all the same."""
-    return sum(size for name, size in _BYSTANDERS.items() if _is_installed(name))
-
-
-def _is_installed(name: str) -> bool:
+    """Return what CuPy takes, which zarr imports wherever it is installed, of use here or not."""
     try:
-        spec = importlib.util.find_spec(name)
+        spec = importlib.util.find_spec("cupy")
     except ValueError:  # something else has taken its place
-        return False
-    return spec is not None and spec.origin is not None  # a folder of that name has no origin
+        return 0
+    # A folder of that name has no origin.
+    return _CUPY_BYTES if spec is not None and spec.origin is not None else 0
 
 
 def resident_bytes() -> int:
