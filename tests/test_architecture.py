@@ -27,7 +27,7 @@ WINGS = {
     "plan": {"geometry", "report"},
     "compute": {"geometry", "host", "kernels", "options", "plan", "sources", "storage"},
     "output": {"geometry", "host", "ome", "plan", "sources", "storage"},
-    "run": {"compute", "geometry", "host", "options", "output", "plan", "storage"},
+    "run": {"compute", "geometry", "host", "options", "output", "plan", "sources", "storage"},
     "verify": {"compute", "geometry", "kernels", "ome", "options", "sources", "storage"},
     "api": {
         "compute", "geometry", "host", "ome", "options", "output", "plan", "report", "run",
