@@ -173,17 +173,8 @@ def _repetition(task: dict[str, Any], against: Path | None) -> tuple[dict[str, A
 
 
 def _environment(name: str, against: Path | None) -> dict[str, str]:
-    """Return the environment of a contender.
-
-    glibc has as many arenas as there are cores, as chunkscale's command line
-    sets it, and under the floor it keeps what was freed, as chunkscale's runs do.
-    """
+    """Return the environment of a contender: another package is imported by the old code."""
     environment = dict(os.environ)
-    if name in ("floor", "chunkscale", "chunkscale-gpu", "against"):
-        environment["MALLOC_ARENA_MAX"] = str(max(2, os.cpu_count() or 1))
-    if name == "floor":
-        environment["MALLOC_MMAP_THRESHOLD_"] = str(32 * MIB)
-        environment["MALLOC_TRIM_THRESHOLD_"] = str(64 * MIB)
     if name == "against":
         environment["PYTHONPATH"] = str(against.resolve()) if against else ""
     return environment

@@ -39,7 +39,7 @@ def promise_of(*arguments):
 
 
 def assert_kept(promise, peak):
-    """A promise is kept, and of a use: at least half of it was needed."""
+    """Assert that a promise is kept, and that at least half of it was needed."""
     least = (promise - memory.bystander_bytes()) / 2
     assert least <= peak <= promise, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
 

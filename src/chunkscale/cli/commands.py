@@ -79,9 +79,6 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def resample(arguments: argparse.Namespace) -> int:
-    from chunkscale.host.allocator import limit_arenas
-
-    limit_arenas()  # before the imports that start threads
     from chunkscale.api.images import open_source
     from chunkscale.api.planning import plan_resampling
     from chunkscale.api.resampling import carry_out, check_destination

@@ -1,10 +1,9 @@
-"""Memory of this machine, of this process and of its children."""
+"""Memory of this machine, and of a process and its children."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 import subprocess
 import time
 
@@ -29,17 +28,6 @@ def bystander_bytes() -> int:
         return 0
     # A folder of that name has no origin.
     return _CUPY_BYTES if spec is not None and spec.origin is not None else 0
-
-
-def resident_bytes() -> int:
-    """Return the resident memory of this process."""
-    return int(_this_process(os.getpid()).memory_info().rss)
-
-
-@functools.lru_cache(maxsize=1)
-def _this_process(pid: int) -> psutil.Process:
-    # Finding a process takes longer than asking it; a fork is another one.
-    return psutil.Process(pid)
 
 
 def peak_of(process: subprocess.Popen[bytes], interval: float = 0.005) -> int:

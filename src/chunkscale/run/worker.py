@@ -13,10 +13,9 @@ from functools import partial
 from chunkscale.compute.devices import open_device
 from chunkscale.compute.levels import Device
 from chunkscale.errors import ChunkscaleError, ClusterError, CorruptChunkError, RegionError
-from chunkscale.host.allocator import keep_below, keep_freed, reuse_freed
-from chunkscale.host.memory import resident_bytes
+from chunkscale.host import allocator
 from chunkscale.plan.model import ResamplePlan
-from chunkscale.run.records import Failure, Outcome, Record
+from chunkscale.run.records import Failure, Outcome
 from chunkscale.run.region import process_region
 from chunkscale.sources.base import Voxels
 from chunkscale.storage.failures import is_transient
@@ -58,34 +57,18 @@ class OpenJob:
     job : Job
     turns : threading.Semaphore
         For as many regions at once as the plan has memory for.
-    most_resident : int
-        Above this the process gives freed memory back.
     device : Device
     """
 
     job: Job
     turns: threading.Semaphore
-    most_resident: int
     device: Device
 
     @classmethod
     def of(cls, job: Job) -> OpenJob:
         """Prepare for the regions of a job."""
-        memory = job.plan.memory
-        own = memory.total - memory.base
-        # Some arenas are those of threads that wait, or have ended.
-        keep_freed(own // (4 * job.target[0].io.threads))
-        device = open_device(job.plan)
-        # What loading has mapped and freed, most of it for once. It takes 10 ms.
-        keep_below(memory.base)
-        # What the process held before is not this run's, but for what was promised with it; of
-        # its own part some is left for regions that grow while others are looked at.
-        return cls(
-            job,
-            turns=threading.Semaphore(job.plan.workers),
-            most_resident=max(resident_bytes(), memory.base) + own * 70 // 100,
-            device=device,
-        )
+        turns = threading.Semaphore(job.plan.workers)
+        return cls(job, turns=turns, device=open_device(job.plan))
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(_opened, self.job.run, pickle.dumps(self.job)), ()
@@ -115,7 +98,6 @@ def _opened(run: str, payload: bytes) -> OpenJob:
             raise StoppedError(run)
         found = _opened_jobs.pop(run, None)
         if found is None:
-            reuse_freed(True)
             found = OpenJob.of(pickle.loads(payload))
         _opened_jobs[run] = found  # the last one used is the last one dropped
         while len(_opened_jobs) > MOST_OPEN:
@@ -127,8 +109,6 @@ def stop_run(run: str) -> None:
     """Begin no further region of a run in this process, and close its arrays."""
     with _opening:
         _opened_jobs.pop(run, None)
-        if not _opened_jobs:
-            reuse_freed(False)
         _stopped[run] = None
         while len(_stopped) > 64:
             del _stopped[next(iter(_stopped))]
@@ -144,12 +124,13 @@ def run_batch(run: str, payload: bytes, indices: Sequence[int]) -> Iterator[Outc
         The pickled `Job`; looked at if this process has not opened it yet.
     indices : sequence of int
     """
-    for index in indices:
-        try:
-            opened = _opened(run, payload)
-        except StoppedError:
-            return
-        yield run_region(opened, index)
+    with allocator.tuned():
+        for index in indices:
+            try:
+                opened = _opened(run, payload)
+            except StoppedError:
+                return
+            yield run_region(opened, index)
 
 
 def run_region(opened: OpenJob, index: int) -> Outcome:
@@ -158,20 +139,14 @@ def run_region(opened: OpenJob, index: int) -> Outcome:
     while True:
         try:
             with opened.turns:
-                return _made(opened, index)
+                job = opened.job
+                return process_region(job.plan, index, job.source, job.target, opened.device)
         except Exception as error:
             wait = next(waits, None)
             if wait is None or not is_transient(error):
                 return Failure(index, _explained(opened.job.plan, index, error))
             # Workers that fail together must not come back together.
             time.sleep(wait * random.uniform(0.5, 1.0))
-
-
-def _made(opened: OpenJob, index: int) -> Record:
-    job = opened.job
-    record = process_region(job.plan, index, job.source, job.target, opened.device)
-    keep_below(opened.most_resident)
-    return record
 
 
 def _explained(plan: ResamplePlan, index: int, error: Exception) -> ChunkscaleError:
