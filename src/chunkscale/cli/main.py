@@ -38,9 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code: int = arguments.run(arguments)
             return code
     except BrokenPipeError:
-        # The reader of a pipe (head, say) has left; there is no one to tell.
-        sys.stderr.close()
-        return FAILED
+        return FAILED  # the reader of a pipe (head, say) has left; there is no one to tell
     except KeyboardInterrupt:
         rest = "; the output is unfinished and opens as no image; run again with --resume"
         begun = arguments.verb == "resample" and arguments.writing
