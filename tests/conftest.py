@@ -69,10 +69,7 @@ def device(request):
 @pytest.fixture
 def small_regions(monkeypatch):
     """Let plans cut small images into many regions, as they cut large ones."""
-    monkeypatch.setattr("chunkscale.plan.policy.SMALL_REGION", 2**12)
-    monkeypatch.setattr("chunkscale.plan.policy.ALONE_FACTOR", 1)
-    monkeypatch.setattr("chunkscale.plan.policy.GPU_REGION_FACTOR", 1)
-    monkeypatch.setattr("chunkscale.plan.policy.LATER_REGION", 2**10)
+    monkeypatch.setattr("chunkscale.plan.policy.LARGEST_REGION", 2**12)
 
 
 @pytest.fixture(autouse=True)

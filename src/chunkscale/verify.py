@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale import options
-from chunkscale.compute.levels import reduce_box, resample_leading
+from chunkscale.compute.levels import reduce_box, resample_box
 from chunkscale.errors import ChunkscaleError, GridError, MetadataError, OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
@@ -231,7 +231,7 @@ def _compare(
         )
     reference = get_backend("reference")
     for box in _samples(target.grid):
-        expected = resample_leading(
+        expected = resample_box(
             mapping, box, source.array.read, outside=fill, dtype=target.array.dtype,
             backend=reference,
         )  # fmt: skip

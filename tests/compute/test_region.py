@@ -37,8 +37,7 @@ class Writer:
 @pytest.fixture
 def stack_plan(make_image, noise, monkeypatch):
     """Return a plan for regions of five slabs or more, and its source."""
-    monkeypatch.setattr("chunkscale.plan.policy.SMALL_REGION", 2**15)
-    monkeypatch.setattr("chunkscale.plan.policy.ALONE_FACTOR", 1000)
+    monkeypatch.setattr("chunkscale.plan.policy.SLAB_BYTES", 2**14)
     source = make_image(noise((40, 32, 32)), (1.0, 0.2, 0.2), chunk=(40, 32, 32))
     image = chunkscale.open_image(source)
     plan = chunkscale.plan_resampling(

@@ -1,8 +1,10 @@
 """Seamless: any way to cut a volume gives the same bytes, and those of the whole."""
 
+import math
+
 import numpy as np
 import pytest
-from outputs import budget
+from outputs import assert_same_output, budget
 
 import chunkscale
 from chunkscale.compute.levels import reduce_box
@@ -104,8 +106,9 @@ def test_slabs_give_the_bytes_of_the_whole(
     make_image, tmp_path, noise, monkeypatch, chunk, dtype, options, store
 ):
     """Regions of whole stacks are made in parts."""
-    monkeypatch.setattr("chunkscale.plan.policy.ALONE_FACTOR", 1000)
-    data = noise((2, 23, 32, 32), dtype)
+    monkeypatch.setattr("chunkscale.plan.policy.LARGEST_REGION", 2**25)
+    monkeypatch.setattr("chunkscale.plan.policy.SLAB_BYTES", 2**11)
+    data = noise((1, 23, 32, 32), dtype)
     source = make_image(data, (1.0, 1.0, 0.2, 0.2), axes="czyx", chunk=(1, 23, 32, 32))
     out, parameters = tmp_path / "out.zarr", {"levels": 3, "workers": 1, **options, **store}
     run = chunkscale.resample(source, out, chunk=chunk, device="cpu", **parameters)
@@ -121,7 +124,7 @@ def test_slabs_give_the_bytes_of_the_whole(
     lost = sorted(path for path in (out / "0").rglob("*") if path.name.isdigit() and path.is_file())
     lost[-1].unlink()
     again = chunkscale.resample(source, out, resume=True, device="cpu", **parameters)
-    assert again.times.resumed_regions < run.plan.region_count
+    assert again.times.regions > 0
     assert again.plan.levels == run.plan.levels
     assert again.plan.passes == run.plan.passes
     assert chunkscale.check(out, source=source)
@@ -160,6 +163,53 @@ def test_channels_and_times_pass_through(make_image, tmp_path, noise, axes, devi
             found[index], chunkscale.resample_array(data[index], **options)
         )
     np.testing.assert_array_equal(found, chunkscale.resample_array(data, axes=axes, **options))
+
+
+@pytest.mark.parametrize("axes", ["tyx", "tcyx", "czyx", "tczyx"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"method": "nearest", "ome_zarr_version": "0.4"},
+        {"antialias": True, "voxel_size": 2.5, "shard": 0},
+        {"like": True, "outside": 7, "shard": 16},
+    ],
+    ids=str,
+)
+def test_several_frames_at_a_time_give_the_bytes_of_one(
+    make_image, tmp_path, noise, monkeypatch, axes, options, device
+):
+    """Whatever a region spans, every frame is stored for itself; resumed or not."""
+    data = noise([{"t": 5, "c": 3, "z": 5, "y": 21, "x": 18}[a] for a in axes])
+    leading = len(axes) - len(axes.strip("tc"))
+    most = 2 * 3 ** (leading - 1) * data.nbytes // math.prod(data.shape[:leading])
+    source = make_image(data, axes=axes, chunk=[2 if a in "tc" else 9 for a in axes])
+    options = {"levels": 3, "chunk": 8, "workers": 2, "device": device, **options}
+    if options.pop("like", None):
+        grid = chunkscale.open_image(source).grid
+        shift = [0.0] * leading + [-2.25] * (len(axes) - leading)
+        options["like"] = grid.replace(translation=tuple(shift))
+
+    def begun(name, bytes_, **more):
+        monkeypatch.setattr("chunkscale.plan.policy.LARGEST_REGION", bytes_)
+        return chunkscale.resample(source, tmp_path / name, **options, **more).plan
+
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    single, plan = begun("one", 1), begun("several", most)
+    spans = [run.region_shape[:leading] for run in plan.passes]
+    assert {run.region_shape[:leading] for run in single.passes} == {(1,) * leading}
+    assert all(max(span) > 1 for span in spans)
+    assert plan.region_count > len(plan.passes)
+    assert {level.write_unit[:leading] for level in plan.levels} == {(1,) * leading}
+    for one, more in zip(levels_of(tmp_path / "one"), levels_of(tmp_path / "several"), strict=True):
+        np.testing.assert_array_equal(one, more)
+    assert chunkscale.check(tmp_path / "several", source=source)
+    with pytest.raises(KeyboardInterrupt):
+        begun("resumed", most, progress=interrupt)
+    assert begun("resumed", 1, resume=True).passes == plan.passes
+    assert_same_output(tmp_path / "resumed", tmp_path / "several")
 
 
 def test_lazy_blocks_are_the_bytes_of_the_whole(noise):

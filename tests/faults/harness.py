@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: As in the fixture of that name, for drivers in processes of their own.
-SMALL_REGION, LATER_REGION = 2**12, 2**10
+LARGEST_REGION = 2**12
 #: Who runs the tests in the background of a shell has made them ignore SIGINT.
 _DRIVER = f"""
 import signal, sys
 from chunkscale.output import ledger
 from chunkscale.plan import policy
 signal.signal(signal.SIGINT, signal.default_int_handler)
-policy.SMALL_REGION, policy.LATER_REGION = {SMALL_REGION}, {LATER_REGION}
-policy.ALONE_FACTOR = policy.GPU_REGION_FACTOR = 1
+policy.LARGEST_REGION = {LARGEST_REGION}
 ledger.FLUSH_SECONDS = (0.05, 0.05)  # these runs are over before the usual first flush
 from chunkscale.cli.main import main
 sys.exit(main())

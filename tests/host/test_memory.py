@@ -1,6 +1,7 @@
 """Bounded: the process tree never holds more than the plan promises."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from grids import grid_for
 from outputs import budget
 
+import chunkscale
 from chunkscale.host import memory
 from chunkscale.options import parse_bytes
 from chunkscale.output.places import discard
@@ -92,6 +94,22 @@ def test_the_promise_holds_for_every_kind_of_run(stacks, tmp_path, options):
     peak = peak_of("resample", stacks[1], tmp_path / "out.zarr", *options)
     assert promise <= parse_bytes(budget(440))
     assert_kept(promise, peak)
+
+
+@pytest.mark.slow
+def test_the_promise_holds_where_a_region_spans_frames(tmp_path):
+    """All its frames are held at once, and the plan says so."""
+    data = np.random.default_rng(0).integers(0, 2**16, (120, 2, 8, 96, 96), dtype=np.uint16)
+    write_image(
+        tmp_path / "in.zarr", data, grid_for(data.shape, (1, 1, 1.0, 0.2, 0.2)),
+        chunk=(1, 1, 8, 96, 96),
+    )  # fmt: skip
+    options = ("--memory", budget(500))
+    plan = chunkscale.plan_resampling(tmp_path / "in.zarr", memory=budget(500))
+    assert math.prod(plan.passes[0].region_shape[:2]) > 8
+    promise = promise_of(tmp_path / "in.zarr", *options)
+    peak = peak_of("resample", tmp_path / "in.zarr", tmp_path / "out.zarr", *options)
+    assert peak <= promise, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
 
 
 LIBRARY = """

@@ -24,7 +24,7 @@ from chunkscale.plan.cuts import resampling_options
 from chunkscale.plan.memory import Limits
 from chunkscale.plan.model import SourceArray
 from chunkscale.plan.planner import make_plan
-from chunkscale.plan.policy import ALONE_FACTOR, MIB, SLAB_FRACTION, SMALL_REGION
+from chunkscale.plan.policy import LARGEST_REGION, MIB, SLAB_BYTES
 from chunkscale.plan.regions import check_alignment
 from chunkscale.plan.tiles import tiles
 
@@ -33,7 +33,7 @@ ZYX = tuple(Axis(name=n) for n in "zyx")
 
 def plan_for(
     shape, steps, *, dtype="uint16", chunk=None, layout=None, shard=True, memory=2**31, workers=2,
-    levels=None, antialias=False, axes=None,
+    levels=None, antialias=False, axes=None, threads=2,
 ):  # fmt: skip
     source = grid_for(shape, axes=axes)
     sizes = dict(zip(source.spatial, steps, strict=True))
@@ -48,7 +48,7 @@ def plan_for(
         ),
         source, target, method="linear", antialias=antialias, outside=None, layout=inner,
         shard=shard, levels=levels, ngff_version="0.5", codec="none",
-        limits=Limits(memory=memory, workers=workers, threads=2),
+        limits=Limits(memory=memory, workers=workers, threads=threads),
     )  # fmt: skip
 
 
@@ -173,20 +173,48 @@ def test_the_promise_does_not_depend_on_the_volume():
     assert large.region_count > 4 * small.region_count
 
 
-def test_larger_regions_read_chunks_that_no_other_reads():
-    """They need no cache, stay within their limits, and are left where memory is short."""
-    make = partial(plan_for, (128, 1024, 1024), (0.2, 1, 1), chunk=(64, 128, 128))
-    layout = Layout(chunk=(64, 64, 64))
-    plan = make(layout=layout)
-    run = plan.passes[0]
-    largest = plan.region(run.start).boxes[0][1].size * 2
-    assert SMALL_REGION < largest <= ALONE_FACTOR * SMALL_REGION
-    assert plan.memory.cache == 0
-    read = [chunk for i in run.indices for chunk in chunks_of(plan, i)]
-    assert len(read) == len(set(read))
-    small = make(layout=layout, memory=444 * MIB)
-    assert small.region(0).boxes[0][1].size * 2 <= SMALL_REGION
-    assert small.memory.cache > 0
+@pytest.mark.parametrize("cores", [2, 16])
+@pytest.mark.parametrize(
+    ("shape", "steps"),
+    [
+        ((512, 2048, 2048), (1, 5, 5)),
+        ((1024, 2048, 2048), (5, 5, 5)),
+        ((512, 2048, 2048), (1, 2, 2)),
+    ],
+)
+def test_shrinking_keeps_all_workers_busy_in_little_memory(shape, steps, cores):
+    """Several regions a worker, each bounded by what it reads as well."""
+    plan = plan_for(
+        shape, steps, chunk=(64, 128, 128), layout=Layout(chunk=(64, 64, 64)), memory=2**36,
+        workers=cores, threads=cores,
+    )  # fmt: skip
+    assert plan.workers == cores
+    assert plan.passes[0].region_count >= 3 * cores
+    assert plan.memory.total < 512 * MIB * (cores + 1)
+    assert all(
+        plan.region(i).source_box.size * 2 <= LARGEST_REGION for i in range(plan.region_count)
+    )
+
+
+@pytest.mark.parametrize("cores", [2, 16])
+def test_small_frames_share_a_region_and_large_ones_do_not(cores):
+    """Whole frames, all of one time point first; enough regions for all workers."""
+    make = partial(plan_for, axes="tczyx", memory=2**36, workers=cores, threads=cores)
+    small = make(
+        (600, 2, 8, 128, 128), (0.2, 1, 1), chunk=(1, 1, 8, 128, 128),
+        layout=Layout(chunk=(1, 1, 64, 64, 64)),
+    )  # fmt: skip
+    t, c, *frame = small.passes[0].region_shape
+    assert c == 2
+    assert t > 1
+    assert all(n >= size for n, size in zip(frame, small.levels[0].shape[2:], strict=True))
+    assert 3 * cores <= small.region_count < 200
+    assert {level.write_unit[:2] for level in small.levels} == {(1, 1)}
+    large = make(
+        (3, 2, 64, 1024, 1024), (0.2, 1, 1), chunk=(1, 1, 64, 128, 128),
+        layout=Layout(chunk=(1, 1, 64, 64, 64)),
+    )  # fmt: skip
+    assert large.passes[0].region_shape[:2] == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +242,7 @@ def test_slabs_are_whole_objects(options):
         made = max(made, len(slabs))
     assert made > 2
     itemsize = plan.source.itemsize
-    assert max(s.size for s in slabs) * itemsize >= SMALL_REGION // SLAB_FRACTION
+    assert max(s.size for s in slabs) * itemsize >= SLAB_BYTES
     assert plan.memory.per_worker < 3 * box.size * itemsize
 
 
@@ -229,12 +257,6 @@ def test_chunks_of_a_part_of_the_source_can_be_shared_too():
     assert two.amplification < 1
     assert two.overlaps  # voxels 9 to 138, and 137 to 266
     assert not one.overlaps
-
-
-def chunks_of(plan, index):
-    box, chunk = plan.region(index).source_box, plan.source.chunk
-    ranges = (range(a // c, -(-b // c)) for a, b, c in zip(box.start, box.stop, chunk, strict=True))
-    return itertools.product(*ranges)
 
 
 def test_huge_plans_are_small_values():
@@ -410,19 +432,3 @@ def test_regions_that_share_a_stored_object_are_no_plan():
     torn = replace(run, region_shape=(shard[0] + 1, *run.region_shape[1:]), shape=(1000, 64, 64))
     with pytest.raises(AssertionError, match="do not own whole stored objects"):
         check_alignment(torn, plan.levels[0], plan.levels[0])
-
-
-def test_the_spare_worker_comes_where_it_saves_a_turn(make_image, monkeypatch):
-    """Four regions take two turns with two workers and with three: the last would wait."""
-    image = make_image(np.zeros((64, 512, 512), np.uint16), (1.0, 0.2, 0.2), chunk=(64, 128, 128))
-    plan = partial(chunkscale.plan_resampling, image, device="cpu", memory="64GiB")
-    came = {}
-    for cores in range(1, 9):
-        monkeypatch.setattr("dask.system.CPU_COUNT", cores)
-        by_default, asked = plan(), plan(workers=cores)
-        count = asked.passes[0].region_count
-        saves = math.ceil(count / (cores + 1)) < math.ceil(count / cores)
-        assert by_default.workers == (cores + 1 if saves else min(cores, count))
-        assert by_default.passes == asked.passes
-        came[cores] = saves
-    assert set(came.values()) == {True, False}

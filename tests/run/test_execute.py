@@ -20,7 +20,6 @@ from dask.callbacks import Callback
 from outputs import budget
 
 import chunkscale
-from chunkscale import options as options_module
 from chunkscale.api.resampling import carry_out
 from chunkscale.run.local import _Active
 from chunkscale.run.records import Record
@@ -211,39 +210,6 @@ def test_an_image_that_was_rewritten_since_it_was_opened_is_read_as_it_is(
     assert other == path
     chunkscale.resample(image, tmp_path / "out.zarr")
     assert chunkscale.resample(path, tmp_path / "out.zarr", resume=True).times.regions == 0
-
-
-def test_by_default_one_region_more_than_cores_is_made_at_once(stack, monkeypatch):
-    """A region waits for its last objects at its end; whoever says how many is obeyed."""
-    cores = 2
-    monkeypatch.setattr("dask.system.CPU_COUNT", cores)
-
-    def workers(**config):
-        with dask.config.set(config):
-            return chunkscale.plan_resampling(stack, chunk=8, shard=0, memory="1GiB").workers
-
-    assert workers() == cores + 1
-    assert workers(num_workers=cores) == cores
-    assert workers(scheduler="processes") == cores
-    with ThreadPoolExecutor(cores) as pool:
-        assert workers(pool=pool) == cores
-
-
-def test_the_spare_worker_never_makes_a_plan_worse(make_image, monkeypatch):
-    """Regions are chosen as if it were not there; it comes where memory is left."""
-    from dask.system import CPU_COUNT
-
-    # Those of many cores need more than the smallest budgets here.
-    monkeypatch.setattr("chunkscale.api.planning.io_threads", lambda: 2)
-    image = make_image(np.zeros((64, 512, 512), np.uint16), (1.0, 0.2, 0.2), chunk=(64, 128, 128))
-    plan = partial(chunkscale.plan_resampling, image, device="cpu")
-    for memory in (*map(budget, (400, 430, 460, 500, 600, 800)), "64GiB"):
-        by_default = plan(memory=memory)
-        asked = plan(memory=memory, workers=CPU_COUNT)
-        assert by_default.passes == asked.passes
-        assert by_default.bytes_read == asked.bytes_read
-        assert by_default.memory.total <= options_module.parse_bytes(memory)
-        assert by_default.workers - asked.workers in (0, 1)
 
 
 def test_a_failing_region_stops_the_run_and_is_named(stack, tmp_path, monkeypatch):

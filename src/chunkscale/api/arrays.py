@@ -78,7 +78,7 @@ def resample_array(
     """
     from chunkscale.compute.devices import array_backend, at_array
     from chunkscale.compute.lazy import resample_dask
-    from chunkscale.compute.levels import resample_leading
+    from chunkscale.compute.levels import resample_box
 
     lazy = is_dask_array(array)
     if lazy:
@@ -108,7 +108,7 @@ def resample_array(
 
     whole = Box(start=(0,) * target.ndim, stop=target.shape)
     with at_array(data):
-        return resample_leading(mapping, whole, read, outside=fill, dtype=dtype, backend=backend)
+        return resample_box(mapping, whole, read, outside=fill, dtype=dtype, backend=backend)
 
 
 def _sizes(value: options.VoxelSize, names: Sequence[str]) -> dict[str, float]:

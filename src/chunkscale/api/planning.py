@@ -273,7 +273,6 @@ def _limits(
     from chunkscale.run.local import local_scheduler
 
     wanted = options.positive("workers", workers)
-    spare = 0
     shape = None if cluster is None else cluster.shape()
     if shape is not None and shape.processes:
         if wanted is not None:
@@ -287,7 +286,6 @@ def _limits(
         local = local_scheduler()
         if wanted is None:
             wanted = min(local.workers, MOST_WORKERS[device])
-            spare = local.spare if device == "cpu" else 0
     usual = (shape and shape.memory) or options.default_memory(wanted)
     bystanders = None if shape is None else shape.bystanders
     return Limits(
@@ -296,7 +294,6 @@ def _limits(
         threads=shape.codec_threads if shape is not None else io_threads(),
         slots=shape.slots if shape is not None else 0,
         bystanders=bystander_bytes() if bystanders is None else bystanders,
-        spare=spare,
         device_memory=None
         if device == "cpu"
         else device_memory_bytes(device_memory, local=cluster is None),

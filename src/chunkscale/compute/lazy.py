@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.compute.devices import array_backend, at_array
-from chunkscale.compute.levels import resample_leading
+from chunkscale.compute.levels import resample_box
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.mapping import AxisMapping, source_box
 from chunkscale.sources.dask_blocks import block_bounds, touched_blocks
@@ -97,6 +97,4 @@ def _block(
         return result
 
     with at_array(parts[0]):
-        return resample_leading(
-            mapping, target, read, outside=outside, dtype=dtype, backend=backend
-        )
+        return resample_box(mapping, target, read, outside=outside, dtype=dtype, backend=backend)

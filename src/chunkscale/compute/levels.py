@@ -54,6 +54,12 @@ def zyx(block: NDArray[Any]) -> NDArray[Any]:
     return block.reshape(spatial)
 
 
+def _frames(*blocks: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield views of blocks as (z, y, x), for each index of the axes before those."""
+    for index in np.ndindex(*blocks[0].shape[:-3]):
+        yield tuple(zyx(block[index]) for block in blocks)
+
+
 def cut(array: NDArray[Any], box: Box, part: Box) -> NDArray[Any]:
     """Return a part of a box's array, as (z, y, x)."""
     inner = tuple(
@@ -83,17 +89,16 @@ def resample_box(
     out: NDArray[Any] | None = None,
     means: tuple[Factors, NDArray[Any]] | None = None,
 ) -> NDArray[Any]:
-    """Return the resampled voxels of a target box.
+    """Return the resampled voxels of a target box, frame by frame.
 
     Parameters
     ----------
     mapping : sequence of AxisMapping
-        One per axis; of more than three axes all but the last three have one
-        index in `target`.
+        One per axis; those before the last three are not spatial.
     target : Box
         Global target indices.
     read : callable
-        Returns the voxels of a source box.
+        Returns the voxels of a source box, of one frame.
     outside : float or None
         Value of samples outside the source's extent; None for the edge voxel.
     dtype : numpy.dtype
@@ -102,7 +107,7 @@ def resample_box(
     out : ndarray, optional
         Where the result goes: shape of `target`, C order.
     means : tuple of tuple and ndarray, optional
-        Cells along z, y and x, and where their means go.
+        Cells along z, y and x, and where their means go: the frames of `target`.
 
     Returns
     -------
@@ -111,7 +116,32 @@ def resample_box(
     """
     if out is None:
         out = backend.empty(target.shape, dtype)
-    if outside is None:
+    leading = max(0, len(target.shape) - 3)
+    for index in np.ndindex(*target.shape[:leading]):
+        at = tuple(a + i for a, i in zip(target.start, index, strict=False))
+        box = Box(
+            start=at + target.start[leading:],
+            stop=tuple(i + 1 for i in at) + target.stop[leading:],
+        )
+        _resample_frame(
+            mapping, box, read, outside, dtype, backend, out[index].reshape(box.shape),
+            None if means is None else (means[0], zyx(means[1][index])),
+        )  # fmt: skip
+    return out
+
+
+def _resample_frame(
+    mapping: Sequence[AxisMapping],
+    target: Box,
+    read: ReadBox,
+    outside: float | None,
+    dtype: np.dtype[Any],
+    backend: Backend,
+    out: NDArray[Any],
+    means: tuple[Factors, NDArray[Any]] | None = None,
+) -> None:
+    inner = target if outside is None else _inside(mapping, target)
+    if inner == target:
         source = source_box(tuple(mapping), target)
         block, tables = zyx(read(source)), _tables(mapping, target, source)
         if means is None:
@@ -119,22 +149,18 @@ def resample_box(
         else:
             factors, coarse = means
             backend.resample_and_mean(block, tables, factors, zyx(out), coarse)
-        return out
-    inner = _inside(mapping, target)
-    if inner == target:
-        return resample_box(
-            mapping, target, read, outside=None, dtype=dtype, backend=backend, out=out, means=means
-        )
+        return
     out[...] = dtype.type(outside)
     if min(inner.shape) > 0:
         place = tuple(
             slice(a - t, b - t)
             for a, b, t in zip(inner.start, inner.stop, target.start, strict=True)
         )
-        out[place] = resample_box(mapping, inner, read, outside=None, dtype=dtype, backend=backend)
+        part = backend.empty(inner.shape, dtype)
+        _resample_frame(mapping, inner, read, None, dtype, backend, part)
+        out[place] = part
     if means is not None:
         backend.mean(zyx(out), *means)
-    return out
 
 
 def _inside(mapping: Sequence[AxisMapping], target: Box) -> Box:
@@ -152,31 +178,6 @@ def sampled_box(plan: ResamplePlan, region: Region) -> Box | None:
         return region.source_box
     inner = _inside(plan.mapping, region.boxes[0][1])
     return source_box(plan.mapping, inner) if min(inner.shape) > 0 else None
-
-
-def resample_leading(
-    mapping: Sequence[AxisMapping],
-    target: Box,
-    read: Callable[[Box], NDArray[Any]],
-    *,
-    outside: float | None,
-    dtype: np.dtype[Any],
-    backend: Backend,
-) -> NDArray[Any]:
-    """Resample a box of any leading (non-spatial) extent, index by index."""
-    leading = max(0, len(target.shape) - 3)
-    result = backend.empty(target.shape, dtype)
-    for index in np.ndindex(*target.shape[:leading]):
-        at = tuple(a + i for a, i in zip(target.start, index, strict=False))
-        box = Box(
-            start=at + target.start[leading:],
-            stop=tuple(i + 1 for i in at) + target.stop[leading:],
-        )
-        resample_box(
-            mapping, box, read, outside=outside, dtype=dtype, backend=backend,
-            out=result[index].reshape(box.shape),
-        )  # fmt: skip
-    return result
 
 
 def reduced_shape(shape: Sequence[int], factors: Sequence[int]) -> tuple[int, ...]:
@@ -208,7 +209,8 @@ def reduce_box(
     if out is None:
         out = backend.empty(reduced_shape(data.shape, factors), data.dtype)
     combine = backend.mean if METHODS[method].levels == "mean" else backend.mode
-    combine(zyx(data), _cells(factors), zyx(out))
+    for frame, result in _frames(data, out):
+        combine(frame, _cells(factors), result)
     return out
 
 
@@ -270,19 +272,25 @@ def _slabs(
         assert block is not None
         return cut(block, source, part)
 
-    done, averages = 0, METHODS[plan.method].levels == "mean"
+    averages = METHODS[plan.method].levels == "mean"
     for turn, box in enumerate(plan.slabs(region)):
         out = empty(turn % 2, box.shape)
-        planes = len(zyx(out))
         means = None
         if coarse is not None:
-            cells = _cells(plan.level_ratio(0, 1))
-            means = cells, zyx(coarse)[done // cells[0] : -(-(done + planes) // cells[0])]
+            ratio = plan.level_ratio(0, 1)
+            means = _cells(ratio), _planes_of(coarse, region.boxes[0][1], box, ratio)
         resample_box(
             plan.mapping, box, sampled, outside=plan.outside, dtype=np.dtype(plan.dtype),
             backend=backend, out=out, means=means if averages else None,
         )  # fmt: skip
         if means is not None and not averages:
-            backend.mode(zyx(out), *means)
-        done += planes
+            reduce_box(out, ratio, method=plan.method, backend=backend, out=means[1])
         yield 0, box, out
+
+
+def _planes_of(coarse: NDArray[Any], box: Box, slab: Box, ratio: Sequence[int]) -> NDArray[Any]:
+    """Return the part of a box's next level that is made of a slab of it."""
+    if len(ratio) < 3:
+        return coarse
+    start, stop = (slab.start[-3] - box.start[-3], slab.stop[-3] - box.start[-3])
+    return coarse[..., start // ratio[-3] : -(-stop // ratio[-3]), :, :]

@@ -23,136 +23,158 @@ from chunkscale.plan.memory import (
     Limits,
     PassJob,
     cache_voxels,
-    coarser_voxels,
-    kernel_scratch,
+    region_bytes,
+    shared_bytes,
     slab_planes,
 )
 from chunkscale.plan.model import SourceArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What the cost of a pass depends on, in bytes of voxels but for the counts.
+
+    Parameters
+    ----------
+    decoded : float
+        Of the source, chunks that are decoded twice counted twice.
+    cached : float
+        Of them what waits in the cache for a neighbouring region.
+    written : int
+        Of the first level.
+    later : float
+        Of the level that a later pass has to read again.
+    regions, slots : int
+        How many there are, and how many at once in all processes.
+    region : int
+        What each region costs, whatever its size.
+    """
+
+    decoded: float
+    cached: float
+    written: int
+    later: float
+    regions: int
+    slots: int
+    region: int
+
+
+def cost(of: Figures) -> float:
+    """Return what a pass costs, in bytes that are encoded."""
+    work = of.decoded / 2 + of.written  # decoding takes half as long
+    return (
+        work
+        + policy.CACHED * of.cached / 2  # kept chunks go through memory twice
+        + of.later  # stored and read once more, by further regions
+        + of.regions * of.region  # reading, planning, noting down, small writes
+        + of.slots * work / of.regions / 2  # at the end workers wait for the last one: half of it
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """A region shape for one pass, with what it costs."""
 
     options: tuple[AxisCut, ...]
-    order: tuple[int, ...]
-    count: int
-    fused: int
-    shared: int
-    kept: int  # axes along which a cache saves a second decode
-    cache: int
-    per_worker: int
-    amplification: float
-    cost: float
-    size: int
+    order: tuple[int, ...]  # axes, the one along which regions follow each other last
+    fused: int  # levels after the first
     slab: int  # planes
-
-    @property
-    def alone(self) -> bool:
-        """Whether no two regions read the same chunk."""
-        return not any(option.overlaps for option in self.options)
+    amplification: float
+    cache: int  # bytes, as all that follow
+    shared: int
+    per_worker: int
+    largest: int  # of a region's source box and its first level
+    cost: float
 
     @property
     def region(self) -> tuple[int, ...]:
         return tuple(option.region for option in self.options)
+
+    @property
+    def count(self) -> int:
+        return math.prod(option.count for option in self.options)
+
+
+def _combinations(
+    options: Sequence[Sequence[AxisCut]], leading: int
+) -> Iterator[tuple[AxisCut, ...]]:
+    """Yield the ways to cut all axes: one frame in any way, or several that are whole."""
+    one = [axis[:1] for axis in options[:leading]]
+    yield from itertools.product(*one, *options[leading:])
+    for i in reversed(range(leading)):
+        whole = [[cut for cut in axis if cut.count == 1] for axis in options[i + 1 :]]
+        yield from itertools.product(*one[:i], options[i][1:], *whole)
 
 
 def _choices(
     options: Sequence[Sequence[AxisCut]], job: PassJob, limits: Limits
 ) -> Iterator[Choice]:
     """Yield every region shape with every use of a cache that makes sense."""
-    itemsize, workers = job.itemsize, limits.workers
-    chunk_bytes = (math.prod(job.read_chunk) + math.prod(job.write_chunk)) * itemsize
-    # Each thread holds a chunk encoded, decoded, and half way between.
-    decode = 3 * limits.threads * chunk_bytes
-    for combination in itertools.product(*options):
-        target = tuple(o.target for o in combination)
-        voxels = read = count = 1
-        aligned = itemsize
-        for option in combination:
-            voxels *= option.target
-            read *= option.read
-            aligned *= option.aligned
-            count *= option.count
-        order = tuple(sorted(range(len(target)), key=lambda i: combination[i].amplification))
-        fused = min(job.tail_levels, *(o.fused for o in combination))
-        planes, slab = slab_planes(job, target, fused)
-        # Of the first level two slabs, the others whole ...
-        held = voxels // planes * min(planes, 2 * slab)
-        made = held + coarser_voxels(target[-3:], fused)
-        # ... and the same again encoded (incompressible data).
-        outputs = 2 * made * itemsize
-        # What codec threads have freed and the allocator still holds, as seen in measured runs.
-        kept_free = (read + held) * itemsize
-        scratch = kernel_scratch(read, target, job.taps, itemsize, is_half=job.is_half)
-        # Host buffers of a GPU are whole huge pages.
-        rounding = 0 if limits.device_memory is None else (fused + 2) * 2 * policy.HUGE_PAGE
-        per_worker = read * itemsize + outputs + scratch + kept_free + rounding
-        tail = job.write_size * itemsize / 2 ** (job.spatial * fused)
-        if fused == job.tail_levels:
-            tail = 0.0
-        # More workers than cores take turns.
-        slots = max(min(workers, limits.threads), limits.slots)
-        idle = (-(-count // slots) * slots / count - 1) * job.write_size * itemsize
+    region = policy.REGION_COST if limits.device_memory is None else policy.GPU_REGION_COST
+    # More workers than cores take turns.
+    slots = max(min(limits.workers, limits.threads), limits.slots)
+    for cuts in _combinations(options, job.leading):
+        target = tuple(cut.target for cut in cuts)
+        count = math.prod(cut.count for cut in cuts)
+        order = tuple(sorted(range(len(cuts)), key=lambda i: cuts[i].amplification))
+        fused = min(job.tail_levels, *(cut.fused for cut in cuts))
+        slab = slab_planes(job, target, fused)
+        per_worker = region_bytes(job, limits, cuts, fused, slab)
+        largest = max(math.prod(target), math.prod(cut.read for cut in cuts)) * job.itemsize
+        rest = job.write_size * job.itemsize / 2 ** ((len(cuts) - job.leading) * fused)
         for kept in range(3):
             cached = order[len(order) - kept :]
-            if kept and not combination[cached[0]].overlaps:
+            if kept and not cuts[cached[0]].overlaps:
                 break
-            amplification = math.prod(
-                o.amplification for i, o in enumerate(combination) if i not in cached
+            amplification = math.prod(cuts[i].amplification for i in order[: len(order) - kept])
+            active = min(limits.workers, count)
+            cache = cache_voxels(cuts, order, kept, active) * job.itemsize
+            read = job.read_size * job.itemsize
+            figures = Figures(
+                decoded=read * amplification,
+                cached=read if kept else 0,
+                written=job.write_size * job.itemsize,
+                later=0 if fused == job.tail_levels else rest,
+                regions=count,
+                slots=slots,
+                region=region,
             )
-            active = min(workers, count)
-            cache = cache_voxels(combination, order, kept, active) * itemsize
-            # Without a cache, all chunks of a region may still be decoded at once.
-            shared = decode + max(cache, active * aligned)
-            decoded = job.read_size * itemsize * (amplification + policy.CACHED * (kept > 0))
-            cost = decoded / 2 + tail + idle / 2 + count * 2 * policy.MIB
             yield Choice(
-                combination, order, count, fused, shared, kept, cache, per_worker, amplification,
-                cost, voxels * itemsize, slab,
-            )  # fmt: skip
+                options=cuts,
+                order=order,
+                fused=fused,
+                slab=slab,
+                amplification=amplification,
+                cache=cache,
+                shared=shared_bytes(job, limits, cuts, active, cache),
+                per_worker=per_worker,
+                largest=largest,
+                cost=cost(figures),
+            )
 
 
 def _choose(
     options: Sequence[Sequence[AxisCut]],
     job: PassJob,
     limits: Limits,
-    most: int,
     beside: Sequence[Choice] = (),
 ) -> Choice:
-    """Return the cheapest region that fits into memory.
-
-    Parameters
-    ----------
-    most : int
-        Bounds the decoded bytes of a region at its first level, unless the
-        smallest region is larger.
-    beside : sequence of _Choice
-        Of the passes before: their buffers stay, so the sum of the largest
-        parts of all has to fit.
-    """
+    """Return the cheapest region that fits into memory, beside the buffers of passes before."""
     needs = []
-    shared = max((c.shared for c in beside), default=0)
-    per_worker = max((c.per_worker for c in beside), default=0)
-    count = max((c.count for c in beside), default=0)
     for choice in _choices(options, job, limits):
-        active = min(limits.workers, max(count, choice.count))
-        need = max(shared, choice.shared) + active * max(per_worker, choice.per_worker)
-        needs.append((choice, need))
-    fitting = [(choice, need) for choice, need in needs if limits.base + need <= limits.memory]
+        alive = [*beside, choice]  # buffers stay, so the sum of the largest parts of all must fit
+        active = min(limits.workers, max(c.count for c in alive))
+        need = max(c.shared for c in alive) + active * max(c.per_worker for c in alive)
+        needs.append((choice, limits.base + need))
+    fitting = [(choice, need) for choice, need in needs if need <= limits.memory]
     if not fitting:
-        raise TooSmallError(limits.base + min(need for _, need in needs))
-    best, _ = min(fitting, key=lambda fit: (max(fit[0].size, most), fit[0].cost, fit[1]))
-    if best.alone or limits.device_memory is not None:
-        return best
-    limit = min(policy.ALONE_FACTOR * most, policy.LARGE_REGION)
-    larger = [choice for choice, _ in fitting if choice.alone and choice.size <= limit]
+        raise TooSmallError(min(need for _, need in needs))
 
-    def whole_cost(choice: Choice) -> float:
-        # At the end workers wait for the last region.
-        return choice.cost + limits.workers * max(0, choice.size - most) / 2
+    def rank(fit: tuple[Choice, int]) -> tuple[int, float, int]:
+        choice, need = fit
+        return max(choice.largest, policy.LARGEST_REGION), choice.cost, need
 
-    return min([best, *larger], key=whole_cost)
+    return min(fitting, key=rank)[0]
 
 
 class TooSmallError(Exception):
@@ -172,24 +194,20 @@ def first_choice(
     fixed: tuple[int, ...] | None,
     limits: Limits,
 ) -> Choice:
-    spatial = set(target.spatial)
+    leading = target.ndim - len(target.spatial)
     unit = layout.shard or layout.chunk
     options = [
         list(
-            resampling_options(
+            resampling_options(m, 1, ALL_LEVELS, source.chunk[i])
+            if i < leading
+            else resampling_options(
                 m, unit[i], count_halvings(unit[i], layout.chunk[i]), source.chunk[i]
             )
-            if i in spatial
-            else itertools.islice(resampling_options(m, 1, ALL_LEVELS, source.chunk[i]), 1)
         )
         for i, m in enumerate(mapping)
     ]
-    small = (
-        policy.SMALL_REGION
-        if limits.device_memory is None
-        else policy.SMALL_REGION * policy.GPU_REGION_FACTOR
-    )
-    most = min(max(small, target.size * source.itemsize // 1024), policy.LARGE_REGION)
+    stacked = len(target.spatial) > 2 and limits.device_memory is None
+    few_objects = target.size * source.itemsize // policy.MOST_SLABS
     job = PassJob(
         itemsize=source.itemsize,
         read_size=math.prod(source.shape),
@@ -198,12 +216,12 @@ def first_choice(
         write_chunk=layout.chunk,
         taps=max([2, *(m.taps for m in mapping[-3:-2])]),
         tail_levels=levels - 1,
-        spatial=len(spatial),
+        leading=leading,
         is_half=source.dtype == "float16",
-        planes=unit[-3] if len(unit) > 2 and limits.device_memory is None else 0,
-        slab_size=most // policy.SLAB_FRACTION,
+        planes=unit[-3] if stacked else 0,
+        slab_size=min(max(policy.SLAB_BYTES, few_objects), policy.LARGEST_REGION // 2),
     )
-    return _choose(fixed_options(options, fixed), job, limits, most)
+    return _choose(fixed_options(options, fixed), job, limits)
 
 
 def later_choice(
@@ -215,21 +233,12 @@ def later_choice(
     limits: Limits,
 ) -> Choice:
     level, read = levels[first], levels[first - 1]
-    spatial = set(level.grid.spatial)
+    leading = level.grid.ndim - len(level.grid.spatial)
     options = [
-        list(
-            itertools.islice(
-                halving_options(
-                    level.shape[i],
-                    read.shape[i],
-                    level.chunk[i],
-                    0 if i in spatial else ALL_LEVELS,
-                    read.chunk[i],
-                ),
-                None if i in spatial else 1,
-            )
+        list(halving_options(size, whole, unit, ALL_LEVELS if i < leading else 0, chunk))
+        for i, (size, whole, unit, chunk) in enumerate(
+            zip(level.shape, read.shape, level.chunk, read.chunk, strict=True)
         )
-        for i in range(level.grid.ndim)
     ]
     job = PassJob(
         itemsize=itemsize,
@@ -239,9 +248,9 @@ def later_choice(
         write_chunk=level.chunk,
         taps=0,
         tail_levels=len(levels) - 1 - first,
-        spatial=len(spatial),
+        leading=leading,
         is_half=False,  # means convert plane by plane
         planes=0,
         slab_size=0,
     )
-    return _choose(fixed_options(options, fixed), job, limits, policy.LATER_REGION, beside)
+    return _choose(fixed_options(options, fixed), job, limits, beside)

@@ -29,9 +29,6 @@ class Limits:
         `workers` and `threads` are those of one process then.
     bystanders : int
         Bytes of libraries that a process without a GPU may have to load besides its own.
-    spare : int
-        Further workers, where regions of the first pass then take fewer turns, and all of
-        `workers` and they fit beside the regions chosen for those.
     """
 
     memory: int
@@ -40,7 +37,6 @@ class Limits:
     device_memory: int | None = None
     slots: int = 0
     bystanders: int = 0
-    spare: int = 0
 
     @property
     def base(self) -> int:
@@ -52,7 +48,7 @@ class Limits:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PassJob:
     """The figures of one pass that do not depend on the region."""
 
@@ -61,54 +57,75 @@ class PassJob:
     read_chunk: tuple[int, ...]
     write_size: int  # voxels of the first level written
     write_chunk: tuple[int, ...]
-    taps: int
+    taps: int  # source voxels per target voxel along z; 0 for means
     tail_levels: int  # levels after the first
-    spatial: int
+    leading: int  # axes that are not spatial
     is_half: bool  # float16 is computed on a float32 copy
     planes: int  # of a stored object; 0 where regions are made in one piece
     slab_size: int  # bytes of a slab, at least
 
 
+def region_bytes(
+    job: PassJob, limits: Limits, cuts: Sequence[AxisCut], fused: int, slab: int
+) -> int:
+    """Return the most that a worker holds for its region."""
+    target = tuple(cut.target for cut in cuts)
+    voxels, read = math.prod(target), math.prod(cut.read for cut in cuts)
+    planes = target[-3] if len(target) > 2 else 1
+    first = voxels // planes * min(planes, 2 * slab)  # two slabs
+    made = first + coarser_voxels(target, job.leading, fused)
+    scratch = kernel_scratch(read, target, job.taps, job.itemsize, is_half=job.is_half)
+    # Host buffers of a GPU are whole huge pages.
+    rounding = 0 if limits.device_memory is None else (fused + 2) * 2 * policy.HUGE_PAGE
+    return (
+        read * job.itemsize  # the source box
+        + scratch
+        + made * job.itemsize  # all levels
+        + made * job.itemsize  # the same encoded: data may be incompressible
+        + (read + first) * job.itemsize  # codecs' freed memory that the allocator keeps (measured)
+        + rounding
+    )
+
+
+def shared_bytes(
+    job: PassJob, limits: Limits, cuts: Sequence[AxisCut], active: int, cache: int
+) -> int:
+    """Return the most that the threads of codecs and the cache hold."""
+    chunks = (math.prod(job.read_chunk) + math.prod(job.write_chunk)) * job.itemsize
+    # Without a cache, all chunks of the active regions may still be decoded at once.
+    decoded = active * math.prod(cut.aligned for cut in cuts) * job.itemsize
+    # Each thread holds a chunk encoded, decoded, and half way between.
+    return 3 * limits.threads * chunks + max(cache, decoded)
+
+
 def kernel_scratch(
     read: int, target: Sequence[int], taps: int, itemsize: int, *, is_half: bool = False
 ) -> int:
-    """Return an upper bound of what a kernel holds beside its input and result.
-
-    Parameters
-    ----------
-    read : int
-        Voxels of the input.
-    target : sequence of int
-        Shape of the result.
-    taps : int
-        Source voxels per target voxel along z; 0 for means.
-    itemsize : int
-    is_half : bool
-        Whether float16 is interpolated, on a float32 copy.
-    """
+    """Return the most that a kernel holds beside its input of `read` voxels and its result."""
+    # Some planes in the compute type, and all of float16.
     planes = (taps + 2) * math.prod(target[-2:]) * (4 if itemsize <= 2 else 8)
     return planes + is_half * 4 * (read + math.prod(target))
 
 
-def coarser_voxels(shape: Sequence[int], levels: int) -> int:
+def coarser_voxels(shape: Sequence[int], leading: int, levels: int) -> int:
     """Return the voxels of so many further levels of a region."""
     voxels = 0
     for _ in range(levels):
-        shape = [-(-n // 2) for n in shape]
+        shape = [*shape[:leading], *(-(-n // 2) for n in shape[leading:])]
         voxels += math.prod(shape)
     return voxels
 
 
-def slab_planes(job: PassJob, target: Sequence[int], fused: int) -> tuple[int, int]:
-    """Return the planes of a region, and of its slabs: whole stored objects and cells of means."""
+def slab_planes(job: PassJob, target: Sequence[int], fused: int) -> int:
+    """Return the planes of a region's slabs: whole stored objects and cells of means."""
     planes = target[-3] if len(target) > 2 else 1
-    if job.planes:
+    if job.planes and math.prod(target[: job.leading]) == 1:
         plane = math.prod(target[-2:]) * job.itemsize
         for slab, _ in doublings(job.planes, planes):
             if slab * plane >= job.slab_size and not (fused and slab % 2):
                 # Two slabs are held at once: no more of them save nothing.
-                return planes, slab if 2 * slab < planes else planes
-    return planes, planes
+                return slab if 2 * slab < planes else planes
+    return planes
 
 
 def cache_voxels(options: Sequence[AxisCut], order: Sequence[int], kept: int, active: int) -> int:
@@ -116,7 +133,7 @@ def cache_voxels(options: Sequence[AxisCut], order: Sequence[int], kept: int, ac
 
     Parameters
     ----------
-    options : sequence of _Option
+    options : sequence of AxisCut
     order : sequence of int
         Axes, the one along which regions follow each other last.
     kept : int
@@ -131,4 +148,5 @@ def cache_voxels(options: Sequence[AxisCut], order: Sequence[int], kept: int, ac
     region = math.prod(o.aligned for o in options)
     # They touch no more than the rows that they lie in.
     rows = -(-(regions - 1) // last.count) + 1
-    return min(regions * region, rows * (region // last.aligned * last.span))
+    kept_rows = rows * (region // last.aligned * last.span)
+    return min(regions * region, kept_rows, math.prod(o.span for o in options))

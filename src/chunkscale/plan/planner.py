@@ -14,7 +14,7 @@ from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.pyramid import Layout, Level, level_count, pyramid
 from chunkscale.plan import policy
 from chunkscale.plan.choice import Choice, TooSmallError, first_choice, later_choice
-from chunkscale.plan.memory import Limits, cache_voxels
+from chunkscale.plan.memory import Limits
 from chunkscale.plan.model import DeviceMemory, MemoryEstimate, ResamplePlan, SourceArray
 from chunkscale.plan.notices import find_notices
 from chunkscale.plan.regions import Pass, check_alignment
@@ -103,7 +103,6 @@ def make_plan(
         )
     choices: list[Choice] = []
     passes: list[Pass] = []
-    asked = limits.workers
     while not passes or passes[-1].last + 1 < count:
         first = passes[-1].last + 1 if passes else 0
         start = passes[-1].indices.stop if passes else 0
@@ -118,7 +117,8 @@ def make_plan(
         fixed = regions[len(passes)] if regions is not None and len(passes) < len(regions) else None
         choice, limits = _within(limits, partial(choose, fixed))
         if shards is None and layouts[first].shard is None:
-            layouts |= _stored_layouts(choice, layout.chunk, shard, first)
+            whole = len(target_grid.spatial) if shard else 0
+            layouts |= _stored_layouts(choice, layout.chunk, whole, first)
         stored = pyramid(target_grid, count=count, layouts=layouts)
         choices.append(choice)
         passes.append(_pass(choice, stored, first, start))
@@ -129,8 +129,6 @@ def make_plan(
         per_worker=max(c.per_worker for c in choices),
         workers=min(limits.workers, max(p.region_count for p in passes)),
     )
-    if memory.workers == asked:
-        memory = _with_spare(memory, choices, source.itemsize, limits)
     plan = ResamplePlan(
         source=source,
         source_grid=source_grid,
@@ -180,27 +178,6 @@ def _device_memory(plan: ResamplePlan, choices: Sequence[Choice], limit: int) ->
     return memory
 
 
-def _with_spare(
-    memory: MemoryEstimate, choices: Sequence[Choice], itemsize: int, limits: Limits
-) -> MemoryEstimate:
-    """Add the spare workers if they fit; regions are not chosen for them, but for the others."""
-    first = choices[0]
-    more = min(limits.spare, first.count - memory.workers)
-    if -(-first.count // (memory.workers + more)) == -(-first.count // memory.workers):
-        return memory  # no fewer turns, and in the last one fewer at work
-    workers = memory.workers + more
-    cache = cache_voxels(first.options, first.order, first.kept, workers) * itemsize
-    # Of each: the decoded chunks of its region, cached or not.
-    chunks = max(math.prod(o.aligned for o in c.options) for c in choices) * itemsize
-    larger = replace(
-        memory,
-        workers=workers,
-        buffers=memory.buffers + max(more * chunks, cache - memory.cache),
-        cache=cache,
-    )
-    return larger if larger.total <= limits.memory else memory
-
-
 def _within(limits: Limits, choose: Callable[[Limits], Choice]) -> tuple[Choice, Limits]:
     """Choose with fewer workers until a region fits."""
     needed, workers = 0, limits.workers
@@ -219,13 +196,20 @@ def _within(limits: Limits, choose: Callable[[Limits], Choice]) -> tuple[Choice,
 
 
 def _stored_layouts(
-    choice: Choice, chunk: tuple[int, ...], shard: bool, first: int
+    choice: Choice, chunk: tuple[int, ...], sharded: int, first: int
 ) -> dict[int, Layout]:
-    """Return how a pass is stored by level: a slab is a shard, and so is a region further on."""
+    """Return how a pass is stored by level: a slab is a shard, and so is a region further on.
+
+    Only along the last `sharded` axes: each frame is stored for itself.
+    """
+    kept = len(chunk) - sharded
 
     def one_object(shape: Sequence[int]) -> Layout:
-        outer = tuple(-(-n // c) * c for n, c in zip(shape, chunk, strict=True))
-        return Layout(chunk=chunk, shard=outer if shard and outer != chunk else None)
+        outer = tuple(
+            c if i < kept else -(-n // c) * c
+            for i, (n, c) in enumerate(zip(shape, chunk, strict=True))
+        )
+        return Layout(chunk=chunk, shard=outer if outer != chunk else None)
 
     region = [option.target for option in choice.options]
     slab = [*region[:-3], choice.slab, *region[-2:]] if len(region) > 2 else region

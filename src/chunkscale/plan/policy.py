@@ -22,27 +22,23 @@ DEVICE_ALIGNMENT = 512
 
 HUGE_PAGE = 2 * MIB
 
-#: Regions of smaller outputs are at most this large (decoded bytes of level 0) ...
-SMALL_REGION = 32 * MIB
+#: No region reads or makes more than this (decoded bytes), unless the smallest one does: what is
+#: gained beyond is less than what a worker then holds.
+LARGEST_REGION = 128 * MIB
 
-#: ... twice that on a GPU: a region's copies and kernels are started one by one, and while codecs
-#: keep all cores busy each of them waits for a turn ...
-GPU_REGION_FACTOR = 2
+#: What each region costs apart from its voxels, in bytes that are encoded ...
+REGION_COST = 2 * MIB
 
-#: ... and those of huge outputs this large, so that there are fewer objects.
-LARGE_REGION = 256 * MIB
+#: ... more on a GPU: its copies and kernels are started one by one, and while codecs keep all
+#: cores busy each of them waits for a turn.
+GPU_REGION_COST = 6 * MIB
 
-#: Up to so many times as large they may be if each chunk of the source is then decoded for one of
-#: them alone, and for no smaller ones (all planes of a stack, say): what neighbours share goes
-#: through memory twice (a twentieth of a run and more, with 128x1024x1024 voxels to 0.2).
-ALONE_FACTOR = 4
+#: On the CPU regions of three slabs and more are made and written slab by slab: one is made while
+#: the one before is encoded, so that codecs begin early and two are held.
+SLAB_BYTES = 16 * MIB
 
-#: On the CPU larger ones are made and written in slabs, of at least this part of what others may
-#: have: one is made while the one before is encoded, so that codecs begin early and two are held.
-SLAB_FRACTION = 2
-
-#: Regions of later passes; they read eight times as much.
-LATER_REGION = 8 * MIB
+#: Of huge outputs a slab, which is a shard, is larger, so that there are fewer objects.
+MOST_SLABS = 2048
 
 #: What a decoded byte costs that waits in the cache for a neighbour, in decoded bytes.
 CACHED = 0.7

@@ -16,7 +16,7 @@ from chunkscale.plan.regions import Region
 def tiles(plan: ResamplePlan, region: Region, limit: int) -> Iterator[Region]:
     """Yield a region in parts that each take at most `limit` bytes of device memory.
 
-    Parts are cut along z and y, where cells of all the region's levels end.
+    Parts are single frames, cut along z and y where cells of all the region's levels end.
 
     Raises
     ------
@@ -24,6 +24,11 @@ def tiles(plan: ResamplePlan, region: Region, limit: int) -> Iterator[Region]:
         If rows cannot be cut that small.
     """
     first, box = region.boxes[0]
+    for axis, size in enumerate(box.shape[:-3]):
+        if size > 1:
+            for i in range(box.start[axis], box.stop[axis]):
+                yield from tiles(plan, plan.part(region, between(box, axis, i, i + 1)), limit)
+            return
     needed = device_bytes(
         region.source_box.shape[-3:],
         [owned.shape[-3:] for _, owned in region.boxes],

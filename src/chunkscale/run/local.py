@@ -19,9 +19,6 @@ from chunkscale.run.driver import Driver
 from chunkscale.run.records import Outcome
 from chunkscale.run.worker import Job, OpenJob, run_region
 
-#: Threads beyond one per core: a region waits while the last of its objects are encoded.
-SPARE_WORKERS = 1
-
 #: Regions per worker in one local graph: the idle tail of a window is a small part of it.
 WINDOW = 64
 
@@ -47,14 +44,11 @@ class LocalScheduler:
         The user's.
     workers : int
         Regions at once: as many as the pool has, or one per core.
-    spare : int
-        Further ones, if there is memory for them.
     """
 
     scheduler: str | Callable[..., Any]
     pool: Executor | Pool | None
     workers: int
-    spare: int = 0
 
     @property
     def shares_memory(self) -> bool:
@@ -93,7 +87,6 @@ def local_scheduler() -> LocalScheduler:
             "multiprocessing.pool.ThreadPool, or leave it out"
         )
     number: Any = dask.config.get("num_workers", None)
-    ours = chosen in _THREADS and pool is None and not number
     number = number or CPU_COUNT
     if not isinstance(number, int) or number < 1:
         raise OptionError(
@@ -103,7 +96,7 @@ def local_scheduler() -> LocalScheduler:
     if chosen in _SYNCHRONOUS:
         return LocalScheduler(chosen, None, 1)
     size = getattr(pool, "_max_workers", None) or getattr(pool, "_processes", None)
-    return LocalScheduler(chosen, pool, size or number, SPARE_WORKERS if ours else 0)
+    return LocalScheduler(chosen, pool, size or number)
 
 
 def codec_threads() -> int:
