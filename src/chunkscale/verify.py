@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from chunkscale import options
 from chunkscale.compute.levels import reduce_box, resample_box
 from chunkscale.errors import ChunkscaleError, GridError, MetadataError, OptionError
-from chunkscale.geometry.box import Box
+from chunkscale.geometry.box import Box, cell_counts, whole
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.mapping import AxisMapping, axis_table, grid_mapping, inside_range
 from chunkscale.geometry.methods import find_method
@@ -238,16 +238,11 @@ def _compare(
         yield box.size, _differences("0", box, arrays[0].read(box), expected)
     for index in range(1, len(arrays)):
         fine, coarse = arrays[index - 1], arrays[index]
-        factors = [-(-a // b) for a, b in zip(fine.shape, coarse.shape, strict=True)]
+        factors = cell_counts(fine.shape, coarse.shape)
         if any(f not in (1, 2) for f in factors):
             continue
         for box in _samples(target.level_grid(index)):
-            above = Box(
-                start=tuple(a * f for a, f in zip(box.start, factors, strict=True)),
-                stop=tuple(
-                    min(b * f, n) for b, f, n in zip(box.stop, factors, fine.shape, strict=True)
-                ),
-            )
+            above = box.refined(factors).clipped(whole(fine.shape))
             expected = reduce_box(fine.read(above), factors, method=method, backend=reference)
             path = target.multiscale.datasets[index].path
             yield box.size, _differences(path, box, coarse.read(box), expected)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from chunkscale.compute.devices import array_backend, at_array
 from chunkscale.compute.levels import resample_box
-from chunkscale.geometry.box import Box
+from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.geometry.mapping import AxisMapping, source_box
 from chunkscale.sources.dask_blocks import block_bounds, touched_blocks
 
@@ -53,11 +53,9 @@ def resample_dask(
     meta = meta_from_array(array, dtype=dtype)
     block = dask.delayed(_block, pure=True, traverse=False)
     shape = tuple(m.target_size for m in mapping)
-    cuts = [[(a, min(a + c, n)) for a in range(0, n, c)] for n, c in zip(shape, chunk, strict=True)]
-    blocks = np.empty([len(c) for c in cuts], dtype=object)
-    for position in itertools.product(*(range(len(c)) for c in cuts)):
-        spans = [cuts[axis][i] for axis, i in enumerate(position)]
-        target = Box(start=tuple(a for a, _ in spans), stop=tuple(b for _, b in spans))
+    blocks = np.empty(cell_counts(shape, chunk), dtype=object)
+    for position in np.ndindex(blocks.shape):
+        target = tile(position, chunk, shape)
         touched = touched_blocks(bounds, source_box(mapping, target))
         parts = [sources[index] for index in itertools.product(*touched)]
         origin = tuple(
@@ -85,15 +83,11 @@ def _block(
         result = backend.empty(box.shape, dtype)
         spans = [list(itertools.pairwise(bound)) for bound in bounds]
         for part, span in zip(parts, itertools.product(*spans), strict=True):
-            low = [max(a, s) for a, (s, _) in zip(box.start, span, strict=True)]
-            high = [min(b, e) for b, (_, e) in zip(box.stop, span, strict=True)]
-            if any(a >= b for a, b in zip(low, high, strict=True)):
-                continue
-            into = tuple(slice(a - o, b - o) for a, b, o in zip(low, high, box.start, strict=True))
-            out_of = tuple(
-                slice(a - s, b - s) for a, b, (s, _) in zip(low, high, span, strict=True)
-            )
-            result[into] = part[out_of]
+            start, stop = zip(*span, strict=True)
+            there = Box(start=start, stop=stop)
+            common = box.clipped(there)
+            if min(common.shape) > 0:
+                result[common.within(box)] = part[common.within(there)]
         return result
 
     with at_array(parts[0]):

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.geometry.box import Box
+from chunkscale.geometry.box import Box, between, cell_counts
 from chunkscale.geometry.mapping import (
     AxisMapping,
     AxisTable,
@@ -62,11 +62,7 @@ def _frames(*blocks: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
 
 def cut(array: NDArray[Any], box: Box, part: Box) -> NDArray[Any]:
     """Return a part of a box's array, as (z, y, x)."""
-    inner = tuple(
-        slice(a - origin, b - origin)
-        for a, b, origin in zip(part.start, part.stop, box.start, strict=True)
-    )
-    return zyx(array[inner])
+    return zyx(array[part.within(box)])
 
 
 def _tables(mapping: Sequence[AxisMapping], target: Box, source: Box) -> Tables:
@@ -116,13 +112,10 @@ def resample_box(
     """
     if out is None:
         out = backend.empty(target.shape, dtype)
-    leading = max(0, len(target.shape) - 3)
-    for index in np.ndindex(*target.shape[:leading]):
-        at = tuple(a + i for a, i in zip(target.start, index, strict=False))
-        box = Box(
-            start=at + target.start[leading:],
-            stop=tuple(i + 1 for i in at) + target.stop[leading:],
-        )
+    for index in np.ndindex(*target.shape[:-3]):
+        box = target
+        for axis, i in enumerate(index):
+            box = between(box, axis, target.start[axis] + i, target.start[axis] + i + 1)
         _resample_frame(
             mapping, box, read, outside, dtype, backend, out[index].reshape(box.shape),
             None if means is None else (means[0], zyx(means[1][index])),
@@ -152,24 +145,17 @@ def _resample_frame(
         return
     out[...] = dtype.type(outside)
     if min(inner.shape) > 0:
-        place = tuple(
-            slice(a - t, b - t)
-            for a, b, t in zip(inner.start, inner.stop, target.start, strict=True)
-        )
         part = backend.empty(inner.shape, dtype)
         _resample_frame(mapping, inner, read, None, dtype, backend, part)
-        out[place] = part
+        out[inner.within(target)] = part
     if means is not None:
         backend.mean(zyx(out), *means)
 
 
 def _inside(mapping: Sequence[AxisMapping], target: Box) -> Box:
     """Return the part of a target box within the source's extent; it may be empty."""
-    limits = [inside_range(m) for m in mapping]
-    return Box(
-        start=tuple(max(a, low) for a, (low, _) in zip(target.start, limits, strict=True)),
-        stop=tuple(min(b, high) for b, (_, high) in zip(target.stop, limits, strict=True)),
-    )
+    start, stop = zip(*map(inside_range, mapping), strict=True)
+    return target.clipped(Box(start=start, stop=stop))
 
 
 def sampled_box(plan: ResamplePlan, region: Region) -> Box | None:
@@ -178,11 +164,6 @@ def sampled_box(plan: ResamplePlan, region: Region) -> Box | None:
         return region.source_box
     inner = _inside(plan.mapping, region.boxes[0][1])
     return source_box(plan.mapping, inner) if min(inner.shape) > 0 else None
-
-
-def reduced_shape(shape: Sequence[int], factors: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of the cells of a box."""
-    return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
 
 
 def reduce_box(
@@ -207,7 +188,7 @@ def reduce_box(
         Where the result goes.
     """
     if out is None:
-        out = backend.empty(reduced_shape(data.shape, factors), data.dtype)
+        out = backend.empty(cell_counts(data.shape, factors), data.dtype)
     combine = backend.mean if METHODS[method].levels == "mean" else backend.mode
     for frame, result in _frames(data, out):
         combine(frame, _cells(factors), result)

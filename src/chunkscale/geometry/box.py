@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -35,9 +36,57 @@ class Box:
         """The box as an index for an array that covers the whole grid."""
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
 
+    def within(self, outer: Box) -> tuple[slice, ...]:
+        """Return the box as an index for the array of a box around it."""
+        return tuple(
+            slice(a - origin, b - origin)
+            for a, b, origin in zip(self.start, self.stop, outer.start, strict=True)
+        )
+
+    def clipped(self, other: Box) -> Box:
+        """Return the part of the box within another, whose shape is not positive if it is empty."""
+        return Box(
+            start=tuple(map(max, self.start, other.start)),
+            stop=tuple(map(min, self.stop, other.stop)),
+        )
+
+    def coarsened(self, factors: Sequence[int]) -> Box:
+        """Return the box of the cells of so many indices that the box touches."""
+        start = tuple(a // f for a, f in zip(self.start, factors, strict=True))
+        return Box(start=start, stop=cell_counts(self.stop, factors))
+
+    def refined(self, factors: Sequence[int]) -> Box:
+        """Return the box of all indices in the cells that the box is made of."""
+        return Box(
+            start=tuple(a * f for a, f in zip(self.start, factors, strict=True)),
+            stop=tuple(b * f for b, f in zip(self.stop, factors, strict=True)),
+        )
+
     def __str__(self) -> str:
         inner = ", ".join(f"{a}:{b}" for a, b in zip(self.start, self.stop, strict=True))
         return f"[{inner}]"
+
+
+def whole(shape: Sequence[int]) -> Box:
+    """Return the box of a whole array."""
+    return Box(start=(0,) * len(shape), stop=tuple(shape))
+
+
+def tile(position: Sequence[int], size: Sequence[int], shape: Sequence[int]) -> Box:
+    """Return the box at a position among tiles of that size, cut to the shape."""
+    place = Box(start=tuple(position), stop=tuple(p + 1 for p in position))
+    return place.refined(size).clipped(whole(shape))
+
+
+def cell_counts(shape: Sequence[int], factors: Sequence[int]) -> tuple[int, ...]:
+    """Return how many cells of so many indices cover a shape, per axis.
+
+    Examples
+    --------
+    >>> cell_counts((5, 4), (2, 2))
+    (3, 2)
+    """
+    return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
 
 
 def between(box: Box, axis: int, start: int, stop: int) -> Box:

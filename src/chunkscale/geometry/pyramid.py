@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from chunkscale.geometry.box import cell_counts
 from chunkscale.geometry.grid import VoxelGrid
 
 
@@ -81,7 +82,7 @@ def level_grid(grid: VoxelGrid, factors: tuple[int, ...]) -> VoxelGrid:
     ((2,), (2.0,), (0.75,))
     """
     return grid.replace(
-        shape=tuple(-(-n // f) for n, f in zip(grid.shape, factors, strict=True)),
+        shape=cell_counts(grid.shape, factors),
         voxel_size=tuple(s * f for s, f in zip(grid.voxel_size, factors, strict=True)),
         translation=tuple(
             t + (f - 1) / 2 * s
@@ -97,7 +98,7 @@ def level_count(grid: VoxelGrid, chunk: tuple[int, ...]) -> int:
     while any(shape[i] > chunk[i] for i in grid.spatial):
         step = halved(grid.replace(shape=shape))
         factors = tuple(a * b for a, b in zip(factors, step, strict=True))
-        shape = tuple(-(-n // f) for n, f in zip(grid.shape, factors, strict=True))
+        shape = cell_counts(grid.shape, factors)
         count += 1
     return count
 

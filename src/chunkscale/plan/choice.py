@@ -32,31 +32,15 @@ from chunkscale.plan.model import SourceArray
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What the cost of a pass depends on, in bytes of voxels but for the counts.
+    """What the cost of a pass depends on, in bytes of voxels but for the counts."""
 
-    Parameters
-    ----------
-    decoded : float
-        Of the source, chunks that are decoded twice counted twice.
-    cached : float
-        Of them what waits in the cache for a neighbouring region.
-    written : int
-        Of the first level.
-    later : float
-        Of the level that a later pass has to read again.
-    regions, slots : int
-        How many there are, and how many at once in all processes.
-    region : int
-        What each region costs, whatever its size.
-    """
-
-    decoded: float
-    cached: float
-    written: int
-    later: float
+    decoded: float  # of the source, chunks that are decoded twice counted twice
+    cached: float  # of them what waits in the cache for a neighbouring region
+    written: int  # of the first level
+    later: float  # of the level that a later pass has to read again
     regions: int
-    slots: int
-    region: int
+    slots: int  # regions at once, in all processes
+    region: int  # what each region costs, whatever its size
 
 
 def cost(of: Figures) -> float:

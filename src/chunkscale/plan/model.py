@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkscale.geometry.box import Box, between
+from chunkscale.geometry.box import Box, between, whole
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import AxisMapping, source_box
 from chunkscale.geometry.pyramid import Level
@@ -233,18 +233,15 @@ class ResamplePlan:
         return next(p for p in self.passes if index < p.start + p.region_count)
 
     def _region(self, run: Pass, index: int, box: Box) -> Region:
-        boxes = tuple((k, self._owned(run, box, k)) for k in range(run.first, run.last + 1))
+        boxes = tuple(
+            (k, box.coarsened(self.level_ratio(run.first, k)))
+            for k in range(run.first, run.last + 1)
+        )
         if run.reads is None:
             read = source_box(self.mapping, box)
         else:
             ratio = self.level_ratio(run.reads, run.first)
-            read = Box(
-                start=tuple(a * f for a, f in zip(box.start, ratio, strict=True)),
-                stop=tuple(
-                    min(b * f, n)
-                    for b, f, n in zip(box.stop, ratio, self.levels[run.reads].shape, strict=True)
-                ),
-            )
+            read = box.refined(ratio).clipped(whole(self.levels[run.reads].shape))
         return Region(index=index, reads=run.reads, source_box=read, boxes=boxes)
 
     def region_of(self, level: int, start: Sequence[int]) -> int:
@@ -266,13 +263,6 @@ class ResamplePlan:
         """Return how many voxels of level `fine` make one of level `coarse`, per axis."""
         pairs = zip(self.levels[fine].factors, self.levels[coarse].factors, strict=True)
         return tuple(b // a for a, b in pairs)
-
-    def _owned(self, run: Pass, box: Box, level: int) -> Box:
-        ratio = self.level_ratio(run.first, level)
-        return Box(
-            start=tuple(a // f for a, f in zip(box.start, ratio, strict=True)),
-            stop=tuple(-(-b // f) for b, f in zip(box.stop, ratio, strict=True)),
-        )
 
     def __str__(self) -> str:
         return plan_text(self.as_dict())

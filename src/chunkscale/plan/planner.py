@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from chunkscale.errors import MemoryBudgetError, OptionError
+from chunkscale.geometry.box import cell_counts
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.pyramid import Layout, Level, level_count, pyramid
@@ -156,10 +157,7 @@ def _device_memory(plan: ResamplePlan, choices: Sequence[Choice], limit: int) ->
     largest = 0
     for run, choice in zip(plan.passes, choices, strict=True):
         ratios = [plan.level_ratio(run.first, k) for k in range(run.first, run.last + 1)]
-        shapes = [
-            tuple(-(-o.target // f) for o, f in zip(choice.options, ratio, strict=True))[-3:]
-            for ratio in ratios
-        ]
+        shapes = [cell_counts([o.target for o in choice.options], ratio)[-3:] for ratio in ratios]
         read = tuple(o.read for o in choice.options)[-3:]
         axes = plan.mapping if run.reads is None else ()
         filled = plan.outside is not None

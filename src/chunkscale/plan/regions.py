@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chunkscale.geometry.box import Box
+from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.geometry.pyramid import Level
 
 
@@ -46,7 +46,7 @@ class Pass:
     @property
     def counts(self) -> tuple[int, ...]:
         """Regions per axis."""
-        return tuple(-(-n // r) for n, r in zip(self.shape, self.region_shape, strict=True))
+        return cell_counts(self.shape, self.region_shape)
 
     @property
     def region_count(self) -> int:
@@ -70,11 +70,7 @@ class Pass:
         position, rest = [0] * len(self.shape), index - self.start
         for axis in reversed(self.order):
             rest, position[axis] = divmod(rest, self.counts[axis])
-        start = tuple(p * r for p, r in zip(position, self.region_shape, strict=True))
-        stop = tuple(
-            min(a + r, n) for a, r, n in zip(start, self.region_shape, self.shape, strict=True)
-        )
-        return Box(start=start, stop=stop)
+        return tile(position, self.region_shape, self.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

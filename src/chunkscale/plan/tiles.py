@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from chunkscale.errors import MemoryBudgetError
-from chunkscale.geometry.box import between
+from chunkscale.geometry.box import between, cell_counts
 from chunkscale.geometry.mapping import AxisMapping, AxisTable
 from chunkscale.plan import policy
 from chunkscale.plan.model import ResamplePlan
@@ -40,7 +40,7 @@ def tiles(plan: ResamplePlan, region: Region, limit: int) -> Iterator[Region]:
         yield region
         return
     cells = plan.level_ratio(first, region.boxes[-1][0])
-    counts = [-(-n // c) for n, c in zip(box.shape, cells, strict=True)]
+    counts = cell_counts(box.shape, cells)
     axis = max(range(max(0, len(counts) - 3), len(counts) - 1), key=lambda i: box.shape[i])
     if counts[axis] < 2:
         axis = max(range(max(0, len(counts) - 3), len(counts) - 1), key=lambda i: counts[i])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.errors import CorruptChunkError, MetadataError
-from chunkscale.geometry.box import Box
+from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.storage.codecs import codec_text
 from chunkscale.storage.engine import Once, StoreIO, open_tensorstore
 from chunkscale.storage.failures import BadObjectError, first_line, is_transient
@@ -27,9 +28,8 @@ from chunkscale.storage.zarr_stores import open_zarr
 
 
 def touched_objects(box: Box, unit: Sequence[int]) -> Iterable[tuple[int, ...]]:
-    return itertools.product(
-        *(range(a // u, -(-b // u)) for a, b, u in zip(box.start, box.stop, unit, strict=True))
-    )
+    objects = box.coarsened(unit)
+    return itertools.product(*map(range, objects.start, objects.stop))
 
 
 class ArrayReader:
@@ -254,9 +254,7 @@ class ArrayReader:
 
     def chunk_box(self, index: Sequence[int]) -> Box:
         """Return the box of one chunk."""
-        start = tuple(i * c for i, c in zip(index, self.chunk, strict=True))
-        stop = tuple(min(a + c, n) for a, c, n in zip(start, self.chunk, self.shape, strict=True))
-        return Box(start=start, stop=stop)
+        return tile(index, self.chunk, self.shape)
 
 
 def open_array(uri: str, io: StoreIO) -> ArrayReader:
@@ -298,10 +296,9 @@ def read_all(
 
 def _tiles(shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> Iterator[Box]:
     """Cut an array into boxes of whole chunks, as large as may be read at a time."""
-    tile = list(chunk)
+    size = list(chunk)
     for axis in reversed(range(len(shape))):
-        size = int(np.prod([min(t, n) for t, n in zip(tile, shape, strict=True)])) * itemsize
-        tile[axis] *= max(1, READ_BYTES // max(size, 1))
-    for start in itertools.product(*(range(0, n, t) for n, t in zip(shape, tile, strict=True))):
-        stop = tuple(min(a + t, n) for a, t, n in zip(start, tile, shape, strict=True))
-        yield Box(start=start, stop=stop)
+        read = math.prod(map(min, size, shape)) * itemsize
+        size[axis] *= max(1, READ_BYTES // max(read, 1))
+    for position in np.ndindex(cell_counts(shape, size)):
+        yield tile(position, size, shape)
