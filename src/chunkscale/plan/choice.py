@@ -46,12 +46,14 @@ class Figures:
 def cost(of: Figures) -> float:
     """Return what a pass costs, in bytes that are encoded."""
     work = of.decoded / 2 + of.written  # decoding takes half as long
+    turns = -(-of.regions // of.slots) * of.slots / of.regions
     return (
         work
         + policy.CACHED * of.cached / 2  # kept chunks go through memory twice
         + of.later  # stored and read once more, by further regions
         + of.regions * of.region  # reading, planning, noting down, small writes
-        + of.slots * work / of.regions / 2  # at the end workers wait for the last one: half of it
+        + work * (turns - 1) / 2  # idle in the last turn, but for codecs, which serve all regions
+        + work / of.regions * of.slots / 4  # the first are read, the last written, beside nothing
     )
 
 
