@@ -11,12 +11,17 @@ Invariants:
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -27,6 +32,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+import chunkscale
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.mapping import (
     AxisMapping,
@@ -37,6 +43,8 @@ from chunkscale.geometry.mapping import (
 )
 from chunkscale.kernels import cpu, reference
 from chunkscale.kernels.backend import Factors, Tables, get_backend
+from chunkscale.kernels.cpu import linear as strips
+from chunkscale.kernels.cpu.jit import entry
 from chunkscale.plan.memory import kernel_scratch
 
 Array = NDArray[Any]
@@ -204,7 +212,7 @@ def test_strips_do_not_show(
     tables = zoom_tables(block.shape, (0.7, 1.7, 2.1), kind)
     expected = reference.resample(block, tables)
     for size in (1, 2000, 5000):
-        monkeypatch.setattr(cpu, "_STRIP_BYTES", size)
+        monkeypatch.setattr(strips, "STRIP_BYTES", size)
         assert_same(cpu.resample(block, tables), expected)
 
 
@@ -220,7 +228,7 @@ def test_means_on_the_way_have_the_bits_of_means_afterwards(
     for backend in (cpu, reference):
         out, means = np.zeros(fine.shape, dtype), np.zeros(coarse.shape, dtype)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(cpu, "_STRIP_BYTES", strip)
+            patch.setattr(strips, "STRIP_BYTES", strip)
             backend.resample_and_mean(block, tables, factors, out, means)
         assert_same(out, fine)
         assert_same(means, coarse)
@@ -253,7 +261,7 @@ def test_rows_as_they_are_have_the_bits_of_the_reference(
     coarse = reference.mean(fine, factors)
     out, means = np.zeros(fine.shape, dtype), np.zeros(coarse.shape, dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu, "_STRIP_BYTES", strip)
+        patch.setattr(strips, "STRIP_BYTES", strip)
         assert_same(cpu.resample(block, tables), fine)
         cpu.resample_and_mean(block, tables, factors, out, means)
     assert_same(out, fine)
@@ -565,13 +573,57 @@ def test_memory_stays_below_the_promise(
 def test_no_directory_for_a_cache_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     real = numba.njit
 
-    def njit(**options: Any) -> Any:
+    def njit(*functions: Any, **options: Any) -> Any:
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
-        return real(**options)
+        return real(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", njit)
-    assert cpu._entry(lambda x: x + 1)(1) == 2
+    assert entry(lambda x: x + 1)(1) == 2
+
+
+SHOW_MEAN = """
+import numpy as np
+from chunkscale.geometry.mapping import AxisTable
+from chunkscale.kernels import cpu
+
+one = AxisTable("pick", np.zeros(1, np.int64), np.empty(0))
+tables = (AxisTable("lerp", np.array([0, 0]), np.array([0.0, 0.5])), one, one)
+out, coarse = np.empty((2, 1, 1), np.uint8), np.empty((1, 1, 1), np.uint8)
+cpu.resample_and_mean(np.array([[[10]], [[50]]], np.uint8), tables, (2, 1, 1), out, coarse)
+print(coarse.item())
+"""
+
+
+def test_machine_code_on_disk_is_that_of_all_sources(tmp_path: Path) -> None:
+    package = tmp_path / "chunkscale"
+    shutil.copytree(
+        Path(chunkscale.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    places = {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "x")}
+
+    def shown() -> str:
+        command = [sys.executable, "-c", SHOW_MEAN]
+        run = subprocess.run(
+            command, env=os.environ | places, capture_output=True, text=True, check=True
+        )
+        return run.stdout.strip()
+
+    def machine_code() -> set[Path]:
+        return set((tmp_path / "x").rglob("*.nbc"))
+
+    assert shown() == "20"
+    first = machine_code()
+    assert shown() == "20"
+    assert len(first) == 1
+    assert machine_code() == first
+    # The kernel that Python calls is in another file.
+    part = package / "kernels" / "cpu" / "cells.py"
+    text = part.read_text()
+    assert "return (total + ((1 << shift) >> 1) - one + odd) >> shift" in text
+    part.write_text(text.replace("- one + odd) >> shift", "- one + odd + 6) >> shift"))
+    assert shown() == "23"
+    assert len(machine_code() - first) == 1
 
 
 # --- mean --------------------------------------------------------------------------------------

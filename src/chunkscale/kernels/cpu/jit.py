@@ -1,0 +1,43 @@
+"""How kernels are compiled, and what their machine code on disk depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from importlib import resources
+from typing import Any, TypeVar, cast
+
+import numba
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _fingerprint() -> str:
+    """Return a short hash of the sources of all kernels, and of what they are given."""
+    total = hashlib.sha256()
+    for package in ("chunkscale.kernels", "chunkscale.kernels.cpu"):
+        for file in sorted(resources.files(package).iterdir(), key=lambda file: file.name):
+            if file.name.endswith(".py"):
+                total.update(file.read_bytes())
+    return total.hexdigest()[:12]
+
+
+_SOURCES = _fingerprint()
+
+
+def entry(function: _F) -> _F:
+    """Compile a kernel that Python calls; keep the machine code on disk if any place allows it.
+
+    Numba looks whether the file of the kernel has changed, not whether its parts in other
+    files have. It names what it keeps after the function, so the name tells the sources apart.
+    """
+    function.__qualname__ += f"_{_SOURCES}"
+    try:
+        return cast(_F, numba.njit(nogil=True, cache=True)(function))
+    except RuntimeError:  # neither the package nor the user has a writable directory
+        return cast(_F, numba.njit(nogil=True)(function))
+
+
+def part(function: _F) -> _F:
+    """Compile a piece of a kernel: it needs no entry points of its own."""
+    return cast(_F, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function))

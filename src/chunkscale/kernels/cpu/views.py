@@ -1,0 +1,44 @@
+"""Arrays as kernels take them: of few types, C-ordered, read-only where they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.kernels.weights import check_out
+
+Array = NDArray[Any]
+
+
+def is_wide(dtype: np.dtype[Any]) -> bool:
+    """Whether float64 does not hold all of its numbers, nor a 64-bit integer their sums."""
+    return dtype.kind in "iu" and dtype.itemsize == 8
+
+
+def number_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype whose kernel serves `dtype`: bool is stored as the bytes 0 and 1."""
+    return np.dtype(np.uint8) if dtype == np.bool_ else dtype
+
+
+def result_array(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return where the result goes."""
+    if out is None:
+        return np.empty(shape, dtype)
+    check_out(out, shape, dtype)
+    return out
+
+
+def read_only(block: Array, dtype: np.dtype[Any]) -> Array:
+    """Return a read-only view: one specialisation serves blocks of both kinds."""
+    view = block.view(dtype)
+    view.flags.writeable = False
+    return view
+
+
+def in_float32(block: Array, depth: int) -> Iterator[Array]:
+    """Yield the source planes of one plane of cells after another, in float32."""
+    for start in range(0, len(block), depth):
+        yield block[start : start + depth].astype(np.float32)
