@@ -106,7 +106,7 @@ def test_the_promise_holds_where_a_region_spans_frames(tmp_path):
     )  # fmt: skip
     options = ("--memory", budget(500))
     plan = chunkscale.plan_resampling(tmp_path / "in.zarr", memory=budget(500))
-    assert math.prod(plan.passes[0].region_shape[:2]) > 8
+    assert math.prod(plan.passes[0].region_shape[:2]) > 1
     promise = promise_of(tmp_path / "in.zarr", *options)
     peak = peak_of("resample", tmp_path / "in.zarr", tmp_path / "out.zarr", *options)
     assert peak <= promise, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
@@ -137,7 +137,7 @@ def test_a_library_call_keeps_the_promise(stacks, tmp_path):
 def test_the_base_is_what_a_process_takes_and_not_much_more(make_image, noise, tmp_path):
     """The first run after an installation, which compiles kernels, and the next one."""
     source, out = make_image(noise((16, 32, 32)), (1.0, 0.2, 0.2)), tmp_path / "out.zarr"
-    options = (source, "--zoom", "2", "--workers", "1")
+    options = (source, "--zoom", "2", "--workers", "1", "--device", "cpu")
     promise, kernels = promise_of(*options), tmp_path / "kernels"
     for _ in range(2):
         peak = peak_of(

@@ -16,7 +16,7 @@ def available_bytes() -> int:
 
 
 #: Resident memory that CuPy takes at most, where there is a driver.
-_CUPY_BYTES = 192 * 2**20
+_CUPY_BYTES = 256 * 2**20
 
 
 @functools.cache
