@@ -1,5 +1,8 @@
 """Arrays as the source of a run: the same voxels as from a store, and nothing taken silently."""
 
+import json
+import subprocess
+import sys
 import threading
 
 import dask
@@ -9,9 +12,10 @@ import pytest
 from grids import grid_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outputs import stored
+from outputs import budget, stored
 
 import chunkscale
+from chunkscale.host import memory
 from chunkscale.samples import write_image
 
 SIZE = (2.0, 0.5, 0.75)
@@ -308,3 +312,34 @@ def test_arrays_stay_in_their_process(lazy, noise, tmp_path):
         with dask.config.set(scheduler="threads", pool=None):
             chunkscale.resample(source, tmp_path / "out", **how)
     assert chunkscale.check(tmp_path / "out", source=source)
+
+
+RUN = """
+from chunkscale.host.allocator import limit_arenas
+limit_arenas()
+import json, sys
+import dask.array as da, numpy as np
+import chunkscale
+
+def block(block_id=None):
+    random = np.random.default_rng(block_id)
+    return random.integers(0, 2**16, (64, 128, 128), dtype="uint16")
+
+array = da.map_blocks(block, chunks=((64,) * 2, (128,) * 4, (128,) * 4), dtype="uint16",
+                      meta=np.empty((0, 0, 0), "uint16"))
+plan = chunkscale.resample(array, sys.argv[1], source_voxel_size=1, zoom=1.5,
+                           memory=sys.argv[2]).plan
+print(json.dumps([plan.memory.total, plan.region_count]))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_from_dask_keeps_below_what_its_plan_promises(tmp_path):
+    """Blocks are held only while a region copies them."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(tmp_path / "out"), budget(400)], stdout=subprocess.PIPE
+    )
+    peak = memory.peak_of(process)
+    promise, regions = json.loads(process.communicate()[0])
+    assert regions > 4
+    assert peak <= promise, f"{peak >> 20} MiB, promised {promise >> 20}"
