@@ -58,23 +58,21 @@ def plan_from_values() -> Any:
     from chunkscale.geometry.pyramid import Layout
     from chunkscale.options import parse_bytes, target_grid
     from chunkscale.plan.memory import Limits
-    from chunkscale.plan.model import SourceArray
+    from chunkscale.plan.model import Resampling, SourceArray
     from chunkscale.plan.planner import make_plan
 
     axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
     grid = VoxelGrid(axes=axes, shape=SHAPE, voxel_size=VOXEL_SIZE)
     return make_plan(
-        SourceArray(uri="", path="", shape=SHAPE, dtype="uint16", chunk=(64, 128, 128)),
-        grid,
-        target_grid(grid, voxel_size=TARGET),
-        method="linear",
-        antialias=False,
-        outside=None,
+        Resampling(
+            source=SourceArray(uri="", path="", shape=SHAPE, dtype="uint16", chunk=(64, 128, 128)),
+            source_grid=grid,
+            target_grid=target_grid(grid, voxel_size=TARGET),
+            method="linear",
+        ),
         layout=Layout(chunk=(64, 64, 64)),
         shard=True,
         levels=None,
-        ngff_version="0.5",
-        codec="blosc-lz4",
         limits=Limits(memory=parse_bytes(MEMORY), workers=2, threads=2),
     )
 

@@ -18,6 +18,7 @@ from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.host.memory import peak_of
 from chunkscale.output.destination import checked_destination
 from chunkscale.output.places import discard, is_blank, make_folder
+from chunkscale.parameters import Existing
 from chunkscale.samples import NAME, SHAPE, VOXEL_SIZE, synthetic_cells, write_image
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
 from chunkscale.storage.engine import StoreIO
@@ -72,7 +73,7 @@ def run_demo(
     for path in (stack, iso, zoomed, finest, huge):
         _check_own(path, stack)
     if stack.exists():
-        checked_destination(stack, overwrite=True, resume=False, take_over=False)
+        checked_destination(stack, Existing(overwrite=True))
         make_folder(str(stack))
         discard(str(stack), ["0"])
     write_image(stack, synthetic_cells(), grid, name=NAME)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -19,12 +18,7 @@ from chunkscale.geometry.grid import VoxelGrid, resized_grid
 from chunkscale.geometry.methods import MethodName, find_method
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.geometry.units import metres
-
-PathLike = str | os.PathLike[str]
-
-StorageOptions = Mapping[str, Any]
-
-VoxelSize = float | str | Mapping[str, float] | Sequence[float]
+from chunkscale.parameters import Shape, StorageLayout, VoxelSize
 
 GIB = 2**30
 
@@ -180,9 +174,7 @@ def default_memory(workers: int) -> int:
     return min(available_bytes() // 2, GIB + workers * GIB)
 
 
-def shape_option(
-    name: str, value: int | Sequence[int] | str | None, grid: VoxelGrid
-) -> tuple[int, ...] | None:
+def shape_option(name: str, value: Shape | None, grid: VoxelGrid) -> tuple[int, ...] | None:
     """Return a chunk or shard option as one number per axis."""
     if value is None:
         return None
@@ -225,11 +217,7 @@ def shape_option(
 
 
 def layouts(
-    grid: VoxelGrid,
-    chunk: int | Sequence[int] | str | None,
-    shard: int | Sequence[int] | str | None,
-    version: str,
-    edges: Mapping[int, tuple[int, int]],
+    grid: VoxelGrid, wanted: StorageLayout, edges: Mapping[int, tuple[int, int]]
 ) -> Iterator[tuple[Layout, bool]]:
     """Yield layouts, the best first, with whether shards may be added to them.
 
@@ -239,26 +227,26 @@ def layouts(
     ----------
     grid : VoxelGrid
         Of the target.
-    chunk, shard, version
-        As in `chunkscale.plan_resampling`.
+    wanted : StorageLayout
     edges : mapping
         Default chunk edges, in shards and without, by number of spatial axes.
     """
+    shard, version = wanted.shard, wanted.version
     none = isinstance(shard, int | str) and shard in (0, "0", "none")
     sharded = version != "0.4" and not none
     if version == "0.4" and not (none or shard is None):
         raise OptionError(
             f"shard {shard!r} is not possible in OME-Zarr 0.4; use 0.5 or leave the shard out"
         )
-    given = shape_option("chunk", chunk, grid)
+    given = shape_option("chunk", wanted.chunk, grid)
     edge = edges[len(grid.spatial)][0 if sharded else 1]
     chunks = [given] if given else [
         tuple(edge >> halvings if i in grid.spatial else 1 for i in range(grid.ndim))
         for halvings in range(3)
     ]  # fmt: skip
     outer = shape_option("shard", shard if sharded else None, grid)
-    for wanted in chunks:
-        inner = tuple(min(c, n) for c, n in zip(wanted, grid.shape, strict=True))
+    for full in chunks:
+        inner = tuple(min(c, n) for c, n in zip(full, grid.shape, strict=True))
         if outer is None:
             yield Layout(chunk=inner), sharded
             continue

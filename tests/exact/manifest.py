@@ -428,7 +428,7 @@ def run_commands(jobs: Jobs) -> None:
     jobs.refused("refuse-missing", plan, missing)
     jobs.refused("refuse-no-image", plan, source / "0")
     jobs.refused("refuse-axis", plan, source, voxel_size={"w": 1})
-    jobs.refused("refuse-method", plan, source, method="sinc")
+    jobs.refused("refuse-method", plan, source, method="quintic")
     jobs.refused("refuse-shard", plan, source, ome_zarr_version="0.4", shard=64)
     jobs.refused("refuse-outside", plan, source, outside=3)
     jobs.refused("refuse-codec", plan, source, codec="lzma")

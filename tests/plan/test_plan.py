@@ -20,9 +20,10 @@ from chunkscale import options as options_module
 from chunkscale.geometry.grid import Axis, VoxelGrid, resized_grid
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.pyramid import Layout, level_grid
+from chunkscale.parameters import StorageLayout
 from chunkscale.plan.cuts import resampling_options
 from chunkscale.plan.memory import Limits
-from chunkscale.plan.model import SourceArray
+from chunkscale.plan.model import Resampling, SourceArray
 from chunkscale.plan.planner import make_plan
 from chunkscale.plan.policy import LARGEST_REGION, MIB, SLAB_BYTES
 from chunkscale.plan.regions import check_alignment
@@ -41,14 +42,24 @@ def plan_for(
     inner = layout or Layout(
         chunk=tuple(min(16, n) if i in source.spatial else 1 for i, n in enumerate(target.shape))
     )
+    array = SourceArray(
+        uri="memory", path="0", shape=shape, dtype=dtype,
+        chunk=chunk or tuple(min(20, n) for n in shape),
+    )  # fmt: skip
     return make_plan(
-        SourceArray(
-            uri="memory", path="0", shape=shape, dtype=dtype,
-            chunk=chunk or tuple(min(20, n) for n in shape),
+        Resampling(
+            source=array, source_grid=source, target_grid=target, method="linear",
+            antialias=antialias,
         ),
-        source, target, method="linear", antialias=antialias, outside=None, layout=inner,
-        shard=shard, levels=levels, ngff_version="0.5", codec="none",
+        layout=inner, shard=shard, levels=levels,
         limits=Limits(memory=memory, workers=workers, threads=threads),
+    )  # fmt: skip
+
+
+def what_of(plan):
+    return Resampling(
+        source=plan.source, source_grid=plan.source_grid, target_grid=plan.target_grid,
+        method=plan.method,
     )  # fmt: skip
 
 
@@ -66,9 +77,8 @@ def plans(draw):
             grid_for(shape, axes=axes),
             dict(enumerate(steps, start=len(axes) - len(spatial))),
         )
-        layout = next(options_module.layouts(target, 16, outer, "0.5", {2: (16, 16), 3: (16, 16)}))[
-            0
-        ]
+        wanted = StorageLayout(chunk=16, shard=outer)
+        layout, _ = next(options_module.layouts(target, wanted, {2: (16, 16), 3: (16, 16)}))
     return plan_for(
         tuple(shape), steps, axes=axes, layout=layout,
         shard=outer is None,
@@ -349,11 +359,11 @@ def test_device_memory_that_is_accepted_is_enough_for_every_region(levels, budge
 
 
 def plan_of(source, target, limits, layout=None, levels=None):
+    array = SourceArray(uri="", path="0", shape=source.shape, dtype="uint16", chunk=(32, 32, 32))
     return make_plan(
-        SourceArray(uri="", path="0", shape=source.shape, dtype="uint16", chunk=(32, 32, 32)),
-        source, target, method="linear", antialias=False, outside=None,
+        Resampling(source=array, source_grid=source, target_grid=target, method="linear"),
         layout=layout or Layout(chunk=(32, 32, 32)), shard=layout is None, levels=levels,
-        ngff_version="0.5", codec="none", limits=limits,
+        limits=limits,
     )  # fmt: skip
 
 
@@ -374,9 +384,8 @@ def test_regions_are_numbered_both_ways():
 def test_a_stored_layout_gives_the_plan_that_stored_it(plan, data):
     """Chunk, shards and regions are enough to find levels, passes and numbers again."""
     again = make_plan(
-        plan.source, plan.source_grid, plan.target_grid, method="linear", antialias=False,
-        outside=None, layout=Layout(chunk=plan.levels[0].chunk), shard=data.draw(st.booleans()),
-        levels=len(plan.levels), ngff_version="0.5", codec="none",
+        what_of(plan), layout=Layout(chunk=plan.levels[0].chunk), shard=data.draw(st.booleans()),
+        levels=len(plan.levels),
         limits=Limits(memory=2**32, workers=data.draw(st.integers(1, 9)), threads=3),
         regions=[run.region_shape for run in plan.passes],
         shards=[level.shard for level in plan.levels],
@@ -390,9 +399,8 @@ def test_regions_that_a_layout_cannot_have_are_refused():
     plan = plan_for((100, 100, 100), (0.5, 0.5, 0.5))
     with pytest.raises(OptionError, match=r"regions of 48 x 48 x 48 voxels.*--overwrite"):
         make_plan(
-            plan.source, plan.source_grid, plan.target_grid, method="linear", antialias=False,
-            outside=None, layout=Layout(chunk=plan.levels[0].chunk), shard=True, levels=None,
-            ngff_version="0.5", codec="none", limits=Limits(memory=2**31, workers=2, threads=2),
+            what_of(plan), layout=Layout(chunk=plan.levels[0].chunk), shard=True, levels=None,
+            limits=Limits(memory=2**31, workers=2, threads=2),
             regions=[(48, 48, 48)],
         )  # fmt: skip
 

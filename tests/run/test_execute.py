@@ -21,6 +21,7 @@ from outputs import budget
 
 import chunkscale
 from chunkscale.api.resampling import carry_out
+from chunkscale.parameters import Existing
 from chunkscale.run.local import _Active
 from chunkscale.run.records import Record
 from chunkscale.run.region import process_region
@@ -119,7 +120,7 @@ def test_what_dask_cannot_run_is_refused(config, message, workers, stack, tmp_pa
         with pytest.raises(chunkscale.OptionError, match=message):
             chunkscale.resample(stack, out, workers=workers)
         with pytest.raises(chunkscale.OptionError, match=message):
-            carry_out(plan, str(out), source=source)
+            carry_out(plan, str(out), Existing(), source=source)
     assert not out.exists()
 
 

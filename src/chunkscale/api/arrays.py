@@ -17,6 +17,7 @@ from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.methods import MethodName
+from chunkscale.parameters import Target, VoxelSize
 from chunkscale.sources.arrays import array_grid
 from chunkscale.sources.dask_blocks import check_chunks, is_dask_array
 
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 def resample_array(
     array: ArrayLike | dask.array.Array,
     *,
-    voxel_size: options.VoxelSize | None = None,
+    voxel_size: VoxelSize | None = None,
     zoom: float | None = None,
     like: VoxelGrid | None = None,
-    source_voxel_size: options.VoxelSize = 1.0,
+    source_voxel_size: VoxelSize = 1.0,
     source_translation: Sequence[float] | None = None,
     method: MethodName | None = None,
     antialias: bool = False,
@@ -88,12 +89,13 @@ def resample_array(
     source = array_grid(
         data.shape, partial(_sizes, source_voxel_size), axes=axes, translation=source_translation
     )
-    source, target = source_and_target(source, voxel_size, zoom, like)
+    wanted = Target(voxel_size=voxel_size, zoom=zoom, like=like, outside=outside)
+    source, target = source_and_target(source, wanted)
     kind = options.method(method, False, antialias)
     mapping = grid_mapping(source, target, method=kind, antialias=antialias)
     dtype = np.dtype(data.dtype).newbyteorder("=")
     options.check_dtype("the array", dtype)
-    fill = fill_value(outside, dtype.name, like)
+    fill = fill_value(wanted, dtype.name)
     if lazy:
         check_device(device)
         inner = options.shape_option("chunk", chunk, target)
@@ -111,6 +113,6 @@ def resample_array(
         return resample_box(mapping, whole, read, outside=fill, dtype=dtype, backend=backend)
 
 
-def _sizes(value: options.VoxelSize, names: Sequence[str]) -> dict[str, float]:
+def _sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
     """Return voxel sizes by axis; those left out are 1."""
     return dict.fromkeys(names, 1.0) | options.source_sizes(value, names)

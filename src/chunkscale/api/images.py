@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from chunkscale import options
 from chunkscale.errors import MultipleImagesError
+from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources import opening
 from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def open_image(
-    path: options.PathLike,
+    path: PathLike,
     *,
-    source_voxel_size: options.VoxelSize | None = None,
-    storage_options: options.StorageOptions | None = None,
+    source_voxel_size: VoxelSize | None = None,
+    storage_options: StorageOptions | None = None,
 ) -> Image:
     """Open an OME-Zarr image lazily.
 
@@ -63,7 +64,7 @@ def open_image(
     )
 
 
-def _sizes(source_voxel_size: options.VoxelSize | None) -> Sizes | None:
+def _sizes(source_voxel_size: VoxelSize | None) -> Sizes | None:
     if source_voxel_size is None:
         return None
     return partial(options.source_sizes, source_voxel_size)
@@ -76,14 +77,14 @@ def io_threads() -> int:
 
 
 def open_source(
-    source: options.PathLike | Source | ArrayLike,
-    source_voxel_size: options.VoxelSize | None = None,
+    source: PathLike | Source | ArrayLike,
+    source_voxel_size: VoxelSize | None = None,
     *,
     axes: str | None = None,
     source_translation: Sequence[float] | None = None,
     source_unit: str | None = None,
-    storage_options: options.StorageOptions | None = None,
-    source_storage_options: options.StorageOptions | None = None,
+    storage_options: StorageOptions | None = None,
+    source_storage_options: StorageOptions | None = None,
 ) -> Source:
     """Open the source of a plan; see `plan_resampling`.
 
@@ -101,11 +102,11 @@ def open_source(
 
 
 def check(
-    destination: options.PathLike | Image,
+    destination: PathLike | Image,
     *,
-    source: options.PathLike | Image | ArrayLike | None = None,
-    storage_options: options.StorageOptions | None = None,
-    source_storage_options: options.StorageOptions | None = None,
+    source: PathLike | Image | ArrayLike | None = None,
+    storage_options: StorageOptions | None = None,
+    source_storage_options: StorageOptions | None = None,
 ) -> CheckReport:
     """Say whether an OME-Zarr image is complete and valid, and right.
 
@@ -131,19 +132,15 @@ def check(
     target = _location(destination, storage_options)
     origin: object = source
     if isinstance(source, str | bytes | os.PathLike | Image):
-        origin = _location(cast(options.PathLike | Image, source), reach)
+        origin = _location(cast(PathLike | Image, source), reach)
     return check_image(target, origin, StoreIO(threads=io_threads()))
 
 
-def _location(
-    path: options.PathLike | Image, storage_options: options.StorageOptions | None
-) -> str:
+def _location(path: PathLike | Image, storage_options: StorageOptions | None) -> str:
     return path.uri if isinstance(path, Image) else normalise(path, storage_options)
 
 
-def info(
-    path: options.PathLike, *, storage_options: options.StorageOptions | None = None
-) -> dict[str, Any]:
+def info(path: PathLike, *, storage_options: StorageOptions | None = None) -> dict[str, Any]:
     """Return what there is to know of an image or of a collection, as JSON values.
 
     Parameters

@@ -19,9 +19,20 @@ from chunkscale.geometry.grid import VoxelGrid, aligned_grid, like_grid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.ome.versions import WRITABLE_VERSIONS
+from chunkscale.output.destination import unfinished
+from chunkscale.output.record import check_same, recipe, stored_layout
+from chunkscale.parameters import (
+    PathLike,
+    Resources,
+    Storage,
+    StorageLayout,
+    StorageOptions,
+    Target,
+    VoxelSize,
+)
 from chunkscale.plan import policy
 from chunkscale.plan.memory import Limits
-from chunkscale.plan.model import ResamplePlan, SourceArray
+from chunkscale.plan.model import ResamplePlan, Resampling, SourceArray
 from chunkscale.plan.planner import make_plan
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
@@ -35,12 +46,12 @@ if TYPE_CHECKING:
 
 
 def plan_resampling(
-    source: options.PathLike | Source | ArrayLike,
+    source: PathLike | Source | ArrayLike,
     *,
-    voxel_size: options.VoxelSize | None = None,
+    voxel_size: VoxelSize | None = None,
     zoom: float | None = None,
-    like: options.PathLike | Image | VoxelGrid | None = None,
-    source_voxel_size: options.VoxelSize | None = None,
+    like: PathLike | Image | VoxelGrid | None = None,
+    source_voxel_size: VoxelSize | None = None,
     axes: str | None = None,
     source_translation: Sequence[float] | None = None,
     source_unit: str | None = None,
@@ -56,11 +67,11 @@ def plan_resampling(
     workers: int | None = None,
     device: Literal["auto", "cpu", "gpu"] = "auto",
     device_memory: int | str | None = None,
-    destination: options.PathLike | None = None,
+    destination: PathLike | None = None,
     resume: bool = False,
     client: Any = None,
-    storage_options: options.StorageOptions | None = None,
-    source_storage_options: options.StorageOptions | None = None,
+    storage_options: StorageOptions | None = None,
+    source_storage_options: StorageOptions | None = None,
 ) -> ResamplePlan:
     """Say what a run would read, compute and write; touch nothing.
 
@@ -105,10 +116,8 @@ def plan_resampling(
         Bytes for the whole run, like ``"4GiB"``; the plan keeps below. On a
         cluster: for each worker process.
     workers : int, optional
-        Regions at the same time; default: one per core, and one more where all
-        are then made in fewer turns and there is memory for it, or as
-        ``dask.config`` says; at most eight on a GPU.
-        A cluster has its own.
+        Regions at the same time; default: one per core, or as
+        ``dask.config`` says; at most eight on a GPU. A cluster has its own.
     device : {"auto", "cpu", "gpu"}
         ``auto`` takes the GPU if there is one that CuPy can use and the memory
         is enough for its driver.
@@ -135,81 +144,109 @@ def plan_resampling(
     ChunkscaleError
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
-    reach = storage_options if source_storage_options is None else source_storage_options
+    storage = Storage(target=storage_options, source=source_storage_options)
     image = open_source(
         source, source_voxel_size, axes=axes, source_translation=source_translation,
-        source_unit=source_unit, storage_options=reach,
+        source_unit=source_unit, storage_options=storage.reach,
     )  # fmt: skip
-    target_uri = None if destination is None else normalise(destination, storage_options)
-    if ome_zarr_version not in WRITABLE_VERSIONS:
+    return plan_source(
+        image,
+        Target(
+            voxel_size=voxel_size, zoom=zoom, like=_like(like, storage), outside=outside,
+            method=method, antialias=antialias,
+        ),
+        StorageLayout(
+            chunk=chunk, shard=shard, levels=levels, version=ome_zarr_version, codec=codec
+        ),
+        Resources(memory=memory, workers=workers, device=device, device_memory=device_memory),
+        destination=None if destination is None else normalise(destination, storage.target),
+        resume=resume,
+        client=client,
+    )  # fmt: skip
+
+
+def plan_source(
+    image: Source,
+    target: Target,
+    layout: StorageLayout,
+    resources: Resources,
+    *,
+    destination: str | None,
+    resume: bool,
+    client: Any,
+) -> ResamplePlan:
+    """Plan for a source that is open; see `plan_resampling`."""
+    if layout.version not in WRITABLE_VERSIONS:
         raise OptionError(
-            f"OME-Zarr version {ome_zarr_version!r} cannot be written; use "
+            f"OME-Zarr version {layout.version!r} cannot be written; use "
             f"{' or '.join(WRITABLE_VERSIONS)}"
         )
-    parse_codec(codec)
-    options.check_dtype(
-        f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}",
-        image.array.dtype,
-    )
-    source_grid, target = source_and_target(image.grid, voxel_size, zoom, like, reach)
+    parse_codec(layout.codec)
+    what = _what(image, target, layout)
     if resume and not image.uri:
         raise OptionError(
             f"resume needs a source that can be known again, and an {image.path} cannot; store it "
             "as OME-Zarr first, or start anew with overwrite=True"
         )
-    found = None
-    if resume and target_uri is not None:
-        from chunkscale.output.destination import unfinished
-        from chunkscale.output.record import check_same, recipe, stored_layout
-
-        found = unfinished(target_uri)
-    stored = None if found is None else stored_layout(found)
-    dtype = image.array.dtype.name
     make = partial(
         make_plan,
-        SourceArray(
-            uri=image.uri,
-            path=image.path,
-            shape=image.array.shape,
-            dtype=dtype,
-            chunk=image.array.chunk,
-            is_label=image.is_label,
-        ),
-        source_grid,
-        target,
-        method=options.method(method, image.is_label, antialias),
-        antialias=antialias,
-        outside=fill_value(outside, dtype, like),
-        levels=options.positive("levels", levels),
-        ngff_version=ome_zarr_version,
-        codec=codec,
-        free_disk=None if target_uri is None else store_of(target_uri).free_bytes(target_uri),
-    )
-    layouts = partial(
-        options.layouts, target, shard=shard, version=ome_zarr_version, edges=CHUNK_EDGES
+        what,
+        levels=options.positive("levels", layout.levels),
+        free_disk=None if destination is None else store_of(destination).free_bytes(destination),
     )
     with connect(client) as cluster:
         if not image.uri:
             _check_here(image.path, cluster)
-        limits = [
-            _limits(memory, workers, cluster, place, device_memory)
-            for place in _places(device, memory, cluster)
-        ]
-    if found is None or stored is None or target_uri is None:
-        return _first_that_fits(make, limits, layouts(chunk))
-    if memory is None:
-        # What is free differs from run to run, and must not keep one from being continued.
-        limits = [replace(x, memory=max(x.memory, stored.memory)) for x in limits]
-    # A shard that is asked for goes with the chunk that is there.
-    inner = stored.chunk if chunk is None else chunk
-    wanted = recipe(_first_that_fits(make, limits, layouts(inner)), image)
-    asked = {"chunk": chunk, "shard": shard, "levels": levels}
-    check_same(
-        target_uri, found, wanted,
-        asked=[name for name, value in asked.items() if value is not None],
+        places = _places(resources, cluster)
+        limits = [_limits(resources, cluster, place) for place in places]
+    layouts = partial(options.layouts, what.target_grid, edges=CHUNK_EDGES)
+    if resume and destination is not None:
+        found = unfinished(destination)
+        if found is not None:
+            stored = stored_layout(found)
+            if resources.memory is None:
+                # What is free differs from run to run, and must not keep one from being continued.
+                limits = [replace(x, memory=max(x.memory, stored.memory)) for x in limits]
+            # A shard that is asked for goes with the chunk that is there.
+            inner = layout if layout.chunk is not None else replace(layout, chunk=stored.chunk)
+            wanted = recipe(_first_that_fits(make, limits, layouts(inner)), image)
+            check_same(destination, found, wanted, asked=layout.asked)
+            again = partial(
+                make, regions=stored.regions, levels=stored.levels, shards=stored.shards
+            )
+            return _first_that_fits(again, limits, [(Layout(chunk=stored.chunk), False)])
+    return _first_that_fits(make, limits, layouts(layout))
+
+
+def _what(image: Source, target: Target, layout: StorageLayout) -> Resampling:
+    """Return what is to be computed; refuse what cannot be."""
+    array = image.array
+    options.check_dtype(
+        f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
+    )
+    source_grid, target_grid = source_and_target(image.grid, target)
+    return Resampling(
+        source=SourceArray(
+            uri=image.uri, path=image.path, shape=array.shape, dtype=array.dtype.name,
+            chunk=array.chunk, is_label=image.is_label,
+        ),
+        source_grid=source_grid,
+        target_grid=target_grid,
+        method=options.method(target.method, image.is_label, target.antialias),
+        antialias=target.antialias,
+        outside=fill_value(target, array.dtype.name),
+        ngff_version=layout.version,
+        codec=layout.codec,
     )  # fmt: skip
-    again = partial(make, regions=stored.regions, levels=stored.levels, shards=stored.shards)
-    return _first_that_fits(again, limits, [(Layout(chunk=stored.chunk), False)])
+
+
+def _like(like: PathLike | Image | VoxelGrid | None, storage: Storage) -> VoxelGrid | None:
+    """Return the grid of the image to be like."""
+    if like is None or isinstance(like, VoxelGrid):
+        return like
+    if not isinstance(like, Image):
+        like = open_image(like, storage_options=storage.reach)
+    return like.grid
 
 
 def _check_here(what: str, cluster: DaskCluster | None) -> None:
@@ -226,19 +263,20 @@ def _check_here(what: str, cluster: DaskCluster | None) -> None:
     )
 
 
-def fill_value(outside: float | str, dtype: str, like: object) -> float | int | None:
+def fill_value(target: Target, dtype: str) -> float | int | None:
     """Return the value of samples outside the source; without `like` there are none."""
-    fill = options.outside(outside, dtype)
-    if fill is not None and like is None:
+    fill = options.outside(target.outside, dtype)
+    if fill is not None and target.like is None:
         raise OptionError(
-            f"outside {outside!r} has no meaning without like: the target has the source's extent; "
-            "leave it out"
+            f"outside {target.outside!r} has no meaning without like: the target has the source's "
+            "extent; leave it out"
         )
     return fill
 
 
-def _places(device: str, memory: int | str | None, cluster: DaskCluster | None) -> tuple[str, ...]:
+def _places(resources: Resources, cluster: DaskCluster | None) -> tuple[str, ...]:
     """Return the devices that a run may take, the best first."""
+    device, memory = resources.device, resources.memory
     little = memory is not None and options.parse_bytes(memory) <= policy.GPU_BASE_BYTES
     if device == "auto" and little:
         # To look for a GPU takes more memory than that.
@@ -261,23 +299,17 @@ def _first_that_fits(
     raise refusal
 
 
-def _limits(
-    memory: int | str | None,
-    workers: int | None,
-    cluster: DaskCluster | None,
-    device: str,
-    device_memory: int | str | None,
-) -> Limits:
+def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> Limits:
     """Return what a run may use: of this machine, or of each process of a cluster."""
     from chunkscale.host.memory import bystander_bytes
     from chunkscale.run.local import local_scheduler
 
-    wanted = options.positive("workers", workers)
+    memory, wanted = resources.memory, options.positive("workers", resources.workers)
     shape = None if cluster is None else cluster.shape()
     if shape is not None and shape.processes:
         if wanted is not None:
             raise OptionError(
-                f"workers {workers!r} is for runs without a cluster; {cluster} has "
+                f"workers {wanted!r} is for runs without a cluster; {cluster} has "
                 f"{shape.slots} threads in {shape.processes} workers"
             )
         wanted = shape.threads
@@ -296,33 +328,20 @@ def _limits(
         bystanders=bystander_bytes() if bystanders is None else bystanders,
         device_memory=None
         if device == "cpu"
-        else device_memory_bytes(device_memory, local=cluster is None),
+        else device_memory_bytes(resources.device_memory, local=cluster is None),
     )
 
 
-def source_and_target(
-    source: VoxelGrid,
-    voxel_size: options.VoxelSize | None,
-    zoom: float | None,
-    like: options.PathLike | Image | VoxelGrid | None,
-    storage_options: options.StorageOptions | None = None,
-) -> tuple[VoxelGrid, VoxelGrid]:
+def source_and_target(source: VoxelGrid, target: Target) -> tuple[VoxelGrid, VoxelGrid]:
     """Return the source and target grid, in the same units."""
-    if like is None:
+    if target.like is None:
         return source, options.target_grid(
             source,
-            voxel_size="finest" if voxel_size is None else voxel_size,
-            zoom=1.0 if zoom is None else zoom,
+            voxel_size="finest" if target.voxel_size is None else target.voxel_size,
+            zoom=1.0 if target.zoom is None else target.zoom,
         )
-    if voxel_size is not None or zoom is not None:
+    if target.voxel_size is not None or target.zoom is not None:
         raise OptionError(
             "like gives the whole target grid, so voxel size and zoom must be left out"
         )
-    if isinstance(like, VoxelGrid):
-        other = like
-    else:
-        opened = like if isinstance(like, Image) else open_image(
-            like, storage_options=storage_options
-        )  # fmt: skip
-        other = opened.grid
-    return aligned_grid(source, other), like_grid(source, other)
+    return aligned_grid(source, target.like), like_grid(source, target.like)

@@ -9,14 +9,15 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from numpy.typing import ArrayLike
 
-from chunkscale import options
 from chunkscale.api.images import io_threads, open_source
+from chunkscale.api.parameters import PlanParameters, check_names
 from chunkscale.api.planning import plan_resampling
 from chunkscale.errors import AliasingWarning, ChunkscaleWarning, OptionError
+from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.report import run_text
 from chunkscale.run.connect import connect
@@ -27,6 +28,7 @@ from chunkscale.storage.engine import StoreIO
 from chunkscale.text import text_html
 
 if TYPE_CHECKING:
+    from chunkscale.run.dask_cluster import DaskCluster
     from chunkscale.run.records import LogCallback, ProgressCallback, RunTimes
 
 
@@ -71,24 +73,20 @@ class Resampled:
         return text_html(str(self))
 
 
-#: What describes an array, besides its voxel size.
-_ARRAY_OPTIONS = ("axes", "source_translation", "source_unit")
-
-
 def resample(
-    source: options.PathLike | Source | ArrayLike,
-    destination: options.PathLike,
+    source: PathLike | Source | ArrayLike,
+    destination: PathLike,
     *,
     overwrite: bool = False,
     resume: bool = False,
     take_over: bool = False,
     client: Any = None,
-    scheduler: options.PathLike | None = None,
+    scheduler: PathLike | None = None,
     resources: Mapping[str, float] | None = None,
-    log: options.PathLike | None = None,
+    log: PathLike | None = None,
     progress: ProgressCallback | None = None,
-    storage_options: options.StorageOptions | None = None,
-    **parameters: Any,
+    storage_options: StorageOptions | None = None,
+    **parameters: Unpack[PlanParameters],
 ) -> Resampled:
     """Resample an OME-Zarr image or an array of any size into a new OME-Zarr image.
 
@@ -164,15 +162,15 @@ def resample(
     ...     chunkscale.open_image(run.path).grid.shape
     (8, 8, 8)
     """
-    target = check_destination(
-        destination, overwrite=overwrite, resume=resume, take_over=take_over,
-        storage_options=storage_options,
-    )  # fmt: skip
+    check_names(parameters, "resample")
+    existing = Existing(overwrite=overwrite, resume=resume, take_over=take_over)
+    target = check_destination(destination, existing, storage_options)
     with connect(client, scheduler, resources) as cluster:
         image = open_source(
             source, parameters.pop("source_voxel_size", None), storage_options=storage_options,
             source_storage_options=parameters.get("source_storage_options"),
-            **{name: parameters.pop(name, None) for name in _ARRAY_OPTIONS},
+            axes=parameters.pop("axes", None), source_unit=parameters.pop("source_unit", None),
+            source_translation=parameters.pop("source_translation", None),
         )  # fmt: skip
         if image is source and isinstance(source, Image):
             # What is stored there may have changed since it was opened.
@@ -187,23 +185,18 @@ def resample(
                 kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
                 warnings.warn(str(notice), kind, stacklevel=2)
         return carry_out(
-            plan, target, source=image, overwrite=overwrite, resume=resume, take_over=take_over,
-            client=cluster, log=log, progress=progress,
-        )  # fmt: skip
+            plan, target, existing, source=image, cluster=cluster, log=log, progress=progress
+        )
 
 
 def carry_out(
     plan: ResamplePlan,
     target: str,
+    existing: Existing,
     *,
     source: Source,
-    overwrite: bool = False,
-    resume: bool = False,
-    take_over: bool = False,
-    client: Any = None,
-    scheduler: options.PathLike | None = None,
-    resources: Mapping[str, float] | None = None,
-    log: options.PathLike | None = None,
+    cluster: DaskCluster | None = None,
+    log: PathLike | None = None,
     progress: ProgressCallback | None = None,
 ) -> Resampled:
     """Do what a plan says, with the source that it was made for and a target that was checked.
@@ -220,21 +213,18 @@ def carry_out(
     if not (progress is None or callable(progress)):
         raise OptionError(f"progress {progress!r} cannot be called; give a function")
     check_apart(plan.source, target)
-    if overwrite and source.opaque:
+    if existing.overwrite and source.opaque:
         check_unread(plan.source, target)
     if not contents.exists(target):
         check_room(plan, target)
-    found = unfinished(target) if resume else None
-    with connect(client, scheduler, resources) as cluster, _log(log) as note:
+    found = unfinished(target) if existing.resume else None
+    with _log(log) as note:
         if cluster is None:
             local_scheduler()  # the configuration may be another one than when it was planned
         threads = io_threads() if cluster is None else cluster.shape().codec_threads
         source = source.within(StoreIO(threads=threads, cache_bytes=plan.memory.cache))
         io = StoreIO(threads=threads)
-        with writing(
-            plan, target, source, found, overwrite=overwrite, resume=resume, take_over=take_over,
-            io=io,
-        ) as out:  # fmt: skip
+        with writing(plan, target, source, found, existing, io) as out:
             job = Job(run=uuid.uuid4().hex, plan=plan, source=source.array, target=out.levels)
             times = run_plan(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
@@ -244,7 +234,7 @@ def carry_out(
 
 
 @contextlib.contextmanager
-def _log(path: options.PathLike | None) -> Iterator[LogCallback | None]:
+def _log(path: PathLike | None) -> Iterator[LogCallback | None]:
     """Yield a function that appends lines of JSON to a file."""
     if path is None:
         yield None
@@ -260,17 +250,9 @@ def _log(path: options.PathLike | None) -> Iterator[LogCallback | None]:
 
 
 def check_destination(
-    destination: options.PathLike,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    take_over: bool = False,
-    storage_options: options.StorageOptions | None = None,
+    destination: PathLike, existing: Existing, storage_options: StorageOptions | None = None
 ) -> str:
     """Return the output path, which remembers its options, or refuse it."""
     from chunkscale.output.destination import checked_destination
 
-    return checked_destination(
-        destination, overwrite=overwrite, resume=resume, take_over=take_over,
-        storage_options=storage_options,
-    )  # fmt: skip
+    return checked_destination(destination, existing, storage_options)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from chunkscale.cli.screen import print_json, progress_bar, terminable
 from chunkscale.errors import OptionError
+from chunkscale.parameters import Existing
 from chunkscale.report import info_text, plan_summary
 
 if TYPE_CHECKING:
+    from chunkscale.api.parameters import PlanParameters
     from chunkscale.run.records import Progress
 
 DONE, FAILED, REFUSED, FAULTS, INTERRUPTED = 0, 1, 2, 3, 4
@@ -50,10 +52,10 @@ _PLAN_OPTIONS = (
 )  # fmt: skip
 
 
-def _plan_options(arguments: argparse.Namespace) -> dict[str, Any]:
+def _plan_options(arguments: argparse.Namespace) -> PlanParameters:
     # What is not given is left to the API, which has all defaults; the help repeats them as text.
     given = {name: getattr(arguments, name) for name in _PLAN_OPTIONS}
-    return {name: value for name, value in given.items() if value is not None}
+    return cast("PlanParameters", {k: value for k, value in given.items() if value is not None})
 
 
 def info(arguments: argparse.Namespace) -> int:
@@ -84,15 +86,11 @@ def resample(arguments: argparse.Namespace) -> int:
     from chunkscale.api.resampling import carry_out, check_destination
     from chunkscale.run.connect import connect
 
-    how = {
-        "overwrite": arguments.overwrite,
-        "resume": arguments.resume,
-        "take_over": arguments.take_over,
-    }
-    reach = reach_options(arguments)
-    target = check_destination(
-        arguments.destination, storage_options=reach["storage_options"], **how
+    existing = Existing(
+        overwrite=arguments.overwrite, resume=arguments.resume, take_over=arguments.take_over
     )
+    reach = reach_options(arguments)
+    target = check_destination(arguments.destination, existing, reach["storage_options"])
     resources = parse_resources(arguments.resources)
     with terminable() as told, connect(None, arguments.scheduler, resources) as cluster:
         options = _plan_options(arguments)
@@ -113,8 +111,8 @@ def resample(arguments: argparse.Namespace) -> int:
 
             arguments.writing = True
             run = carry_out(
-                plan, target, source=source, client=cluster, log=arguments.log, progress=shown,
-                **how,
+                plan, target, existing, source=source, cluster=cluster, log=arguments.log,
+                progress=shown,
             )  # fmt: skip
     print(run)
     return DONE

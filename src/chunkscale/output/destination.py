@@ -13,6 +13,7 @@ from chunkscale.output import leases
 from chunkscale.output.notes import seen_through
 from chunkscale.output.places import check_links, check_parent, foreign_entries, is_blank
 from chunkscale.output.record import LAYOUT_KEYS, STATE_KEYS, Found
+from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.model import ResamplePlan, SourceArray
 from chunkscale.storage import objects as contents
 from chunkscale.storage.groups import group_attributes
@@ -25,15 +26,10 @@ MOST_COMPRESSION = 1000
 
 
 def checked_destination(
-    destination: str | os.PathLike[str],
-    *,
-    overwrite: bool,
-    resume: bool,
-    take_over: bool,
-    storage_options: Mapping[str, Any] | None = None,
+    destination: PathLike, existing: Existing, storage_options: StorageOptions | None = None
 ) -> str:
     """Return the output path, or refuse it."""
-    if resume and overwrite:
+    if existing.resume and existing.overwrite:
         raise OptionError(
             "resume continues an output and overwrite replaces it; leave one of them out"
         )
@@ -44,20 +40,21 @@ def checked_destination(
             f"the output {target!r} is {store.kind}, which can only be read; write to a local "
             "path, or to s3://, gs:// or az://"
         )
-    check_place(target, overwrite=overwrite, resume=resume, take_over=take_over)
+    check_place(target, existing)
     check_parent(target)
     return target
 
 
-def check_place(target: str, *, overwrite: bool, resume: bool, take_over: bool) -> None:
+def check_place(target: str, existing: Existing) -> None:
     """Refuse a place that holds what may not be replaced or continued."""
     if not contents.exists(target):
         return
     check_links(target)
-    leases.check_free(target, take_over=take_over)
-    if not ((resume or overwrite) and is_blank(target)):
-        state = _disposable_state(target, overwrite)
-        if not (overwrite or resume):
+    leases.check_free(target, take_over=existing.take_over)
+    wanted = existing.resume or existing.overwrite
+    if not (wanted and is_blank(target)):
+        state = _disposable_state(target, existing.overwrite)
+        if not wanted:
             raise DestinationError(
                 f"the output {target!r} exists{state}; choose another path, or replace it with "
                 "overwrite=True (--overwrite)"

@@ -39,6 +39,7 @@ from chunkscale.output.record import (
 )
 from chunkscale.output.sweep import finished_regions, measured
 from chunkscale.output.watch import look_at
+from chunkscale.parameters import Existing
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
 from chunkscale.storage import objects as contents
@@ -76,10 +77,7 @@ def writing(
     target: str,
     source: Source,
     found: Found | None,
-    *,
-    overwrite: bool,
-    resume: bool,
-    take_over: bool,
+    existing: Existing,
     io: StoreIO,
 ) -> Iterator[Output]:
     """Make a new output, or take the one over that was found; hold its lease.
@@ -88,11 +86,10 @@ def writing(
     ----------
     plan : ResamplePlan
     target : str
-    source : ArrayReader
+    source : Source
     found : Found, optional
         What to continue.
-    overwrite, resume, take_over : bool
-        As in `check_destination`.
+    existing : Existing
     io : StoreIO
         For the output.
     """
@@ -101,8 +98,8 @@ def writing(
     replacing = False
     if found is None:
         # It may have changed since it was looked at: what has come in between is not ours.
-        check_place(target, overwrite=overwrite, resume=resume, take_over=take_over)
-        if not overwrite and contents.exists(target) and not is_free(target):
+        check_place(target, existing)
+        if not existing.overwrite and contents.exists(target) and not is_free(target):
             raise begun_by_another(target)
         replacing = contents.exists(target) and not is_blank(target)
         make_folder(target)
@@ -110,13 +107,13 @@ def writing(
         check_same(target, found, made)
         check_links(target, [level.path for level in plan.levels])
     try:
-        lease = leases.acquire(target, take_over=take_over)
+        lease = leases.acquire(target, take_over=existing.take_over)
     except OSError as error:
-        if not overwrite or error.errno != errno.ENOSPC:
+        if not existing.overwrite or error.errno != errno.ENOSPC:
             raise
         check_by_content(plan.source, target)
         _discard(target)  # makes room
-        lease = leases.acquire(target, take_over=take_over)
+        lease = leases.acquire(target, take_over=existing.take_over)
     with leases.kept(target, lease):
         if loser is not None:
             leases.wait_for_loser()
@@ -125,7 +122,7 @@ def writing(
         if found is not None and unfinished(target) != found:
             raise begun_by_another(target)
         if found is None:
-            if not (overwrite or is_free(target)):
+            if not (existing.overwrite or is_free(target)):
                 raise begun_by_another(target)
             if replacing:
                 check_by_content(plan.source, target)

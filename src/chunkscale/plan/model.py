@@ -64,6 +64,23 @@ class SourceArray:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resampling:
+    """What is to be computed, and how it is written; see `ResamplePlan` for the fields.
+
+    The grids are in the same units.
+    """
+
+    source: SourceArray
+    source_grid: VoxelGrid
+    target_grid: VoxelGrid
+    method: str
+    antialias: bool = False
+    outside: float | None = None
+    ngff_version: str = "0.5"
+    codec: str = "blosc-lz4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
     """Upper bounds of resident memory in bytes.
 

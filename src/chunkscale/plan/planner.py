@@ -10,13 +10,12 @@ from functools import partial
 
 from chunkscale.errors import MemoryBudgetError, OptionError
 from chunkscale.geometry.box import cell_counts
-from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.pyramid import Layout, Level, level_count, pyramid
 from chunkscale.plan import policy
 from chunkscale.plan.choice import Choice, TooSmallError, first_choice, later_choice
 from chunkscale.plan.memory import Limits
-from chunkscale.plan.model import DeviceMemory, MemoryEstimate, ResamplePlan, SourceArray
+from chunkscale.plan.model import DeviceMemory, MemoryEstimate, ResamplePlan, Resampling
 from chunkscale.plan.notices import find_notices
 from chunkscale.plan.regions import Pass, check_alignment
 from chunkscale.plan.tiles import device_bytes, tiles
@@ -40,18 +39,11 @@ def _pass(choice: Choice, levels: tuple[Level, ...], first: int, start: int) -> 
 
 
 def make_plan(
-    source: SourceArray,
-    source_grid: VoxelGrid,
-    target_grid: VoxelGrid,
+    what: Resampling,
     *,
-    method: str,
-    antialias: bool,
-    outside: float | None,
     layout: Layout,
     shard: bool,
     levels: int | None,
-    ngff_version: str,
-    codec: str,
     limits: Limits,
     free_disk: int | None = None,
     regions: Sequence[tuple[int, ...]] | None = None,
@@ -61,11 +53,7 @@ def make_plan(
 
     Parameters
     ----------
-    source : SourceArray
-    source_grid, target_grid : VoxelGrid
-        In the same units.
-    method, antialias, outside, ngff_version, codec
-        As in `ResamplePlan`.
+    what : Resampling
     layout : Layout
         Chunk, and the shard if the caller insists on one.
     shard : bool
@@ -86,7 +74,10 @@ def make_plan(
     MemoryBudgetError
         If even the smallest region needs more memory than allowed.
     """
-    mapping = grid_mapping(source_grid, target_grid, method=method, antialias=antialias)
+    source, target_grid = what.source, what.target_grid
+    mapping = grid_mapping(
+        what.source_grid, target_grid, method=what.method, antialias=what.antialias
+    )
     layouts = {0: layout}
     if shards is not None:
         layouts = {k: Layout(chunk=layout.chunk, shard=given) for k, given in enumerate(shards)}
@@ -132,19 +123,19 @@ def make_plan(
     )
     plan = ResamplePlan(
         source=source,
-        source_grid=source_grid,
+        source_grid=what.source_grid,
         levels=stored,
         passes=tuple(passes),
-        method=method,
-        antialias=antialias,
-        outside=outside,
-        ngff_version=ngff_version,
-        codec=codec,
+        method=what.method,
+        antialias=what.antialias,
+        outside=what.outside,
+        ngff_version=what.ngff_version,
+        codec=what.codec,
         device="cpu" if limits.device_memory is None else "gpu",
         device_memory=None,
         memory=memory,
         bytes_read=int(source.nbytes * choices[0].amplification),
-        warnings=find_notices(source, source_grid, stored, mapping, free_disk),
+        warnings=find_notices(source, what.source_grid, stored, mapping, free_disk),
         mapping=mapping,
     )
     if limits.device_memory is None:

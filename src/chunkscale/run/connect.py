@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from chunkscale import options
 from chunkscale.errors import OptionError
+from chunkscale.parameters import PathLike
 from chunkscale.run.dask_cluster import NO_DISTRIBUTED
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def connected(scheduler: str | os.PathLike[str]) -> Iterator[Client]:
 @contextlib.contextmanager
 def connect(
     client: Any = None,
-    scheduler: options.PathLike | None = None,
+    scheduler: PathLike | None = None,
     resources: Mapping[str, float] | None = None,
 ) -> Iterator[DaskCluster | None]:
     """Yield the cluster that a run would use, or None for the local scheduler.

@@ -1,0 +1,46 @@
+"""The parameters of a plan, by name: what `resample` passes on, and the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Literal, TypedDict
+
+from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.geometry.methods import MethodName
+from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
+from chunkscale.sources.ome_zarr import Image
+
+
+class PlanParameters(TypedDict, total=False):
+    """Parameters of `plan_resampling` that `resample` takes as well."""
+
+    voxel_size: VoxelSize | None
+    zoom: float | None
+    like: PathLike | Image | VoxelGrid | None
+    source_voxel_size: VoxelSize | None
+    axes: str | None
+    source_translation: Sequence[float] | None
+    source_unit: str | None
+    method: MethodName | None
+    antialias: bool
+    outside: float | str
+    chunk: Shape | None
+    shard: Shape | None
+    levels: int | None
+    ome_zarr_version: str
+    codec: str
+    memory: int | str | None
+    workers: int | None
+    device: Literal["auto", "cpu", "gpu"]
+    device_memory: int | str | None
+    source_storage_options: StorageOptions | None
+
+
+def check_names(given: Iterable[str], function: str) -> None:
+    """Refuse parameters that there are not, as Python does, with the nearest one that there is."""
+    for name in given:
+        if name not in PlanParameters.__annotations__:
+            near = difflib.get_close_matches(name, PlanParameters.__annotations__, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{function}() has no parameter {name!r}{hint}")
