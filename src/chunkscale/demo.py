@@ -81,18 +81,30 @@ def run_demo(
     _run(["resample", str(stack), str(iso), "--voxel-size", "1", "--overwrite"], say)
     _run(["check", str(iso), "--source", str(stack)], say)
     say("\n2. The same, zoomed twofold")
-    _run(["resample", str(stack), str(zoomed), "--voxel-size", "1", "--zoom", "2", "--overwrite"],
-         say)  # fmt: skip
+    _run(
+        ["resample", str(stack), str(zoomed), "--voxel-size", "1", "--zoom", "2", "--overwrite"],
+        say,
+    )
     _run(["check", str(zoomed), "--source", str(stack)], say)
     say("\n3. The finest voxel size that the stack has")
     _run(["resample", str(stack), str(finest), "--overwrite"], say)
     _run(["check", str(finest), "--source", str(stack)], say)
     say(f"\n4. The exercise: zoom until it crashes, with {MEMORY_MIB} MiB of memory")
     peak = _run(
-        ["resample", str(stack), str(huge), "--voxel-size", "1", "--zoom", f"{EXERCISE_ZOOM:g}",
-         "--memory", f"{MEMORY_MIB}MiB", "--overwrite"],
+        [
+            "resample",
+            str(stack),
+            str(huge),
+            "--voxel-size",
+            "1",
+            "--zoom",
+            f"{EXERCISE_ZOOM:g}",
+            "--memory",
+            f"{MEMORY_MIB}MiB",
+            "--overwrite",
+        ],
         say,
-    )  # fmt: skip
+    )
     io = StoreIO(threads=2)
     result = open_ome_zarr(huge, io=io)
     size = sum(math.prod(result.level(i).shape) * 2 for i in range(len(result.multiscale.datasets)))

@@ -240,10 +240,14 @@ def layouts(
         )
     given = shape_option("chunk", wanted.chunk, grid)
     edge = edges[len(grid.spatial)][0 if sharded else 1]
-    chunks = [given] if given else [
-        tuple(edge >> halvings if i in grid.spatial else 1 for i in range(grid.ndim))
-        for halvings in range(3)
-    ]  # fmt: skip
+    chunks = (
+        [given]
+        if given
+        else [
+            tuple(edge >> halvings if i in grid.spatial else 1 for i in range(grid.ndim))
+            for halvings in range(3)
+        ]
+    )
     outer = shape_option("shard", shard if sharded else None, grid)
     for full in chunks:
         inner = tuple(min(c, n) for c, n in zip(full, grid.shape, strict=True))

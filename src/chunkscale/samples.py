@@ -100,9 +100,8 @@ def write_image(
     levels = pyramid(grid, count=1, layouts={0: Layout(chunk=fitting)})
     start_group(uri, zarr_format=zarr_format, attributes={})
     (writer,) = create_levels(
-        uri, levels, StoreIO(threads=1), dtype=data.dtype.name, codec=codec,
-        zarr_format=zarr_format,
-    )  # fmt: skip
+        uri, levels, StoreIO(threads=1), dtype=data.dtype.name, codec=codec, zarr_format=zarr_format
+    )
     whole = Box(start=(0,) * data.ndim, stop=data.shape)
     writer.finish_write(writer.start_write(whole, np.ascontiguousarray(data)))
     dataset = Dataset(path="0", voxel_size=grid.voxel_size, translation=grid.translation)

@@ -232,9 +232,13 @@ def _compare(
     reference = get_backend("reference")
     for box in _samples(target.grid):
         expected = resample_box(
-            mapping, box, source.array.read, outside=fill, dtype=target.array.dtype,
+            mapping,
+            box,
+            source.array.read,
+            outside=fill,
+            dtype=target.array.dtype,
             backend=reference,
-        )  # fmt: skip
+        )
         yield box.size, _differences("0", box, arrays[0].read(box), expected)
     for index in range(1, len(arrays)):
         fine, coarse = arrays[index - 1], arrays[index]

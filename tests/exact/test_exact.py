@@ -64,7 +64,10 @@ def test_linear_is_the_float64_interpolant_within_one_grey_value(case):
         np.rint(expected), 0 if kind.kind in "bu" else None, None
     )
     assert np.abs(difference).max() <= 1
-    assert abs(difference.mean()) < 0.01 or result.size < 200
+    # Without a bias a grey value up or down is a coin that is tossed for some voxels: the mean of n
+    # of them is within five of its standard deviations, 5 * sqrt(share / n), but once in millions.
+    share = np.mean(difference != 0)
+    assert abs(difference.mean()) <= 5 * np.sqrt(share / result.size) + 1 / result.size
 
 
 @pytest.mark.parametrize("zoom", [0.2, 0.5, 1.7, 2.0, 5.0])
@@ -73,7 +76,8 @@ def test_no_bias_on_a_large_image(noise, zoom):
     data = noise((40, 60, 60), "u2")
     result = chunkscale.resample_array(data, zoom=zoom)
     expected = oracle(data, [1 / zoom] * 3, result.shape)
-    assert abs((result - expected).mean()) < 0.01 or zoom < 1
+    # Rounding errors are uniform, of variance 1/12, so that their mean narrows with the voxels.
+    assert abs((result - expected).mean()) < min(0.01, 5 / np.sqrt(12 * result.size))
     assert np.abs(result - expected).max() <= 0.51
 
 

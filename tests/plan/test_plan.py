@@ -259,8 +259,9 @@ def test_slabs_are_whole_objects(options):
 def test_chunks_of_a_part_of_the_source_can_be_shared_too():
     """Regions that read less than the source all in all may still read the same chunks."""
     source = grid_for((1024,) * 3)
-    part = VoxelGrid(axes=source.axes, shape=(512,) * 3, voxel_size=(0.5,) * 3,
-                     translation=(10.0,) * 3)  # fmt: skip
+    part = VoxelGrid(
+        axes=source.axes, shape=(512,) * 3, voxel_size=(0.5,) * 3, translation=(10.0,) * 3
+    )
     mapping = grid_mapping(source, part, method="linear", antialias=False)[0]
     two, one = [o for o in resampling_options(mapping, 256, 0, 128) if o.region in (256, 512)]
     assert (two.count, one.count) == (2, 1)

@@ -146,14 +146,22 @@ def plan_resampling(
     """
     storage = Storage(target=storage_options, source=source_storage_options)
     image = open_source(
-        source, source_voxel_size, axes=axes, source_translation=source_translation,
-        source_unit=source_unit, storage_options=storage.reach,
-    )  # fmt: skip
+        source,
+        source_voxel_size,
+        axes=axes,
+        source_translation=source_translation,
+        source_unit=source_unit,
+        storage_options=storage.reach,
+    )
     return plan_source(
         image,
         Target(
-            voxel_size=voxel_size, zoom=zoom, like=_like(like, storage), outside=outside,
-            method=method, antialias=antialias,
+            voxel_size=voxel_size,
+            zoom=zoom,
+            like=_like(like, storage),
+            outside=outside,
+            method=method,
+            antialias=antialias,
         ),
         StorageLayout(
             chunk=chunk, shard=shard, levels=levels, version=ome_zarr_version, codec=codec
@@ -162,7 +170,7 @@ def plan_resampling(
         destination=None if destination is None else normalise(destination, storage.target),
         resume=resume,
         client=client,
-    )  # fmt: skip
+    )
 
 
 def plan_source(
@@ -227,8 +235,12 @@ def _what(image: Source, target: Target, layout: StorageLayout) -> Resampling:
     source_grid, target_grid = source_and_target(image.grid, target)
     return Resampling(
         source=SourceArray(
-            uri=image.uri, path=image.path, shape=array.shape, dtype=array.dtype.name,
-            chunk=array.chunk, is_label=image.is_label,
+            uri=image.uri,
+            path=image.path,
+            shape=array.shape,
+            dtype=array.dtype.name,
+            chunk=array.chunk,
+            is_label=image.is_label,
         ),
         source_grid=source_grid,
         target_grid=target_grid,
@@ -237,7 +249,7 @@ def _what(image: Source, target: Target, layout: StorageLayout) -> Resampling:
         outside=fill_value(target, array.dtype.name),
         ngff_version=layout.version,
         codec=layout.codec,
-    )  # fmt: skip
+    )
 
 
 def _like(like: PathLike | Image | VoxelGrid | None, storage: Storage) -> VoxelGrid | None:

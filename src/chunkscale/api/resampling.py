@@ -167,18 +167,25 @@ def resample(
     target = check_destination(destination, existing, storage_options)
     with connect(client, scheduler, resources) as cluster:
         image = open_source(
-            source, parameters.pop("source_voxel_size", None), storage_options=storage_options,
+            source,
+            parameters.pop("source_voxel_size", None),
+            storage_options=storage_options,
             source_storage_options=parameters.get("source_storage_options"),
-            axes=parameters.pop("axes", None), source_unit=parameters.pop("source_unit", None),
+            axes=parameters.pop("axes", None),
+            source_unit=parameters.pop("source_unit", None),
             source_translation=parameters.pop("source_translation", None),
-        )  # fmt: skip
+        )
         if image is source and isinstance(source, Image):
             # What is stored there may have changed since it was opened.
             image = open_source(source.uri, source.given or None)
         plan = plan_resampling(
-            image, destination=target, resume=resume, client=cluster,
-            storage_options=storage_options, **parameters,
-        )  # fmt: skip
+            image,
+            destination=target,
+            resume=resume,
+            client=cluster,
+            storage_options=storage_options,
+            **parameters,
+        )
         for notice in plan.warnings:
             # That it is large or has no unit is news on a terminal, not to who wrote the call.
             if notice.kind not in ("size", "unit"):

@@ -23,22 +23,37 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"chunkscale {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    verb = _verb(verbs, "info", "say what an image or a collection of images is", info,
-                 "chunkscale info stack.ome.zarr")  # fmt: skip
+    verb = _verb(
+        verbs,
+        "info",
+        "say what an image or a collection of images is",
+        info,
+        "chunkscale info stack.ome.zarr",
+    )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
     _storage_options(verb)
     _json_option(verb)
 
-    verb = _verb(verbs, "plan", "say what resampling would read, compute and write", plan,
-                 "chunkscale plan stack.ome.zarr --voxel-size 0.5 --memory 4GiB")  # fmt: skip
+    verb = _verb(
+        verbs,
+        "plan",
+        "say what resampling would read, compute and write",
+        plan,
+        "chunkscale plan stack.ome.zarr --voxel-size 0.5 --memory 4GiB",
+    )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
     _target_options(verb)
     _run_options(verb)
     _storage_options(verb)
     _json_option(verb)
 
-    verb = _verb(verbs, "resample", "resample an image into a new OME-Zarr", resample,
-                 "chunkscale resample stack.ome.zarr iso.ome.zarr --voxel-size finest")  # fmt: skip
+    verb = _verb(
+        verbs,
+        "resample",
+        "resample an image into a new OME-Zarr",
+        resample,
+        "chunkscale resample stack.ome.zarr iso.ome.zarr --voxel-size finest",
+    )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
     verb.add_argument(
         "destination", metavar="DST", help="path or URL (s3, gs, az) of the new image"
@@ -46,36 +61,49 @@ def make_parser() -> argparse.ArgumentParser:
     _target_options(verb)
     _run_options(verb)
     verb.add_argument(
-        "--overwrite", action="store_true",
+        "--overwrite",
+        action="store_true",
         help="replace DST if it is one OME-Zarr image or an unfinished output",
-    )  # fmt: skip
+    )
     verb.add_argument(
-        "--resume", action="store_true",
+        "--resume",
+        action="store_true",
         help="continue what an interrupted run has left at DST; mend DST if it is finished; start "
         "if nothing is there",
-    )  # fmt: skip
+    )
     verb.add_argument(
-        "--take-over", action="store_true",
-        help="also where another run seems to be writing DST",
-    )  # fmt: skip
+        "--take-over", action="store_true", help="also where another run seems to be writing DST"
+    )
     verb.add_argument("--log", metavar="FILE", help="append a line of JSON for every region")
     _cluster_options(verb)
     _storage_options(verb, source=True)
 
-    verb = _verb(verbs, "check", "say whether an image is complete, valid and right", check,
-                 "chunkscale check iso.ome.zarr --source stack.ome.zarr")  # fmt: skip
+    verb = _verb(
+        verbs,
+        "check",
+        "say whether an image is complete, valid and right",
+        check,
+        "chunkscale check iso.ome.zarr --source stack.ome.zarr",
+    )
     verb.add_argument("destination", metavar="DST", help="OME-Zarr image")
     verb.add_argument(
-        "--source", metavar="SRC",
+        "--source",
+        metavar="SRC",
         help="recompute regions from the image it was made from, and compare every voxel",
-    )  # fmt: skip
+    )
     _storage_options(verb, source=True)
     _json_option(verb)
 
-    verb = _verb(verbs, "demo", "resample a synthetic stack in every way, and look at it", demo,
-                 "chunkscale demo /tmp/chunkscale-demo")  # fmt: skip
-    verb.add_argument("folder", metavar="DIR", nargs="?",
-                      help="where to put the files (default: chunkscale-demo)")  # fmt: skip
+    verb = _verb(
+        verbs,
+        "demo",
+        "resample a synthetic stack in every way, and look at it",
+        demo,
+        "chunkscale demo /tmp/chunkscale-demo",
+    )
+    verb.add_argument(
+        "folder", metavar="DIR", nargs="?", help="where to put the files (default: chunkscale-demo)"
+    )
     return parser
 
 
@@ -101,96 +129,115 @@ def _json_option(verb: argparse.ArgumentParser) -> None:
 def _target_options(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("target")
     group.add_argument(
-        "--voxel-size", metavar="V",
+        "--voxel-size",
+        metavar="V",
         help="of the target, in the source's unit: a number, 1,0.5,0.5 or z=1,y=0.5,x=0.5, finest "
         "or coarsest (default: finest)",
-    )  # fmt: skip
+    )
     group.add_argument(
         "--zoom", type=float, metavar="F", help="divide the voxel size by F (default: 1)"
     )
     group.add_argument("--like", metavar="OTHER", help="take the grid of another OME-Zarr image")
     group.add_argument(
-        "--source-voxel-size", metavar="V",
+        "--source-voxel-size",
+        metavar="V",
         help="of the source, like 1,0.2,0.2 or z=1,y=0.2,x=0.2, where its metadata is missing or "
         "wrong (default: as its metadata says)",
-    )  # fmt: skip
+    )
     methods = "; ".join(f"{name} {words}" for name, words in METHOD_WORDS.items())
     group.add_argument(
-        "--method", choices=METHOD_WORDS,
+        "--method",
+        choices=METHOD_WORDS,
         help=f"interpolation (default: linear; nearest for label images): {methods}",
-    )  # fmt: skip
+    )
     group.add_argument("--antialias", action="store_true", help="average where an axis shrinks")
     group.add_argument(
-        "--outside", metavar="edge|VALUE",
+        "--outside",
+        metavar="edge|VALUE",
         help="value of samples outside the source (default: edge); only with --like",
-    )  # fmt: skip
+    )
 
 
 def _run_options(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("run")
     group.add_argument(
-        "--chunk", metavar="N[,N,N]",
+        "--chunk",
+        metavar="N[,N,N]",
         help="voxels per chunk, per spatial axis (default: 64 in shards and 128 without, 512 and "
         "1024 for planes; less where memory is short)",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--shard", metavar="N[,N,N]",
+        "--shard",
+        metavar="N[,N,N]",
         help="voxels per shard, per spatial axis; 0 for no shards (default: what a region writes "
         "at a time; none in 0.4)",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--levels", type=int, metavar="N",
+        "--levels",
+        type=int,
+        metavar="N",
         help="number of levels (default: until one fits into a chunk)",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--ome-zarr-version", choices=("0.5", "0.4"),
-        help="format of the output (default: 0.5)",
-    )  # fmt: skip
+        "--ome-zarr-version", choices=("0.5", "0.4"), help="format of the output (default: 0.5)"
+    )
     group.add_argument(
-        "--codec", metavar="NAME[:LEVEL]",
+        "--codec",
+        metavar="NAME[:LEVEL]",
         help="blosc-lz4 (default), blosc-zstd, zstd, gzip or none",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--memory", metavar="SIZE",
+        "--memory",
+        metavar="SIZE",
         help="memory for the whole run, like 4GiB (default: half of what is available, at most "
         "1 GiB and another for each worker)",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--workers", type=int, metavar="N",
+        "--workers",
+        type=int,
+        metavar="N",
         help="regions at the same time (default: one per core, one more where that saves a turn "
         "and memory allows, or as dask.config says)",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--device", choices=("auto", "cpu", "gpu"),
+        "--device",
+        choices=("auto", "cpu", "gpu"),
         help="where to compute; auto takes a GPU if there is one (default: auto)",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--device-memory", metavar="SIZE",
+        "--device-memory",
+        metavar="SIZE",
         help="memory for buffers on the GPU, like 8GiB (default: 80 %% of what is free there)",
-    )  # fmt: skip
+    )
 
 
 def _cluster_options(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("cluster")
     group.add_argument(
-        "--scheduler", metavar="ADDRESS|FILE",
+        "--scheduler",
+        metavar="ADDRESS|FILE",
         help="run on a Dask cluster: tcp://host:8786, or a scheduler file",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--resources", metavar="NAME=N[,NAME=N]",
+        "--resources",
+        metavar="NAME=N[,NAME=N]",
         help="what every region takes of a worker, like GPU=1",
-    )  # fmt: skip
+    )
 
 
 def _storage_options(verb: argparse.ArgumentParser, *, source: bool = False) -> None:
     group = verb.add_argument_group("object stores")
     group.add_argument(
-        "--storage-option", metavar="KEY=VALUE", action="append",
+        "--storage-option",
+        metavar="KEY=VALUE",
+        action="append",
         help="how to reach them, repeatable: endpoint=URL, region=NAME, anon=true, profile=NAME, "
         "account=NAME; credentials come from the environment and from profile files",
-    )  # fmt: skip
+    )
     if source:
         group.add_argument(
-            "--source-storage-option", metavar="KEY=VALUE", action="append",
+            "--source-storage-option",
+            metavar="KEY=VALUE",
+            action="append",
             help="the same for the source, where that differs",
-        )  # fmt: skip
+        )

@@ -46,10 +46,23 @@ def parse_resources(text: str | None) -> dict[str, float] | None:
 
 
 _PLAN_OPTIONS = (
-    "voxel_size", "zoom", "like", "source_voxel_size", "method", "antialias", "outside",
-    "chunk", "shard", "levels", "ome_zarr_version", "codec", "memory", "workers", "device",
+    "voxel_size",
+    "zoom",
+    "like",
+    "source_voxel_size",
+    "method",
+    "antialias",
+    "outside",
+    "chunk",
+    "shard",
+    "levels",
+    "ome_zarr_version",
+    "codec",
+    "memory",
+    "workers",
+    "device",
     "device_memory",
-)  # fmt: skip
+)
 
 
 def _plan_options(arguments: argparse.Namespace) -> PlanParameters:
@@ -96,9 +109,8 @@ def resample(arguments: argparse.Namespace) -> int:
         options = _plan_options(arguments)
         source = open_source(arguments.source, options.pop("source_voxel_size", None), **reach)
         plan = plan_resampling(
-            source, destination=target, resume=arguments.resume, client=cluster,
-            **options, **reach,
-        )  # fmt: skip
+            source, destination=target, resume=arguments.resume, client=cluster, **options, **reach
+        )
         print(plan_summary(plan.as_dict(), cluster), flush=True)
         for text in plan.warnings:
             print(f"warning: {text}", file=sys.stderr)
@@ -111,9 +123,14 @@ def resample(arguments: argparse.Namespace) -> int:
 
             arguments.writing = True
             run = carry_out(
-                plan, target, existing, source=source, cluster=cluster, log=arguments.log,
+                plan,
+                target,
+                existing,
+                source=source,
+                cluster=cluster,
+                log=arguments.log,
                 progress=shown,
-            )  # fmt: skip
+            )
     print(run)
     return DONE
 

@@ -50,8 +50,12 @@ def _load_kernels(plan: ResamplePlan, backend: Backend) -> None:
     # Some voxels: of one alone it does not show which axes change, and so which kernel is needed.
     stop = (1,) * len(shape[:-3]) + tuple(min(n, 4) for n in shape[-3:])
     resample_box(
-        plan.mapping, Box(start=(0,) * len(shape), stop=stop),
-        lambda box: np.zeros(box.shape, dtype), outside=None, dtype=dtype, backend=backend,
-    )  # fmt: skip
+        plan.mapping,
+        Box(start=(0,) * len(shape), stop=stop),
+        lambda box: np.zeros(box.shape, dtype),
+        outside=None,
+        dtype=dtype,
+        backend=backend,
+    )
     for factors in {plan.level_ratio(k - 1, k) for k in range(1, len(plan.levels))}:
         reduce_box(np.zeros(factors, dtype), factors, method=plan.method, backend=backend)

@@ -117,9 +117,15 @@ def resample_box(
         for axis, i in enumerate(index):
             box = between(box, axis, target.start[axis] + i, target.start[axis] + i + 1)
         _resample_frame(
-            mapping, box, read, outside, dtype, backend, out[index].reshape(box.shape),
+            mapping,
+            box,
+            read,
+            outside,
+            dtype,
+            backend,
+            out[index].reshape(box.shape),
             None if means is None else (means[0], zyx(means[1][index])),
-        )  # fmt: skip
+        )
     return out
 
 
@@ -261,9 +267,15 @@ def _slabs(
             ratio = plan.level_ratio(0, 1)
             means = _cells(ratio), _planes_of(coarse, region.boxes[0][1], box, ratio)
         resample_box(
-            plan.mapping, box, sampled, outside=plan.outside, dtype=np.dtype(plan.dtype),
-            backend=backend, out=out, means=means if averages else None,
-        )  # fmt: skip
+            plan.mapping,
+            box,
+            sampled,
+            outside=plan.outside,
+            dtype=np.dtype(plan.dtype),
+            backend=backend,
+            out=out,
+            means=means if averages else None,
+        )
         if means is not None and not averages:
             reduce_box(out, ratio, method=plan.method, backend=backend, out=means[1])
         yield 0, box, out

@@ -33,10 +33,19 @@ _LANES, _ROWS, _COLUMNS = 32, 8, 4
 _DEPTH, _THREADS = 64, 2**18
 
 _TYPES = {
-    "b1": "unsigned char", "i1": "signed char", "i2": "short", "i4": "int", "i8": "long long",
-    "u1": "unsigned char", "u2": "unsigned short", "u4": "unsigned int",
-    "u8": "unsigned long long", "f2": "unsigned short", "f4": "float", "f8": "double",
-}  # fmt: skip
+    "b1": "unsigned char",
+    "i1": "signed char",
+    "i2": "short",
+    "i4": "int",
+    "i8": "long long",
+    "u1": "unsigned char",
+    "u2": "unsigned short",
+    "u4": "unsigned int",
+    "u8": "unsigned long long",
+    "f2": "unsigned short",
+    "f4": "float",
+    "f8": "double",
+}
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -194,9 +194,9 @@ def check_by_content(source: SourceArray, target: str) -> None:
     if not source.uri:
         return
     parts = (source.uri, join(source.uri, source.path))
-    places = list(dict.fromkeys(
-        place for part in parts for place in nearest(resolved(part), _DEEPEST)
-    ))  # fmt: skip
+    places = list(
+        dict.fromkeys(place for part in parts for place in nearest(resolved(part), _DEEPEST))
+    )
     for place, same in seen_through(target, places).items():
         if same or (same is None and _are_alike(place, target)):
             what = "is the source itself, or holds it," if same else "looks like the source,"

@@ -67,9 +67,12 @@ def holder(uri: str) -> Lease | None:
             return None
         found = Lease(**json.loads(text))
         return replace(
-            found, pid=int(found.pid), started=float(found.started), renewed=float(found.renewed),
+            found,
+            pid=int(found.pid),
+            started=float(found.started),
+            renewed=float(found.renewed),
             duration=float(found.duration),
-        )  # fmt: skip
+        )
     except (ValueError, TypeError):
         return None  # of another version, or damaged; what it allows is decided by others
 
@@ -109,9 +112,13 @@ def acquire(uri: str, *, take_over: bool = False) -> Lease:
     stale = read_note(uri, LEASE_NOTE)
     host, pid, started = identity()
     lease = Lease(
-        run=uuid.uuid4().hex, host=host, pid=pid, started=started, renewed=time.time(),
+        run=uuid.uuid4().hex,
+        host=host,
+        pid=pid,
+        started=started,
+        renewed=time.time(),
         duration=LEASE_SECONDS,
-    )  # fmt: skip
+    )
     try:
         if stale is not None:
             withdraw_note(uri, LEASE_NOTE, stale)

@@ -48,8 +48,11 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     counts, stored, nbytes = tidy(target, names)
     if stored != output.ledger.stored:
         _check_objects(plan, output)
-    record = {name: value for name, value in output.attributes["chunkscale"].items()
-              if name not in STATE_KEYS}  # fmt: skip
+    record = {
+        name: value
+        for name, value in output.attributes["chunkscale"].items()
+        if name not in STATE_KEYS
+    }
     # Last of all: from here on a reader takes the group for an image.
     finished = {**published, "chunkscale": {**record, "objects": counts, "state": "finished"}}
     if not set_attributes(target, finished, instead_of=output.attributes):

@@ -134,9 +134,14 @@ def writing(
                 attributes=unfinished_attributes(plan, made),
             )
         levels = create_levels(
-            target, plan.levels, io, dtype=plan.dtype, codec=plan.codec,
-            zarr_format=zarr_format_of(plan), resumed=found is not None,
-        )  # fmt: skip
+            target,
+            plan.levels,
+            io,
+            dtype=plan.dtype,
+            codec=plan.codec,
+            zarr_format=zarr_format_of(plan),
+            resumed=found is not None,
+        )
         notes, done = Ledger(target, lease, partial(look_at, source)), None
         if found is not None:
             done = _finished(plan, target, levels, found, notes, made)
@@ -155,9 +160,13 @@ def _discard(target: str) -> None:
 
 
 def _finished(
-    plan: ResamplePlan, target: str, writers: Sequence[ArrayWriter], found: Found, notes: Ledger,
+    plan: ResamplePlan,
+    target: str,
+    writers: Sequence[ArrayWriter],
+    found: Found,
+    notes: Ledger,
     made: Mapping[str, Any],
-) -> NDArray[np.bool_]:  # fmt: skip
+) -> NDArray[np.bool_]:
     """Return the regions that need not be made again; what is stored of the others goes."""
     if found.finished:
         stored = _intact(plan, writers, found)

@@ -166,10 +166,15 @@ class DaskCluster:
         """Hand out a batch."""
         self._check_connection()
         future = self.client.submit(
-            _batch, __version__, self._run, self._payload, indices,
-            key=f"chunkscale-{self._run}-{next(self._serial)}", pure=False,
+            _batch,
+            __version__,
+            self._run,
+            self._payload,
+            indices,
+            key=f"chunkscale-{self._run}-{next(self._serial)}",
+            pure=False,
             resources=self._resources,
-        )  # fmt: skip
+        )
         self._flying[future] = indices
         future.add_done_callback(self._finished.put)
 

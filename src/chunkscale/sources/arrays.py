@@ -87,9 +87,12 @@ def array_source(given: object, options: SourceOptions) -> ArraySource | None:
             "one number or one for each spatial axis (1 where only ratios matter)"
         )
     grid = array_grid(
-        array.shape, options.sizes, axes=options.axes, translation=options.translation,
+        array.shape,
+        options.sizes,
+        axes=options.axes,
+        translation=options.translation,
         unit=options.unit,
-    )  # fmt: skip
+    )
     lazy = isinstance(array, DaskBlocks)
     return ArraySource(
         path="Dask array" if lazy else "array in memory", grid=grid, array=array, opaque=lazy

@@ -104,9 +104,11 @@ class DaskBlocks:
         block = dask.get(needed, key)  # in this thread, whatever the configuration says
         found = (type(block), getattr(block, "shape", None), getattr(block, "dtype", None))
         # NumPy would repeat or convert it silently, or leave a mask behind.
-        if not isinstance(block, np.ndarray) or isinstance(block, np.ma.MaskedArray) or (
-            block.shape != shape or block.dtype.newbyteorder("=") != self.dtype
-        ):  # fmt: skip
+        if (
+            not isinstance(block, np.ndarray)
+            or isinstance(block, np.ma.MaskedArray)
+            or (block.shape != shape or block.dtype.newbyteorder("=") != self.dtype)
+        ):
             raise RegionError(
                 f"block {index} of the Dask array is not what the array says: a "
                 f"{found[0].__name__} of shape {found[1]} and data type {found[2]}, not an ndarray "

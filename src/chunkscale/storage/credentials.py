@@ -27,9 +27,11 @@ class AwsAccess:
 
 def aws_access(options: StoreOptions) -> AwsAccess:
     anonymous = AwsAccess(
-        endpoint=options.endpoint, region=options.region or "us-east-1", credentials=None,
+        endpoint=options.endpoint,
+        region=options.region or "us-east-1",
+        credentials=None,
         login={"type": "anonymous"},
-    )  # fmt: skip
+    )
     if options.anon and options.profile is None:
         return anonymous
     try:

@@ -36,9 +36,18 @@ class StoreError(OSError):
 
 #: Asking again does not help.
 _PERMANENT = {
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT,
-    errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP,
-}  # fmt: skip
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EFBIG,
+    errno.ELOOP,
+}
 
 BUSY_CODES = ("ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 

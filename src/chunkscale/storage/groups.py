@@ -107,9 +107,12 @@ def set_attributes(
 
 
 def compose_multiscales(
-    *, version: str, name: str | None, axes: Sequence[Mapping[str, Any]],
+    *,
+    version: str,
+    name: str | None,
+    axes: Sequence[Mapping[str, Any]],
     datasets: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return the group attributes that ome-zarr writes for a multiscale image.
 
     They are composed in memory; nothing is stored.

@@ -61,8 +61,10 @@ def parse_options(given: Mapping[str, Any] | None) -> StoreOptions:
             # The value may be a secret, so it is not repeated.
             hint = (
                 "; credentials are taken from the environment (AWS_ACCESS_KEY_ID and the like) "
-                "and from profile files" if _SECRETS.search(str(key)) else ""
-            )  # fmt: skip
+                "and from profile files"
+                if _SECRETS.search(str(key))
+                else ""
+            )
             raise OptionError(
                 f"storage option {key!r} is not known; there are {', '.join(known)}{hint}"
             )

@@ -95,9 +95,15 @@ class ArrayWriter(ArrayReader):
 
 
 def create_levels(
-    uri: str, levels: Sequence[Level], io: StoreIO, *, dtype: str, codec: str,
-    zarr_format: Literal[2, 3], resumed: bool = False,
-) -> tuple[ArrayWriter, ...]:  # fmt: skip
+    uri: str,
+    levels: Sequence[Level],
+    io: StoreIO,
+    *,
+    dtype: str,
+    codec: str,
+    zarr_format: Literal[2, 3],
+    resumed: bool = False,
+) -> tuple[ArrayWriter, ...]:
     """Create the (empty) array of every level; if `resumed`, open those that are there already."""
     import zarr
 
