@@ -196,8 +196,7 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="regions at the same time (default: one per core, one more where that saves a turn "
-        "and memory allows, or as dask.config says)",
+        help="regions at the same time (default: one per core, or as dask.config says)",
     )
     group.add_argument(
         "--device",
