@@ -38,7 +38,7 @@ from chunkscale.geometry.pyramid import Layout
 from chunkscale.kernels.backend import get_backend
 from chunkscale.options import target_grid
 from chunkscale.plan.memory import Limits
-from chunkscale.plan.model import ResamplePlan, SourceArray
+from chunkscale.plan.model import ResamplePlan, Resampling, SourceArray
 from chunkscale.plan.planner import make_plan
 from chunkscale.samples import synthetic_cells, write_image
 
@@ -249,11 +249,12 @@ def _plan() -> ResamplePlan:
     zyx = tuple(Axis(name=n) for n in "zyx")
     shape = (307, 1536, 1536)
     source = VoxelGrid(axes=zyx, shape=shape, voxel_size=(1.0, 0.2, 0.2))
+    array = SourceArray(uri="", path="0", shape=shape, dtype="uint16", chunk=(64, 128, 128))
     return make_plan(
-        SourceArray(uri="", path="0", shape=shape, dtype="uint16", chunk=(64, 128, 128)),
-        source, target_grid(source), method="linear", antialias=False, outside=None,
+        Resampling(
+            source=array, source_grid=source, target_grid=target_grid(source), method="linear"
+        ),
         layout=Layout(chunk=(64, 64, 64), shard=(512, 512, 512)), shard=True, levels=4,
-        ngff_version="0.5", codec="none",
         limits=Limits(memory=64 * GIB, workers=4, threads=4, device_memory=32 * GIB),
     )  # fmt: skip
 
