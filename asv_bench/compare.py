@@ -175,8 +175,9 @@ def _repetition(task: dict[str, Any], against: Path | None) -> tuple[dict[str, A
 def _environment(name: str, against: Path | None) -> dict[str, str]:
     """Return the environment of a contender: another package is imported by the old code."""
     environment = dict(os.environ)
-    if name == "against":
-        environment["PYTHONPATH"] = str(against.resolve()) if against else ""
+    if name == "against" and against:
+        before = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(against.resolve()), before]))
     return environment
 
 

@@ -119,7 +119,9 @@ def test_the_output_says_where_its_voxels_are_and_that_it_comes_from_an_array(no
 def test_a_plan_counts_blocks_of_dask_and_not_the_array(noise, tmp_path):
     """Memory does not grow with an array that is held; it does with what is computed at once."""
     data = noise((64, 128, 128))
-    how = {"source_voxel_size": 1, "zoom": 1, "workers": 1, "chunk": 16, "levels": 1}
+    how = {
+        "source_voxel_size": 1, "zoom": 1, "workers": 1, "chunk": 16, "levels": 1, "device": "cpu"
+    }  # fmt: skip
     held = chunkscale.plan_resampling(data, **how)
     fine, coarse = (
         chunkscale.plan_resampling(da.from_array(data, chunks=c), **how) for c in (16, 128)
