@@ -52,7 +52,14 @@ def test_the_snippets_of_the_readme_run(here):
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "CONTRIBUTING.md", "docs/DESIGN.md", "docs/SCALING.md", "asv_bench/README.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/DESIGN.md",
+        "docs/PERFORMANCE.md",
+        "docs/SCALING.md",
+        "asv_bench/README.md",
+    ],
 )
 def test_links_and_names_lead_somewhere(page):
     """Files that a page links to, or names as scripts, are there."""
