@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 PathLike = str | os.PathLike[str]
@@ -75,7 +75,7 @@ class Storage:
     """How stores are reached: options of the target, and of the source where those differ."""
 
     target: StorageOptions | None = None
-    source: StorageOptions | None = field(default=None)
+    source: StorageOptions | None = None
 
     @property
     def reach(self) -> StorageOptions | None:

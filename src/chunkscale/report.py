@@ -30,7 +30,7 @@ def _axes(grid: Facts) -> str:
 
 
 def _level_rows(levels: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return the table of levels, as `plan_dict` and `image_dict` describe them."""
+    """Return the table of levels, as plans and images describe them."""
     columns = ["shape", "voxel_size", "translation", "chunk", "shard"]
     sized = "bytes" in levels[0]
     rows = [["level", *(name.replace("_", " ") for name in columns), *["bytes"] * sized]]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 
 import dask
@@ -343,3 +344,34 @@ def test_a_run_from_dask_keeps_below_what_its_plan_promises(tmp_path):
     promise, regions = json.loads(process.communicate()[0])
     assert regions > 4
     assert peak <= promise, f"{peak >> 20} MiB, promised {promise >> 20}"
+
+
+def test_a_plan_says_how_often_blocks_of_dask_are_computed():
+    """They are made anew for every region that touches them: what is read is what runs."""
+    made = []
+
+    def block(block_id=None):
+        made.append(block_id)
+        return np.full((16, 32, 32), sum(block_id), "uint16")
+
+    array = da.map_blocks(
+        block, chunks=((16,) * 2, (32,) * 3, (32,) * 3), dtype="uint16",
+        meta=np.empty((0, 0, 0), "uint16"),
+    )  # fmt: skip
+    plan = chunkscale.plan_resampling(
+        array, source_voxel_size=1, voxel_size=0.45, workers=2, chunk=16, device="cpu"
+    )
+    assert plan.memory.cache == 0
+    made.clear()
+    with tempfile.TemporaryDirectory() as folder:
+        chunkscale.resample(
+            array, f"{folder}/out", source_voxel_size=1, voxel_size=0.45, workers=2, chunk=16,
+            device="cpu",
+        )  # fmt: skip
+    assert len(made) <= plan.read_amplification * array.npartitions
+
+
+def test_like_of_an_array_is_a_grid(noise):
+    """An image is asked for its grid, by name."""
+    with pytest.raises(chunkscale.OptionError, match=r"open_image\(path\).grid"):
+        chunkscale.resample_array(noise((4, 8, 8)), like="other.zarr")

@@ -13,6 +13,7 @@ from chunkscale import options
 from chunkscale.api.defaults import LAZY_EDGES
 from chunkscale.api.planning import fill_value, source_and_target
 from chunkscale.compute.devices import check_device
+from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import grid_mapping
@@ -89,6 +90,10 @@ def resample_array(
     source = array_grid(
         data.shape, partial(_sizes, source_voxel_size), axes=axes, translation=source_translation
     )
+    if not (like is None or isinstance(like, VoxelGrid)):
+        raise OptionError(
+            f"like {like!r} is not a VoxelGrid; give that of an image: open_image(path).grid"
+        )
     wanted = Target(voxel_size=voxel_size, zoom=zoom, like=like, outside=outside)
     source, target = source_and_target(source, wanted)
     kind = options.method(method, False, antialias)

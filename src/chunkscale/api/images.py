@@ -153,4 +153,4 @@ def info(path: PathLike, *, storage_options: StorageOptions | None = None) -> di
     try:
         return open_image(path, storage_options=storage_options).as_dict()
     except MultipleImagesError as error:
-        return {"path": normalise(path), "images": list(error.paths)}
+        return {"path": normalise(path, storage_options), "images": list(error.paths)}

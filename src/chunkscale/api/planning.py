@@ -241,6 +241,7 @@ def _what(image: Source, target: Target, layout: StorageLayout) -> Resampling:
             dtype=array.dtype.name,
             chunk=array.chunk,
             is_label=image.is_label,
+            recomputed=image.opaque,
         ),
         source_grid=source_grid,
         target_grid=target_grid,

@@ -108,7 +108,7 @@ def _choices(
         per_worker = region_bytes(job, limits, cuts, fused, slab)
         largest = max(math.prod(target), math.prod(cut.read for cut in cuts)) * job.itemsize
         rest = job.write_size * job.itemsize / 2 ** ((len(cuts) - job.leading) * fused)
-        for kept in range(3):
+        for kept in range(3 if job.cached else 1):
             cached = order[len(order) - kept :]
             if kept and not cuts[cached[0]].overlaps:
                 break
@@ -196,6 +196,7 @@ def first_choice(
     few_objects = target.size * source.itemsize // policy.MOST_SLABS
     job = PassJob(
         itemsize=source.itemsize,
+        cached=not source.recomputed,
         read_size=math.prod(source.shape),
         read_chunk=source.chunk,
         write_size=target.size,
@@ -227,6 +228,7 @@ def later_choice(
         )
     ]
     job = PassJob(
+        cached=True,
         itemsize=itemsize,
         read_size=read.grid.size,
         read_chunk=read.chunk,

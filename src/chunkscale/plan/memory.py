@@ -52,6 +52,7 @@ class Limits:
 class PassJob:
     """The figures of one pass that do not depend on the region."""
 
+    cached: bool  # whether what is decoded can wait for a neighbouring region
     itemsize: int
     read_size: int  # voxels of what is read
     read_chunk: tuple[int, ...]

@@ -38,6 +38,8 @@ class SourceArray:
         What has to be decoded together: the inner chunk of a shard.
     is_label : bool
         Whether the voxels are ids.
+    recomputed : bool
+        Whether a chunk is made anew for each region that reads it, as blocks of Dask are.
     """
 
     uri: str
@@ -46,6 +48,7 @@ class SourceArray:
     dtype: str
     chunk: tuple[int, ...]
     is_label: bool = False
+    recomputed: bool = False
 
     @property
     def title(self) -> str:

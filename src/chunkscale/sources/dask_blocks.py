@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 def is_dask_array(value: object) -> bool:
     """Whether `value` is a Dask array; does not import Dask."""
-    return type(value).__module__.partition(".")[0] == "dask" and hasattr(value, "dask")
+    return (
+        type(value).__module__.partition(".")[0] == "dask"
+        and hasattr(value, "dask")
+        and hasattr(value, "chunks")
+    )
 
 
 def check_chunks(array: dask.array.Array) -> None:
