@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from chunkscale.run.dask_cluster import DaskCluster
 
 
+_WHOLE_GRID = "like gives the whole target grid, so voxel size and zoom must be left out"
+
+
 def plan_resampling(
     source: PathLike | Source | ArrayLike,
     *,
@@ -144,6 +147,8 @@ def plan_resampling(
     ChunkscaleError
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
+    if like is not None and not (voxel_size is None and zoom is None):
+        raise OptionError(_WHOLE_GRID)
     storage = Storage(target=storage_options, source=source_storage_options)
     image = open_source(
         source,
@@ -158,7 +163,7 @@ def plan_resampling(
         Target(
             voxel_size=voxel_size,
             zoom=zoom,
-            like=_like(like, storage),
+            like=_grid_like(like, storage),
             outside=outside,
             method=method,
             antialias=antialias,
@@ -253,15 +258,6 @@ def _what(image: Source, target: Target, layout: StorageLayout) -> Resampling:
     )
 
 
-def _like(like: PathLike | Image | VoxelGrid | None, storage: Storage) -> VoxelGrid | None:
-    """Return the grid of the image to be like."""
-    if like is None or isinstance(like, VoxelGrid):
-        return like
-    if not isinstance(like, Image):
-        like = open_image(like, storage_options=storage.reach)
-    return like.grid
-
-
 def _check_here(what: str, cluster: DaskCluster | None) -> None:
     """Refuse other processes, each of which would get a whole array, with every task."""
     from chunkscale.run.local import local_scheduler
@@ -345,6 +341,15 @@ def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> L
     )
 
 
+def _grid_like(like: PathLike | Image | VoxelGrid | None, storage: Storage) -> VoxelGrid | None:
+    """Return the grid of the image to be like."""
+    if like is None or isinstance(like, VoxelGrid):
+        return like
+    if not isinstance(like, Image):
+        like = open_image(like, storage_options=storage.reach)
+    return like.grid
+
+
 def source_and_target(source: VoxelGrid, target: Target) -> tuple[VoxelGrid, VoxelGrid]:
     """Return the source and target grid, in the same units."""
     if target.like is None:
@@ -354,7 +359,5 @@ def source_and_target(source: VoxelGrid, target: Target) -> tuple[VoxelGrid, Vox
             zoom=1.0 if target.zoom is None else target.zoom,
         )
     if target.voxel_size is not None or target.zoom is not None:
-        raise OptionError(
-            "like gives the whole target grid, so voxel size and zoom must be left out"
-        )
+        raise OptionError(_WHOLE_GRID)
     return aligned_grid(source, target.like), like_grid(source, target.like)
