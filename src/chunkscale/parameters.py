@@ -20,10 +20,8 @@ class Target:
 
     Parameters
     ----------
-    voxel_size, zoom, outside, method, antialias
+    voxel_size, zoom, like, outside, method, antialias
         As in `chunkscale.plan_resampling`.
-    like : VoxelGrid, optional
-        The grid to take instead, opened already.
     """
 
     voxel_size: VoxelSize | None = None

@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from chunkscale.run.dask_cluster import DaskCluster
 
 
-_WHOLE_GRID = "like gives the whole target grid, so voxel size and zoom must be left out"
-
-
 def plan_resampling(
     source: PathLike | Source | ArrayLike,
     *,
@@ -147,8 +144,6 @@ def plan_resampling(
     ChunkscaleError
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
-    if like is not None and not (voxel_size is None and zoom is None):
-        raise OptionError(_WHOLE_GRID)
     storage = Storage(target=storage_options, source=source_storage_options)
     image = open_source(
         source,
@@ -163,7 +158,7 @@ def plan_resampling(
         Target(
             voxel_size=voxel_size,
             zoom=zoom,
-            like=_grid_like(like, storage),
+            like=like,
             outside=outside,
             method=method,
             antialias=antialias,
@@ -172,6 +167,7 @@ def plan_resampling(
             chunk=chunk, shard=shard, levels=levels, version=ome_zarr_version, codec=codec
         ),
         Resources(memory=memory, workers=workers, device=device, device_memory=device_memory),
+        storage,
         destination=None if destination is None else normalise(destination, storage.target),
         resume=resume,
         client=client,
@@ -183,6 +179,7 @@ def plan_source(
     target: Target,
     layout: StorageLayout,
     resources: Resources,
+    storage: Storage,
     *,
     destination: str | None,
     resume: bool,
@@ -195,7 +192,7 @@ def plan_source(
             f"{' or '.join(WRITABLE_VERSIONS)}"
         )
     parse_codec(layout.codec)
-    what = _what(image, target, layout)
+    what = _what(image, target, layout, storage)
     if resume and not image.uri:
         raise OptionError(
             f"resume needs a source that can be known again, and an {image.path} cannot; store it "
@@ -231,13 +228,13 @@ def plan_source(
     return _first_that_fits(make, limits, layouts(layout))
 
 
-def _what(image: Source, target: Target, layout: StorageLayout) -> Resampling:
+def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage) -> Resampling:
     """Return what is to be computed; refuse what cannot be."""
     array = image.array
     options.check_dtype(
         f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
     )
-    source_grid, target_grid = source_and_target(image.grid, target)
+    source_grid, target_grid = source_and_target(image.grid, target, storage.reach)
     return Resampling(
         source=SourceArray(
             uri=image.uri,
@@ -341,23 +338,22 @@ def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> L
     )
 
 
-def _grid_like(like: PathLike | Image | VoxelGrid | None, storage: Storage) -> VoxelGrid | None:
-    """Return the grid of the image to be like."""
-    if like is None or isinstance(like, VoxelGrid):
-        return like
-    if not isinstance(like, Image):
-        like = open_image(like, storage_options=storage.reach)
-    return like.grid
-
-
-def source_and_target(source: VoxelGrid, target: Target) -> tuple[VoxelGrid, VoxelGrid]:
-    """Return the source and target grid, in the same units."""
-    if target.like is None:
+def source_and_target(
+    source: VoxelGrid, target: Target, reach: StorageOptions | None = None
+) -> tuple[VoxelGrid, VoxelGrid]:
+    """Return the source and target grid, in the same units; `reach` is for an image in `like`."""
+    like = target.like
+    if like is None:
         return source, options.target_grid(
             source,
             voxel_size="finest" if target.voxel_size is None else target.voxel_size,
             zoom=1.0 if target.zoom is None else target.zoom,
         )
     if target.voxel_size is not None or target.zoom is not None:
-        raise OptionError(_WHOLE_GRID)
-    return aligned_grid(source, target.like), like_grid(source, target.like)
+        raise OptionError(
+            "like gives the whole target grid, so voxel size and zoom must be left out"
+        )
+    if not isinstance(like, VoxelGrid | Image):
+        like = open_image(like, storage_options=reach)
+    grid = like.grid if isinstance(like, Image) else like
+    return aligned_grid(source, grid), like_grid(source, grid)
