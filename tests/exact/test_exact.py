@@ -64,9 +64,9 @@ def test_linear_is_the_float64_interpolant_within_one_grey_value(case):
         np.rint(expected), 0 if kind.kind in "bu" else None, None
     )
     assert np.abs(difference).max() <= 1
-    # Without a bias a grey value up or down is a coin that is tossed for some voxels, and tossed alike
-    # for those that are made of the same ones: the mean over n of either image is a hundredth at most,
-    # or within five of its standard deviations where there are few.
+    # Without a bias a grey value up or down is a coin that is tossed for some voxels, and tossed
+    # alike for those that are made of the same ones: the mean is a hundredth at most, or within
+    # five of its standard deviations where one of the two images has few voxels.
     n, share = min(data.size, result.size), np.mean(difference != 0)
     assert abs(difference.mean()) <= max(0.01, 5 * np.sqrt(share / n) + 1 / n)
 
