@@ -5,6 +5,8 @@ would catch without knowing this package. A message names the thing, the
 value and the remedy.
 """
 
+from dataclasses import dataclass
+
 
 class ChunkscaleError(Exception):
     """Base class of every error that this package raises on purpose."""
@@ -91,3 +93,24 @@ class ChunkscaleWarning(UserWarning):
 
 class AliasingWarning(ChunkscaleWarning):
     """Plain interpolation skips source voxels, so fine structure aliases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a user should know before the run: a warning that is not given yet.
+
+    Parameters
+    ----------
+    kind : str
+        ``"metadata"``: what the source says contradicts itself or its specification; `check`
+        calls it a fault. ``"lost"``: what the source says and the output will not have. Or what
+        the plan found: ``"aliasing"``, ``"labels"``, ``"size"``, ``"disk"``, ``"unit"``,
+        ``"order"`` and the like.
+    text : str
+    """
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text

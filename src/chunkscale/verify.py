@@ -116,6 +116,7 @@ def check_image(uri: str, source: object, io: StoreIO) -> CheckReport:
     if faults:
         return CheckReport(path=uri, faults=tuple(faults), levels=len(arrays))
     faults += validate(attributes, [array.shape for array in arrays], strict_geometry=bool(record))
+    faults += [notice.text for notice in target.notices if notice.kind == "metadata"]
     faults += _object_faults(uri, target, record)
     chunks = 0
     for array in arrays:

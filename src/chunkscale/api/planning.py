@@ -252,6 +252,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
         outside=fill_value(target, array.dtype.name),
         ngff_version=layout.version,
         codec=layout.codec,
+        notices=image.notices,
     )
 
 

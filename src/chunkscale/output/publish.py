@@ -53,6 +53,8 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
         for name, value in output.attributes["chunkscale"].items()
         if name not in STATE_KEYS
     }
+    if source.notices:
+        record["notices"] = [str(notice) for notice in source.notices]
     # Last of all: from here on a reader takes the group for an image.
     finished = {**published, "chunkscale": {**record, "objects": counts, "state": "finished"}}
     if not set_attributes(target, finished, instead_of=output.attributes):

@@ -131,7 +131,7 @@ def check_same(
 
 
 #: What the record of an output says beside its recipe.
-STATE_KEYS = ("state", "run", "memory", "objects")
+STATE_KEYS = ("state", "run", "memory", "objects", "notices")
 
 
 def unfinished_attributes(plan: ResamplePlan, made: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkscale.errors import Notice
 from chunkscale.geometry.box import Box, between, whole
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import AxisMapping, source_box
@@ -70,7 +71,7 @@ class SourceArray:
 class Resampling:
     """What is to be computed, and how it is written; see `ResamplePlan` for the fields.
 
-    The grids are in the same units.
+    The grids are in the same units; `notices` are what the source has to say.
     """
 
     source: SourceArray
@@ -81,6 +82,7 @@ class Resampling:
     outside: float | None = None
     ngff_version: str = "0.5"
     codec: str = "blosc-lz4"
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,23 +137,6 @@ class DeviceMemory:
     def total(self) -> int:
         """Promised peak of the process on the device."""
         return self.base + self.lanes * self.per_lane
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something that a user should know before the run.
-
-    Parameters
-    ----------
-    kind : {"aliasing", "labels", "size", "disk", "unit", "order"}
-    text : str
-    """
-
-    kind: str
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

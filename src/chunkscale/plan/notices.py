@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from chunkscale.geometry.grid import VoxelGrid, unusual
+from chunkscale.errors import Notice
+from chunkscale.geometry.grid import unusual
 from chunkscale.geometry.mapping import AxisMapping
 from chunkscale.geometry.methods import METHODS
 from chunkscale.geometry.pyramid import Level
 from chunkscale.plan import policy
-from chunkscale.plan.model import Notice, SourceArray
+from chunkscale.plan.model import Resampling
 from chunkscale.text import human_bytes
 
 
 def find_notices(
-    source: SourceArray,
-    grid: VoxelGrid,
+    what: Resampling,
     levels: tuple[Level, ...],
     mapping: tuple[AxisMapping, ...],
     free_disk: int | None,
 ) -> tuple[Notice, ...]:
-    found = []
+    source, grid = what.source, what.source_grid
+    found = list(what.notices)
     steps = {
         grid.axes[i].name: m.step
         for i, m in enumerate(mapping)

@@ -135,7 +135,7 @@ def make_plan(
         device_memory=None,
         memory=memory,
         bytes_read=int(source.nbytes * choices[0].amplification),
-        warnings=find_notices(source, what.source_grid, stored, mapping, free_disk),
+        warnings=find_notices(what, stored, mapping, free_disk),
         mapping=mapping,
     )
     if limits.device_memory is None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import OptionError
+from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.sources.base import Sizes, SourceOptions, Voxels
@@ -56,6 +56,7 @@ class ArraySource:
     is_label: bool = False
     stated: None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
 
     def within(self, io: StoreIO) -> ArraySource:
         """Return the same: nothing is decoded here."""

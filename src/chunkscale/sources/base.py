@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from chunkscale.errors import Notice
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.storage.engine import StoreIO
@@ -71,6 +72,10 @@ class Source(Protocol):
     @property
     def attributes(self) -> Mapping[str, Any]:
         """What an image that is made from it takes over, as the attributes of an NGFF group."""
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What is strange about it, and what an image that is made from it will not have."""
 
     def within(self, io: StoreIO) -> Source:
         """Return the same with the limits of a run."""

@@ -12,6 +12,7 @@ from chunkscale.errors import (
     MetadataError,
     MultipleImagesError,
     NotAnImageError,
+    Notice,
     OptionError,
     SourceNotFoundError,
 )
@@ -55,6 +56,8 @@ class Image:
         Paths of label images inside the group.
     given : mapping of str to float
         Voxel sizes by axis that came before those of the metadata, for level 0.
+    notices : tuple of chunkscale.errors.Notice
+        What is strange about it, and what an image that is made from it will not have.
     """
 
     uri: str
@@ -64,6 +67,7 @@ class Image:
     array: ArrayReader
     labels: tuple[str, ...] = ()
     given: Mapping[str, float] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
 
     @property
     def is_label(self) -> bool:
@@ -202,7 +206,7 @@ class Image:
             "levels": levels,
             "channels": self.channels,
             "labels": list(self.labels),
-            "warnings": [text for _, text in unusual(self.grid)],
+            "warnings": [*map(str, self.notices), *(text for _, text in unusual(self.grid))],
         }
 
     def __str__(self) -> str:
