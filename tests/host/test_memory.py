@@ -12,6 +12,7 @@ from grids import grid_for
 from outputs import budget
 
 import chunkscale
+from chunkscale.cli.main import main
 from chunkscale.host import memory
 from chunkscale.options import parse_bytes
 from chunkscale.output.places import discard
@@ -32,12 +33,15 @@ def peak_of(*arguments, **variables):
     return peak
 
 
-def promise_of(*arguments):
-    text = subprocess.run(
-        [sys.executable, "-m", "chunkscale", "plan", *map(str, arguments), "--json"],
-        check=True, capture_output=True,
-    ).stdout  # fmt: skip
-    return json.loads(text)["memory"]["total"]
+@pytest.fixture
+def promise_of(capsys):
+    """Return a function that says what a command line promises."""
+
+    def promise(*arguments):
+        assert main(["plan", *map(str, arguments), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["memory"]["total"]
+
+    return promise
 
 
 def assert_kept(promise, peak):
@@ -52,7 +56,7 @@ def stacks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stacks")
     random = np.random.default_rng(0)
     paths = []
-    for name, shape in (("small", (32, 192, 192)), ("large", (64, 384, 384))):
+    for name, shape in (("small", (24, 160, 160)), ("large", (48, 320, 320))):
         data = random.integers(0, 2**16, shape, dtype=np.uint16)
         write_image(folder / name, data, grid_for(shape, (1.0, 0.2, 0.2)), chunk=(16, 64, 64))
         paths.append(folder / name)
@@ -62,8 +66,8 @@ def stacks(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mib", [400, 1024, 4096])
-def test_the_peak_is_within_the_promise_whatever_the_volume(stacks, tmp_path, mib):
+@pytest.mark.parametrize("mib", [400, 4096])
+def test_the_peak_is_within_the_promise_whatever_the_volume(stacks, tmp_path, promise_of, mib):
     """Peak <= promise <= budget, for a volume and for one eight times as large."""
     for path in stacks:
         options = ("--memory", budget(mib), "--voxel-size", "0.15")
@@ -87,7 +91,7 @@ def test_the_peak_is_within_the_promise_whatever_the_volume(stacks, tmp_path, mi
     ],
     ids=" ".join,
 )
-def test_the_promise_holds_for_every_kind_of_run(stacks, tmp_path, options):
+def test_the_promise_holds_for_every_kind_of_run(stacks, tmp_path, promise_of, options):
     """Kernels, codecs and layouts stay within a tight budget."""
     options = (*options, "--memory", budget(440))
     promise = promise_of(stacks[1], *options)
@@ -97,7 +101,7 @@ def test_the_promise_holds_for_every_kind_of_run(stacks, tmp_path, options):
 
 
 @pytest.mark.slow
-def test_the_promise_holds_where_a_region_spans_frames(tmp_path):
+def test_the_promise_holds_where_a_region_spans_frames(tmp_path, promise_of):
     """All its frames are held at once, and the plan says so."""
     data = np.random.default_rng(0).integers(0, 2**16, (120, 2, 8, 96, 96), dtype=np.uint16)
     write_image(
@@ -121,7 +125,7 @@ for _ in range(2):
 
 
 @pytest.mark.slow
-def test_a_library_call_keeps_the_promise(stacks, tmp_path):
+def test_a_library_call_keeps_the_promise(stacks, tmp_path, promise_of):
     """Where the process is not ours, and its threads have arenas of their own."""
     promise = promise_of(stacks[1], "--memory", budget(400), "--voxel-size", "0.15")
     process = subprocess.Popen(
@@ -134,7 +138,9 @@ def test_a_library_call_keeps_the_promise(stacks, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_base_is_what_a_process_takes_and_not_much_more(make_image, noise, tmp_path):
+def test_the_base_is_what_a_process_takes_and_not_much_more(
+    make_image, noise, tmp_path, promise_of
+):
     """The first run after an installation, which compiles kernels, and the next one."""
     source, out = make_image(noise((16, 32, 32)), (1.0, 0.2, 0.2)), tmp_path / "out.zarr"
     options = (source, "--zoom", "2", "--workers", "1", "--device", "cpu")

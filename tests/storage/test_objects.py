@@ -598,7 +598,7 @@ def test_a_silent_server_is_given_up(engine, proxy, small):
 import chunkscale
 from chunkscale.geometry.box import Box
 from chunkscale.storage import engine, patience
-patience.REQUEST_SECONDS = patience.SILENT_SECONDS = 3
+patience.REQUEST_SECONDS = patience.SILENT_SECONDS = 1
 patience.RETRIES = 1
 patience.ATTEMPTS = 1
 if {engine == "zarr"}:
