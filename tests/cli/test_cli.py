@@ -113,7 +113,7 @@ def test_a_full_disk_is_explained(make_image, noise, tmp_path, version):
     source = make_image(noise((32, 128, 128)), (1.0, 0.5, 0.5))
     out = tmp_path / "out.zarr"
     # Kernels are compiled, and cached in files, before there is a limit.
-    assert run("resample", source, tmp_path / "first.zarr").returncode == 0
+    assert main(["resample", str(source), str(tmp_path / "first.zarr")]) == 0
     full = subprocess.run(
         [sys.executable, "-c",
          # A limit on the size of files stands for a disk without room.
@@ -126,9 +126,9 @@ def test_a_full_disk_is_explained(make_image, noise, tmp_path, version):
     assert "Traceback" not in full.stderr
     for words in (f"cannot write to '{out}", "MiB are free there", "(--resume)"):
         assert words in full.stderr
-    assert run("info", out).returncode == 2
-    again = ("resample", source, out, "--ome-zarr-version", version, "--resume")
-    assert run(*again).returncode == 0
+    assert main(["info", str(out)]) == 2
+    again = ["resample", str(source), str(out), "--ome-zarr-version", version, "--resume"]
+    assert main(again) == 0
 
 
 def test_the_whole_way(stack, tmp_path, capsys):
