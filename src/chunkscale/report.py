@@ -36,6 +36,8 @@ def _level_rows(levels: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     rows = [["level", *(name.replace("_", " ") for name in columns), *["bytes"] * sized]]
     for level in levels:
         cells = [level["path"], *(times(level[name]) for name in columns)]
+        if level.get("problem") and level["shape"] is None:
+            cells[1] = "cannot be opened"
         rows.append(cells + ([human_bytes(level["bytes"])] if sized else []))
     return rows
 

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from chunkscale import options
 from chunkscale.compute.levels import reduce_box, resample_box
-from chunkscale.errors import ChunkscaleError, GridError, MetadataError, OptionError
+from chunkscale.errors import (
+    ChunkscaleError,
+    GridError,
+    MetadataError,
+    OptionError,
+    SourceNotFoundError,
+)
 from chunkscale.geometry.box import Box, cell_counts, whole
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.mapping import AxisMapping, axis_table, grid_mapping, inside_range
@@ -21,10 +27,10 @@ from chunkscale.geometry.methods import find_method
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
 from chunkscale.sources.base import Source, SourceOptions
+from chunkscale.sources.documents import group_document
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
 from chunkscale.sources.opening import open_source
 from chunkscale.storage.engine import StoreIO
-from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.locations import join
 from chunkscale.storage.objects import chunk_count
 from chunkscale.storage.reader import ArrayReader, read_all
@@ -48,6 +54,8 @@ class CheckReport:
     path : str
     faults : tuple of str
         Empty if nothing is wrong.
+    notes : tuple of str
+        What is strange, and may be meant.
     levels : int
     chunks_read : int
     regions_compared, voxels_compared : int
@@ -56,6 +64,7 @@ class CheckReport:
 
     path: str
     faults: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     levels: int = 0
     chunks_read: int = 0
     regions_compared: int = 0
@@ -70,6 +79,7 @@ class CheckReport:
             "path": self.path,
             "ok": bool(self),
             "faults": list(self.faults),
+            "notes": list(self.notes),
             "levels": self.levels,
             "chunks_read": self.chunks_read,
             "regions_compared": self.regions_compared,
@@ -78,6 +88,7 @@ class CheckReport:
 
     def __str__(self) -> str:
         lines = [f"fault: {text}" for text in self.faults]
+        lines += [f"note: {text}" for text in self.notes]
         compared = (
             f", {self.voxels_compared} voxels in {self.regions_compared} regions compared with "
             "the source"
@@ -96,7 +107,7 @@ class CheckReport:
 
 def check_image(uri: str, source: object, io: StoreIO) -> CheckReport:
     """Check one image; see `chunkscale.check`."""
-    attributes = group_attributes(uri)
+    attributes = group_document(uri).attributes
     record = attributes.get("chunkscale")
     record = record if isinstance(record, Mapping) else {}
     if record.get("state") == "unfinished":
@@ -106,20 +117,16 @@ def check_image(uri: str, source: object, io: StoreIO) -> CheckReport:
         )
         return CheckReport(path=uri, faults=(fault,))
     target = open_ome_zarr(uri, io=io)
-    faults: list[str] = []
-    arrays: list[ArrayReader] = []
-    for index in range(len(target.multiscale.datasets)):
-        try:
-            arrays.append(target.level(index))
-        except ChunkscaleError as error:
-            faults.append(f"level {index}: {error}")
-    if faults:
-        return CheckReport(path=uri, faults=tuple(faults), levels=len(arrays))
-    faults += validate(attributes, [array.shape for array in arrays], strict_geometry=bool(record))
+    arrays, faults = _levels(target)
+    shapes = {path: array.shape for path, array in arrays.items()}
+    listed = [dataset["path"] for dataset in target.multiscale.raw["datasets"]]
+    faults += validate(attributes, [*map(shapes.get, listed)], strict_geometry=bool(record))
     faults += [notice.text for notice in target.notices if notice.kind == "metadata"]
     faults += _object_faults(uri, target, record)
+    empty, hollow = _hollow(arrays, record)
+    faults += hollow
     chunks = 0
-    for array in arrays:
+    for array in arrays.values():
         for read, corrupt in read_all(array):
             chunks += read
             faults += [str(error) for _, error in corrupt]
@@ -129,7 +136,7 @@ def check_image(uri: str, source: object, io: StoreIO) -> CheckReport:
     if source is not None and not faults:
         original = _opened(source, record, target, io)
         try:
-            for compared, wrong in _compare(original, target, arrays, record):
+            for compared, wrong in _compare(original, target, list(arrays.values()), record):
                 regions, voxels = regions + 1, voxels + compared
                 faults += wrong
                 if len(faults) >= MOST_FAULTS:
@@ -139,11 +146,44 @@ def check_image(uri: str, source: object, io: StoreIO) -> CheckReport:
     return CheckReport(
         path=uri,
         faults=tuple(faults[:MOST_FAULTS]),
+        notes=empty,
         levels=len(arrays),
         chunks_read=chunks,
         regions_compared=regions,
         voxels_compared=voxels,
     )
+
+
+def _levels(target: Image) -> tuple[dict[str, ArrayReader], list[str]]:
+    """Open the levels, by path from the largest; return what is wrong with the others."""
+    arrays, faults = {}, list[str]()
+    for index, dataset in enumerate(target.multiscale.datasets):
+        try:
+            arrays[dataset.path] = target.level(index)
+        except SourceNotFoundError:
+            continue  # a notice of the image says so
+        except ChunkscaleError as error:
+            faults.append(f"level {index}: {error}")
+    return arrays, faults
+
+
+def _hollow(
+    arrays: Mapping[str, ArrayReader], record: Mapping[str, Any]
+) -> tuple[tuple[str, ...], list[str]]:
+    """Find levels without chunks: they may be meant to be fill value, but not all of them can."""
+    counted = record.get("objects")
+    if isinstance(counted, Mapping):
+        return (), []  # an output is told by what its run has left
+    hollow = [path for path, array in arrays.items() if array.is_hollow()]
+    first, *others = arrays
+    if first in hollow and (full := [path for path in others if path not in hollow]):
+        return (), [
+            f"dataset {first!r} has no stored chunk, and {', '.join(map(repr, full))} "
+            "which must be made from it has; copy the chunks of all levels"
+        ]
+    return tuple(
+        f"dataset {path!r} has no stored chunk: all its voxels are fill value" for path in hollow
+    ), []
 
 
 def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterator[str]:

@@ -119,6 +119,7 @@ def test_every_level_reads_as_zarr_python_reads_it(name):
         assert_array_equal(whole(slow), expected)
 
 
+@pytest.mark.filterwarnings("ignore:.*(left behind|no stored chunk)")
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("name", SMALL)
 def test_every_small_image_is_resampled_and_checked(name, version, tmp_path):

@@ -25,6 +25,7 @@ from chunkscale.cli.main import main
 from chunkscale.errors import (
     AliasingWarning,
     ChunkscaleError,
+    ChunkscaleWarning,
     CorruptChunkError,
     DestinationError,
     MetadataError,
@@ -422,7 +423,8 @@ def test_an_image_without_any_chunk_is_resampled(tmp_path):
     path = make(tmp_path / "a.zarr", np.zeros(SHAPE, "uint16"), fill_value=9)
     for chunk in (path / "0").glob("[0-9]*"):
         chunk.unlink()
-    found = resampled(path, tmp_path / "b.zarr")
+    with pytest.warns(ChunkscaleWarning, match=r"no stored chunk \(0 of"):
+        found = resampled(path, tmp_path / "b.zarr")
     assert np.unique(found).tolist() == [9]
 
 
@@ -584,6 +586,7 @@ COLLECTIONS = {
 
 
 @pytest.mark.filterwarnings("ignore:linear interpolation blends")
+@pytest.mark.filterwarnings("ignore:.*is left behind")
 @pytest.mark.parametrize("kind", COLLECTIONS)
 def test_a_collection_lists_its_images_and_takes_none(kind, tmp_path, capsys):
     """Never silently the first: the images are listed, and every listed path opens."""

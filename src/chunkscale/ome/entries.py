@@ -10,7 +10,7 @@ from chunkscale.geometry.grid import Axis
 
 TRANSFORMS = "coordinateTransformations"
 
-COLLECTIONS = ("plate", "well", "labels", "bioformats2raw.layout", "series")
+COLLECTIONS = ("plate", "well", "labels", "bioformats2raw.layout", "series", "scene")
 
 
 def only_entry(entries: object) -> dict[str, Any]:

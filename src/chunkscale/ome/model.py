@@ -66,7 +66,8 @@ class Collection:
         ``"plate"``: `paths` are wells. ``"well"``: fields of view. ``"labels"``:
         label images. ``"bioformats2raw"``: `paths` is empty, because the images
         are listed in the ``OME`` subgroup, or else are called 0, 1, 2 and so on.
-        ``"series"``: such an ``OME`` subgroup; `paths` start at its parent.
+        ``"series"``: such an ``OME`` subgroup; `paths` start at its parent. ``"scene"``:
+        images that it places.
     paths : tuple of str
         Relative to the group, in the order of the metadata.
     """

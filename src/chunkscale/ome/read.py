@@ -25,6 +25,7 @@ from chunkscale.ome.entries import (
     raw_datasets,
     short,
 )
+from chunkscale.ome.lost import leads_on, scene_paths
 from chunkscale.ome.model import Collection, Dataset, Multiscale
 from chunkscale.ome.transforms import Affine, is_usable, parse_affine, parse_intrinsic_affine
 from chunkscale.ome.versions import minor_version, ngff_namespace, version_of
@@ -125,7 +126,7 @@ def _nothing_found(attributes: Mapping[str, Any], ngff: Mapping[str, Any]) -> st
         seen += " ('image-label' alone is not enough)"
     return (
         f"no OME-NGFF image here: {seen}, and none of them is 'multiscales', 'plate', 'well', "
-        "'labels' or 'bioformats2raw.layout'; give the path of the group that holds the "
+        "'labels', 'scene' or 'bioformats2raw.layout'; give the path of the group that holds the "
         "multiscales metadata"
     )
 
@@ -140,7 +141,10 @@ def _multiscale(entry: dict[str, Any], version: str, *, is_label: bool) -> Multi
         common = parse_affine(None, axes, "")
         levels = [parse_intrinsic_affine(d, axes) for d in datasets]
     else:
-        common = parse_affine(entry.get(TRANSFORMS), axes, "the multiscales entry as a whole")
+        own = entry.get(TRANSFORMS)
+        if further := leads_on(entry):
+            own = [t for t in own or () if t not in further]
+        common = parse_affine(own, axes, "the multiscales entry as a whole")
         levels = [parse_affine(d.get(TRANSFORMS), axes, f"dataset {d['path']!r}") for d in datasets]
     kind, name = entry.get("type"), entry.get("name")
     return Multiscale(
@@ -234,6 +238,11 @@ def _collection(key: str, ngff: Mapping[str, Any]) -> Collection:
         paths = [i.get("path") if isinstance(i, Mapping) else None for i in or_empty(items)]
         valid = is_list(items)
         what = f"'{inner}' of '{key}'"
+    elif key == "scene":
+        # Images are where its transformations lead from or to; nothing else lists them.
+        listed = value.get(TRANSFORMS) if isinstance(value, Mapping) else None
+        paths, valid = list(dict.fromkeys(scene_paths(listed))), is_list(listed)
+        what = f"'{TRANSFORMS}' of 'scene'"
     elif key == "bioformats2raw.layout":
         paths, valid, what = [], True, key
     else:

@@ -17,7 +17,7 @@ from chunkscale.ome.versions import minor_version, ngff_namespace
 
 def validate(
     attributes: Mapping[str, Any],
-    level_shapes: Sequence[Sequence[int]],
+    level_shapes: Sequence[Sequence[int] | None],
     *,
     strict_geometry: bool = False,
 ) -> list[str]:
@@ -28,7 +28,7 @@ def validate(
     attributes : mapping
         All attributes of the image's group.
     level_shapes : sequence of sequence of int
-        Shapes of the arrays, in the order of the datasets.
+        Shapes of the arrays, in the order of the datasets; None for one that is not there.
     strict_geometry : bool
         Whether the levels must also be related as in stores that this package
         makes: each axis halved or kept from level to level, sizes rounded up,
@@ -55,7 +55,8 @@ def validate(
     grids = []
     for level, shape in enumerate(level_shapes):
         try:
-            grids.append(grid_of(image, level, shape))
+            if shape is not None:
+                grids.append(grid_of(image, level, shape))
         except (MetadataError, GridError) as error:
             faults.append(str(error))
     if len(grids) == len(image.datasets):
@@ -73,7 +74,7 @@ def _spelling_faults(attributes: Mapping[str, Any], image: Multiscale) -> Iterat
         yield "'ome' has no 'version'; it must say which version of OME-NGFF it follows"
     if minor >= 5 and ngff is attributes:
         yield f"version {image.version} metadata must be inside the attribute 'ome'"
-    if minor in (4, 5):
+    if minor in (4, 5) and "coordinateSystems" not in image.raw:
         for axis in image.raw.get("axes", ()):
             if isinstance(axis, str):
                 yield f"axis {axis!r} is a text; since version 0.4 it must be an object"

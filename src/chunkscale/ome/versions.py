@@ -25,6 +25,12 @@ def ngff_namespace(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     return attributes
 
 
+def holds_ngff(attributes: Mapping[str, Any]) -> bool:
+    """Whether the attributes of a group describe an image or a collection."""
+    ngff = ngff_namespace(attributes)
+    return any(key in ngff for key in ("multiscales", *COLLECTIONS))
+
+
 def version_of(attributes: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     ngff = ngff_namespace(attributes)
     nested = ngff is not attributes

@@ -23,9 +23,7 @@ _GEOMETRY = ("axes", "datasets", "coordinateTransformations", "coordinateSystems
 _FOREIGN_GEOMETRY = ("_ARRAY_DIMENSIONS", "pixelResolution", "downsamplingFactors")
 
 #: Group attributes that hold for the source and not for an image made from it.
-_STALE = frozenset(
-    ("multiscales", "scene", "ome", *COLLECTIONS, *_DISPLAY, *_GEOMETRY, *_FOREIGN_GEOMETRY)
-)
+_STALE = frozenset(("multiscales", "ome", *COLLECTIONS, *_DISPLAY, *_GEOMETRY, *_FOREIGN_GEOMETRY))
 
 #: Keys of a multiscales entry that are composed anew.
 _ENTRY_KEYS = frozenset(("version", "name", "type", "metadata", *_GEOMETRY))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chunkscale.errors import MetadataError, SourceNotFoundError
 from chunkscale.ome.model import Collection
 from chunkscale.ome.read import describe
-from chunkscale.storage.groups import group_attributes
+from chunkscale.sources.documents import group_document
 from chunkscale.storage.locations import join
 
 
@@ -25,7 +25,7 @@ def list_images(uri: str, collection: Collection) -> tuple[str, ...]:
 
 def _members(uri: str, well: str) -> tuple[str, ...]:
     try:
-        found = describe(group_attributes(join(uri, well)))
+        found = describe(group_document(join(uri, well)).attributes)
     except (SourceNotFoundError, MetadataError):
         return (well,)
     paths = found.paths if isinstance(found, Collection) else ()
@@ -35,7 +35,7 @@ def _members(uri: str, well: str) -> tuple[str, ...]:
 def _series(uri: str) -> tuple[str, ...]:
     """Return the images of a bioformats2raw group: those listed, or else those numbered."""
     try:
-        listed = describe(group_attributes(join(uri, "OME")))
+        listed = describe(group_document(join(uri, "OME")).attributes)
     except (SourceNotFoundError, MetadataError):
         listed = None
     if isinstance(listed, Collection):
@@ -44,7 +44,7 @@ def _series(uri: str) -> tuple[str, ...]:
     found: list[str] = []
     while True:
         try:
-            group_attributes(join(uri, str(len(found))))
+            group_document(join(uri, str(len(found))))
         except (SourceNotFoundError, MetadataError):
             return tuple(found)
         found.append(str(len(found)))

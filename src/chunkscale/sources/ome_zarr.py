@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from chunkscale.errors import (
+    ChunkscaleError,
     MetadataError,
     MultipleImagesError,
     NotAnImageError,
@@ -22,10 +23,19 @@ from chunkscale.ome.read import describe, grid_of
 from chunkscale.report import info_text
 from chunkscale.sources.base import Sizes, SourceOptions
 from chunkscale.sources.collections import list_images
+from chunkscale.sources.contradictions import (
+    Facts,
+    contradictions,
+    largest_first,
+    missing_first,
+    shapes_text,
+)
+from chunkscale.sources.documents import group_document
+from chunkscale.sources.left_behind import label_paths, left_behind, place_of
+from chunkscale.storage.documents import array_facts
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.fate import fate
-from chunkscale.storage.groups import group_attributes
-from chunkscale.storage.locations import above, join
+from chunkscale.storage.locations import join
 from chunkscale.storage.reader import ArrayReader, open_array
 from chunkscale.storage.stores import normalise
 from chunkscale.text import text_html
@@ -110,7 +120,8 @@ class Image:
         return found and f"{self.uri!r} {found}"
 
     def _is_there(self) -> bool:
-        return _geometry(describe(group_attributes(self.uri))) == _geometry(self.multiscale)
+        found = describe(group_document(self.uri).attributes)
+        return _geometry(found, self.path) == _geometry(self.multiscale, self.path)
 
     @property
     def channels(self) -> list[str]:
@@ -132,7 +143,13 @@ class Image:
         if index == 0:
             return self.array
         path = self.multiscale.datasets[index].path
-        return open_array(join(self.uri, path), self.array.io)
+        try:
+            return open_array(join(self.uri, path), self.array.io)
+        except SourceNotFoundError as error:
+            raise SourceNotFoundError(
+                f"level {index} of {self.uri!r} is listed as {path!r}, and cannot be opened: "
+                f"{error}; take another level"
+            ) from error
 
     def level_grid(self, index: int) -> VoxelGrid:
         """Return the grid of one stored level, as its metadata has it, or as it was given."""
@@ -145,8 +162,9 @@ class Image:
         fine, coarse = (self.multiscale.datasets[k].voxel_size or unknown for k in (0, index))
         steps = {
             axis.name: b / a if a > 0 and math.isfinite(b / a) and b > 0 else float(round(n / m))
+            # A level of other dimensions is refused below.
             for axis, a, b, n, m in zip(
-                self.grid.axes, fine, coarse, self.grid.shape, shape, strict=True
+                self.grid.axes, fine, coarse, self.grid.shape, shape, strict=False
             )
         }
         given = {name: size * steps[name] for name, size in self.given.items()}
@@ -180,19 +198,11 @@ class Image:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what there is to know of the image as JSON values."""
-        levels = []
-        for index, dataset in enumerate(self.multiscale.datasets):
-            stored, grid = self.level(index), self.level_grid(index)
-            levels.append(
-                {
-                    "path": dataset.path,
-                    "shape": list(stored.shape),
-                    "voxel_size": list(grid.voxel_size),
-                    "translation": list(grid.translation),
-                    "chunk": list(stored.chunk),
-                    "shard": None if stored.shard is None else list(stored.shard),
-                }
-            )
+        levels = [self._level_facts(k) for k in range(len(self.multiscale.datasets))]
+        warnings = [*map(str, self.notices), *(text for _, text in unusual(self.grid))]
+        for level in levels:
+            if "problem" in level and f"dataset {level['path']!r}" not in " ".join(warnings):
+                warnings.append(level["problem"])
         return {
             "path": self.uri,
             "ome_zarr_version": self.multiscale.version,
@@ -206,8 +216,26 @@ class Image:
             "levels": levels,
             "channels": self.channels,
             "labels": list(self.labels),
-            "warnings": [*map(str, self.notices), *(text for _, text in unusual(self.grid))],
+            "warnings": warnings,
         }
+
+    def _level_facts(self, index: int) -> dict[str, Any]:
+        facts: dict[str, Any] = {"path": self.multiscale.datasets[index].path}
+        try:
+            stored = self.level(index)
+            facts |= {
+                "shape": list(stored.shape),
+                "chunk": list(stored.chunk),
+                "shard": None if stored.shard is None else list(stored.shard),
+            }
+            grid = self.level_grid(index)
+            return facts | {
+                "voxel_size": list(grid.voxel_size),
+                "translation": list(grid.translation),
+            }
+        except ChunkscaleError as error:
+            unknown = dict.fromkeys(("shape", "voxel_size", "translation", "chunk", "shard"))
+            return unknown | facts | {"problem": str(error)}
 
     def __str__(self) -> str:
         return info_text(self.as_dict())
@@ -219,10 +247,12 @@ class Image:
         return text_html(str(self))
 
 
-def _geometry(found: Multiscale | Collection) -> str:
-    """Return what the metadata of an image say of its level 0."""
+def _geometry(found: Multiscale | Collection, path: str) -> str:
+    """Return what the metadata of an image say of one level."""
     # As a text, because a number may be NaN.
-    return repr((found.axes, found.datasets[:1]) if isinstance(found, Multiscale) else found)
+    if isinstance(found, Collection):
+        return repr(found)
+    return repr((found.axes, [dataset for dataset in found.datasets if dataset.path == path]))
 
 
 def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
@@ -251,9 +281,48 @@ def open_ome_zarr(
 ) -> Image:
     """Open one image; see `chunkscale.open_image`."""
     uri = normalise(path)
-    attributes = group_attributes(uri)
+    document = group_document(uri)
+    attributes = document.attributes
+    listed = _described(uri, attributes)
+    if isinstance(listed, Collection):
+        paths = list_images(uri, listed)
+        listing = "\n  ".join(paths) or "(none found)"
+        raise MultipleImagesError(
+            f"{uri!r} is a {listed.kind} collection; open one of its images:\n  {listing}", paths
+        )
+    facts = array_facts((join(uri, d.path) for d in listed.datasets), document.zarr_format)
+    found, ordered = largest_first(listed, facts)
+    array = _level_0(uri, found, ordered, io)
+    spatial = [axis.name for axis in found.axes if axis.kind == "space"]
+    given = {} if sizes is None else dict(sizes(spatial))
     try:
-        found = describe(attributes)
+        grid = grid_of(found, 0, array.shape, given)
+    except MetadataError as error:
+        raise type(error)(f"{uri!r}: {error}") from error
+    place = place_of(uri)
+    if place is not None and place.collection.kind == "labels":  # not all writers mark them
+        found = replace(found, is_label=True)
+    labels, unclear = label_paths(uri)
+    return Image(
+        uri=uri,
+        attributes=attributes,
+        multiscale=found,
+        grid=grid,
+        array=array,
+        labels=labels,
+        given=given,
+        notices=(
+            *document.notices,
+            *contradictions(found, ordered, array, listed),
+            *left_behind(uri, attributes, labels, place),
+            *unclear,
+        ),
+    )
+
+
+def _described(uri: str, attributes: Mapping[str, Any]) -> Multiscale | Collection:
+    try:
+        return describe(attributes)
     except NotAnImageError as error:
         state = attributes.get("chunkscale")
         if isinstance(state, Mapping) and state.get("state") == "unfinished":
@@ -269,55 +338,23 @@ def open_ome_zarr(
         ) from error
     except MetadataError as error:
         raise type(error)(f"{uri!r}: {error}") from error
-    if isinstance(found, Collection):
-        paths = list_images(uri, found)
-        listing = "\n  ".join(paths) or "(none found)"
-        raise MultipleImagesError(
-            f"{uri!r} is a {found.kind} collection; open one of its images:\n  {listing}", paths
-        )
+
+
+def _level_0(uri: str, image: Multiscale, facts: Facts, io: StoreIO) -> ArrayReader:
+    """Open the largest level; a smaller one must not pass for it."""
+    missing = missing_first(image, facts)
+    path = image.datasets[missing or 0].path
     try:
-        array = open_array(join(uri, found.datasets[0].path), io)
+        if missing:
+            raise SourceNotFoundError(f"it {facts[missing].problem}, and by its scale it is finer")
+        return open_array(join(uri, path), io)
     except SourceNotFoundError as error:
+        there = shapes_text(image, facts)
+        remedy = there and (
+            f"; there are {there}: restore {path!r}, or take it out of the list of datasets to use "
+            "what is there"
+        )
         raise SourceNotFoundError(
-            f"the metadata of {uri!r} names the array {found.datasets[0].path!r}, "
-            f"which cannot be opened: {error}"
+            f"the metadata of {uri!r} names the array {path!r}, which cannot be opened: "
+            f"{error}{remedy}"
         ) from error
-    spatial = [axis.name for axis in found.axes if axis.kind == "space"]
-    given = {} if sizes is None else dict(sizes(spatial))
-    try:
-        grid = grid_of(found, 0, array.shape, given)
-    except MetadataError as error:
-        raise type(error)(f"{uri!r}: {error}") from error
-    if not found.is_label and _listed_as_label(uri):
-        found = replace(found, is_label=True)
-    return Image(
-        uri=uri,
-        attributes=attributes,
-        multiscale=found,
-        grid=grid,
-        array=array,
-        labels=_label_paths(uri),
-        given=given,
-    )
-
-
-def _listed_as_label(uri: str) -> bool:
-    """Whether the group above lists this image as a label image; not all writers mark it."""
-    group, name = above(uri), uri.replace(os.sep, "/").rpartition("/")[2]
-    if group.rpartition("/")[2] != "labels":
-        return False
-    try:
-        found = describe(group_attributes(group))
-    except (SourceNotFoundError, MetadataError):
-        return False
-    return isinstance(found, Collection) and name in found.paths
-
-
-def _label_paths(uri: str) -> tuple[str, ...]:
-    try:
-        labels = describe(group_attributes(join(uri, "labels")))
-    except (SourceNotFoundError, MetadataError):
-        return ()
-    if not isinstance(labels, Collection):
-        return ()
-    return tuple(f"labels/{path}" for path in labels.paths)

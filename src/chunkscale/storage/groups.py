@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from chunkscale.errors import MetadataError, SourceNotFoundError
+from chunkscale.storage.documents import zarr_2_beside
 from chunkscale.storage.failures import clear_metadata_errors, first_line
 from chunkscale.storage.stores import clear_write_errors, store_of
 from chunkscale.storage.zarr_stores import filter_lock, muted_zarr
@@ -29,6 +30,21 @@ def group_attributes(uri: str) -> dict[str, Any]:
     SourceNotFoundError
         If there is no zarr group.
     """
+    return dict(_open_group(uri).attrs)
+
+
+def attributes_by_format(uri: str) -> dict[int, dict[str, Any]]:
+    """Return the attributes of the zarr group at `uri` by zarr format: the newer one first.
+
+    There are two if tools have left metadata of both formats there.
+    """
+    group = _open_group(uri)
+    found = {int(group.metadata.zarr_format): dict(group.attrs)}
+    other = zarr_2_beside(uri) if 3 in found else None
+    return found if other is None else found | {2: dict(other)}
+
+
+def _open_group(uri: str) -> Any:
     import zarr
     from zarr.errors import ContainsArrayError, NodeTypeValidationError
 
@@ -39,7 +55,7 @@ def group_attributes(uri: str) -> dict[str, Any]:
         opened = store.zarr_store(uri)
         try:
             with muted_zarr():
-                group = zarr.open_group(opened, mode="r", use_consolidated=False)
+                return zarr.open_group(opened, mode="r", use_consolidated=False)
         except (ContainsArrayError, NodeTypeValidationError) as error:
             raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
         except FileNotFoundError as error:
@@ -55,7 +71,6 @@ def group_attributes(uri: str) -> dict[str, Any]:
             raise MetadataError(
                 f"the metadata of {uri!r} cannot be understood: {first_line(error)}"
             ) from error
-        return dict(group.attrs)
 
 
 def start_group(

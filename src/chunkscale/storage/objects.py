@@ -5,6 +5,7 @@ What they do is said in `base.Store`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 
@@ -60,3 +61,16 @@ def delete(uris: Iterable[str]) -> None:
 def chunk_count(uri: str) -> int:
     """Return the number of stored chunks or shards of an array."""
     return sum(is_chunk_path(path) for path, _ in objects(uri))
+
+
+def holds_chunks(uri: str) -> bool | None:
+    """Whether any chunk of an array is stored; None where the store does not list it."""
+    store, listed = store_of(uri), False
+    if not store.lists:
+        return None
+    with contextlib.suppress(OSError):
+        for path, _ in store.objects(uri):
+            listed = True
+            if is_chunk_path(path):
+                return True
+    return False if listed else None

@@ -23,6 +23,8 @@ from chunkscale.storage.failures import BadObjectError, first_line, is_transient
 from chunkscale.storage.fate import fate, metadata_digest, metadata_file
 from chunkscale.storage.holes import refuse_false_hole, refuse_other_keys
 from chunkscale.storage.locations import join
+from chunkscale.storage.names import is_chunk_path
+from chunkscale.storage.objects import holds_chunks
 from chunkscale.storage.stores import store_of
 from chunkscale.storage.zarr_stores import open_zarr
 
@@ -105,6 +107,18 @@ class ArrayReader:
     def digest(self) -> str:
         """Return a hash of the array's metadata."""
         return metadata_digest(self._array)
+
+    @property
+    def dimension_names(self) -> tuple[Any, ...] | None:
+        """As the array's own metadata have them, or the attribute that xarray leaves."""
+        stated = getattr(self._array.metadata, "dimension_names", None)
+        names = stated or self._array.attrs.get("_ARRAY_DIMENSIONS")
+        return tuple(names) if isinstance(names, list | tuple) else None
+
+    def is_hollow(self) -> bool:
+        """Whether no chunk is stored, as far as the store tells: all voxels are fill value."""
+        first = self._array.metadata.encode_chunk_key((0,) * len(self.shape))
+        return is_chunk_path(first) and holds_chunks(self.uri) is False
 
     def fate(self) -> str:
         """Say what has become of the array's metadata, which is read afresh; see `fate`."""

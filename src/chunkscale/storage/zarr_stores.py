@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from chunkscale.errors import MetadataError
+from chunkscale.storage.documents import read_document
 from chunkscale.storage.failures import clear_metadata_errors, first_line
+from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
 
 #: Filters are the whole process': of two threads that set them at once, the one that ends last
@@ -40,6 +42,8 @@ def open_zarr(uri: str, mode: Literal["r", "r+"], zarr_format: Literal[2, 3] | N
             with muted_zarr():
                 return zarr.open_array(opened, mode=mode, zarr_format=zarr_format)
         except (ContainsGroupError, NodeTypeValidationError) as error:
+            if zarr_format is None and read_document(join(uri, ".zarray"))[0] is not None:
+                return open_zarr(uri, mode, 2)  # a tool has left the zarr.json of a group beside it
             raise MetadataError(f"{uri!r} is a zarr group where an array should be") from error
         except FileNotFoundError as error:
             raise (store_of(uri).why_missing(uri, opened) or error) from error
