@@ -156,7 +156,7 @@ def test_missing_levels_are_named_and_the_others_described(image, tmp_path, caps
     path = image({"0": DATA, "2": DATA[:, ::4, ::4]}, listed)
     found = warnings_of(path)
     for k, text in zip((1, 3), found, strict=True):
-        assert f"dataset '{k}' is listed, and its array is not there" in text
+        assert f"dataset '{k}' is listed, and its array does not exist" in text
     levels = chunkscale.info(path)["levels"]
     assert [x["path"] for x in levels] == list("0123")
     assert [x["shape"] for x in levels] == [list(SHAPE), None, [6, 5, 6], None]
@@ -168,7 +168,7 @@ def test_missing_levels_are_named_and_the_others_described(image, tmp_path, caps
     assert source.level(2).shape == (6, 5, 6)
     assert main(["info", str(path)]) == main(["plan", str(path)]) == 0
     assert main(["resample", str(path), str(tmp_path / "out.zarr")]) == 0
-    assert capsys.readouterr().err.count("is not there") == 2
+    assert capsys.readouterr().err.count("does not exist") == 2
     assert main(["check", str(path)]) == 3
     assert capsys.readouterr().out.count("fault: ") == 2
 
@@ -268,9 +268,8 @@ def test_a_stray_group_of_zarr_3_beside_an_image_of_zarr_2(attributes, image, tm
     assert ".zattrs" in text
     assert "zarr.json, which describes no image" in text
     assert main(["check", str(path)]) == 3
-    assert (
-        main(["resample", str(path), str(tmp_path / "out.zarr"), "--voxel-size", "2,0.5,0.5"]) == 0
-    )
+    out = tmp_path / "out.zarr"
+    assert main(["resample", str(path), str(out), "--voxel-size", "2,0.5,0.5"]) == 0
     assert "zarr.json" in capsys.readouterr().err
     assert_array_equal(voxels(out), DATA)
     (path / "zarr.json").unlink()
@@ -296,6 +295,26 @@ def test_two_images_in_one_group(same, image):
     (path / ".zattrs").write_text(json.dumps(attributes))
     assert chunkscale.open_image(path).grid.voxel_size == SIZE
     assert ["another image" in text for text in warnings_of(path)] == [True] * (not same)
+
+
+def test_a_stray_array_of_zarr_3_beside_the_chunks_of_zarr_2(image, tmp_path):
+    """It would be read instead, as fill value where nobody lists chunks; without it all is well."""
+    path = image(PAIR, PAIR_LISTED)
+    zarr.create_array(tmp_path / "new", shape=SHAPE, chunks=SHAPE, dtype="u2", zarr_format=3)
+    shutil.copy(tmp_path / "new" / "zarr.json", path / "0")
+    with pytest.raises(chunkscale.errors.MetadataError, match=r"delete its zarr\.json"):
+        chunkscale.plan_resampling(path)
+    (path / "0" / "zarr.json").unlink()
+    assert warnings_of(path) == []
+
+
+def test_what_contradicts_itself_in_like_is_announced(image, tmp_path, make_image):
+    """The grid of the output comes from there."""
+    path = image(PAIR, PAIR_LISTED[::-1])
+    source = make_image(DATA, SIZE)
+    plan = chunkscale.plan_resampling(source, like=path)
+    assert plan.target_grid.shape == SHAPE
+    assert "taken as level 0" in str(plan.warnings[0])
 
 
 # --- scales and translations of levels -----------------------------------------------------------

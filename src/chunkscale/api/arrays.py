@@ -95,7 +95,7 @@ def resample_array(
             f"like {like!r} is not a VoxelGrid; give that of an image: open_image(path).grid"
         )
     wanted = Target(voxel_size=voxel_size, zoom=zoom, like=like, outside=outside)
-    source, target = source_and_target(source, wanted)
+    source, target, _ = source_and_target(source, wanted)
     kind = options.method(method, False, antialias)
     mapping = grid_mapping(source, target, method=kind, antialias=antialias)
     dtype = np.dtype(data.dtype).newbyteorder("=")

@@ -14,7 +14,7 @@ from chunkscale import options
 from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION, MOST_WORKERS
 from chunkscale.api.images import io_threads, open_image, open_source
 from chunkscale.compute.devices import device_choices, device_memory_bytes
-from chunkscale.errors import MemoryBudgetError, OptionError
+from chunkscale.errors import MemoryBudgetError, Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid, like_grid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import Layout
@@ -234,7 +234,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
     options.check_dtype(
         f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
     )
-    source_grid, target_grid = source_and_target(image.grid, target, storage.reach)
+    source_grid, target_grid, said = source_and_target(image.grid, target, storage.reach)
     return Resampling(
         source=SourceArray(
             uri=image.uri,
@@ -252,7 +252,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
         outside=fill_value(target, array.dtype.name),
         ngff_version=layout.version,
         codec=layout.codec,
-        notices=image.notices,
+        notices=(*image.notices, *said),
     )
 
 
@@ -341,20 +341,26 @@ def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> L
 
 def source_and_target(
     source: VoxelGrid, target: Target, reach: StorageOptions | None = None
-) -> tuple[VoxelGrid, VoxelGrid]:
-    """Return the source and target grid, in the same units; `reach` is for an image in `like`."""
+) -> tuple[VoxelGrid, VoxelGrid, tuple[Notice, ...]]:
+    """Return the source and target grid, in the same units, and what is wrong with `like`.
+
+    `reach` is for an image there.
+    """
     like = target.like
     if like is None:
-        return source, options.target_grid(
+        grid = options.target_grid(
             source,
             voxel_size="finest" if target.voxel_size is None else target.voxel_size,
             zoom=1.0 if target.zoom is None else target.zoom,
         )
+        return source, grid, ()
     if target.voxel_size is not None or target.zoom is not None:
         raise OptionError(
             "like gives the whole target grid, so voxel size and zoom must be left out"
         )
     if not isinstance(like, VoxelGrid | Image):
         like = open_image(like, storage_options=reach)
+    said = like.notices if isinstance(like, Image) else ()
     grid = like.grid if isinstance(like, Image) else like
-    return aligned_grid(source, grid), like_grid(source, grid)
+    wrong = (n for n in said if n.kind == "metadata")
+    return aligned_grid(source, grid), like_grid(source, grid), tuple(wrong)

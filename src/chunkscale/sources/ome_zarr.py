@@ -32,7 +32,7 @@ from chunkscale.sources.contradictions import (
 )
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.left_behind import label_paths, left_behind, place_of
-from chunkscale.storage.documents import array_facts
+from chunkscale.storage.documents import array_facts, refuse_two_arrays
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.fate import fate
 from chunkscale.storage.locations import join
@@ -292,6 +292,8 @@ def open_ome_zarr(
         )
     facts = array_facts((join(uri, d.path) for d in listed.datasets), document.zarr_format)
     found, ordered = largest_first(listed, facts)
+    if document.zarr_format == 2:
+        refuse_two_arrays(join(uri, found.datasets[0].path))
     array = _level_0(uri, found, ordered, io)
     spatial = [axis.name for axis in found.axes if axis.kind == "space"]
     given = {} if sizes is None else dict(sizes(spatial))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from chunkscale.errors import MetadataError
 from chunkscale.storage.failures import first_line
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
@@ -16,7 +17,7 @@ from chunkscale.storage.stores import store_of
 #: Requests at once where there are many levels.
 _REQUESTS = 8
 
-ABSENT = "is not there"
+ABSENT = "does not exist"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,21 @@ def _facts(found: Mapping[str, Any]) -> ArrayFacts:
         dtype=str(found.get("data_type", found.get("dtype"))).lstrip("<>|="),
         names=tuple(names) if isinstance(names, list) else None,
     )
+
+
+def refuse_two_arrays(uri: str) -> None:
+    """Raise where the zarr.json of an array lies beside the .zarray of an image of zarr 2.
+
+    It would be read instead, and the chunks that are there would be taken for missing.
+    """
+    found, _ = read_document(join(uri, "zarr.json"))
+    if found and found.get("node_type") == "array":
+        beside, _ = read_document(join(uri, ".zarray"))
+        if beside is not None:
+            raise MetadataError(
+                f"array {uri!r} has metadata of both zarr formats, and its group is of zarr 2: "
+                "delete its zarr.json if its chunks belong to .zarray, or else its .zarray"
+            )
 
 
 def zarr_2_beside(uri: str) -> Mapping[str, Any] | None:
