@@ -31,7 +31,11 @@ def place_of(uri: str) -> Place | None:
     """Return the collection in the group above an image, or above that, which lists it."""
     start = uri.replace("\\", "/").rstrip("/")
     # Each look costs some requests, and only scenes have images below their own folders.
-    for above in list(nearest(uri, 2 if store_of(uri).is_local else 1))[1:]:
+    store = store_of(uri)
+    for above in list(nearest(uri, 2 if store.is_local else 1))[1:]:
+        files = (join(above, name) for name in ("zarr.json", ".zgroup"))
+        if store.is_local and not any(map(store.exists, files)):
+            continue
         try:
             attributes = group_document(above).attributes
             found = describe(attributes)
