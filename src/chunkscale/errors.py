@@ -104,8 +104,8 @@ class Notice:
     kind : str
         ``"metadata"``: what the source says contradicts itself or its specification; `check`
         calls it a fault. ``"lost"``: what the source says and the output will not have.
-        ``"empty"``: no chunk of it is stored. Or what the plan found: ``"aliasing"``, ``"labels"``, ``"size"``, ``"disk"``, ``"unit"``,
-        ``"order"`` and the like.
+        ``"empty"``: no chunk of it is stored. Or what the plan found: ``"aliasing"``, ``"labels"``,
+        ``"size"``, ``"disk"``, ``"unit"``, ``"order"`` and the like.
     text : str
     """
 
