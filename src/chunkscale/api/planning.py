@@ -18,6 +18,7 @@ from chunkscale.errors import MemoryBudgetError, OptionError
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid, like_grid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import Layout
+from chunkscale.ome.carry import carried
 from chunkscale.ome.versions import WRITABLE_VERSIONS
 from chunkscale.output.destination import unfinished
 from chunkscale.output.record import check_same, recipe, stored_layout
@@ -235,6 +236,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
         f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
     )
     source_grid, target_grid = source_and_target(image.grid, target, storage.reach)
+    _, notices = carried(image.attributes, source_grid, target_grid, array.dtype.name)
     return Resampling(
         source=SourceArray(
             uri=image.uri,
@@ -252,7 +254,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
         outside=fill_value(target, array.dtype.name),
         ngff_version=layout.version,
         codec=layout.codec,
-        notices=image.notices,
+        notices=tuple(dict.fromkeys((*image.notices, *notices))),
     )
 
 

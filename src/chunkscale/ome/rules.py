@@ -1,4 +1,7 @@
-"""The strict rules of NGFF, and of the geometry of a pyramid."""
+"""The strict rules of NGFF, and of the geometry of a pyramid.
+
+`docs/CONFORMANCE.md` has a table of them: what is refused, and what is taken with a notice.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,34 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chunkscale.errors import GridError, MetadataError
+from chunkscale.errors import GridError, MetadataError, Notice
 from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.ome.axes import raw_axes, untyped_axes
 from chunkscale.ome.entries import TRANSFORMS, mappings
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import describe, grid_of
+from chunkscale.ome.read import describe, grid_of, number_notices
 from chunkscale.ome.versions import minor_version, ngff_namespace
+
+
+def metadata_notices(
+    attributes: Mapping[str, Any], image: Multiscale, given: Mapping[str, float] | None = None
+) -> tuple[Notice, ...]:
+    """Return what `describe` and `grid_of` forgive although NGFF does not.
+
+    How it is shown has rules of its own; see `chunkscale.ome.carry`.
+
+    Parameters
+    ----------
+    attributes : mapping
+        All attributes of the image's group.
+    image : Multiscale
+        What `describe` makes of them.
+    given : mapping of str to float, optional
+        Voxel sizes that come before those of the metadata.
+    """
+    faults = [Notice("metadata", text) for text in _spelling_faults(attributes, image)]
+    untyped = untyped_axes(raw_axes(image.raw, image.version), image.version)
+    return (*faults, *untyped, *number_notices(image, given or {}))
 
 
 def validate(
@@ -45,7 +70,7 @@ def validate(
         return [str(error)]
     if isinstance(image, Collection):
         return [f"the group is a collection ({image.kind}), not an image; check its images"]
-    faults = list(_spelling_faults(attributes, image))
+    faults = [n.text for n in metadata_notices(attributes, image) if n.kind == "metadata"]
     if len(level_shapes) != len(image.datasets):
         faults.append(
             f"the metadata lists {len(image.datasets)} datasets, but there are "

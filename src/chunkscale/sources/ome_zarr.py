@@ -17,8 +17,10 @@ from chunkscale.errors import (
     SourceNotFoundError,
 )
 from chunkscale.geometry.grid import VoxelGrid, unusual
+from chunkscale.ome.carry import mended
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of
+from chunkscale.ome.rules import metadata_notices
 from chunkscale.report import info_text
 from chunkscale.sources.base import Sizes, SourceOptions
 from chunkscale.sources.collections import list_images
@@ -298,6 +300,10 @@ def open_ome_zarr(
         array=array,
         labels=_label_paths(uri),
         given=given,
+        notices=(
+            *metadata_notices(attributes, found, given),
+            *mended(attributes, grid, array.dtype.name)[1],
+        ),
     )
 
 
