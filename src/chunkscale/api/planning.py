@@ -14,7 +14,7 @@ from chunkscale import options
 from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION, MOST_WORKERS
 from chunkscale.api.images import io_threads, open_image, open_source
 from chunkscale.compute.devices import device_choices, device_memory_bytes
-from chunkscale.errors import MemoryBudgetError, OptionError
+from chunkscale.errors import MemoryBudgetError, MetadataError, OptionError
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid, like_grid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import Layout
@@ -341,6 +341,20 @@ def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> L
     )
 
 
+def _image_like(path: PathLike, reach: StorageOptions | None) -> Image:
+    """Open the image to be like; what is said of the source's voxels does not hold for it."""
+    try:
+        return open_image(path, storage_options=reach)
+    except MetadataError as error:
+        what, remedy, _ = str(error).partition("; correct the metadata, or give source_voxel_size=")
+        if not remedy:
+            raise
+        raise type(error)(
+            f"like: {what}; correct its metadata, or in Python pass "
+            "like=chunkscale.open_image(path, source_voxel_size=...)"
+        ) from error
+
+
 def source_and_target(
     source: VoxelGrid, target: Target, reach: StorageOptions | None = None
 ) -> tuple[VoxelGrid, VoxelGrid]:
@@ -357,6 +371,6 @@ def source_and_target(
             "like gives the whole target grid, so voxel size and zoom must be left out"
         )
     if not isinstance(like, VoxelGrid | Image):
-        like = open_image(like, storage_options=reach)
+        like = _image_like(like, reach)
     grid = like.grid if isinstance(like, Image) else like
     return aligned_grid(source, grid), like_grid(source, grid)

@@ -13,7 +13,7 @@ from typing import Any
 from chunkscale.errors import GridError, MetadataError, Notice
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.axes import raw_axes, untyped_axes
-from chunkscale.ome.entries import TRANSFORMS, mappings
+from chunkscale.ome.entries import TRANSFORMS, mappings, short
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of, number_notices
 from chunkscale.ome.versions import minor_version, ngff_namespace
@@ -35,8 +35,10 @@ def metadata_notices(
     given : mapping of str to float, optional
         Voxel sizes that come before those of the metadata.
     """
-    faults = [Notice("metadata", text) for text in _spelling_faults(attributes, image)]
+    known = {axis.name for axis in image.axes if axis.kind == "space"} <= set(given or {})
+    texts = _spelling_faults(attributes, image, known=known)
     untyped = untyped_axes(raw_axes(image.raw, image.version), image.version)
+    faults = (Notice("metadata", text) for text in texts)
     return (*faults, *untyped, *number_notices(image, given or {}))
 
 
@@ -90,8 +92,10 @@ def validate(
     return faults
 
 
-def _spelling_faults(attributes: Mapping[str, Any], image: Multiscale) -> Iterator[str]:
-    """Yield what `describe` forgives although NGFF does not."""
+def _spelling_faults(
+    attributes: Mapping[str, Any], image: Multiscale, *, known: bool
+) -> Iterator[str]:
+    """Yield what `describe` forgives although NGFF does not; of a `known` voxel size no lack."""
     minor = minor_version(image.version)
     ngff = ngff_namespace(attributes)
     if ngff is not attributes and not isinstance(ngff.get("version"), str):
@@ -107,17 +111,32 @@ def _spelling_faults(attributes: Mapping[str, Any], image: Multiscale) -> Iterat
             yield from _list_faults(common, "the multiscales entry as a whole")
         for dataset in image.raw["datasets"]:
             listed = dataset.get(TRANSFORMS)
-            yield from _list_faults(listed, f"dataset {dataset['path']!r}")
+            yield from _list_faults(listed, f"dataset {dataset['path']!r}", known=known)
+    if "coordinateSystems" in image.raw:
+        for dataset in image.raw["datasets"]:
+            yield from _end_faults(dataset)
     paths = [dataset.path for dataset in image.datasets]
     for path in sorted({p for p in paths if paths.count(p) > 1}):
         yield f"dataset {path!r} is listed {paths.count(path)} times"
 
 
-def _list_faults(transforms: object, where: str) -> Iterator[str]:
+def _end_faults(dataset: Mapping[str, Any]) -> Iterator[str]:
+    """Yield ends of a transformation of version 0.6 that are no references."""
+    for transform in mappings(dataset.get(TRANSFORMS)):
+        for end, key in (("input", "path"), ("output", "name")):
+            stated = transform.get(end)
+            if not isinstance(stated, Mapping) or not isinstance(stated.get(key), str):
+                yield (
+                    f"the {end} of the transformation of dataset {dataset['path']!r} is "
+                    f"{short(stated)}; in version 0.6 it must be an object with a {key!r}"
+                )
+
+
+def _list_faults(transforms: object, where: str, *, known: bool = False) -> Iterator[str]:
     kinds = [entry.get("type") for entry in mappings(transforms)]
     if "identity" in kinds:
         yield f"{where} has an identity transformation; only scale and translation may be listed"
-    if "scale" not in kinds:
+    if "scale" not in kinds and not known:
         yield f"the {TRANSFORMS} of {where} have no scale; there must be exactly one"
 
 
