@@ -88,7 +88,7 @@ ANNOUNCED = (
 
 def resample_announced(name, *arguments, **options):
     """Resample; warnings are expected of those that have something to announce, and of no other."""
-    if not str(name).startswith(ANNOUNCED):
+    if not name.startswith(ANNOUNCED) or "/labels/" in name:
         return resample(DATA / name, *arguments, **options)
     with pytest.warns(ChunkscaleWarning, match="'omero' breaks rules|no scale"):
         return resample(DATA / name, *arguments, **options)
@@ -230,8 +230,9 @@ def test_images_without_chunks_are_fill_value():
 @pytest.mark.filterwarnings("ignore:Found an empty list")
 def test_an_anisotropic_stack_becomes_isotropic(tmp_path):
     """The MRI stack: 27 planes of 5 mm make 135 of 1 mm; the unit "pixel" is kept."""
-    path = DATA / "mobie_zarr/mri-stack.ome.zarr"
-    resample(path, tmp_path / "out.zarr", source_voxel_size={"z": 5.0})
+    name = "mobie_zarr/mri-stack.ome.zarr"
+    path = DATA / name
+    resample_announced(name, tmp_path / "out.zarr", source_voxel_size={"z": 5.0})
     image = open_image(tmp_path / "out.zarr")
     assert image.grid.shape == (135, 226, 186)
     assert image.grid.voxel_size == (1.0, 1.0, 1.0)

@@ -121,11 +121,12 @@ def _spelling_faults(
 
 
 def _end_faults(dataset: Mapping[str, Any]) -> Iterator[str]:
-    """Yield ends of a transformation of version 0.6 that are no references."""
+    """Yield ends of a transformation of version 0.6 that are no references; drafts have texts."""
     for transform in mappings(dataset.get(TRANSFORMS)):
         for end, key in (("input", "path"), ("output", "name")):
             stated = transform.get(end)
-            if not isinstance(stated, Mapping) or not isinstance(stated.get(key), str):
+            name = stated.get(key) if isinstance(stated, Mapping) else stated
+            if not isinstance(name, str):
                 yield (
                     f"the {end} of the transformation of dataset {dataset['path']!r} is "
                     f"{short(stated)}; in version 0.6 it must be an object with a {key!r}"
