@@ -131,7 +131,7 @@ def completed_label(label: dict[str, Any]) -> list[int]:
 
 
 def _label_entries(key: str, entries: Any, say: Say) -> Iterator[dict[str, Any]]:
-    seen = set()
+    found: dict[int, dict[str, Any]] = {}
     for i, entry in enumerate(entries):
         stated = entry.get("label-value") if isinstance(entry, Mapping) else None
         label = _whole(stated)
@@ -141,20 +141,25 @@ def _label_entries(key: str, entries: Any, say: Say) -> Iterator[dict[str, Any]]
         mended = {**entry, "label-value": label}
         if not _same(stated, label):
             say(f"{key}[{i}].label-value is {short(stated)} ({label} is written)")
-        if key == "colors":
-            rgba = _rgba(entry.get("rgba"))
-            if rgba is None:
-                say(f"{key}[{i}].rgba is {short(entry.get('rgba'))} (left out with its label)")
-                continue
-            if rgba != list(entry["rgba"]) or not all(type(n) is int for n in entry["rgba"]):
-                say(f"{key}[{i}].rgba is {short(entry['rgba'])} ({rgba} is written)")
-            mended["rgba"] = rgba
-        again = label if key == "colors" else repr(mended)
-        if again in seen:
-            say(f"{key}[{i}] has label {label} again (left out)")
+        if key == "colors" and (color := _label_color(mended, f"{key}[{i}].rgba", say)) is None:
             continue
-        seen.add(again)
-        yield mended
+        elif key == "colors":
+            mended["rgba"] = color
+        if label in found:
+            say(f"{key}[{i}] has label {label} again (what the first one lacks is kept)")
+        found[label] = {**mended, **found.get(label, {})}
+    yield from found.values()
+
+
+def _label_color(entry: Mapping[str, Any], where: str, say: Say) -> list[int] | None:
+    stated: Any = entry.get("rgba")
+    color = _rgba(stated)
+    if color is None:
+        if stated is not None or set(entry) > {"label-value", "rgba"}:
+            say(f"{where} is {short(stated)} (left out with its label)")
+    elif color != list(stated) or not all(type(n) is int for n in stated):
+        say(f"{where} is {short(stated)} ({color} is written)")
+    return color
 
 
 def _mend(holder: dict[str, Any], where: str, say: Say, **how: Callable[[object], object]) -> None:
