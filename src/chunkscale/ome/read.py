@@ -252,7 +252,7 @@ def _refuse_flips(image: Multiscale, dataset: Dataset, shape: Sequence[int]) -> 
 
 
 def number_notices(image: Multiscale, given: Mapping[str, float]) -> Iterator[Notice]:
-    """Yield what `grid_of` forgives of the numbers of level 0, and what stands in for them."""
+    """Yield what `grid_of` forgives of numbers, and what stands in for them."""
     dataset = image.datasets[0]
     where = f"of dataset {dataset.path!r} along axis"
     for fault in dataset.faults:
@@ -263,10 +263,14 @@ def number_notices(image: Multiscale, given: Mapping[str, float]) -> Iterator[No
                 f"the translation {where} {axis.name!r} is {shift!r}; the image starts at 0 there"
             )
             yield Notice("metadata", text)
-    for axis, size in zip(image.axes, dataset.voxel_size, strict=False):
-        if axis.kind != "space" and axis.name not in given and not is_usable(size):
+    for i, axis in enumerate(image.axes):
+        if axis.kind == "space" or axis.name in given:
+            continue
+        sized = [d for d in image.datasets if d.voxel_size and not is_usable(d.voxel_size[i])]
+        if sized:
             text = (
-                f"the scale {where} {axis.name!r} is {size!r}, which is not a positive finite "
+                f"the scale of dataset {', '.join(repr(d.path) for d in sized)} along axis "
+                f"{axis.name!r} is {sized[0].voxel_size[i]!r}, which is not a positive finite "
                 "number; that axis is not resampled, and 1 is taken"
             )
             yield Notice("metadata", text)

@@ -30,7 +30,16 @@ _FOREIGN_GEOMETRY = ("_ARRAY_DIMENSIONS", "pixelResolution", "downsamplingFactor
 
 #: Group attributes that hold for the source and not for an image made from it.
 _STALE = frozenset(
-    ("multiscales", "scene", "ome", *COLLECTIONS, *_DISPLAY, *_GEOMETRY, *_FOREIGN_GEOMETRY)
+    (
+        "multiscales",
+        "scene",
+        "ome",
+        "chunkscale",
+        *COLLECTIONS,
+        *_DISPLAY,
+        *_GEOMETRY,
+        *_FOREIGN_GEOMETRY,
+    )
 )
 
 #: Keys of a multiscales entry that are composed anew.
