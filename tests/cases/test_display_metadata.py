@@ -267,6 +267,25 @@ def test_the_plane_that_is_shown_first_stays_inside_of_another_grid(source, tmp_
     assert made(path, tmp_path / "out", like=like)["omero"]["rdefs"]["defaultZ"] == 1
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"), [(("depth", "y", "x"), 22), (("angle", "y", "x"), None)]
+)
+def test_planes_are_those_of_the_first_spatial_axis_where_none_is_called_z(
+    source, tmp_path, names, expected
+):
+    path = source({"omero": omero(channel(), rdefs={"defaultZ": 5})})
+    document = json.loads((path / ".zattrs").read_text())
+    kinds = ("space" if names[0] == "depth" else "custom", "space", "space")
+    axes = [{"name": n, "type": k} for n, k in zip(names, kinds, strict=True)]
+    document["multiscales"][0]["axes"] = axes
+    (path / ".zattrs").write_text(json.dumps(document))
+    if names[0] == "angle":
+        assert "omero" in made(path, tmp_path / "out", match="has 1 plane ")
+    else:
+        found = made(path, tmp_path / "out")
+        assert found["omero"]["rdefs"]["defaultZ"] == expected
+
+
 @pytest.mark.parametrize("plane", [-1, 6, 2.5, "middle", NAN])
 def test_a_plane_that_is_not_there_is_not_shown_first(source, tmp_path, plane):
     path = source({"omero": omero(channel(), rdefs={"defaultZ": plane, "model": "color"})})

@@ -12,6 +12,7 @@ from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.display import completed_label, mended_label, mended_omero, number
 from chunkscale.ome.entries import TRANSFORMS, is_list
 from chunkscale.ome.write import carried_keys
+from chunkscale.text import count
 
 #: How deep attributes may be nested; deeper ones could be read, but not always be written.
 DEEPEST = 64
@@ -21,8 +22,8 @@ _SHOWN = 5
 
 #: Names of attributes whose numbers may be those of the source's voxels.
 _COUNTS_VOXELS = re.compile(
-    r"voxel|pixel|bbox|bounding|centroid|crop|roi|slice|spacing|resolution"
-    r"|(^|[^a-z])(area|volume|offset|origin|shape|z)([^a-z]|$)",
+    r"voxel|pixel|bbox|bounding|centroid|spacing|resolution|physical_?size|size_?[xyz]"
+    r"|(^|[^a-z])(area|crop|offset|origin|rois?|shape|slices?|volume|z)([^a-z]|$)",
     re.IGNORECASE,
 )
 
@@ -103,17 +104,20 @@ def _clean(value: Any, where: str, broken: list[str], depth: int) -> Any:
 
 
 def _check_plane(omero: dict[str, Any], grid: VoxelGrid, wrong: list[str]) -> None:
-    z, rdefs = _axes(grid).get("z"), omero.get("rdefs")
+    z, rdefs = _named_axes(grid).get("z"), omero.get("rdefs")
     plane = rdefs.get("defaultZ") if isinstance(rdefs, Mapping) else None
     if isinstance(rdefs, dict) and plane is not None:
         planes = 1 if z is None else grid.shape[z]
         if not 0 <= plane < planes:
             del rdefs["defaultZ"]
-            wrong.append(f"rdefs.defaultZ is {plane}, and the image has {planes} planes (left out)")
+            found = count(planes, "plane")
+            wrong.append(f"rdefs.defaultZ is {plane}, and the image has {found} (left out)")
 
 
-def _axes(grid: VoxelGrid) -> dict[str, int]:
-    return {grid.axes[i].name.lower(): i for i in grid.spatial}
+def _named_axes(grid: VoxelGrid) -> dict[str, int]:
+    """Return the axes by the names that OMERO has for them."""
+    first = {"z": grid.spatial[0]} if len(grid.spatial) == 3 else {}
+    return first | {axis.name.lower(): i for i, axis in enumerate(grid.axes)}
 
 
 def carried(
@@ -160,7 +164,7 @@ def carried(
 
 def _follow(omero: dict[str, Any], source: VoxelGrid, target: VoxelGrid) -> Iterator[Notice]:
     """Let what OMERO says of planes and sizes follow the grid, in place."""
-    axes = _axes(source)
+    axes = _named_axes(source)
     rdefs, z = omero.get("rdefs"), axes.get("z")
     if z is not None and isinstance(rdefs, dict) and rdefs.get("defaultZ") is not None:
         position = source.translation[z] + rdefs["defaultZ"] * source.voxel_size[z]
