@@ -55,6 +55,7 @@ def test_the_snippets_of_the_readme_run(here):
     [
         "README.md",
         "CONTRIBUTING.md",
+        "docs/CONFORMANCE.md",
         "docs/DESIGN.md",
         "docs/PERFORMANCE.md",
         "docs/SCALING.md",

@@ -26,7 +26,7 @@ from chunkscale.geometry.mapping import AxisMapping, axis_table, grid_mapping, i
 from chunkscale.geometry.methods import find_method
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
-from chunkscale.sources.base import Source, SourceOptions
+from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
 from chunkscale.sources.opening import open_source
@@ -105,7 +105,7 @@ class CheckReport:
         )
 
 
-def check_image(uri: str, source: object, io: StoreIO) -> CheckReport:
+def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
     """Check one image; see `chunkscale.check`."""
     attributes = group_document(uri).attributes
     record = attributes.get("chunkscale")
@@ -116,12 +116,12 @@ def check_image(uri: str, source: object, io: StoreIO) -> CheckReport:
             "it with overwrite=True (--overwrite)"
         )
         return CheckReport(path=uri, faults=(fault,))
-    target = open_ome_zarr(uri, io=io)
+    target = open_ome_zarr(uri, sizes=sizes if source is None else None, io=io)
     arrays, faults = _levels(target)
     shapes = {path: array.shape for path, array in arrays.items()}
     listed = [dataset["path"] for dataset in target.multiscale.raw["datasets"]]
     faults += validate(attributes, [*map(shapes.get, listed)], strict_geometry=bool(record))
-    faults += [notice.text for notice in target.notices if notice.kind == "metadata"]
+    faults += [n.text for n in target.notices if n.kind == "metadata" and n.text not in faults]
     faults += _object_faults(uri, target, record)
     empty, hollow = _hollow(arrays, record)
     faults += hollow
@@ -134,7 +134,7 @@ def check_image(uri: str, source: object, io: StoreIO) -> CheckReport:
                 break
     regions = voxels = 0
     if source is not None and not faults:
-        original = _opened(source, record, target, io)
+        original = _opened(source, record, target, io, sizes)
         try:
             for compared, wrong in _compare(original, target, list(arrays.values()), record):
                 regions, voxels = regions + 1, voxels + compared
@@ -200,11 +200,20 @@ def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterat
             )
 
 
-def _opened(source: object, record: Mapping[str, Any], target: Image, io: StoreIO) -> Source:
+def _opened(
+    source: object, record: Mapping[str, Any], target: Image, io: StoreIO, asked: Sizes | None
+) -> Source:
     """Open the source with the voxel size that the run took it to have, if that is known."""
     axes, known = target.grid.axes, record.get("source_voxel_size")
     sizes = {axes[i].name: float(known[i]) for i in target.grid.spatial} if known else {}
-    given = SourceOptions(sizes=(lambda _: sizes) if known else None, io=io)
+    wanted = dict(asked(list(sizes))) if asked and known else {}
+    for name, size in wanted.items():
+        if not math.isclose(sizes.get(name, size), size, rel_tol=1e-9):
+            raise OptionError(
+                f"source voxel size {size!r} is given for axis {name!r}, but the image was made "
+                f"from voxels of {sizes[name]!r}, in its own unit; leave that out"
+            )
+    given = SourceOptions(sizes=(lambda _: sizes) if known else asked, io=io)
     if isinstance(source, str):
         return open_source(source, given)
     if not known:

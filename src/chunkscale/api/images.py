@@ -105,6 +105,7 @@ def check(
     destination: PathLike | Image,
     *,
     source: PathLike | Image | ArrayLike | None = None,
+    source_voxel_size: VoxelSize | None = None,
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
 ) -> CheckReport:
@@ -118,6 +119,9 @@ def check(
     source : str, path-like, Image or array, optional
         Where it was made from: regions spread over the volume are recomputed
         with plain NumPy, and every voxel of them is compared.
+    source_voxel_size : float, str, mapping or sequence, optional
+        What the source was said to have; without `source`, what the image itself is said to
+        have. An output of this package knows that of its source.
     storage_options, source_storage_options : mapping, optional
         As in `plan_resampling`.
 
@@ -133,24 +137,32 @@ def check(
     origin: object = source
     if isinstance(source, str | bytes | os.PathLike | Image):
         origin = _location(cast(PathLike | Image, source), reach)
-    return check_image(target, origin, StoreIO(threads=io_threads()))
+    return check_image(target, origin, StoreIO(threads=io_threads()), _sizes(source_voxel_size))
 
 
 def _location(path: PathLike | Image, storage_options: StorageOptions | None) -> str:
     return path.uri if isinstance(path, Image) else normalise(path, storage_options)
 
 
-def info(path: PathLike, *, storage_options: StorageOptions | None = None) -> dict[str, Any]:
+def info(
+    path: PathLike,
+    *,
+    source_voxel_size: VoxelSize | None = None,
+    storage_options: StorageOptions | None = None,
+) -> dict[str, Any]:
     """Return what there is to know of an image or of a collection, as JSON values.
 
     Parameters
     ----------
     path : str or path-like
         Of an image, a plate, or any other collection of images.
-    storage_options : mapping, optional
-        How to reach an object store; see `open_image`.
+    source_voxel_size, storage_options : optional
+        See `open_image`.
     """
     try:
-        return open_image(path, storage_options=storage_options).as_dict()
+        image = open_image(
+            path, source_voxel_size=source_voxel_size, storage_options=storage_options
+        )
+        return image.as_dict()
     except MultipleImagesError as error:
         return {"path": normalise(path, storage_options), "images": list(error.paths)}

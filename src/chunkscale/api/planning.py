@@ -14,10 +14,11 @@ from chunkscale import options
 from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION, MOST_WORKERS
 from chunkscale.api.images import io_threads, open_image, open_source
 from chunkscale.compute.devices import device_choices, device_memory_bytes
-from chunkscale.errors import MemoryBudgetError, Notice, OptionError
+from chunkscale.errors import MemoryBudgetError, MetadataError, Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid, like_grid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import Layout
+from chunkscale.ome.carry import carried
 from chunkscale.ome.versions import WRITABLE_VERSIONS
 from chunkscale.output.destination import unfinished
 from chunkscale.output.record import check_same, recipe, stored_layout
@@ -235,6 +236,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
         f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
     )
     source_grid, target_grid, said = source_and_target(image.grid, target, storage.reach)
+    _, notices = carried(image.attributes, source_grid, target_grid, array.dtype.name)
     return Resampling(
         source=SourceArray(
             uri=image.uri,
@@ -252,7 +254,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
         outside=fill_value(target, array.dtype.name),
         ngff_version=layout.version,
         codec=layout.codec,
-        notices=(*image.notices, *said),
+        notices=tuple(dict.fromkeys((*image.notices, *said, *notices))),
     )
 
 
@@ -339,6 +341,20 @@ def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> L
     )
 
 
+def _image_like(path: PathLike, reach: StorageOptions | None) -> Image:
+    """Open the image to be like; what is said of the source's voxels does not hold for it."""
+    try:
+        return open_image(path, storage_options=reach)
+    except MetadataError as error:
+        what, remedy, _ = str(error).partition("; correct the metadata, or give source_voxel_size=")
+        if not remedy:
+            raise
+        raise type(error)(
+            f"like: {what}; correct its metadata, or in Python pass "
+            "like=chunkscale.open_image(path, source_voxel_size=...)"
+        ) from error
+
+
 def source_and_target(
     source: VoxelGrid, target: Target, reach: StorageOptions | None = None
 ) -> tuple[VoxelGrid, VoxelGrid, tuple[Notice, ...]]:
@@ -359,7 +375,7 @@ def source_and_target(
             "like gives the whole target grid, so voxel size and zoom must be left out"
         )
     if not isinstance(like, VoxelGrid | Image):
-        like = open_image(like, storage_options=reach)
+        like = _image_like(like, reach)
     said = like.notices if isinstance(like, Image) else ()
     grid = like.grid if isinstance(like, Image) else like
     wrong = (n for n in said if n.kind == "metadata")

@@ -31,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         "chunkscale info stack.ome.zarr",
     )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
+    _source_size(verb)
     _storage_options(verb)
     _json_option(verb)
 
@@ -91,6 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SRC",
         help="recompute regions from the image it was made from, and compare every voxel",
     )
+    _source_size(verb, " or, without --source, of DST")
     _storage_options(verb, source=True)
     _json_option(verb)
 
@@ -138,12 +140,7 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
         "--zoom", type=float, metavar="F", help="divide the voxel size by F (default: 1)"
     )
     group.add_argument("--like", metavar="OTHER", help="take the grid of another OME-Zarr image")
-    group.add_argument(
-        "--source-voxel-size",
-        metavar="V",
-        help="of the source, like 1,0.2,0.2 or z=1,y=0.2,x=0.2, where its metadata is missing or "
-        "wrong (default: as its metadata says)",
-    )
+    _source_size(group)
     methods = "; ".join(f"{name} {words}" for name, words in METHOD_WORDS.items())
     group.add_argument(
         "--method",
@@ -155,6 +152,15 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
         "--outside",
         metavar="edge|VALUE",
         help="value of samples outside the source (default: edge); only with --like",
+    )
+
+
+def _source_size(group: Any, of_what: str = "") -> None:
+    group.add_argument(
+        "--source-voxel-size",
+        metavar="V",
+        help=f"of the source{of_what}, like 1,0.2,0.2 or z=1,y=0.2,x=0.2, where its metadata is "
+        "missing or wrong (default: as its metadata says)",
     )
 
 

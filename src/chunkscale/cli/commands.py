@@ -74,7 +74,8 @@ def _plan_options(arguments: argparse.Namespace) -> PlanParameters:
 def info(arguments: argparse.Namespace) -> int:
     from chunkscale.api.images import info
 
-    facts = info(arguments.source, **reach_options(arguments))
+    size = arguments.source_voxel_size
+    facts = info(arguments.source, source_voxel_size=size, **reach_options(arguments))
     if arguments.json:
         print_json(facts)
     else:
@@ -138,7 +139,12 @@ def resample(arguments: argparse.Namespace) -> int:
 def check(arguments: argparse.Namespace) -> int:
     from chunkscale.api.images import check
 
-    report = check(arguments.destination, source=arguments.source, **reach_options(arguments))
+    report = check(
+        arguments.destination,
+        source=arguments.source,
+        source_voxel_size=arguments.source_voxel_size,
+        **reach_options(arguments),
+    )
     if arguments.json:
         print_json(report.as_dict())
     else:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chunkscale.errors import MetadataError
+from chunkscale.errors import MetadataError, Notice
 from chunkscale.geometry.grid import Axis
 from chunkscale.ome.entries import TRANSFORMS, axis_names, is_list, mappings, raw_datasets, short
 from chunkscale.ome.versions import minor_version
@@ -60,23 +60,34 @@ def intrinsic_axes(entry: Mapping[str, Any]) -> list[Any]:
 
 
 def parse_axes(raw: Sequence[object]) -> tuple[Axis, ...]:
-    spelled = [_spelled_axis(i, value) for i, value in enumerate(raw)]
-    # At most three axes are spatial, so beside three of them a nameless kind is
-    # a custom one; beside two it could be either.
-    spatial = sum(kind == "space" for _, kind, _ in spelled)
-    for name, kind, _ in spelled:
-        if kind is None and spatial < 3:
-            raise MetadataError(
-                f"axis {name!r} has no type, and its name does not tell it; add a 'type' "
-                "('space', 'time', 'channel') to the axis"
-            )
-    axes = tuple(Axis(name=n, kind=k or "custom", unit=u) for n, k, u in spelled)
+    axes = tuple(_spelled_axis(i, value) for i, value in enumerate(raw))
     _check_axes(axes)
     return axes
 
 
-def _spelled_axis(index: int, value: object) -> tuple[str, str | None, str | None]:
-    """Return name, kind and unit of an axis, the kind inferred from the name if need be."""
+def untyped_axes(raw: Sequence[object], version: str) -> Iterator[Notice]:
+    """Yield what has to be said of axes whose type is not told; before 0.4 there were none."""
+    if minor_version(version) < 4:
+        return
+    for axis in mappings(raw):
+        name = str(axis.get("name"))
+        kind = _KIND_BY_NAME.get(name.lower())
+        if axis.get("type") is None and kind is None:
+            text = (
+                f"axis {name!r} has no type, so it counts as a custom one and is not resampled; if "
+                'it is spatial add "type": "space" to it'
+            )
+            yield Notice("axes", text)
+        elif axis.get("type") is None and kind == "space":
+            text = (
+                f"axis {name!r} has no type, and is taken as spatial because of its name; add "
+                '"type": "space" to it'
+            )
+            yield Notice("metadata", text)
+
+
+def _spelled_axis(index: int, value: object) -> Axis:
+    """Return an axis, its kind inferred from the name if need be."""
     if isinstance(value, str):
         value = {"name": value}
     name = value.get("name") if isinstance(value, Mapping) else None
@@ -95,7 +106,9 @@ def _spelled_axis(index: int, value: object) -> tuple[str, str | None, str | Non
             f"axis {name!r} has the type 'array', so nothing tells what it stands for; give the "
             "axes the types 'space', 'time' or 'channel'"
         )
-    return name, kind or _KIND_BY_NAME.get(name.lower()), unit or None
+    return Axis(
+        name=name, kind=kind or _KIND_BY_NAME.get(name.lower(), "custom"), unit=unit or None
+    )
 
 
 def _rank(axis: Axis) -> int:

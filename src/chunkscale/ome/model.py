@@ -19,12 +19,16 @@ class Dataset:
     voxel_size : tuple of float
         As the metadata has it, unchecked. Empty if the metadata has none.
     translation : tuple of float
-        Position of the centre of voxel 0; zeros if the metadata has none.
+        Position of the centre of voxel 0; zeros if the metadata has none, NaN where it cannot
+        be understood.
+    faults : tuple of str
+        What cannot be understood of its transformations (not compared).
     """
 
     path: str
     voxel_size: tuple[float, ...]
     translation: tuple[float, ...]
+    faults: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

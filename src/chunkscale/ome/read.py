@@ -2,17 +2,17 @@
 
 A reader must take what the wild holds as long as its geometry is unambiguous,
 so `describe` refuses structure that cannot be understood but keeps unusable
-*numbers*; `grid_of` refuses those, unless the caller overrides them.
-`chunkscale.ome.rules.validate` is the strict one.
+*numbers*; `grid_of` refuses those of spatial axes, unless the caller overrides
+them. `chunkscale.ome.rules` says what was forgiven.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chunkscale.errors import MetadataError, NotAnImageError, OptionError
+from chunkscale.errors import MetadataError, NotAnImageError, Notice, OptionError
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.ome.axes import parse_axes, raw_axes
 from chunkscale.ome.entries import (
@@ -88,7 +88,8 @@ def grid_of(
     source_voxel_size : mapping of str to float, optional
         Voxel sizes by axis name, in the unit of the axis, that replace what the
         metadata says of this level. With all spatial axes given, an image
-        without any transformations opens too; its other axes then get 1.
+        without any transformations that can be understood opens too. Other axes
+        without a usable size get 1.
 
     Raises
     ------
@@ -109,6 +110,7 @@ def grid_of(
             f"lists {len(image.axes)} axes, {axis_names(image.axes)}; correct the axes"
         )
     given = _checked_override(source_voxel_size or {}, image.axes)
+    _refuse_flips(image, dataset, shape)
     return VoxelGrid(
         axes=image.axes,
         shape=tuple(int(n) for n in shape),
@@ -152,7 +154,8 @@ def _multiscale(entry: dict[str, Any], version: str, *, is_label: bool) -> Multi
         name=name if isinstance(name, str) else None,
         axes=axes,
         datasets=tuple(
-            _dataset(d["path"], own, common) for d, own in zip(datasets, levels, strict=True)
+            _dataset(d["path"], own, common, len(axes))
+            for d, own in zip(datasets, levels, strict=True)
         ),
         kind=kind if isinstance(kind, str) else None,
         is_label=is_label,
@@ -160,14 +163,18 @@ def _multiscale(entry: dict[str, Any], version: str, *, is_label: bool) -> Multi
     )
 
 
-def _dataset(path: str, own: Affine, common: Affine) -> Dataset:
-    size, shift = own.scale or (), own.translation
+def _dataset(path: str, own: Affine, common: Affine, count: int) -> Dataset:
+    size, shift = own.scale or (), own.translation or (math.nan,) * count
+    if common.faults:  # nothing tells what the dataset's own numbers stand for
+        size, shift = (), (math.nan,) * count
     if common.scale is not None:
         size = tuple(a * b for a, b in zip(common.scale, size, strict=True)) if size else ()
         shift = tuple(a * b for a, b in zip(common.scale, shift, strict=True))
-    if any(common.translation):
+    if common.translation is not None and any(common.translation):
         shift = tuple(a + b for a, b in zip(shift, common.translation, strict=True))
-    return Dataset(path=path, voxel_size=size, translation=shift)
+    return Dataset(
+        path=path, voxel_size=size, translation=shift, faults=(*own.faults, *common.faults)
+    )
 
 
 def _checked_override(given: Mapping[str, float], axes: tuple[Axis, ...]) -> dict[str, float]:
@@ -188,23 +195,29 @@ def _checked_override(given: Mapping[str, float], axes: tuple[Axis, ...]) -> dic
 def _usable_voxel_size(
     image: Multiscale, dataset: Dataset, given: Mapping[str, float]
 ) -> tuple[float, ...]:
-    stated: Sequence[float | None] = dataset.voxel_size or [
-        None if axis.kind == "space" else 1.0 for axis in image.axes
-    ]
-    sizes = [given.get(a.name, size) for a, size in zip(image.axes, stated, strict=True)]
-    missing = [a.name for a, size in zip(image.axes, sizes, strict=True) if size is None]
-    if missing:
-        raise MetadataError(
+    unknown = (math.nan,) * len(image.axes)
+    stated = zip(image.axes, dataset.voxel_size or unknown, strict=True)
+    sizes = {axis.name: given.get(axis.name, size) for axis, size in stated}
+    for axis in image.axes:
+        if axis.kind != "space" and not is_usable(sizes[axis.name]):
+            sizes[axis.name] = 1.0  # nothing is resampled there; `number_notices` says so
+    broken = {name: size for name, size in sizes.items() if not is_usable(size)}
+    if not broken:
+        return tuple(sizes.values())
+    name, size = next(iter(broken.items()))
+    if dataset.faults:
+        what = "; ".join(dataset.faults)
+    elif not dataset.voxel_size:
+        what = (
             f"the voxel size of dataset {dataset.path!r} is missing: its version {image.version} "
-            f"metadata has no scale; {_remedy(missing)}"
+            "metadata has no scale"
         )
-    for axis, size in zip(image.axes, sizes, strict=True):
-        if size is not None and not is_usable(size):
-            raise MetadataError(
-                f"the scale of dataset {dataset.path!r} along axis {axis.name!r} is {size!r}, "
-                f"which is not a positive finite number; {_remedy([axis.name])}"
-            )
-    return tuple(size for size in sizes if size is not None)
+    else:
+        what = (
+            f"the scale of dataset {dataset.path!r} along axis {name!r} is {size!r}, which is not "
+            "a positive finite number"
+        )
+    raise MetadataError(f"{what}; {_remedy(list(broken))}")
 
 
 def _usable_translation(
@@ -214,15 +227,57 @@ def _usable_translation(
     for axis, shift in zip(axes, dataset.translation, strict=True):
         if math.isfinite(shift):
             result.append(shift)
-        elif axis.name in given:
+        elif axis.name in given or axis.kind != "space":
             result.append(0.0)  # what broke the scale, and was overridden, broke this too
         else:
-            raise MetadataError(
+            what = "; ".join(dataset.faults) or (
                 f"the translation of dataset {dataset.path!r} along axis {axis.name!r} is "
-                f"{shift!r}, which is not finite; correct the metadata, or give the source voxel "
-                "size of that axis (the image then starts at 0)"
+                f"{shift!r}, which is not finite"
             )
+            unknown = [
+                a.name
+                for a, t in zip(axes, dataset.translation, strict=True)
+                if a.kind == "space" and not math.isfinite(t)
+            ]
+            raise MetadataError(f"{what}; {_remedy(unknown)} (the image then starts at 0)")
     return tuple(result)
+
+
+def _refuse_flips(image: Multiscale, dataset: Dataset, shape: Sequence[int]) -> None:
+    """Refuse an axis that runs backwards: any positive size would mirror the image."""
+    for i, (axis, size) in enumerate(zip(image.axes, dataset.voxel_size, strict=False)):
+        if axis.kind == "space" and math.isfinite(size) and size < 0:
+            start = dataset.translation[i] + size * (shape[i] - 1)  # of the voxel that is last now
+            raise MetadataError(
+                f"the scale of dataset {dataset.path!r} along axis {axis.name!r} is {size!r}: the "
+                "axis runs backwards, and images are not flipped here; store the array reversed "
+                f"along {axis.name!r}, with the scale {-size!r} and the translation {start!r}"
+            )
+
+
+def number_notices(image: Multiscale, given: Mapping[str, float]) -> Iterator[Notice]:
+    """Yield what `grid_of` forgives of numbers, and what stands in for them."""
+    dataset = image.datasets[0]
+    where = f"of dataset {dataset.path!r} along axis"
+    for fault in dataset.faults:
+        yield Notice("metadata", f"{fault}; the voxel size that was given counts")
+    for axis, shift in zip(image.axes, dataset.translation, strict=True):
+        if not math.isfinite(shift):
+            text = (
+                f"the translation {where} {axis.name!r} is {shift!r}; the image starts at 0 there"
+            )
+            yield Notice("metadata", text)
+    for i, axis in enumerate(image.axes):
+        if axis.kind == "space" or axis.name in given:
+            continue
+        sized = [d for d in image.datasets if d.voxel_size and not is_usable(d.voxel_size[i])]
+        if sized:
+            text = (
+                f"the scale of dataset {', '.join(repr(d.path) for d in sized)} along axis "
+                f"{axis.name!r} is {sized[0].voxel_size[i]!r}, which is not a positive finite "
+                "number; that axis is not resampled, and 1 is taken"
+            )
+            yield Notice("metadata", text)
 
 
 def _remedy(names: Sequence[str]) -> str:

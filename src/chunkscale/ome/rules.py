@@ -1,4 +1,7 @@
-"""The strict rules of NGFF, and of the geometry of a pyramid."""
+"""The strict rules of NGFF, and of the geometry of a pyramid.
+
+`docs/CONFORMANCE.md` has a table of them: what is refused, and what is taken with a notice.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,36 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from chunkscale.errors import GridError, MetadataError
+from chunkscale.errors import GridError, MetadataError, Notice
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.ome.entries import TRANSFORMS, mappings
+from chunkscale.ome.axes import raw_axes, untyped_axes
+from chunkscale.ome.entries import TRANSFORMS, mappings, short
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import describe, grid_of
+from chunkscale.ome.read import describe, grid_of, number_notices
 from chunkscale.ome.versions import minor_version, ngff_namespace
+
+
+def metadata_notices(
+    attributes: Mapping[str, Any], image: Multiscale, given: Mapping[str, float] | None = None
+) -> tuple[Notice, ...]:
+    """Return what `describe` and `grid_of` forgive although NGFF does not.
+
+    How it is shown has rules of its own; see `chunkscale.ome.carry`.
+
+    Parameters
+    ----------
+    attributes : mapping
+        All attributes of the image's group.
+    image : Multiscale
+        What `describe` makes of them.
+    given : mapping of str to float, optional
+        Voxel sizes that come before those of the metadata.
+    """
+    known = {axis.name for axis in image.axes if axis.kind == "space"} <= set(given or {})
+    texts = _spelling_faults(attributes, image, known=known)
+    untyped = untyped_axes(raw_axes(image.raw, image.version), image.version)
+    faults = (Notice("metadata", text) for text in texts)
+    return (*faults, *untyped, *number_notices(image, given or {}))
 
 
 def validate(
@@ -45,7 +72,7 @@ def validate(
         return [str(error)]
     if isinstance(image, Collection):
         return [f"the group is a collection ({image.kind}), not an image; check its images"]
-    faults = list(_spelling_faults(attributes, image))
+    faults = [n.text for n in metadata_notices(attributes, image) if n.kind == "metadata"]
     if len(level_shapes) != len(image.datasets):
         faults.append(
             f"the metadata lists {len(image.datasets)} datasets, but there are "
@@ -66,8 +93,10 @@ def validate(
     return faults
 
 
-def _spelling_faults(attributes: Mapping[str, Any], image: Multiscale) -> Iterator[str]:
-    """Yield what `describe` forgives although NGFF does not."""
+def _spelling_faults(
+    attributes: Mapping[str, Any], image: Multiscale, *, known: bool
+) -> Iterator[str]:
+    """Yield what `describe` forgives although NGFF does not; of a `known` voxel size no lack."""
     minor = minor_version(image.version)
     ngff = ngff_namespace(attributes)
     if ngff is not attributes and not isinstance(ngff.get("version"), str):
@@ -83,17 +112,33 @@ def _spelling_faults(attributes: Mapping[str, Any], image: Multiscale) -> Iterat
             yield from _list_faults(common, "the multiscales entry as a whole")
         for dataset in image.raw["datasets"]:
             listed = dataset.get(TRANSFORMS)
-            yield from _list_faults(listed, f"dataset {dataset['path']!r}")
+            yield from _list_faults(listed, f"dataset {dataset['path']!r}", known=known)
+    if "coordinateSystems" in image.raw:
+        for dataset in image.raw["datasets"]:
+            yield from _end_faults(dataset)
     paths = [dataset.path for dataset in image.datasets]
     for path in sorted({p for p in paths if paths.count(p) > 1}):
         yield f"dataset {path!r} is listed {paths.count(path)} times"
 
 
-def _list_faults(transforms: object, where: str) -> Iterator[str]:
+def _end_faults(dataset: Mapping[str, Any]) -> Iterator[str]:
+    """Yield ends of a transformation of version 0.6 that are no references; drafts have texts."""
+    for transform in mappings(dataset.get(TRANSFORMS)):
+        for end, key in (("input", "path"), ("output", "name")):
+            stated = transform.get(end)
+            name = stated.get(key) if isinstance(stated, Mapping) else stated
+            if not isinstance(name, str):
+                yield (
+                    f"the {end} of the transformation of dataset {dataset['path']!r} is "
+                    f"{short(stated)}; in version 0.6 it must be an object with a {key!r}"
+                )
+
+
+def _list_faults(transforms: object, where: str, *, known: bool = False) -> Iterator[str]:
     kinds = [entry.get("type") for entry in mappings(transforms)]
     if "identity" in kinds:
         yield f"{where} has an identity transformation; only scale and translation may be listed"
-    if "scale" not in kinds:
+    if "scale" not in kinds and not known:
         yield f"the {TRANSFORMS} of {where} have no scale; there must be exactly one"
 
 

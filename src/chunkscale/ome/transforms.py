@@ -12,51 +12,57 @@ from chunkscale.ome.entries import TRANSFORMS, axis_names, is_list, short
 
 
 class Affine(NamedTuple):
-    """A scale (None where there is none) and the translation after it."""
+    """A scale and the translation after it; None where there is none, or none that can be used.
+
+    `faults` says what cannot be used: voxel sizes that are given stand in for such numbers.
+    """
 
     scale: tuple[float, ...] | None
-    translation: tuple[float, ...]
+    translation: tuple[float, ...] | None
+    faults: tuple[str, ...] = ()
 
 
 def parse_affine(
     value: object, axes: tuple[Axis, ...], where: str, *, identity_is_scale: bool = False
 ) -> Affine:
-    """Read a list of transformations, the numbers unchecked but for their count.
+    """Read a list of transformations, the numbers unchecked but for their count and type.
 
     With `identity_is_scale`, an identity alone says that voxels have size 1.
     Before 0.6 it says nothing: a scale is required beside it.
     """
     if value is not None and not is_list(value):
         raise MetadataError(f"{TRANSFORMS} of {where} is {short(value)}; it must be a list")
-    scale: tuple[float, ...] | None = None
-    translation: tuple[float, ...] | None = None
+    found: dict[str, tuple[float, ...] | None] = {}
+    faults: list[str] = []
     identity = False
     for entry in value or ():
         kind = entry.get("type") if isinstance(entry, Mapping) else None
         if kind == "identity":
             identity = True
-        elif kind == "scale":
-            if scale is not None:
-                raise MetadataError(f"{where} has two scales; multiply them into one")
-            if translation is not None:
+        elif kind in ("scale", "translation"):
+            if kind in found:
+                remedy = "multiply" if kind == "scale" else "add"
+                raise MetadataError(f"{where} has two {kind}s; {remedy} them into one")
+            if kind == "scale" and found:
                 raise MetadataError(
                     f"{where} has its translation before its scale; list the scale first and give "
                     "the translation in physical units"
                 )
-            scale = _vector(entry, "scale", axes, where)
-        elif kind == "translation":
-            if translation is not None:
-                raise MetadataError(f"{where} has two translations; add them into one")
-            translation = _vector(entry, "translation", axes, where)
+            try:
+                found[kind] = _vector(entry, kind, axes, where)
+            except MetadataError as error:
+                found[kind] = None
+                faults.append(str(error))
         else:
             raise MetadataError(
                 f"{where} has a transformation of type {kind!r} ({short(entry)}); only scale and "
                 "translation keep the voxel grid along the axes: resample the image onto such a "
                 "grid first, or remove the transformation"
             )
-    if scale is None and identity and identity_is_scale:
-        scale = (1.0,) * len(axes)
-    return Affine(scale, translation or (0.0,) * len(axes))
+    if "scale" not in found and identity and identity_is_scale:
+        found["scale"] = (1.0,) * len(axes)
+    zeros = (0.0,) * len(axes)
+    return Affine(found.get("scale"), found.get("translation", zeros), tuple(faults))
 
 
 def parse_intrinsic_affine(dataset: Mapping[str, Any], axes: tuple[Axis, ...]) -> Affine:

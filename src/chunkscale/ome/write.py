@@ -9,7 +9,13 @@ from typing import Any
 from chunkscale.errors import MetadataError, OptionError
 from chunkscale.geometry.grid import Axis
 from chunkscale.ome.axes import axis_entries, intrinsic_axes
-from chunkscale.ome.entries import COLLECTIONS, TRANSFORMS, mappings, only_entry, or_empty
+from chunkscale.ome.entries import (
+    COLLECTIONS,
+    TRANSFORMS,
+    mappings,
+    only_entry,
+    or_empty,
+)
 from chunkscale.ome.model import Dataset, Multiscale
 from chunkscale.ome.read import describe, grid_of
 from chunkscale.ome.versions import VERSION, WRITABLE_VERSIONS, ngff_namespace, version_of
@@ -17,13 +23,23 @@ from chunkscale.ome.versions import VERSION, WRITABLE_VERSIONS, ngff_namespace, 
 _DISPLAY = ("omero", "image-label")
 
 #: Keys of a multiscales entry that say where voxels are.
-_GEOMETRY = ("axes", "datasets", "coordinateTransformations", "coordinateSystems")
+_GEOMETRY = ("axes", "datasets", TRANSFORMS, "coordinateSystems")
 
 #: What xarray, N5 and BigDataViewer writers leave beside the NGFF keys.
 _FOREIGN_GEOMETRY = ("_ARRAY_DIMENSIONS", "pixelResolution", "downsamplingFactors")
 
 #: Group attributes that hold for the source and not for an image made from it.
-_STALE = frozenset(("multiscales", "ome", *COLLECTIONS, *_DISPLAY, *_GEOMETRY, *_FOREIGN_GEOMETRY))
+_STALE = frozenset(
+    (
+        "multiscales",
+        "ome",
+        "chunkscale",
+        *COLLECTIONS,
+        *_DISPLAY,
+        *_GEOMETRY,
+        *_FOREIGN_GEOMETRY,
+    )
+)
 
 #: Keys of a multiscales entry that are composed anew.
 _ENTRY_KEYS = frozenset(("version", "name", "type", "metadata", *_GEOMETRY))
@@ -137,8 +153,9 @@ def complete_attributes(
 
     Axes, datasets and version are taken from `composed`; what it lacks is
     added, and what the source's attributes say beside geometry is carried over:
-    "omero" and "image-label", unknown attributes of the group and of its "ome"
-    object, unknown keys of the multiscales entry and of its axes. Left behind
+    "omero" and "image-label" (as `chunkscale.ome.carry` has mended them), unknown
+    attributes of the group and of its "ome" object, unknown keys of the
+    multiscales entry and of its axes. Left behind
     are the source's geometry, its "type" and "metadata", and everything that
     lists groups below it.
 
@@ -253,6 +270,18 @@ def unknown_keys(attributes: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in attributes.items()
         if key not in _STALE and not (key == "version" and VERSION.match(str(value)))
     }
+
+
+def carried_keys(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `complete_attributes` takes over of a source's attributes."""
+    theirs = ngff_namespace(attributes)
+    entries = mappings(theirs.get("multiscales"))
+    inner = attributes["ome"] if isinstance(attributes.get("ome"), Mapping) else {}
+    found = {
+        key: holder[key] for holder in (attributes, inner) for key in _DISPLAY if key in holder
+    }
+    entry = {k: v for k, v in entries[0].items() if k not in _ENTRY_KEYS} if entries else {}
+    return {**unknown_keys(attributes), **unknown_keys(inner), **found, "multiscales": entry}
 
 
 def _assert_writable(attributes: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from chunkscale._version import __version__
 from chunkscale.errors import RegionError
 from chunkscale.geometry.methods import METHODS
 from chunkscale.ome.axes import axis_entries
+from chunkscale.ome.carry import carried
 from chunkscale.ome.model import Dataset
 from chunkscale.ome.write import complete_attributes, dataset_entries, downscaling_metadata
 from chunkscale.output.places import tidy
@@ -42,7 +44,6 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     if output.attributes["chunkscale"]["state"] == "finished":
         return tidy(target, names)[2]  # it was whole
     name = source.name or target.rstrip("/").rsplit("/", 1)[-1]
-    published = _image_attributes(plan, source, name)
     output.ledger.check()
     check_source(source)
     counts, stored, nbytes = tidy(target, names)
@@ -53,9 +54,14 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
         for name, value in output.attributes["chunkscale"].items()
         if name not in STATE_KEYS
     }
-    if source.notices:
-        record["notices"] = [str(notice) for notice in source.notices]
+    kept, notices = carried(
+        source.attributes, plan.source_grid, plan.target_grid, plan.source.dtype
+    )
+    notices = tuple(dict.fromkeys((*source.notices, *notices)))
+    if notices:
+        record["notices"] = [str(notice) for notice in notices]
     # Last of all: from here on a reader takes the group for an image.
+    published = _image_attributes(plan, kept, name)
     finished = {**published, "chunkscale": {**record, "objects": counts, "state": "finished"}}
     if not set_attributes(target, finished, instead_of=output.attributes):
         raise RegionError(
@@ -65,8 +71,8 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     return nbytes
 
 
-def _image_attributes(plan: ResamplePlan, source: Source, name: str) -> dict[str, Any]:
-    """Return the attributes that make a finished group an image."""
+def _image_attributes(plan: ResamplePlan, kept: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the attributes that make a finished group an image, with what is taken over."""
     levels = [
         Dataset(
             path=level.path,
@@ -91,7 +97,7 @@ def _image_attributes(plan: ResamplePlan, source: Source, name: str) -> dict[str
             version=__version__,
             parameters={"method": plan.method, "antialias": plan.antialias},
         ),
-        source=source.attributes,
+        source=kept,
         is_label=plan.source.is_label,
     )
 

@@ -18,8 +18,10 @@ from chunkscale.errors import (
     SourceNotFoundError,
 )
 from chunkscale.geometry.grid import VoxelGrid, unusual
+from chunkscale.ome.carry import mended
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of
+from chunkscale.ome.rules import metadata_notices
 from chunkscale.report import info_text
 from chunkscale.sources.base import Sizes, SourceOptions
 from chunkscale.sources.collections import list_images
@@ -315,6 +317,8 @@ def open_ome_zarr(
         given=given,
         notices=(
             *document.notices,
+            *metadata_notices(attributes, found, given),
+            *mended(attributes, grid, array.dtype.name)[1],
             *contradictions(found, ordered, array, listed),
             *left_behind(uri, attributes, labels, place),
             *unclear,

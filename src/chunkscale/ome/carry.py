@@ -1,0 +1,202 @@
+"""What an image takes over from the one that it was made from, fitted to its own grid."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from chunkscale.errors import Notice
+from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.ome.display import completed_label, mended_label, mended_omero, number
+from chunkscale.ome.entries import TRANSFORMS, is_list
+from chunkscale.ome.write import carried_keys
+from chunkscale.text import count
+
+#: How deep attributes may be nested; deeper ones could be read, but not always be written.
+DEEPEST = 64
+
+#: Messages name so many places.
+_SHOWN = 5
+
+#: Names of attributes whose numbers may be those of the source's voxels.
+_COUNTS_VOXELS = re.compile(
+    r"voxel|pixel|bbox|bounding|centroid|spacing|resolution|physical_?size|size_?[xyz]"
+    r"|(^|[^a-z])(area|crop|offset|origin|rois?|shape|slices?|volume|z)([^a-z]|$)",
+    re.IGNORECASE,
+)
+
+#: Of OMERO's description of an image: how its pyramid is cut.
+_PYRAMID = ("tiles", "tile_size", "levels", "zoomLevelScaling", "init_zoom")
+
+_OMERO_SIZES = {"width": "x", "height": "y", "z": "z"}
+
+
+def mended(
+    attributes: Mapping[str, Any], grid: VoxelGrid, dtype: str
+) -> tuple[dict[str, Any], tuple[Notice, ...]]:
+    """Return attributes that can be written as JSON, and by the rules that NGFF has for them.
+
+    Parameters
+    ----------
+    attributes : mapping
+        All attributes of an image's group.
+    grid : VoxelGrid
+        Of its level 0.
+    dtype : str
+        Of its voxels.
+    """
+    result, found = dict(attributes), []
+    inner = attributes.get("ome")
+    holders = [result]
+    if isinstance(inner, Mapping):
+        result["ome"] = dict(inner)
+        holders.append(result["ome"])
+    for holder in holders:
+        for key in ("omero", "image-label"):
+            if key not in holder:
+                continue
+            wrong: list[str] = []
+            stated = holder.pop(key)
+            if key == "image-label":
+                value: Any = mended_label(stated, wrong.append)
+            elif (value := mended_omero(stated, dtype, wrong.append)) is not None:
+                _check_plane(value, grid, wrong)
+            if value is not None:
+                holder[key] = value
+            if wrong:
+                text = f"{key!r} breaks rules, and is mended in the output: {_listed(wrong, '; ')}"
+                found.append(Notice("metadata", text))
+    broken: list[str] = []
+    result = _clean(result, "", broken, 0)
+    if broken:
+        text = f"{_listed(broken)}, which JSON cannot hold; the output has null instead"
+        found.append(Notice("metadata", text))
+    return result, tuple(found)
+
+
+def _listed(places: list[str], separator: str = ", ") -> str:
+    more = len(places) - _SHOWN
+    return separator.join(places[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _clean(value: Any, where: str, broken: list[str], depth: int) -> Any:
+    """Copy attributes; what no JSON can hold becomes null. Geometry is read elsewhere."""
+    if isinstance(value, float) and not math.isfinite(value):
+        broken.append(f"{where} is {value!r}")
+        return None
+    if depth > DEEPEST and isinstance(value, Mapping | list | tuple):
+        broken.append(f"{where[:60]}... is nested deeper than {DEEPEST}")
+        return None
+    if isinstance(value, Mapping):
+        names = {k: f"{where}.{k}" if where else str(k) for k in value}
+        entry = re.fullmatch(r"(ome\.)?multiscales\[\d+\]", where)
+        return {
+            k: v
+            if entry and k in ("datasets", TRANSFORMS)
+            else _clean(v, names[k], broken, depth + 1)
+            for k, v in value.items()
+        }
+    if is_list(value):
+        return [_clean(v, f"{where}[{i}]", broken, depth + 1) for i, v in enumerate(value)]
+    return value
+
+
+def _check_plane(omero: dict[str, Any], grid: VoxelGrid, wrong: list[str]) -> None:
+    z, rdefs = _named_axes(grid).get("z"), omero.get("rdefs")
+    plane = rdefs.get("defaultZ") if isinstance(rdefs, Mapping) else None
+    if isinstance(rdefs, dict) and plane is not None:
+        planes = 1 if z is None else grid.shape[z]
+        if not 0 <= plane < planes:
+            del rdefs["defaultZ"]
+            found = count(planes, "plane")
+            wrong.append(f"rdefs.defaultZ is {plane}, and the image has {found} (left out)")
+
+
+def _named_axes(grid: VoxelGrid) -> dict[str, int]:
+    """Return the axes by the names that OMERO has for them."""
+    first = {"z": grid.spatial[0]} if len(grid.spatial) == 3 else {}
+    return first | {axis.name.lower(): i for i, axis in enumerate(grid.axes)}
+
+
+def carried(
+    attributes: Mapping[str, Any], source: VoxelGrid, target: VoxelGrid, dtype: str
+) -> tuple[dict[str, Any], tuple[Notice, ...]]:
+    """Return what an image on `target` takes over from one on `source`, in the same units.
+
+    What counts voxels follows the grid where it is known to count them.
+
+    Parameters
+    ----------
+    attributes : mapping
+        All attributes of the source's group.
+    source, target : VoxelGrid
+    dtype : str
+        Of the voxels.
+
+    Returns
+    -------
+    attributes : dict
+    notices : tuple of Notice
+        What was mended, and what will be missing or may be wrong.
+    """
+    result, notices = mended(attributes, source, dtype)
+    found = list(notices)
+    for holder in (result, result.get("ome")):
+        if not isinstance(holder, dict):
+            continue
+        found += _follow(holder.get("omero") or {}, source, target)
+        plain = completed_label(holder.get("image-label") or {})
+        if plain:
+            labels = _listed([str(label) for label in plain])
+            text = (
+                f"'image-label' has no colors for the labels {labels}; the output gives them some"
+            )
+            found.append(Notice("labels", text))
+    if source != target:
+        places = list(dict.fromkeys(_suspicious(carried_keys(result), "")))
+        if places:
+            text = f"{_listed(places)} may count voxels of the source, and is copied as it is"
+            found.append(Notice("copied", text))
+    return result, tuple(found)
+
+
+def _follow(omero: dict[str, Any], source: VoxelGrid, target: VoxelGrid) -> Iterator[Notice]:
+    """Let what OMERO says of planes and sizes follow the grid, in place."""
+    axes = _named_axes(source)
+    rdefs, z = omero.get("rdefs"), axes.get("z")
+    if z is not None and isinstance(rdefs, dict) and rdefs.get("defaultZ") is not None:
+        position = source.translation[z] + rdefs["defaultZ"] * source.voxel_size[z]
+        index = (position - target.translation[z]) / target.voxel_size[z]
+        nearest = math.floor(index + 0.5 + 1e-9)
+        rdefs["defaultZ"] = min(max(nearest, 0), target.shape[z] - 1)
+    size, pixel = omero.get("size"), omero.get("pixel_size")
+    if isinstance(size, dict):
+        names = {key: axes[name] for key, name in _OMERO_SIZES.items() if name in axes}
+        size |= {key: target.shape[i] for key, i in names.items() if key in size}
+    if isinstance(pixel, dict):
+        for name, i in axes.items():
+            if (stated := number(pixel.get(name))) is not None:
+                pixel[name] = stated * (target.voxel_size[i] / source.voxel_size[i])
+    left = [key for key in _PYRAMID if omero.pop(key, None) is not None]
+    if left:
+        text = f"{', '.join(left)} of 'omero' describe the source's pyramid, and are left out"
+        yield Notice("lost", text)
+
+
+def _suspicious(value: Any, where: str) -> Iterator[str]:
+    """Yield attributes whose names say that they count voxels; in lists, once for all entries."""
+    if is_list(value):
+        for entry in value:
+            if isinstance(entry, Mapping):
+                yield from _suspicious(entry, f"{where}[]")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            name = f"{where}.{key}" if where else str(key)
+            if name in ("omero.size", "omero.pixel_size", "omero.rdefs"):
+                continue
+            if _COUNTS_VOXELS.search(str(key)) and not isinstance(inner, str | bool | None):
+                yield name
+            else:
+                yield from _suspicious(inner, name)

@@ -1,0 +1,240 @@
+"""How an image is shown, as "omero" and "image-label" say it: mended by the rules of NGFF.
+
+What a value means is kept where that is clear (a colour with "#", a number as text, a window
+whose end is missing beside its max). What is not clear gets what is safe, or is left out.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from chunkscale.ome.entries import is_list, short
+
+#: Takes what was wrong, in words.
+Say = Callable[[str], None]
+
+_WHITE = "FFFFFF"
+
+_NAMED = "red=FF0000 green=00FF00 blue=0000FF cyan=00FFFF magenta=FF00FF yellow=FFFF00 white=FFFFFF"
+
+_COLORS = dict(pair.split("=") for pair in _NAMED.split())
+
+_LOW, _HIGH = ("min", "start"), ("max", "end")
+
+
+def mended_omero(value: object, dtype: str, say: Say) -> dict[str, Any] | None:
+    """Return "omero" as every reader takes it; None if it cannot be used at all."""
+    channels = value.get("channels") if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping) or not is_list(channels):
+        say(f"it is {short(value)}, without a list of 'channels' (left out)")
+        return None
+    limits = _limits(dtype)
+    result = dict(value)
+    result["channels"] = [
+        _channel(channel, f"channels[{i}]", limits, say) for i, channel in enumerate(channels)
+    ]
+    _mend(result, "", say, id=_whole, name=_text, version=_text)
+    rdefs = result.get("rdefs")
+    if isinstance(rdefs, Mapping):
+        result["rdefs"] = rdefs = dict(rdefs)
+        how = {"defaultT": _whole, "defaultZ": _whole, "model": _text, "projection": _text}
+        _mend(rdefs, "rdefs.", say, **how)
+    elif rdefs is not None:
+        say(f"rdefs is {short(rdefs)} (left out)")
+        del result["rdefs"]
+    return result
+
+
+def _channel(value: object, where: str, limits: tuple[float, float], say: Say) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        say(f"{where} is {short(value)} (a plain channel takes its place)")
+        low, high = limits
+        window = {"min": low, "max": high, "start": low, "end": high}
+        value = {"color": _WHITE, "window": window}
+    result = dict(value)
+    color = _color(result.get("color")) or _WHITE
+    if color != result.get("color"):
+        say(f"{where}.color is {short(result.get('color'))} ({color!r} is written)")
+        result["color"] = color
+    result["window"] = _window(result.get("window"), f"{where}.window", limits, say)
+    how = {"label": _text, "family": _text, "active": _flag, "inverted": _flag}
+    _mend(result, f"{where}.", say, **how, coefficient=number)
+    return result
+
+
+def _window(value: object, where: str, limits: tuple[float, float], say: Say) -> dict[str, Any]:
+    """Complete a window: its range from what it shows, and that from its range, and both else."""
+    stated = value if isinstance(value, Mapping) else {}
+    found = {key: number(stated.get(key)) for key in ("min", "max", "start", "end")}
+    for (a, b), pick, limit in ((_LOW, min, limits[0]), (_HIGH, max, limits[1])):
+        if found[a] is None and found[b] is None:
+            known = [n for n in found.values() if n is not None]
+            found[a] = pick([limit, *known])
+        found[a] = found[b] if found[a] is None else found[a]
+        found[b] = found[a] if found[b] is None else found[b]
+    if all(_same(stated.get(key), n) for key, n in found.items()):
+        return dict(stated)
+    say(f"{where} is {short(value)} ({found} is written)")
+    return {**stated, **found}
+
+
+def _limits(dtype: str) -> tuple[float, float]:
+    kind = np.dtype(dtype)
+    if kind.kind in "iu":
+        info = np.iinfo(kind)
+        return int(info.min), int(info.max)
+    return 0, 1
+
+
+def mended_label(value: object, say: Say) -> dict[str, Any]:
+    """Return "image-label" as every reader takes it; that it is one is always kept."""
+    if not isinstance(value, Mapping):
+        if value is not None:
+            say(f"it is {short(value)} and not an object (an empty one is written)")
+        return {}
+    result = dict(value)
+    for key in ("colors", "properties"):
+        if key not in result:
+            continue
+        entries = result.pop(key)
+        if not is_list(entries) or not entries:
+            say(f"{key} is {short(entries)} and not a list with entries (left out)")
+        elif kept := list(_label_entries(key, entries, say)):
+            result[key] = kept
+    return result
+
+
+def completed_label(label: dict[str, Any]) -> list[int]:
+    """Let "colors" and "properties" speak of the same labels, as ome-zarr-models wants it.
+
+    Returns
+    -------
+    list of int
+        Those that got a colour.
+    """
+    parts = [label.get("colors"), label.get("properties")]
+    if not all(parts):
+        return []
+    colored, named = ({entry["label-value"] for entry in part or ()} for part in parts)
+    plain = sorted(named - colored)
+    for value in plain:  # hues far apart for labels that are neighbours
+        rgb = colorsys.hsv_to_rgb(value * 0.618034 % 1, 0.6, 0.9)
+        label["colors"].append({"label-value": value, "rgba": [*(int(255 * x) for x in rgb), 255]})
+    label["properties"] += [{"label-value": value} for value in sorted(colored - named)]
+    return plain
+
+
+def _label_entries(key: str, entries: Any, say: Say) -> Iterator[dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for i, entry in enumerate(entries):
+        stated = entry.get("label-value") if isinstance(entry, Mapping) else None
+        label = _whole(stated)
+        if label is None:
+            say(f"{key}[{i}] is {short(entry)}, without a whole number as 'label-value' (left out)")
+            continue
+        mended = {**entry, "label-value": label}
+        if not _same(stated, label):
+            say(f"{key}[{i}].label-value is {short(stated)} ({label} is written)")
+        if key == "colors" and (color := _label_color(mended, f"{key}[{i}].rgba", say)) is None:
+            continue
+        elif key == "colors":
+            mended["rgba"] = color
+        if label in found:
+            say(f"{key}[{i}] has label {label} again (what the first one lacks is kept)")
+        found[label] = {**mended, **found.get(label, {})}
+    yield from found.values()
+
+
+def _label_color(entry: Mapping[str, Any], where: str, say: Say) -> list[int] | None:
+    stated: Any = entry.get("rgba")
+    color = _rgba(stated)
+    if color is None:
+        if stated is not None or set(entry) > {"label-value", "rgba"}:
+            say(f"{where} is {short(stated)} (left out with its label)")
+    elif color != list(stated) or not all(type(n) is int for n in stated):
+        say(f"{where} is {short(stated)} ({color} is written)")
+    return color
+
+
+def _mend(holder: dict[str, Any], where: str, say: Say, **how: Callable[[object], object]) -> None:
+    """Mend values in place, or leave them out; null says nothing, and stays."""
+    for key, read in how.items():
+        stated = holder.get(key)
+        if stated is None:
+            continue
+        value = read(stated)
+        if value is None:
+            del holder[key]
+            say(f"{where}{key} is {short(stated)} (left out)")
+        elif not _same(stated, value):
+            holder[key] = value
+            say(f"{where}{key} is {short(stated)} ({value!r} is written)")
+
+
+def _same(stated: object, value: object) -> bool:
+    """Whether nothing was mended: 1, 1.0 and True are not the same."""
+    return type(stated) is type(value) and stated == value
+
+
+def number(value: object) -> float | None:
+    """Return a finite number, text or not."""
+    if isinstance(value, str):
+        try:
+            value = float(value) if not re.fullmatch(r"\s*[+-]?\d+\s*", value) else int(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _whole(value: object) -> int | None:
+    found = number(value)
+    return None if found is None or found != int(found) else int(found)
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    found = number(value)
+    return None if found is None else str(found)
+
+
+def _flag(value: object) -> bool | None:
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.lower())
+    return bool(value) if isinstance(value, bool | int) and value in (0, 1) else None
+
+
+def _color(value: object) -> str | None:
+    """Return six hexadecimal digits, or None where it is not clear which."""
+    rgb = _rgba(value)
+    if rgb is not None:
+        return "{:02X}{:02X}{:02X}".format(*rgb[:3])
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    if text.lower() in _COLORS:
+        return _COLORS[text.lower()]
+    digits = re.fullmatch(r"(#|0[xX])?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text)
+    if digits:
+        return digits[2] if len(digits[2]) == 6 else "".join(2 * c for c in digits[2])
+    css = re.fullmatch(r"#([0-9a-fA-F]{6})[0-9a-fA-F]{2}", text)
+    return css[1] if css else None
+
+
+def _rgba(value: object) -> list[int] | None:
+    """Return four bytes; three are opaque."""
+    parts = [_whole(part) for part in value] if is_list(value) else []
+    if len(parts) not in (3, 4) or not all(p is not None and 0 <= p <= 255 for p in parts):
+        return None
+    return [int(p or 0) for p in parts] + [255] * (4 - len(parts))
