@@ -20,20 +20,20 @@ from chunkscale.storage.locations import Location, parse_options, plain, scheme_
 STORES: tuple[Store, ...] = (Files(), Http(), Buckets())
 
 
-SCHEMES = frozenset(name for store in STORES for name in store.schemes if name)
-
-
 def store_of(uri: str) -> Store:
     """Return the store that a location belongs to."""
     scheme = scheme_of(uri)
     for store in STORES:
         if scheme in store.schemes:
             return store
-    known = ", ".join(sorted(SCHEMES))
     raise OptionError(
         f"cannot open {plain(uri)!r}: the scheme {scheme!r} is not supported; use a local path, "
-        f"or a URL with one of {known}"
+        f"or a URL with one of {', '.join(_schemes())}"
     )
+
+
+def _schemes() -> list[str]:
+    return [name for store in STORES for name in store.schemes if name]
 
 
 def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> str:
@@ -77,7 +77,7 @@ def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = N
 def _refuse_lost_slash(text: str) -> None:
     """Refuse a URL that was a `Path` in between, which makes one slash of two."""
     scheme, mark, rest = text.partition(":/")
-    if mark and not rest.startswith("/") and scheme.lower() in SCHEMES:
+    if mark and not rest.startswith("/") and scheme.lower() in _schemes():
         raise OptionError(
             f"{plain(f'{scheme}://{rest}')!r} has one slash behind {scheme + ':'!r}; give a URL as "
             "text, not as a Path, which drops the other one"
