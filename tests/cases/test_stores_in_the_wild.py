@@ -187,7 +187,7 @@ def test_what_lies_beside_chunks_is_left_in_peace(tmp_path):
     """Notes, backups, leftovers, chunks beyond the array: nothing of that would have been read."""
     path = store(tmp_path / "a.zarr")
     for name in ("README.md", "preview.png", "0.0.0.bak", "5/5/5", "old/0.0.0", "._0", ".zmetadata",
-                 "0/0/0.__lock", "1.1.1.orig", "checksums.md5", "thumbs/0_0_0.png"):  # fmt: skip
+                 "0/0/0.__lock", "0/0/.nfs0001", "1.1.1.orig", "thumbs/0_0_0.png"):  # fmt: skip
         (path / "0" / name).parent.mkdir(parents=True, exist_ok=True)
         (path / "0" / name).write_text("{}")
     assert_array_equal(read(path), DATA)
@@ -248,22 +248,26 @@ def test_a_half_copied_array_is_found_while_it_is_read(engine, tmp_path, monkeyp
 # --- servers that send pages ---------------------------------------------------------------------
 
 
-class Developer(Pages):
-    page = b"\n<!doctype html><title>app</title>"
+PAGES = {
+    "html": b"\n<!doctype html><title>app</title>",
+    "json": b'{"error": "not found"}',
+    "text": b"not found",
+}
 
 
+@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("engine", ["auto", "zarr"])
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_a_page_is_not_metadata(zarr_format, engine, tmp_path, monkeypatch, capfd):
+def test_a_page_is_not_metadata(zarr_format, engine, page, tmp_path, monkeypatch, capfd):
     """Whatever is not there is a page with status 200; zeros that are stored are no holes."""
     monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", engine)
     data = DATA.copy()
     data[:3, :10, :11] = 0
     path = store(tmp_path / "a.zarr", data, zarr_format, config={"write_empty_chunks": True})
-    with served(tmp_path, Developer) as (_, url):
+    with served(tmp_path, type("Developer", (Pages,), {"page": PAGES[page]})) as (_, url):
         chunkscale.resample(f"{url}/a.zarr", tmp_path / "out.zarr", levels=1)
         assert_array_equal(zarr.open_array(tmp_path / "out.zarr/0")[...], data)
-        with pytest.raises(MetadataError, match="not valid JSON"):
+        with pytest.raises(MetadataError, match="no valid JSON"):
             chunkscale.open_image(f"{url}/nothing.zarr")
         chunk_files(path)[-1].unlink()
         with pytest.raises(chunkscale.ChunkscaleError, match=r"chunk \(1, 1, 1\)"):

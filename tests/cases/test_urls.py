@@ -37,7 +37,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.server.requests.append(self.path)
         place = urlsplit(self.path)
         if place.query not in self.server.queries:
-            self.send_error(self.server.refusal)
+            self.send_error(self.server.refusal, explain=self.server.explanation)
             return
         self.path = place.path
         super().do_GET()
@@ -51,6 +51,7 @@ def server(tmp_path):
         ("127.0.0.1", 0), functools.partial(Handler, directory=folder)
     )
     found.requests, found.queries, found.refusal = [], {QUERY}, 403
+    found.explanation = None
     found.url = lambda path: f"http://127.0.0.1:{found.server_port}/{path}"
     thread = threading.Thread(target=functools.partial(found.serve_forever, 0.02), daemon=True)
     thread.start()
@@ -195,6 +196,17 @@ def test_an_endpoint_has_no_query():
         assert_untold(caught.value)
     with pytest.raises(OptionError, match="'query' is not known"):
         chunkscale.open_image("http://host.invalid/a", storage_options={"query": "sig=SECRET"})
+
+
+def test_what_a_bucket_answers_is_in_no_traceback(server):
+    """It may repeat what was signed."""
+    pytest.importorskip("obstore")
+    server.queries, server.explanation = set(), "AccessDenied of TOPSECRET"
+    reach = {"endpoint": server.url("").rstrip("/"), "anon": True}
+    with pytest.raises(ChunkscaleError) as caught:
+        chunkscale.open_image("s3://box/a.zarr", storage_options=reach)
+    assert any("/box/a.zarr/zarr.json" in path for path in server.requests)
+    assert "TOPSECRET" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_scheme_may_be_written_in_capitals(stack, server):

@@ -80,6 +80,9 @@ class Files(Store):
             return found
         return None
 
+    def has(self, uri: str) -> bool:
+        return os.path.isfile(uri)
+
     def objects(self, uri: str) -> Iterator[tuple[str, int]]:
         return _files(uri, "")
 

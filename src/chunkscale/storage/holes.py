@@ -143,16 +143,18 @@ _STRANGE = 16
 def _is_no_chunk(path: str, keys: _Keys) -> bool:
     """Whether a path is none that a chunk would have, whoever wrote it.
 
-    A link or a file in place of a folder of chunks is told where a chunk is looked for.
+    A link or a file in place of a folder of chunks is told where a chunk is looked for. Buckets may
+    have objects that stand for folders.
     """
     name = path.rstrip("/").rpartition("/")[2]
-    top = keys.first.partition("/")
+    folder = re.fullmatch(r"c?/?\d*(?:/\d+)*", path)
     return (
         name in METADATA_FILES
         or path.startswith(".")
+        or name.startswith(".")
         or any(pattern.fullmatch(name) for pattern in (STRAY, DROPPINGS))
         or name.endswith(ENDS)
-        or bool(top[1] and re.fullmatch("c" if top[0] == "c" else r"\d+", path))
+        or (folder is not None and "/" in keys.first and len(_numbers(path)) < keys.ndim)
     )
 
 

@@ -52,8 +52,8 @@ class Http(Store):
             return AccessDeniedError(opened.denied[0])
         if opened.strange:
             return MetadataError(
-                f"{uri!r} has no metadata: what the server sends for {opened.strange[0]!r} is not "
-                "valid JSON (a web page?); give the URL of an OME-Zarr image"
+                f"{uri!r} has no metadata: what the server sends for {opened.strange[0]!r} is no "
+                "valid JSON of zarr (a web page?); give the URL of an OME-Zarr image"
             )
         return None
 

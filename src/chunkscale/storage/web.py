@@ -97,7 +97,7 @@ class WebStore(FsspecStore):
     """What lies below one address.
 
     Who may not list a place may be told 403 of what is not there: that is "not there" of
-    metadata alone, of which zarr tries names that never were. So is a page of HTML.
+    metadata alone, of which zarr tries names that never were. So is what is sent in its place.
     """
 
     supports_listing = False
@@ -122,7 +122,7 @@ class WebStore(FsspecStore):
                 raise
             self.denied.append(str(error))
             return None
-        if is_metadata and found is not None and _is_page(found.to_bytes()):
+        if is_metadata and found is not None and _is_page(key, found.to_bytes()):
             self.strange.append(key)
             return None
         return found
@@ -136,10 +136,15 @@ class WebStore(FsspecStore):
             return await super().get_partial_values(prototype, key_ranges)
 
 
-def _is_page(content: bytes) -> bool:
-    """Whether what a server sends in place of a document is something else, and no damaged one."""
+def _is_page(key: str, content: bytes) -> bool:
+    """Whether what a server sends in place of a document is something else, and no damaged one.
+
+    A page, or JSON that says "not found".
+    """
     try:
-        json.loads(content)
-    except ValueError:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
         return not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
-    return False
+    if not isinstance(document, dict):
+        return True
+    return bool(document) and "zarr_format" not in document and not key.endswith(".zattrs")
