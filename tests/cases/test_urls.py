@@ -201,7 +201,7 @@ def test_an_endpoint_has_no_query():
 def test_what_a_bucket_answers_is_in_no_traceback(server):
     """It may repeat what was signed."""
     pytest.importorskip("obstore")
-    server.queries, server.explanation = set(), "AccessDenied of TOPSECRET"
+    server.queries, server.refusal, server.explanation = set(), 400, "signed was TOPSECRET"
     reach = {"endpoint": server.url("").rstrip("/"), "anon": True}
     with pytest.raises(ChunkscaleError) as caught:
         chunkscale.open_image("s3://box/a.zarr", storage_options=reach)
