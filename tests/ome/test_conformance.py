@@ -126,6 +126,7 @@ EXAMPLES = {
     "scale-negative": [image(scale(-1, 1)), draft(scale(1, -0.5))],
     "collection": [{"plate": {"wells": {}}}, {"well": {}}, {"plate": {"wells": [{}]}}],
     "no-image": [{}, {"coordinateSystems": []}],
+    "path-inside": [image(datasets=[{"path": "../b/0"}]), {"well": {"images": [{"path": "/0"}]}}],
     "scene-paths": [{"ome": {"version": "0.6", "scene": {}}}],
     "scale-other": [image(scale(s, 1, 1), names="tyx") for s in (0, -1, math.nan, None)],
     "axis-type": [image(axes=UNTYPED), newer(axes=UNTYPED)],

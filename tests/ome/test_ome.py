@@ -105,7 +105,9 @@ def images(draw: st.DrawFn) -> Multiscale:
         Axis(name=n, kind=k, unit=draw(units)) for n, k in zip(spelled, kinds, strict=True)
     )
     n = len(axes)
-    numbers = st.tuples(st.tuples(*[positive] * n), st.tuples(*[finite] * n), names)
+    # Paths of metadata stay below their group.
+    paths = names.filter(lambda path: not re.search(r"[\0:%\\/]|\.\.|[\ud800-\udfff]", path))
+    numbers = st.tuples(st.tuples(*[positive] * n), st.tuples(*[finite] * n), paths)
     return Multiscale(
         version=draw(st.sampled_from(VERSIONS)),
         name=draw(st.none() | names),

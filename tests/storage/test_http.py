@@ -347,7 +347,7 @@ def test_a_page_that_says_200_for_everything_is_no_image(stack, server, capsys):
         (page / name).write_text("<!DOCTYPE html><title>Welcome</title>")
     assert main(["info", server.url("in.zarr")]) == 2
     message = capsys.readouterr().err
-    assert "not valid JSON" in message
+    assert "no valid JSON" in message
     assert "in.zarr" in message
 
 
@@ -438,10 +438,10 @@ def test_a_run_that_replaces_nothing_asks_for_nothing_more(stack, server, tmp_pa
 
 
 def test_few_requests(stack, server):
-    """Opening asks for metadata only; reading asks for each chunk once."""
+    """Opening asks for metadata, and whether one chunk is there; reading asks for each once."""
     stack()
     image = open_image(server.url("in.zarr"))
-    assert not [name for _, name in server.requests if "/c/" in name]
+    assert [name for _, name in server.requests if "/c/" in name] == ["in.zarr/0/c/0/0/0"]
     server.requests.clear()
     image.array.read(Box(start=(0, 0, 0), stop=SHAPE))
     chunks = [name for command, name in server.requests if "/c/" in name and command == "GET"]

@@ -162,7 +162,9 @@ def test_a_store_that_is_added_can_be_listed(memory):
         contents.put(f"mem://box/{path}", path.encode())
     assert contents.names("mem://box") == ["a", "b"]
     assert dict(contents.objects("mem://box")) == {"a": 1, "b/c": 3, "b/d/e": 5}
-    assert memory.first_names("mem://box") == {"a", "b/"}
+    assert memory.first_objects("mem://box") == {"a", "b/c", "b/d/e"}
+    assert memory.has("mem://box/b/c")
+    assert not memory.has("mem://box/b")
     assert contents.sizes(["mem://box/b/c", "mem://box/none"]) == [3, 0]
     contents.delete_below("mem://box/b")
     assert sorted(memory.kept) == ["mem://box/a"]

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.commands import FAILED, INTERRUPTED, REFUSED
-from chunkscale.cli.screen import plain_warnings
+from chunkscale.cli.screen import plain_warnings, tolerant_output
 from chunkscale.errors import (
     ChunkscaleError,
     ClusterError,
@@ -32,6 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Arguments without the program's name; default: those of the process.
     """
+    with tolerant_output():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         with plain_warnings():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import signal
 import sys
@@ -73,8 +74,29 @@ def plain_warnings() -> Iterator[None]:
             warnings.showwarning = before  # not every Python's `catch_warnings` does it
 
 
+@contextlib.contextmanager
+def tolerant_output() -> Iterator[None]:
+    """Escape what the terminal has no character for (µ, say, or a name that is no text)."""
+    before = getattr(sys.stdout, "errors", None)
+    if before not in ("strict", "surrogateescape") or not isinstance(sys.stdout, io.TextIOWrapper):
+        yield
+        return
+    stream = sys.stdout
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):  # its reader has left, or it is closed
+            stream.reconfigure(errors=before)
+
+
 def print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    print(text)
 
 
 @contextlib.contextmanager

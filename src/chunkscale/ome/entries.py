@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
+from urllib.parse import unquote
 
 from chunkscale.errors import MetadataError, MultipleImagesError
 from chunkscale.geometry.grid import Axis
@@ -43,7 +45,30 @@ def raw_datasets(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
                 f"dataset number {i} is {short(dataset)}; it must be an object whose 'path' names "
                 "an array inside the group"
             )
+        refuse_outside(path, f"dataset number {i}")
     return list(datasets)
+
+
+def refuse_outside(path: str, what: str) -> None:
+    """Raise unless a path of metadata names something below its group; links may lead anywhere.
+
+    Backslashes separate folders on Windows alone, and a path is read as it would be there; servers
+    decode dots.
+    """
+    parts = unquote(path).replace("\\", "/").split("/")
+    if (
+        ".." in parts
+        or parts[0] == ""
+        or (parts[0].endswith(":") and len(parts) > 1)
+        or re.match(r"[A-Za-z]:", parts[0])
+        or "\0" in path
+        or path != path.encode(errors="replace").decode()
+    ):
+        raise MetadataError(
+            f"the path {path!r} of {what} leads out of its group, or is no path; metadata may only "
+            "name what lies below it, without '..', a slash in front or a scheme: correct it, or "
+            "put a link there"
+        )
 
 
 def is_list(value: object) -> TypeGuard[Sequence[Any]]:

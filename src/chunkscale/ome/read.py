@@ -23,6 +23,7 @@ from chunkscale.ome.entries import (
     only_entry,
     or_empty,
     raw_datasets,
+    refuse_outside,
     short,
 )
 from chunkscale.ome.lost import leads_on, scene_paths
@@ -304,7 +305,10 @@ def _collection(key: str, ngff: Mapping[str, Any]) -> Collection:
         paths, valid, what = list(or_empty(value)), is_list(value), f"'{key}'"
     if not valid or not all(isinstance(path, str) and path for path in paths):
         raise MetadataError(f"{what} is {short(value)}; it must list paths")
+    listed = tuple(str(path) for path in paths)
+    for path in listed:
+        refuse_outside(path, what)
     return Collection(
         kind="bioformats2raw" if key == "bioformats2raw.layout" else key,
-        paths=tuple(str(path) for path in paths),
+        paths=listed,
     )

@@ -16,6 +16,7 @@ from chunkscale.output.record import LAYOUT_KEYS, STATE_KEYS, Found
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.model import ResamplePlan, SourceArray
 from chunkscale.storage import objects as contents
+from chunkscale.storage.archives import ENDS
 from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.locations import join, nearest
 from chunkscale.storage.stores import normalise, resolved, same_store, store_of
@@ -39,6 +40,11 @@ def checked_destination(
         raise OptionError(
             f"the output {target!r} is {store.kind}, which can only be read; write to a local "
             "path, or to s3://, gs:// or az://"
+        )
+    if target.lower().endswith(ENDS):
+        raise DestinationError(
+            f"the output {target!r} is called like a zip file, and images are folders; give it "
+            f"another name, like {os.path.splitext(target)[0] + '.zarr'!r}, and zip it afterwards"
         )
     check_place(target, existing)
     check_parent(target)

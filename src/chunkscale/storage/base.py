@@ -98,18 +98,23 @@ class Store(Protocol):
         """Remove a folder that is empty; most stores have none."""
         return
 
-    def first_names(self, uri: str) -> set[str]:
-        """Return some of the names directly below a location; those of folders end with a slash.
+    def first_objects(self, uri: str) -> set[str] | None:
+        """Return some of the paths below a location; None if the store does not tell.
 
-        Empty folders are left out. It takes as long for a million names as for a thousand:
-        whichever the store lists first. Not every bucket may be listed.
+        Of a folder whose objects were not looked for the name stands there, with a slash; empty
+        ones are left out. It takes as long for a million objects as for a thousand: whichever the
+        store lists first. Not every bucket may be listed.
         """
-        if not self.lists:
-            return set()
         with contextlib.suppress(OSError):
-            listed = itertools.islice(self.objects(uri), FIRST)
-            return {first + slash for first, slash, _ in (p.partition("/") for p, _ in listed)}
-        return set()
+            if self.lists:
+                return {path for path, _ in itertools.islice(self.objects(uri), FIRST)}
+        return None
+
+    def has(self, uri: str) -> bool:
+        """Whether an object is there, and the store says so."""
+        with contextlib.suppress(OSError):
+            return self.sizes([uri]) > [0]
+        return False
 
     def kvstore(self, uri: str) -> dict[str, Any] | None:
         """Return what tensorstore calls a location; None if it does not get there as we do."""

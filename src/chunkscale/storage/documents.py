@@ -105,6 +105,7 @@ def refuse_two_arrays(uri: str) -> None:
 
 def zarr_2_beside(uri: str) -> Mapping[str, Any] | None:
     """Return the attributes of a zarr 2 group that lies at the place of a zarr 3 group."""
-    if read_document(join(uri, ".zgroup"))[0] is None:
+    # Some servers send an object of their own for whatever they do not have.
+    if "zarr_format" not in (read_document(join(uri, ".zgroup"))[0] or {}):
         return None
     return read_document(join(uri, ".zattrs"))[0] or {}

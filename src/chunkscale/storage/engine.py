@@ -120,7 +120,7 @@ def open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
     }
     try:
         return ts.open(spec, open=True, context=io.context).result()
-    except (ValueError, NotImplementedError) as error:
+    except Exception as error:  # mostly a `ValueError`, whatever it is
         text = first_line(error)
     if text.startswith(BUSY_CODES):
         raise StoreError(text, True)  # without the answer of the server, which may hold secrets

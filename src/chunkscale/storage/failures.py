@@ -62,13 +62,13 @@ def clear_metadata_errors(what: str) -> Any:
     except ChunkscaleError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceNotFoundError(f"{what} does not exist: {error}") from error
+        raise SourceNotFoundError(f"{what} does not exist: {first_line(error)}") from error
     except PermissionError as error:
-        raise AccessDeniedError(f"{what} may not be read: {error}") from error
+        raise AccessDeniedError(f"{what} may not be read: {first_line(error)}") from error
     except json.JSONDecodeError as error:
         raise MetadataError(f"the metadata of {what} is not valid JSON: {error}") from error
     except OSError as error:
-        raise SourceNotFoundError(f"{what} cannot be reached: {error}") from error
+        raise SourceNotFoundError(f"{what} cannot be reached: {first_line(error)}") from error
 
 
 class BadObjectError(OSError):
@@ -99,7 +99,11 @@ def is_transient(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, without what tensorstore adds for its developers."""
+    """Return what an error says, without what tensorstore adds for its developers.
+
+    Nor with what may be a secret in a URL: its user, its query, its fragment.
+    """
     text = str(error).split(" [tensorstore_spec", maxsplit=1)[0].strip()
     line = text.splitlines()[0] if text else type(error).__name__
-    return re.sub(r" \[http_response_body=.*?\](?= \[|$)", "", line)
+    line = re.sub(r" \[http_response_body=.*?\](?= \[|$)", "", line)
+    return re.sub(r"(https?://)(?:[^\s/@]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?", r"\1\2", line)

@@ -70,10 +70,18 @@ class Files(Store):
     def names(self, uri: str) -> list[str]:
         return sorted(os.listdir(uri)) if os.path.isdir(uri) else []
 
-    def first_names(self, uri: str) -> set[str]:
+    def first_objects(self, uri: str) -> set[str] | None:
         with contextlib.suppress(OSError), os.scandir(uri) as entries:
-            return set(filter(None, map(_entry_name, itertools.islice(entries, FIRST))))
-        return set()
+            found = set(itertools.islice(_paths(uri, ""), FIRST))
+            if len(found) == FIRST:  # other folders may be called in another way
+                tops = filter(None, map(_entry_name, itertools.islice(entries, FIRST)))
+                inside = {path.partition("/")[0] + "/" for path in found}
+                found.update(name for name in tops if name not in inside)
+            return found
+        return None
+
+    def has(self, uri: str) -> bool:
+        return os.path.isfile(uri)
 
     def objects(self, uri: str) -> Iterator[tuple[str, int]]:
         return _files(uri, "")
@@ -134,6 +142,15 @@ def _link(draft: Path, path: Path) -> None:
     except OSError:  # a file system without hard links
         with path.open("xb") as file:
             file.write(draft.read_bytes())
+
+
+def _paths(folder: str, prefix: str) -> Iterator[str]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _paths(entry.path, f"{prefix}{entry.name}/")
+            else:
+                yield prefix + entry.name
 
 
 def _entry_name(entry: os.DirEntry[str]) -> str | None:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from chunkscale.errors import MetadataError, SourceNotFoundError
+from chunkscale.storage.archives import archive_in, unpack_text
 from chunkscale.storage.documents import zarr_2_beside
 from chunkscale.storage.failures import clear_metadata_errors, first_line
 from chunkscale.storage.stores import clear_write_errors, store_of
-from chunkscale.storage.zarr_stores import filter_lock, muted_zarr
+from chunkscale.storage.zarr_stores import filter_lock, muted_zarr, open_group
 
 _ARRAY_FOR_GROUP = (
     "{!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it"
@@ -49,8 +50,11 @@ def _open_group(uri: str) -> Any:
     from zarr.errors import ContainsArrayError, NodeTypeValidationError
 
     store = store_of(uri)
-    if store.is_local and not os.path.exists(uri):
-        raise SourceNotFoundError(f"{uri!r} does not exist; check the path")
+    if store.is_local and not os.path.isdir(uri):
+        if archive := archive_in(uri):
+            raise SourceNotFoundError(unpack_text(uri, archive))
+        if not os.path.exists(uri):
+            raise SourceNotFoundError(f"{uri!r} does not exist; check the path")
     with clear_metadata_errors(f"{uri!r}"):
         opened = store.zarr_store(uri)
         try:
@@ -61,9 +65,13 @@ def _open_group(uri: str) -> Any:
         except FileNotFoundError as error:
             if store.is_local and os.path.exists(os.path.join(uri, ".zarray")):
                 raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
-            raise store.why_missing(uri, opened) or SourceNotFoundError(
+            archive = archive_in(uri)
+            text = (
                 f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
                 "give the path of an OME-Zarr image"
+            )
+            raise store.why_missing(uri, opened) or SourceNotFoundError(
+                unpack_text(uri, archive) if archive else text
             ) from error
         except (OSError, json.JSONDecodeError):
             raise
@@ -110,10 +118,7 @@ def set_attributes(
     bool
         Whether they were written.
     """
-    import zarr
-
-    with muted_zarr():
-        group = zarr.open_group(store_of(uri).zarr_store(uri), mode="r+", use_consolidated=False)
+    group = open_group(uri)
     if instead_of is not None and dict(group.attrs) != instead_of:
         return False
     with clear_write_errors(uri):

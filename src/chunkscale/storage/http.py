@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NoReturn
-from urllib.parse import quote, urlsplit
 
-from chunkscale.errors import OptionError
+from chunkscale.errors import (
+    AccessDeniedError,
+    ChunkscaleError,
+    OptionError,
+    SourceNotFoundError,
+)
 from chunkscale.storage.base import Store
-from chunkscale.storage.locations import StoreOptions, refuse_password
+from chunkscale.storage.failures import TRANSIENT_CODES, StoreError, first_line
+from chunkscale.storage.locations import Location, StoreOptions, plain, query_of, split_checked
 
 
 class Http(Store):
@@ -18,30 +25,52 @@ class Http(Store):
     lists = writable = fails_clearly = False
 
     def normalise(self, text: str, options: StoreOptions) -> str:
-        refuse_password(urlsplit(text).netloc, "the URL")
-        return text.rstrip("/")
+        split_checked(text, "the URL")
+        if "#" in text:
+            raise OptionError(
+                f"the URL {plain(text)!r} has a fragment behind a '#', which no server is told; "
+                "leave it out, or write %23 where the '#' belongs to a name"
+            )
+        url, _, query = text.partition("?")
+        query = query or query_of(text)
+        url = url.rstrip("/")
+        return Location(url, StoreOptions(query=query)) if query else url
 
     def zarr_store(self, uri: str) -> Any:
-        from zarr.storage import FsspecStore
-
-        try:
-            return FsspecStore.from_url(_escaped(uri), read_only=True)
-        except ImportError as error:
-            raise OptionError(
-                f"cannot open {uri!r}: {error}; install the extra chunkscale[http]"
-            ) from error
+        return _web(uri).WebStore(uri)
 
     def kvstore(self, uri: str) -> dict[str, Any] | None:
-        return {"driver": "http", "base_url": _escaped(uri) + "/"}
+        return {"driver": "http", "base_url": _web(uri).address(f"{uri}/", query_of(uri))}
+
+    @contextlib.contextmanager
+    def clear_answers(self, uri: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            text = first_line(error)
+        else:
+            return
+        raise StoreError(text, text.startswith(TRANSIENT_CODES)) from None
+
+    def why_missing(self, uri: str, opened: Any) -> ChunkscaleError | None:
+        if opened.denied:
+            return AccessDeniedError(opened.denied[0])
+        if opened.strange:
+            return SourceNotFoundError(
+                f"{uri!r} has no metadata: what the server sends for {opened.strange[0]!r} is no "
+                "valid JSON of zarr (a web page?); give the URL of an OME-Zarr image"
+            )
+        return None
 
     def get(self, uri: str) -> bytes | None:
-        from fsspec.core import url_to_fs
+        return _web(uri).part(uri)  # type: ignore[no-any-return]
 
-        system, path = url_to_fs(_escaped(uri))
-        try:
-            return bytes(system.cat_file(path))
-        except FileNotFoundError:
-            return None
+    def has(self, uri: str) -> bool:
+        with contextlib.suppress(OSError):
+            head = _web(uri).part(uri, start=0, end=64)
+            # Some servers send a page for whatever they do not have.
+            return bool(head) and not head.lstrip().startswith(b"<")
+        return False
 
     def _refuse(self, *places: Any, **_: Any) -> NoReturn:
         raise OptionError(
@@ -52,6 +81,12 @@ class Http(Store):
     put = names = objects = sizes = exists = delete = _refuse
 
 
-def _escaped(url: str) -> str:
-    """Return a URL as servers take it, whether or not it was escaped already."""
-    return quote(url, safe=":/%?=&+@~")
+def _web(uri: str) -> Any:
+    """Return the module with what needs fsspec and aiohttp."""
+    try:
+        from chunkscale.storage import web
+    except ImportError as error:
+        raise OptionError(
+            f"cannot open {uri!r}: {error}; install the extra chunkscale[http]"
+        ) from error
+    return web

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from chunkscale.errors import OptionError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOptions:
-    """How to reach an object store. Nothing in it is a secret: credentials are found elsewhere.
+    """How to reach an object store, without credentials, which are found elsewhere.
 
     Parameters
     ----------
@@ -27,6 +27,9 @@ class StoreOptions:
         Section of the AWS configuration files that holds the credentials.
     account : str, optional
         Azure storage account.
+    query : str
+        What stands behind the ``?`` of a web address. It may be a signature or a token, so it
+        goes into requests, and into no text; no user gives it as an option.
     """
 
     endpoint: str | None = None
@@ -34,6 +37,7 @@ class StoreOptions:
     anon: bool = False
     profile: str | None = None
     account: str | None = None
+    query: str = field(default="", repr=False)
 
 
 _SYNONYMS = {"endpoint_url": "endpoint", "anonymous": "anon", "account_name": "account"}
@@ -53,7 +57,7 @@ def parse_options(given: Mapping[str, Any] | None) -> StoreOptions:
         raise OptionError(
             "storage_options are not a mapping; give them like {'endpoint': 'https://host'}"
         )
-    known = [field.name for field in fields(StoreOptions)]
+    known = [f.name for f in fields(StoreOptions) if f.repr]
     parsed: dict[str, Any] = {}
     for key, value in (given or {}).items():
         name = _SYNONYMS.get(key, key)
@@ -83,24 +87,49 @@ def _flag(key: str, value: object) -> bool:
 
 
 def parse_endpoint(url: str) -> str:
-    parts = urlsplit(url)
-    refuse_password(parts.netloc, "an endpoint")
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise OptionError(f"endpoint {url!r} is not an http(s) URL; give it like https://host:9000")
+    parts = split_checked(url, "an endpoint")
+    if parts.scheme not in ("http", "https") or not parts.netloc or url != plain(url):
+        raise OptionError(
+            f"endpoint {plain(url)!r} is not an http(s) URL without a query; give it like "
+            "https://host:9000"
+        )
     return url.rstrip("/")
 
 
-def refuse_password(netloc: str, what: str) -> None:
-    # A URL gets into metadata, logs and messages.
-    if "@" in netloc:
+def split_checked(url: str, what: str) -> SplitResult:
+    """Return the parts of a URL; refuse one with a password, or whose host is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # which repeats what it does not understand
         raise OptionError(
-            f"{what} holds a user name or a password ({netloc.rpartition('@')[2]!r}); take it out: "
-            "URLs are written into metadata and logs"
+            f"{what} has a host or a port that is not understood; give it like "
+            "https://host:9000/path"
+        ) from None
+    # A URL gets into metadata, logs and messages.
+    if "@" in parts.netloc:
+        raise OptionError(
+            f"{what} holds a user name or a password ({parts.netloc.rpartition('@')[2]!r}); take "
+            "it out: URLs are written into metadata and logs"
         )
+    return parts
+
+
+def plain(url: str) -> str:
+    """Return what may be shown of a URL: no user, password, query or fragment.
+
+    Examples
+    --------
+    >>> plain("https://me:secret@host/img.zarr?sig=secret#secret")
+    'https://host/img.zarr'
+    """
+    scheme, mark, rest = re.split("[?#]", url, maxsplit=1)[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
 
 
 class Location(str):
-    """A URL in an object store that remembers how it is reached, wherever it is sent to.
+    """A URL that remembers how it is reached, wherever it is sent to.
 
     It prints, compares and is stored as the plain URL.
     """
@@ -130,6 +159,11 @@ def join(uri: str, *parts: str) -> str:
     if isinstance(uri, Location):
         return Location(f"{uri}/{path}", uri.options)
     return f"{uri}/{path}" if scheme_of(uri) else os.path.normpath(os.path.join(uri, path))
+
+
+def query_of(uri: str) -> str:
+    """Return the query of a web address, which may be a secret."""
+    return uri.options.query if isinstance(uri, Location) else ""
 
 
 def above(uri: str) -> str:

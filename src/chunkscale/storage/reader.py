@@ -21,12 +21,15 @@ from chunkscale.storage.codecs import codec_text
 from chunkscale.storage.engine import Once, StoreIO, open_tensorstore
 from chunkscale.storage.failures import BadObjectError, first_line, is_transient
 from chunkscale.storage.fate import fate, metadata_digest, metadata_file
-from chunkscale.storage.holes import refuse_false_hole, refuse_other_keys
+from chunkscale.storage.holes import refuse_false_hole, refuse_other_key, refuse_other_keys
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import is_chunk_path
 from chunkscale.storage.objects import holds_chunks
 from chunkscale.storage.stores import store_of
-from chunkscale.storage.zarr_stores import open_zarr
+from chunkscale.storage.zarr_stores import open_zarr, regular_chunks
+
+#: So many boxes with holes are looked at for chunks of other names, by each process.
+_LOOKS = 4
 
 
 def touched_objects(box: Box, unit: Sequence[int]) -> Iterable[tuple[int, ...]]:
@@ -67,7 +70,7 @@ class ArrayReader:
         self._file = metadata_file(uri, self._array.metadata.zarr_format)
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype: np.dtype[Any] = np.dtype(self._array.dtype).newbyteorder("=")
-        self.chunk: tuple[int, ...] = tuple(self._array.chunks)
+        self.chunk: tuple[int, ...] = regular_chunks(uri, self._array)
         shards = self._array.shards
         self.shard: tuple[int, ...] | None = tuple(shards) if shards else None
         self.codec = codec_text(self._array)
@@ -75,6 +78,7 @@ class ArrayReader:
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
         self.zarr_format: Literal[2, 3] = self._array.metadata.zarr_format
         self._tensorstore = Once(self._opened)
+        self._looks = _LOOKS
 
     def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
         return type(self), (self.uri, self.io)
@@ -145,14 +149,25 @@ class ArrayReader:
 
             with self._store.clear_answers(self.uri):
                 ts.array(out).write((self._fast if fast is None else fast)[box.slices]).result()
-            if out.size and self._store.is_local:
-                self._refuse_false_holes(self._seemingly_missing(box, out))
+        if out.size:
+            self._look_at_holes(box, out)
         return out
+
+    def _look_at_holes(self, box: Box, voxels: NDArray[Any]) -> None:
+        """Raise where what was read as missing is there, in another form or by another name."""
+        if self._fast is None and not self._looks:
+            return
+        missing = list(self._seemingly_missing(box, voxels))
+        if self._fast is not None and self._store.is_local:
+            self._refuse_false_holes(missing)
+        if missing and self._looks:
+            self._looks -= 1
+            refuse_other_key(self.uri, self._array, missing[len(missing) // 2])
 
     @cached_property
     def _fill(self) -> NDArray[Any]:
-        """What tensorstore returns for a missing chunk."""
-        fill = self._fast.fill_value
+        """What a missing chunk is read as."""
+        fill = (self._array if self._fast is None else self._fast).fill_value
         return np.zeros((), self.dtype) if fill is None else np.asarray(fill, self.dtype)
 
     def _seemingly_missing(self, box: Box, voxels: NDArray[Any]) -> Iterable[tuple[int, ...]]:
@@ -211,6 +226,8 @@ class ArrayReader:
             ) from error
         try:
             return self._read(box, out)
+        except MetadataError:
+            raise
         except Exception as error:
             raise self._explained(box, error) from error
 
@@ -281,8 +298,9 @@ def open_array(uri: str, io: StoreIO) -> ArrayReader:
         would be taken for missing.
     """
     array = open_zarr(uri, "r")
+    opened = ArrayReader(uri, io, array)
     refuse_other_keys(uri, array)
-    return ArrayReader(uri, io, array)
+    return opened
 
 
 #: Decoded bytes that are read at a time.

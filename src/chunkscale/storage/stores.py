@@ -14,7 +14,7 @@ from chunkscale.storage.buckets.store import Buckets
 from chunkscale.storage.failures import first_line, is_transient, system_errno
 from chunkscale.storage.files import Files
 from chunkscale.storage.http import Http
-from chunkscale.storage.locations import Location, parse_options, scheme_of
+from chunkscale.storage.locations import Location, parse_options, plain, scheme_of
 
 #: A store that is added here can be read from, and written to if it is `writable`.
 STORES: tuple[Store, ...] = (Files(), Http(), Buckets())
@@ -26,11 +26,14 @@ def store_of(uri: str) -> Store:
     for store in STORES:
         if scheme in store.schemes:
             return store
-    known = ", ".join(name for store in STORES for name in store.schemes if name)
     raise OptionError(
-        f"cannot open {uri!r}: the scheme {scheme!r} is not supported; use a local path, or a URL "
-        f"with one of {known}"
+        f"cannot open {plain(uri)!r}: the scheme {scheme!r} is not supported; use a local path, "
+        f"or a URL with one of {', '.join(_schemes())}"
     )
+
+
+def _schemes() -> list[str]:
+    return [name for store in STORES for name in store.schemes if name]
 
 
 def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> str:
@@ -49,14 +52,36 @@ def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = N
         For URL schemes that are not supported, and bad options.
     """
     parsed = parse_options(options)
-    text: object = os.fspath(uri)
+    text: object = os.fspath(uri) if isinstance(uri, os.PathLike) else uri
     if not isinstance(text, str):
-        raise OptionError(f"the path {text!r} is no text; decode it (os.fsdecode)")
+        raise OptionError(
+            f"the path {text!r} must be a string or a Path"
+            + ("; decode it (os.fsdecode)" if isinstance(text, bytes) else "")
+        )
     if not text:
         raise OptionError("the path is empty; give the path of an OME-Zarr image")
     if isinstance(text, Location) and options is None:
         return text
-    return store_of(text).normalise(text, parsed)
+    if (scheme := scheme_of(text)) and not scheme.islower():
+        text = scheme.lower() + text[len(scheme) :]
+    _refuse_lost_slash(text)
+    found = store_of(text).normalise(text, parsed)
+    if "\0" in found or found != found.encode(errors="replace").decode():
+        raise OptionError(
+            f"the path {found!r} holds bytes that are no UTF-8 text, and metadata cannot hold "
+            "them; rename what is called so, or make a link to it (ln -s) and give the link's path"
+        )
+    return found
+
+
+def _refuse_lost_slash(text: str) -> None:
+    """Refuse a URL that was a `Path` in between, which makes one slash of two."""
+    scheme, mark, rest = text.partition(":/")
+    if mark and not rest.startswith("/") and scheme.lower() in _schemes():
+        raise OptionError(
+            f"{plain(f'{scheme}://{rest}')!r} has one slash behind {scheme + ':'!r}; give a URL as "
+            "text, not as a Path, which drops the other one"
+        )
 
 
 def same_store(one: str, other: str) -> bool:

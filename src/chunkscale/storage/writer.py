@@ -19,8 +19,8 @@ from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.failures import clear_metadata_errors
 from chunkscale.storage.locations import join
 from chunkscale.storage.reader import ArrayReader, touched_objects
-from chunkscale.storage.stores import clear_write_errors, store_of
-from chunkscale.storage.zarr_stores import muted_zarr, open_zarr
+from chunkscale.storage.stores import clear_write_errors
+from chunkscale.storage.zarr_stores import muted_zarr, open_group, open_zarr
 
 
 class ArrayWriter(ArrayReader):
@@ -105,11 +105,7 @@ def create_levels(
     resumed: bool = False,
 ) -> tuple[ArrayWriter, ...]:
     """Create the (empty) array of every level; if `resumed`, open those that are there already."""
-    import zarr
-
-    group = zarr.open_group(
-        store_of(uri).zarr_store(uri), mode="r+", zarr_format=zarr_format, use_consolidated=False
-    )
+    group = open_group(uri, zarr_format)
     names = [axis.name for axis in levels[0].grid.axes]
     made = []
     for level in levels:

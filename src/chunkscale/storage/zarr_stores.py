@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from chunkscale.errors import MetadataError
+from chunkscale.storage.diagnosis import grid_fault, why_unopened
 from chunkscale.storage.documents import read_document
 from chunkscale.storage.failures import clear_metadata_errors, first_line
 from chunkscale.storage.locations import join
@@ -51,6 +52,38 @@ def open_zarr(uri: str, mode: Literal["r", "r+"], zarr_format: Literal[2, 3] | N
             raise
         except Exception as error:  # zarr has no common base for bad array metadata
             raise MetadataError(
-                f"array {uri!r} cannot be opened: {first_line(error)}; its metadata is damaged, "
-                "or needs a codec that is missing from this environment"
+                f"array {uri!r} cannot be opened: {why_unopened(uri, error)}"
+            ) from error
+
+
+def regular_chunks(uri: str, array: Any) -> tuple[int, ...]:
+    """Return the shape of the chunks of an array, or refuse it."""
+    try:
+        chunks = tuple(array.chunks)
+    except NotImplementedError as error:
+        name = array.metadata.chunk_grid.to_dict()["name"]
+        raise MetadataError(f"array {uri!r} cannot be opened: {grid_fault(name)}") from error
+    if min(chunks, default=1) < 1:
+        raise MetadataError(f"array {uri!r} has chunks of {chunks} voxels; correct its metadata")
+    return chunks
+
+
+def open_group(uri: str, zarr_format: Literal[2, 3] | None = None) -> Any:
+    """Open a group that is to be written to."""
+    import zarr
+
+    with clear_metadata_errors(f"{uri!r}"):
+        try:
+            with muted_zarr():
+                return zarr.open_group(
+                    store_of(uri).zarr_store(uri),
+                    mode="r+",
+                    zarr_format=zarr_format,
+                    use_consolidated=False,
+                )
+        except (OSError, json.JSONDecodeError):
+            raise
+        except Exception as error:  # zarr has no common base for bad group metadata
+            raise MetadataError(
+                f"the metadata of {uri!r} cannot be understood: {first_line(error)}"
             ) from error

@@ -129,17 +129,17 @@ def clear_bucket_errors(uri: str) -> Iterator[None]:
     if code in _NO_BUCKET:
         raise SourceNotFoundError(
             f"the {_bucket_of(uri)} does not exist ({uri!r}); check its name and the endpoint"
-        )
+        ) from None
     if missing:
-        raise FileNotFoundError(f"{uri!r} does not exist")
+        raise FileNotFoundError(f"{uri!r} does not exist") from None
     if denied or status.startswith(("401", "403")):
-        raise _denial(uri, reason)
+        raise _denial(uri, reason) from None
     if status.startswith("3") or "redirect" in text:
         reason = f"{reason or 'it redirects'}: the bucket is in another region; set the region"
     trouble = reason or next(iter(re.findall(r"HTTP error: (.*)", text)), kind)
     # A refusal that is none of the above stays one.
     refused = status.startswith(("3", "4")) and not status.startswith(("408", "409", "429"))
-    raise StoreError(f"{uri!r} cannot be reached: {trouble}", not refused)
+    raise StoreError(f"{uri!r} cannot be reached: {trouble}", not refused) from None
 
 
 @contextlib.contextmanager
@@ -155,8 +155,8 @@ def clear_answers(uri: str) -> Iterator[None]:
     else:
         return
     if text.startswith(("PERMISSION_DENIED", "UNAUTHENTICATED")):
-        raise _denial(uri, text)
-    raise StoreError(text, text.startswith(TRANSIENT_CODES))
+        raise _denial(uri, text) from None
+    raise StoreError(text, text.startswith(TRANSIENT_CODES)) from None
 
 
 def _bucket_of(uri: str) -> str:

@@ -21,7 +21,7 @@ from chunkscale.storage.buckets.access import (
 )
 from chunkscale.storage.buckets.groups import bucket_store_type
 from chunkscale.storage.credentials import aws_access
-from chunkscale.storage.locations import Location, StoreOptions, refuse_password, split_url
+from chunkscale.storage.locations import Location, StoreOptions, plain, split_checked, split_url
 
 #: Requests at once where many small ones are made.
 _REQUESTS = 16
@@ -38,7 +38,13 @@ class Buckets(Store):
 
     def normalise(self, text: str, options: StoreOptions) -> str:
         scheme, _, rest = text.partition("://")
-        refuse_password(rest.partition("/")[0], "the URL")
+        split_checked(text, "the URL")
+        if "?" in rest:
+            name = "AZURE_STORAGE_SAS_TOKEN" if scheme == "az" else "AWS_SESSION_TOKEN and the like"
+            raise OptionError(
+                f"the URL {plain(text)!r} has a query behind a '?', which {scheme}:// does not "
+                f"know; leave it out, and put a token into the environment ({name})"
+            )
         bucket, *parts = [part for part in rest.split("/") if part not in ("", ".")] or [""]
         if not bucket or rest.startswith("/") or ".." in parts:
             raise OptionError(

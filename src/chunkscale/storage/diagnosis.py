@@ -1,0 +1,141 @@
+"""Why an array cannot be opened, told from its metadata: libraries blame what they meet first."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from chunkscale.storage.failures import first_line
+from chunkscale.storage.locations import join
+from chunkscale.storage.stores import store_of
+
+#: Bytes of an item by kind of number, as far as they can be resampled.
+_ITEMS = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
+
+#: Who has codecs that come neither with zarr-python nor with numcodecs, by the start of a name.
+_PACKAGES = {
+    2: {"imagecodecs_": "imagecodecs-numcodecs", "wavpack": "wavpack-numcodecs"},
+    3: {"imagecodecs_": "imagecodecs-zarr", "any-numcodecs.": "zarr-any-numcodecs"},
+}
+_EXTRAS = {"zfpy": "zfpy", "pcodec": "pcodec", "msgpack2": "msgpack", "crc32c": "crc32c"}
+
+#: Numbers that JSON has no form for.
+_SPECIAL = ("NaN", "Infinity", "-Infinity")
+
+
+def why_unopened(uri: str, error: BaseException) -> str:
+    """Return why zarr-python does not open an array, and what to do."""
+    for name in ("zarr.json", ".zarray"):
+        try:
+            document = json.loads(store_of(uri).get(join(uri, name)) or b"null")
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(document, Mapping):
+            found = next(_faults(document, name), None)
+            if found is not None:
+                return found
+    return f"{first_line(error)}; its metadata is damaged, or needs what this environment lacks"
+
+
+def _faults(document: Mapping[str, Any], name: str) -> Iterator[str]:
+    zarr_format: Any = 2 if name == ".zarray" else 3
+    if document.get("zarr_format") != zarr_format:
+        yield (
+            f"its zarr_format is {document.get('zarr_format')!r} and should be the number "
+            f"{zarr_format}; correct that in its {name}"
+        )
+    dtype = _dtype(document, zarr_format)
+    if dtype is None:
+        stated = document.get("dtype" if zarr_format == 2 else "data_type")
+        yield (
+            f"its data type is {stated!r}; supported are bool, integers of 8 to 64 bit and floats "
+            "of 16 to 64 bit"
+        )
+    grid = document.get("chunk_grid", {})
+    if zarr_format == 3 and isinstance(grid, Mapping) and grid.get("name", "regular") != "regular":
+        yield grid_fault(grid["name"])
+    for codec in _codecs(document, zarr_format):
+        if not _is_installed(codec, zarr_format):
+            yield codec_fault(codec, zarr_format)
+    stated = document.get("fill_value", ...)
+    if dtype is not None and not _holds(dtype, stated, zarr_format):
+        value = "missing" if stated is ... else f"{stated!r}, which {dtype.name} cannot hold"
+        yield (
+            f"its fill_value, which missing chunks are read as, is {value}; "
+            f'set "fill_value": 0 (or what it should be) in its {name}'
+        )
+
+
+def grid_fault(name: object) -> str:
+    return (
+        f"its chunk grid is {name!r}, and only 'regular' ones can be read, whose chunks are all of "
+        "one shape; store it again with such chunks"
+    )
+
+
+def codec_fault(name: object, zarr_format: int) -> str:
+    bare = str(name).removeprefix("numcodecs.")
+    known = f"numcodecs[{_EXTRAS[bare]}]" if bare in _EXTRAS else "the package that has it"
+    for start, package in _PACKAGES[zarr_format].items():
+        known = package if str(name).startswith(start) else known
+    return f"its codec {name!r} is not installed here; install {known}"
+
+
+def _dtype(document: Mapping[str, Any], zarr_format: int) -> np.dtype[Any] | None:
+    """Return the data type that is stated, if it can be resampled."""
+    stated = document.get("dtype" if zarr_format == 2 else "data_type")
+    if not isinstance(stated, str):
+        return None
+    try:
+        dtype = np.dtype(stated)
+    except TypeError:
+        return None
+    return dtype if dtype.itemsize in _ITEMS.get(dtype.kind, ()) else None
+
+
+def _codecs(document: Mapping[str, Any], zarr_format: int) -> Iterator[object]:
+    if zarr_format == 2:
+        listed = [*(document.get("filters") or ()), document.get("compressor")]
+        yield from (c.get("id") for c in listed if isinstance(c, Mapping))
+        return
+    codecs = document.get("codecs")
+    for codec in codecs if isinstance(codecs, list) else ():
+        if isinstance(codec, Mapping):
+            yield codec.get("name")
+            inner = codec.get("configuration")
+            yield from _codecs(inner, zarr_format) if isinstance(inner, Mapping) else ()
+        else:
+            yield codec
+
+
+def _is_installed(name: object, zarr_format: int) -> bool:
+    if zarr_format == 2:
+        from numcodecs.registry import codec_registry, entries
+
+        return name in codec_registry or name in entries
+    from zarr.registry import get_codec_class
+
+    try:
+        get_codec_class(str(name))
+    except Exception as error:  # a `KeyError` in some versions, an error of its own in others
+        return not (isinstance(error, KeyError) or "nknownCodec" in type(error).__name__)
+    return True
+
+
+def _holds(dtype: np.dtype[Any], value: object, zarr_format: int) -> bool:
+    """Whether missing voxels of a data type can have a value, as JSON has it."""
+    if value is None:
+        return zarr_format == 2
+    if dtype.kind == "f":
+        # Version 3 has floats bit by bit, too.
+        return isinstance(value, int | float) or value in _SPECIAL or str(value).startswith("0x")
+    if not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
+        return False
+    if dtype.kind == "b":
+        return value in (0, 1)
+    info = np.iinfo(dtype)
+    return int(info.min) <= value <= int(info.max)

@@ -1,0 +1,150 @@
+"""How zarr-python and fsspec reach web servers; imported when an address is opened."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import yarl
+from fsspec.implementations.http import HTTPFileSystem
+from zarr.storage import FsspecStore
+
+from chunkscale.errors import AccessDeniedError
+from chunkscale.storage.failures import StoreError, first_line, is_transient
+from chunkscale.storage.locations import join, query_of
+from chunkscale.storage.names import METADATA_FILES
+
+
+def address(uri: str, query: str = "") -> str:
+    """Return a URL as servers take it, whether or not it was escaped already."""
+    place = quote(uri, safe=":/%=&+@~")
+    return f"{place}?{quote(query, safe=':/%=&+@~?!$,;*()')}" if query else place
+
+
+@contextlib.contextmanager
+def clearly(uri: str) -> Iterator[None]:
+    """Turn what fsspec and aiohttp raise into errors that name the location and hold no secrets.
+
+    Their own repeat the whole address. What is not there stays a `FileNotFoundError`.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        missing = True
+    except Exception as error:
+        missing, status, transient = False, getattr(error, "status", None), is_transient(error)
+        # A connection that breaks off may hold another time.
+        transient |= status is None
+        text = first_line(error) if status is None else f"HTTP status {status}"
+    else:
+        return
+    if missing:
+        raise FileNotFoundError(f"{uri!r} does not exist") from None
+    if status in (401, 403):
+        raise AccessDeniedError(
+            f"access to {uri!r} was denied ({text}); if the URL has a token, look whether it is "
+            "still valid, and for this place"
+        ) from None
+    raise StoreError(f"{uri!r} cannot be reached: {text}", transient) from None
+
+
+def _close(session: Any, loop: asyncio.AbstractEventLoop) -> None:
+    if loop.is_running() and not session.closed:
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            asyncio.run_coroutine_threadsafe(session.close(), loop).result(1)
+
+
+class Addresses(HTTPFileSystem):  # type: ignore[misc]
+    """Puts a query behind every address."""
+
+    def __init__(self, *args: Any, query: str = "", **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.query = query
+        self._known = False
+
+    async def set_session(self) -> Any:
+        session = await super().set_session()
+        if not self._known:
+            self._known = True
+            # Otherwise aiohttp complains at the end of the process. zarr-python's loop still runs
+            # then, because it was registered before.
+            atexit.register(_close, session, asyncio.get_running_loop())
+        return session
+
+    def encode_url(self, url: str) -> Any:
+        if not self.query:
+            return super().encode_url(url)
+        return yarl.URL(address(url, self.query), encoded=True)
+
+
+def part(uri: str, **limits: int) -> bytes | None:
+    """Return what is stored at an address, or the bytes from `start` to `end`; None if nothing."""
+    try:
+        with clearly(uri):
+            return bytes(Addresses(query=query_of(uri)).cat_file(address(uri), **limits))
+    except AccessDeniedError:
+        raise
+    except FileNotFoundError:
+        return None
+
+
+class WebStore(FsspecStore):
+    """What lies below one address.
+
+    Who may not list a place may be told 403 of what is not there: that is "not there" of
+    metadata alone, of which zarr tries names that never were. So is what is sent in its place.
+    """
+
+    supports_listing = False
+
+    def __init__(self, uri: str, *, read_only: bool = True) -> None:
+        system = Addresses(query=query_of(uri), asynchronous=True)
+        super().__init__(system, read_only=read_only, path=address(uri))
+        self.uri = uri
+        self.denied: list[str] = []
+        self.strange: list[str] = []
+
+    def with_read_only(self, read_only: bool = False) -> WebStore:
+        return WebStore(self.uri, read_only=read_only)
+
+    async def get(self, key: str, *args: Any, **options: Any) -> Any:
+        is_metadata = key.rpartition("/")[2] in METADATA_FILES
+        try:
+            with clearly(join(self.uri, key)):
+                found = await super().get(key, *args, **options)
+        except AccessDeniedError as error:
+            if not is_metadata:
+                raise
+            self.denied.append(str(error))
+            return None
+        if is_metadata and found is not None and _is_page(key, found.to_bytes()):
+            self.strange.append(key)
+            return None
+        return found
+
+    async def exists(self, key: str) -> bool:
+        with clearly(join(self.uri, key)):
+            return bool(await super().exists(key))
+
+    async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:
+        with clearly(self.uri):
+            return await super().get_partial_values(prototype, key_ranges)
+
+
+def _is_page(key: str, content: bytes) -> bool:
+    """Whether what a server sends in place of a document is something else, and no damaged one.
+
+    A page, or JSON that says "not found".
+    """
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+    if not isinstance(document, dict):
+        return True
+    return bool(document) and "zarr_format" not in document and not key.endswith(".zattrs")
