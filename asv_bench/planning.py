@@ -56,10 +56,11 @@ def plan_from_values() -> Any:
     """Plan without any store: `chunkscale.plan.planner.make_plan` alone."""
     from chunkscale.geometry.grid import Axis, VoxelGrid
     from chunkscale.geometry.pyramid import Layout
-    from chunkscale.options import parse_bytes, target_grid
+    from chunkscale.options import parse_bytes
     from chunkscale.plan.memory import Limits
     from chunkscale.plan.model import Resampling, SourceArray
     from chunkscale.plan.planner import make_plan
+    from chunkscale.targets import target_grid
 
     axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
     grid = VoxelGrid(axes=axes, shape=SHAPE, voxel_size=VOXEL_SIZE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypedDict
 
 from chunkscale.geometry.grid import VoxelGrid
@@ -17,6 +17,8 @@ class PlanParameters(TypedDict, total=False):
 
     voxel_size: VoxelSize | None
     zoom: float | None
+    factor: VoxelSize | None
+    shape: Shape | Mapping[str, int] | None
     like: PathLike | Image | VoxelGrid | None
     source_voxel_size: VoxelSize | None
     axes: str | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +24,7 @@ from chunkscale.output.record import check_same, recipe, stored_layout
 from chunkscale.parameters import (
     PathLike,
     Resources,
+    Shape,
     Storage,
     StorageLayout,
     StorageOptions,
@@ -40,6 +41,7 @@ from chunkscale.sources.ome_zarr import Image
 from chunkscale.storage.codecs import parse_codec
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
+from chunkscale.targets import target_grid
 
 if TYPE_CHECKING:
     from chunkscale.run.dask_cluster import DaskCluster
@@ -50,6 +52,8 @@ def plan_resampling(
     *,
     voxel_size: VoxelSize | None = None,
     zoom: float | None = None,
+    factor: VoxelSize | None = None,
+    shape: Shape | Mapping[str, int] | None = None,
     like: PathLike | Image | VoxelGrid | None = None,
     source_voxel_size: VoxelSize | None = None,
     axes: str | None = None,
@@ -81,11 +85,17 @@ def plan_resampling(
         OME-Zarr image: local path, or URL with http(s), s3, gs or az. Or an
         array of NumPy or Dask, or what turns into one: see `resample`.
     voxel_size : float, str, mapping or sequence, default "finest"
-        Of the target, in the source's unit: a number for all spatial axes,
-        numbers by axis (``"z=1,y=0.5,x=0.5"`` or a mapping; axes left out keep
-        theirs), ``"finest"`` or ``"coarsest"``.
+        Of the target, in the source's unit or with one (``"500nm"``): a number for all
+        spatial axes, numbers by axis (``"z=1,y=0.5,x=0.5"`` or a mapping; axes left out
+        keep theirs), ``"finest"``, ``"coarsest"``, or ``"same"``, which keeps every voxel.
     zoom : float, default 1
         Divides the voxel size: 2 doubles the number of voxels per axis.
+    factor : float, str, mapping or sequence, optional
+        Instead of a voxel size: how many times as many voxels an axis gets, for all spatial
+        axes or by axis (``"5,1,1"`` or ``"z=5"``).
+    shape : int, str, mapping or sequence, optional
+        Instead of a voxel size: voxels along the spatial axes (``"256,256,256"`` or
+        ``"z=256"``). The voxel size is the extent over the shape.
     like : str, path-like, Image or VoxelGrid, optional
         Take this grid instead of a voxel size.
     source_voxel_size : float, str, mapping or sequence, optional
@@ -158,6 +168,8 @@ def plan_resampling(
         Target(
             voxel_size=voxel_size,
             zoom=zoom,
+            factor=factor,
+            shape=shape,
             like=like,
             outside=outside,
             method=method,
@@ -343,18 +355,32 @@ def source_and_target(
     source: VoxelGrid, target: Target, reach: StorageOptions | None = None
 ) -> tuple[VoxelGrid, VoxelGrid]:
     """Return the source and target grid, in the same units; `reach` is for an image in `like`."""
+    _check_one(target)
     like = target.like
     if like is None:
-        return source, options.target_grid(
+        return source, target_grid(
             source,
             voxel_size="finest" if target.voxel_size is None else target.voxel_size,
             zoom=1.0 if target.zoom is None else target.zoom,
-        )
-    if target.voxel_size is not None or target.zoom is not None:
-        raise OptionError(
-            "like gives the whole target grid, so voxel size and zoom must be left out"
+            factor=target.factor,
+            shape=target.shape,
         )
     if not isinstance(like, VoxelGrid | Image):
         like = open_image(like, storage_options=reach)
     grid = like.grid if isinstance(like, Image) else like
     return aligned_grid(source, grid), like_grid(source, grid)
+
+
+def _check_one(target: Target) -> None:
+    """Refuse two ways to say where the voxels lie; only a voxel size and a zoom go together."""
+    ways = {
+        name: value
+        for name in ("like", "shape", "factor", "voxel_size", "zoom")
+        if (value := getattr(target, name)) is not None
+    }
+    if len(ways) > 1 and ways.keys() != {"voxel_size", "zoom"}:
+        first, second, *_ = ways
+        raise OptionError(
+            f"{first} {ways[first]!r} and {second} {ways[second]!r} both say where the target's "
+            "voxels lie; leave one of them out"
+        )

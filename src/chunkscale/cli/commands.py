@@ -48,6 +48,8 @@ def parse_resources(text: str | None) -> dict[str, float] | None:
 _PLAN_OPTIONS = (
     "voxel_size",
     "zoom",
+    "factor",
+    "shape",
     "like",
     "source_voxel_size",
     "method",
