@@ -189,7 +189,7 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
         (["--zoom", "-1"], "-1.0"),
         (["--zoom", "nan"], "nan"),
         (["--like", "nowhere"], "nowhere"),
-        (["--like", ".", "--zoom", "2"], "left out"),
+        (["--like", ".", "--zoom", "2"], "leave one of them out"),
         (["--source-voxel-size", "finest"], "finest"),
         (["--source-voxel-size", "z=-1"], "-1"),
         (["--method", "nearest", "--antialias"], "antialias"),
