@@ -222,6 +222,21 @@ def reshaped_grid(source: VoxelGrid, shape: Mapping[int, int]) -> VoxelGrid:
     return source.replace(shape=tuple(counts), voxel_size=tuple(spacing), translation=tuple(origin))
 
 
+def cut_grid(grid: VoxelGrid, box: Box) -> VoxelGrid:
+    """Return the grid of the voxels in a box.
+
+    Examples
+    --------
+    >>> stack = VoxelGrid(axes=(Axis(name="z"),), shape=(10,), voxel_size=(0.5,))
+    >>> cut_grid(stack, Box(start=(4,), stop=(10,))).translation
+    (2.0,)
+    """
+    origin = (
+        t + a * s for t, a, s in zip(grid.translation, box.start, grid.voxel_size, strict=True)
+    )
+    return grid.replace(shape=box.shape, translation=tuple(origin))
+
+
 def _conversion(axis: Axis, other: Axis) -> float:
     """Return how many units of `other` make one unit of `axis`."""
     if axis.unit == other.unit or axis.unit is None or other.unit is None:
