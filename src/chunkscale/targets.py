@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from chunkscale.errors import OptionError
-from chunkscale.geometry.grid import Axis, VoxelGrid, reshaped_grid, resized_grid
-from chunkscale.geometry.units import METRES, metres
+from chunkscale.geometry.grid import VoxelGrid, reshaped_grid, resized_grid
+from chunkscale.geometry.units import Length, metres, parse_length
 from chunkscale.parameters import Shape, VoxelSize
-
-_LENGTH = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\W\d_]*)\s*")
 
 _SIZE_HINT = (
     "give a number in the unit of the source, one with a unit like 500nm, one for each spatial "
@@ -26,36 +21,6 @@ _SIZE_HINT = (
 _SOURCE_HINT = "give one number or one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2"
 _FACTOR_HINT = "give a number, or one for each spatial axis like 5,1,1 or z=5"
 _SHAPE_HINT = "give whole numbers of voxels for each spatial axis, like 256,256,256 or z=256"
-
-
-@dataclass(frozen=True, slots=True)
-class Length:
-    """A number, and the unit behind it; without one it is in that of the axis."""
-
-    value: float
-    unit: str = ""
-
-    def along(self, axis: Axis, given: object) -> float:
-        """Return it in the unit of an axis; decimal numbers stay the decimal numbers they are.
-
-        Examples
-        --------
-        >>> Length(500.0, "nm").along(Axis(name="z", unit="micrometer"), "500nm")
-        0.5
-        """
-        if not self.unit:
-            return self.value
-        if axis.unit not in METRES:
-            raise OptionError(
-                f"voxel size {given!r} has a unit, and axis {axis.name!r} of the source is in "
-                f"{axis.unit or 'none'}; give a plain number"
-            )
-        if not math.isfinite(self.value):
-            return self.value
-        number, unit, other = (
-            Fraction(repr(x)) for x in (self.value, METRES[self.unit], METRES[axis.unit])
-        )
-        return float(number * unit / other)
 
 
 def target_grid(
@@ -131,10 +96,15 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
         chosen = min if wanted == "finest" else max
         return dict.fromkeys(present, float(chosen(present.values())))
     lengths = _by_axis("voxel size", given, wanted, names)
-    return present | {
-        names[name]: length.along(source.axes[names[name]], given)
-        for name, length in lengths.items()
-    }
+    for name, length in lengths.items():
+        try:
+            present[names[name]] = length.in_unit(source.axes[names[name]].unit)
+        except ValueError as error:
+            raise OptionError(
+                f"voxel size {given!r} cannot be converted along axis {name!r}: {error}; give a "
+                "plain number"
+            ) from error
+    return present
 
 
 def source_sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
@@ -182,14 +152,7 @@ def _parse(
 
 
 def _length(value: object) -> Length:
-    if not isinstance(value, str):
-        return Length(_number(value))
-    found = _LENGTH.fullmatch(value)
-    if found is None:
-        return Length(_number(value))  # inf and nan are numbers, too
-    if found[2] not in ("", *METRES):
-        raise ValueError(f"{found[2]!r} in {value!r} is no unit of length that is known here")
-    return Length(float(found[1]), found[2])
+    return parse_length(value) if isinstance(value, str) else Length(_number(value))
 
 
 def _number(value: Any) -> float:

@@ -148,7 +148,10 @@ def test_all_of_them_reach_the_command_and_arrays(make_image, noise, tmp_path, c
         ({"shape": "64,64"}, ["2 values for the 3 spatial axes"]),
         ({"voxel_size": "5px"}, ["'px' in '5px' is no unit of length"]),
         ({"voxel_size": "1s"}, ["'s' in '1s'"]),
-        ({"voxel_size": "500nm", "unit": None}, ["'500nm' has a unit", "give a plain number"]),
+        (
+            {"voxel_size": "500nm", "unit": None},
+            ["'500nm' cannot be converted along axis 'z'", "give a plain number"],
+        ),
     ],
     ids=str,
 )
