@@ -15,7 +15,7 @@ import numpy as np
 from chunkscale.errors import OptionError
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName, find_method
-from chunkscale.geometry.pyramid import Layout
+from chunkscale.geometry.pyramid import RULES, Layout, PyramidRule
 from chunkscale.parameters import Shape, StorageLayout
 
 GIB = 2**30
@@ -174,6 +174,14 @@ def outside(value: float | str, dtype: str) -> float | int | None:
     except (TypeError, ValueError):
         pass
     raise OptionError(f"outside {value!r} is neither 'edge' nor a value of the data type {dtype}")
+
+
+def pyramid_rule(value: str) -> PyramidRule:
+    """Return the rule of a pyramid, checked."""
+    for rule in RULES:
+        if value == rule:
+            return rule
+    raise OptionError(f"pyramid {value!r} is not known; choose one of {', '.join(RULES)}")
 
 
 def positive(name: str, value: int | None) -> int | None:

@@ -41,6 +41,7 @@ class StorageLayout:
     chunk: Shape | None = None
     shard: Shape | None = None
     levels: int | None = None
+    pyramid: str = "auto"
     version: str = "0.5"
     codec: str = "blosc-lz4"
 

@@ -8,6 +8,7 @@ from typing import Literal, TypedDict
 
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName
+from chunkscale.geometry.pyramid import PyramidRule
 from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
 from chunkscale.sources.ome_zarr import Image
 
@@ -30,6 +31,7 @@ class PlanParameters(TypedDict, total=False):
     chunk: Shape | None
     shard: Shape | None
     levels: int | None
+    pyramid: PyramidRule
     ome_zarr_version: str
     codec: str
     memory: int | str | None

@@ -17,7 +17,7 @@ from chunkscale.compute.devices import device_choices, device_memory_bytes
 from chunkscale.errors import MemoryBudgetError, OptionError
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid, like_grid
 from chunkscale.geometry.methods import MethodName
-from chunkscale.geometry.pyramid import Layout
+from chunkscale.geometry.pyramid import Layout, PyramidRule
 from chunkscale.ome.versions import WRITABLE_VERSIONS
 from chunkscale.output.destination import unfinished
 from chunkscale.output.record import check_same, recipe, stored_layout
@@ -65,6 +65,7 @@ def plan_resampling(
     chunk: int | Sequence[int] | str | None = None,
     shard: int | Sequence[int] | str | None = None,
     levels: int | None = None,
+    pyramid: PyramidRule = "auto",
     ome_zarr_version: str = DEFAULT_VERSION,
     codec: str = DEFAULT_CODEC,
     memory: int | str | None = None,
@@ -118,6 +119,10 @@ def plan_resampling(
         Voxels per spatial axis. `shard` 0 stores chunks one by one.
     levels : int, optional
         Number of levels; by default until one fits into a chunk.
+    pyramid : {"auto", "all", "keep-z", "none"}
+        Which axes are halved from level to level: those whose voxels are less than twice as
+        large as the smallest, so that coarse levels tend to isotropy; all; all but z; or
+        none, as there is one level.
     ome_zarr_version : {"0.5", "0.4"}
     codec : str, default "blosc-lz4"
         ``blosc-lz4``, ``blosc-zstd``, ``zstd``, ``gzip`` or ``none``, with a
@@ -176,7 +181,12 @@ def plan_resampling(
             antialias=antialias,
         ),
         StorageLayout(
-            chunk=chunk, shard=shard, levels=levels, version=ome_zarr_version, codec=codec
+            chunk=chunk,
+            shard=shard,
+            levels=levels,
+            pyramid=pyramid,
+            version=ome_zarr_version,
+            codec=codec,
         ),
         Resources(memory=memory, workers=workers, device=device, device_memory=device_memory),
         storage,
@@ -262,6 +272,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
         method=options.method(target.method, image.is_label, target.antialias),
         antialias=target.antialias,
         outside=fill_value(target, array.dtype.name),
+        pyramid=options.pyramid_rule(layout.pyramid),
         ngff_version=layout.version,
         codec=layout.codec,
         notices=image.notices,

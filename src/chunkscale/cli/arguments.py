@@ -188,6 +188,12 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         help="number of levels (default: until one fits into a chunk)",
     )
     group.add_argument(
+        "--pyramid",
+        choices=("auto", "all", "keep-z", "none"),
+        help="axes that are halved from level to level: auto leaves those alone whose voxels are "
+        "twice as large as the smallest (default: auto)",
+    )
+    group.add_argument(
         "--ome-zarr-version", choices=("0.5", "0.4"), help="format of the output (default: 0.5)"
     )
     group.add_argument(

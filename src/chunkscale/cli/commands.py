@@ -58,6 +58,7 @@ _PLAN_OPTIONS = (
     "chunk",
     "shard",
     "levels",
+    "pyramid",
     "ome_zarr_version",
     "codec",
     "memory",
