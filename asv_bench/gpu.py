@@ -36,11 +36,11 @@ from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.geometry.mapping import axis_table, grid_mapping
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.kernels.backend import get_backend
-from chunkscale.options import target_grid
 from chunkscale.plan.memory import Limits
 from chunkscale.plan.model import ResamplePlan, Resampling, SourceArray
 from chunkscale.plan.planner import make_plan
 from chunkscale.samples import synthetic_cells, write_image
+from chunkscale.targets import target_grid
 
 GIB, MIB = 2**30, 2**20
 

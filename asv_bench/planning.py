@@ -34,7 +34,7 @@ def write_sparse_source(path: str, shape: tuple[int, ...] = SHAPE) -> None:
 
     axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
     grid = VoxelGrid(axes=axes, shape=shape, voxel_size=VOXEL_SIZE)
-    levels = pyramid(grid, count=1, layouts={0: Layout(chunk=(64, 128, 128))})
+    levels = pyramid(grid, [(1,) * grid.ndim], {0: Layout(chunk=(64, 128, 128))})
     dataset = Dataset(path="0", voxel_size=grid.voxel_size, translation=grid.translation)
     attributes = multiscale_attributes(
         version="0.5", axes=axes, levels=[dataset], name="sparse", source=None
@@ -56,10 +56,11 @@ def plan_from_values() -> Any:
     """Plan without any store: `chunkscale.plan.planner.make_plan` alone."""
     from chunkscale.geometry.grid import Axis, VoxelGrid
     from chunkscale.geometry.pyramid import Layout
-    from chunkscale.options import parse_bytes, target_grid
+    from chunkscale.options import parse_bytes
     from chunkscale.plan.memory import Limits
     from chunkscale.plan.model import Resampling, SourceArray
     from chunkscale.plan.planner import make_plan
+    from chunkscale.targets import target_grid
 
     axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
     grid = VoxelGrid(axes=axes, shape=SHAPE, voxel_size=VOXEL_SIZE)

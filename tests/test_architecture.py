@@ -24,6 +24,7 @@ WINGS = {
     "ome": {"geometry"},
     "storage": {"geometry"},
     "options": {"geometry", "host"},
+    "targets": {"geometry"},
     "sources": {"geometry", "ome", "report", "storage"},
     "plan": {"geometry", "report"},
     "compute": {"geometry", "host", "kernels", "options", "plan", "sources", "storage"},
@@ -32,7 +33,7 @@ WINGS = {
     "verify": {"compute", "geometry", "kernels", "ome", "options", "sources", "storage"},
     "api": {
         "compute", "geometry", "host", "ome", "options", "output", "plan", "report", "run",
-        "sources", "storage", "verify",
+        "sources", "storage", "targets", "verify",
     },
     "samples": {"geometry", "ome", "output", "storage"},
     "demo": {"geometry", "host", "output", "samples", "sources", "storage"},

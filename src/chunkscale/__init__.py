@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from chunkscale.geometry.box import Box
     from chunkscale.geometry.grid import Axis, VoxelGrid
     from chunkscale.geometry.pyramid import Level
-    from chunkscale.options import target_grid
     from chunkscale.plan.model import ResamplePlan
     from chunkscale.run.records import Progress
     from chunkscale.sources.ome_zarr import Image
+    from chunkscale.targets import target_grid
     from chunkscale.verify import CheckReport
 
 _HOMES = {
@@ -59,7 +59,7 @@ _HOMES = {
     "geometry.box": "Box",
     "geometry.grid": "Axis VoxelGrid",
     "geometry.pyramid": "Level",
-    "options": "target_grid",
+    "targets": "target_grid",
     "plan.model": "ResamplePlan",
     "run.records": "Progress",
     "sources.ome_zarr": "Image",

@@ -6,7 +6,6 @@ an error that names the option, its value and the remedy.
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -14,136 +13,12 @@ from typing import Any, cast
 import numpy as np
 
 from chunkscale.errors import OptionError
-from chunkscale.geometry.grid import VoxelGrid, resized_grid
+from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName, find_method
-from chunkscale.geometry.pyramid import Layout
-from chunkscale.geometry.units import metres
-from chunkscale.parameters import Shape, StorageLayout, VoxelSize
+from chunkscale.geometry.pyramid import RULES, Layout, PyramidRule
+from chunkscale.parameters import Shape, StorageLayout
 
 GIB = 2**30
-
-
-def parse_voxel_size(value: VoxelSize) -> float | str | dict[str, float] | tuple[float, ...]:
-    """Return a voxel-size option as a number, a keyword, or numbers by axis.
-
-    Examples
-    --------
-    >>> parse_voxel_size("0.5"), parse_voxel_size("finest"), parse_voxel_size("z=1,y=.5,x=.5")
-    (0.5, 'finest', {'z': 1.0, 'y': 0.5, 'x': 0.5})
-    >>> parse_voxel_size("1,0.5,0.5")
-    (1.0, 0.5, 0.5)
-    """
-    try:
-        if isinstance(value, str):
-            text = value.strip()
-            if text in ("finest", "coarsest"):
-                return text
-            parts = text.split(",")
-            if "=" not in text:
-                return tuple(map(_size, parts)) if len(parts) > 1 else _size(text)
-            pairs = [part.partition("=") for part in parts if part.strip()]
-            if len({name.strip() for name, _, _ in pairs}) < len(pairs):
-                raise ValueError("an axis is named twice")
-            return {name.strip(): _size(number) for name, _, number in pairs}
-        if isinstance(value, Mapping):
-            return {str(name): _size(number) for name, number in value.items()}
-        if isinstance(value, Sequence | np.ndarray):
-            return tuple(map(_size, value))
-        return _size(value)
-    except ValueError as error:
-        raise OptionError(
-            f"voxel size {value!r} is not understood: {error}; give a number in the unit of the "
-            "source, one for each spatial axis like 1,0.5,0.5 or z=1,y=0.5,x=0.5, 'finest' or "
-            "'coarsest'"
-        ) from error
-
-
-def _size(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is no plain number (units cannot be given)") from None
-
-
-def by_axis(
-    names: Sequence[str], sizes: Sequence[float], option: str = "voxel size"
-) -> dict[str, float]:
-    """Return one size for each spatial axis by its name."""
-    if len(sizes) != len(names):
-        raise OptionError(
-            f"{option} {tuple(sizes)} has {len(sizes)} values for the {len(names)} spatial axes "
-            f"{', '.join(names)}"
-        )
-    return dict(zip(names, sizes, strict=True))
-
-
-def source_sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
-    """Return the voxel size of a source with these spatial axes, by axis."""
-    sizes = parse_voxel_size(value)
-    if isinstance(sizes, str):
-        raise OptionError(
-            f"source voxel size {value!r} is not a number; give one number or one for each axis, "
-            "like 1,0.2,0.2 or z=1,y=0.2,x=0.2"
-        )
-    if isinstance(sizes, float):
-        return dict.fromkeys(names, sizes)
-    return sizes if isinstance(sizes, dict) else by_axis(names, sizes, "source voxel size")
-
-
-def target_grid(
-    source: VoxelGrid, *, voxel_size: VoxelSize = "finest", zoom: float = 1.0
-) -> VoxelGrid:
-    """Return the target grid of a voxel size and a zoom.
-
-    Parameters
-    ----------
-    source : VoxelGrid
-    voxel_size : float, str, mapping or sequence
-        In the source's unit: one number for all spatial axes, one for each,
-        ``"finest"`` or ``"coarsest"`` (the smallest or largest that the source
-        has along a spatial axis).
-    zoom : float
-        Divides the voxel size.
-
-    Examples
-    --------
-    >>> from chunkscale import Axis, VoxelGrid
-    >>> zyx = tuple(Axis(name=n, unit="micrometer") for n in "zyx")
-    >>> stack = VoxelGrid(axes=zyx, shape=(86, 396, 393), voxel_size=(1.0, 0.202, 0.202))
-    >>> target_grid(stack, voxel_size=1).shape
-    (86, 80, 79)
-    >>> target_grid(stack, voxel_size=1, zoom=2).shape
-    (172, 160, 159)
-    """
-    if not (isinstance(zoom, int | float | np.number) and math.isfinite(zoom) and zoom > 0):
-        raise OptionError(f"zoom {zoom!r} is not a positive finite number")
-    names = {source.axes[i].name: i for i in source.spatial}
-    wanted = parse_voxel_size(voxel_size)
-    if isinstance(wanted, tuple):
-        wanted = by_axis(tuple(names), wanted)
-    if isinstance(wanted, dict):
-        for name in wanted:
-            if name not in names:
-                raise OptionError(
-                    f"voxel size {voxel_size!r} names axis {name!r}; the spatial axes are "
-                    f"{', '.join(names)}"
-                )
-        sizes = {i: wanted.get(name, source.voxel_size[i]) for name, i in names.items()}
-    else:
-        units = [source.axes[i].unit for i in source.spatial]
-        if len(set(map(metres, units))) > 1:
-            raise OptionError(
-                f"the spatial axes have different units ({', '.join(map(str, units))}), so one "
-                f"voxel size {voxel_size!r} for all has no meaning; give one for each axis, "
-                "like z=1,y=0.5,x=0.5"
-            )
-        present = [source.voxel_size[i] for i in source.spatial]
-        if wanted == "finest":
-            wanted = min(present)
-        elif wanted == "coarsest":
-            wanted = max(present)
-        sizes = dict.fromkeys(source.spatial, float(wanted))
-    return resized_grid(source, {i: size / zoom for i, size in sizes.items()})
 
 
 def parse_bytes(value: int | float | str, name: str = "memory") -> int:
@@ -299,6 +174,14 @@ def outside(value: float | str, dtype: str) -> float | int | None:
     except (TypeError, ValueError):
         pass
     raise OptionError(f"outside {value!r} is neither 'edge' nor a value of the data type {dtype}")
+
+
+def pyramid_rule(value: str) -> PyramidRule:
+    """Return the rule of a pyramid, checked."""
+    for rule in RULES:
+        if value == rule:
+            return rule
+    raise OptionError(f"pyramid {value!r} is not known; choose one of {', '.join(RULES)}")
 
 
 def positive(name: str, value: int | None) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 PathLike = str | os.PathLike[str]
 StorageOptions = Mapping[str, Any]
-VoxelSize = float | str | Mapping[str, float] | Sequence[float]
+VoxelSize = float | str | Mapping[str, float | str] | Sequence[float | str]
 #: Voxels for each spatial axis, for all of them, or as users write them.
 Shape = int | Sequence[int] | str
 
@@ -20,12 +20,14 @@ class Target:
 
     Parameters
     ----------
-    voxel_size, zoom, like, outside, method, antialias
+    voxel_size, zoom, factor, shape, like, outside, method, antialias
         As in `chunkscale.plan_resampling`.
     """
 
     voxel_size: VoxelSize | None = None
     zoom: float | None = None
+    factor: VoxelSize | None = None
+    shape: Shape | Mapping[str, int] | None = None
     like: Any = None
     outside: float | str = "edge"
     method: str | None = None
@@ -39,6 +41,7 @@ class StorageLayout:
     chunk: Shape | None = None
     shard: Shape | None = None
     levels: int | None = None
+    pyramid: str = "auto"
     version: str = "0.5"
     codec: str = "blosc-lz4"
 

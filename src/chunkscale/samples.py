@@ -97,7 +97,7 @@ def write_image(
     zarr_format: Literal[2, 3] = 2 if version == "0.4" else 3
     wanted = chunk or (1, 1, 32, 128, 128)[-data.ndim :]
     fitting = tuple(min(c, n) for c, n in zip(wanted, data.shape, strict=True))
-    levels = pyramid(grid, count=1, layouts={0: Layout(chunk=fitting)})
+    levels = pyramid(grid, [(1,) * grid.ndim], {0: Layout(chunk=fitting)})
     start_group(uri, zarr_format=zarr_format, attributes={})
     (writer,) = create_levels(
         uri, levels, StoreIO(threads=1), dtype=data.dtype.name, codec=codec, zarr_format=zarr_format

@@ -1,13 +1,16 @@
 """Seamless: any way to cut a volume gives the same bytes, and those of the whole."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
+from grids import grid_for
 from outputs import assert_same_output, budget
 
 import chunkscale
 from chunkscale.compute.levels import reduce_box
+from chunkscale.geometry.pyramid import level_factors
 from chunkscale.kernels.backend import get_backend
 
 pytestmark = pytest.mark.usefixtures("small_regions")
@@ -19,11 +22,14 @@ def levels_of(path):
 
 
 def whole_pyramid(data, count, method="linear", **options):
-    """Resample in one go, and halve the whole of each level."""
+    """Resample in one go, and halve the whole of each level along the axes that are to be."""
     levels = [chunkscale.resample_array(data, method=method, device="cpu", **options)]
     backend = get_backend("cpu")
-    for _ in range(count - 1):
-        factors = [2 if n > 1 else 1 for n in levels[-1].shape]
+    source = grid_for(data.shape, options.get("source_voxel_size"))
+    target = chunkscale.target_grid(source, voxel_size=options.get("voxel_size", "finest"))
+    merged = level_factors(target)
+    for finer, coarser in itertools.pairwise(merged[:count]):
+        factors = [b // a for a, b in zip(finer, coarser, strict=True)]
         levels.append(reduce_box(levels[-1], factors, method=method, backend=backend))
     return levels
 

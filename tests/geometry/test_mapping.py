@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chunkscale.geometry.box import Box
-from chunkscale.geometry.grid import Axis, VoxelGrid, resized_grid
+from chunkscale.geometry.grid import Axis, VoxelGrid, cut_grid, resized_grid
 from chunkscale.geometry.mapping import (
     axis_table,
     grid_mapping,
@@ -43,6 +43,29 @@ def test_a_part_of_a_table_is_the_table_of_a_part(n, step, how, data):
     np.testing.assert_array_equal(part.index, whole.index[a:b])
     if len(whole.weight):
         np.testing.assert_array_equal(part.weight, whole.weight[a:b])
+
+
+@given(
+    n=sizes, step=steps | st.floats(0.01, 20), size=st.floats(1e-3, 1e3),
+    shift=st.floats(-1e4, 1e4), how=methods, data=st.data(),
+)  # fmt: skip
+def test_what_is_cut_out_of_a_grid_has_the_numbers_of_the_whole(n, step, size, shift, how, data):
+    """Also where the cut is known by its translation alone, wherever the image lies."""
+    (method, antialias), axes = how, (Axis(name="x"),)
+    source = VoxelGrid(axes=axes, shape=(n,), voxel_size=(size,), translation=(shift,))
+    target = resized_grid(source, {0: step * size})
+    a = data.draw(st.integers(0, target.shape[0] - 1))
+    b = data.draw(st.integers(a + 1, target.shape[0]))
+    cut = cut_grid(target, Box(start=(a,), stop=(b,)))
+    (whole,), (part,) = (
+        grid_mapping(source, grid, method=method, antialias=antialias) for grid in (target, cut)
+    )
+    assert part.start == a
+    expected, found = axis_table(whole, a, b), axis_table(part, 0, b - a)
+    assert found.kind == expected.kind
+    np.testing.assert_array_equal(found.index, expected.index)
+    np.testing.assert_array_equal(found.weight, expected.weight)
+    assert inside_range(part) == tuple(min(max(i - a, 0), b - a) for i in inside_range(whole))
 
 
 @given(n=sizes, step=steps, how=methods, data=st.data())
@@ -128,7 +151,7 @@ def test_inside_is_the_closed_extent(shift, n, step):
     m = one_axis(n, 1.0, step, shift=shift)
     start, stop = inside_range(m)
     for i in range(m.target_size):
-        centre = (i + 0.5) * m.step + m.offset
+        centre = (i + m.start + 0.5) * m.step + m.offset
         if abs(centre) > 1e-6 and abs(centre - n) > 1e-6:
             assert (start <= i < stop) == (0 < centre < n)
 

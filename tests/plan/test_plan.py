@@ -34,7 +34,7 @@ ZYX = tuple(Axis(name=n) for n in "zyx")
 
 def plan_for(
     shape, steps, *, dtype="uint16", chunk=None, layout=None, shard=True, memory=2**31, workers=2,
-    levels=None, antialias=False, axes=None, threads=2,
+    levels=None, antialias=False, axes=None, threads=2, pyramid="all",
 ):  # fmt: skip
     source = grid_for(shape, axes=axes)
     sizes = dict(zip(source.spatial, steps, strict=True))
@@ -49,7 +49,7 @@ def plan_for(
     return make_plan(
         Resampling(
             source=array, source_grid=source, target_grid=target, method="linear",
-            antialias=antialias,
+            antialias=antialias, pyramid=pyramid,
         ),
         layout=inner, shard=shard, levels=levels,
         limits=Limits(memory=memory, workers=workers, threads=threads),
@@ -59,7 +59,7 @@ def plan_for(
 def what_of(plan):
     return Resampling(
         source=plan.source, source_grid=plan.source_grid, target_grid=plan.target_grid,
-        method=plan.method,
+        method=plan.method, pyramid=plan.pyramid,
     )  # fmt: skip
 
 
@@ -84,6 +84,7 @@ def plans(draw):
         shard=outer is None,
         memory=draw(st.sampled_from([370, 400, 1000])) * MIB,
         workers=draw(st.integers(1, 4)),
+        pyramid=draw(st.sampled_from(["auto", "all", "keep-z", "none"])),
     )  # fmt: skip
 
 
@@ -135,9 +136,16 @@ def test_a_plan_whose_regions_share_objects_is_never_returned(monkeypatch):
 def test_levels_are_halves_with_centres_in_place(plan):
     """Sizes round up; scale and translation are those of the merged cells."""
     base = plan.target_grid
+    assert plan.pyramid != "none" or len(plan.levels) == 1
     for fine, coarse in itertools.pairwise(plan.levels):
+        able = {i for i in base.spatial if fine.shape[i] > 1}
+        if plan.pyramid == "keep-z":
+            able = {i for i in able if base.axes[i].name != "z"}
+        if plan.pyramid == "auto":
+            finest = min(fine.grid.voxel_size[i] for i in able)
+            able = {i for i in able if fine.grid.voxel_size[i] < 1.999999 * finest}
         for i, (a, b) in enumerate(zip(fine.shape, coarse.shape, strict=True)):
-            assert b == (-(-a // 2) if i in base.spatial and a > 1 else a)
+            assert b == (-(-a // 2) if i in able else a)
     for level in plan.levels:
         assert level.grid == level_grid(base, level.factors)
         for s, f, s0, t, t0 in zip(

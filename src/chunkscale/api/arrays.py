@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,16 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from chunkscale import options
 from chunkscale.api.defaults import LAZY_EDGES
-from chunkscale.api.planning import fill_value, source_and_target
+from chunkscale.api.grids import fill_value, source_and_target
 from chunkscale.compute.devices import check_device
 from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.methods import MethodName
-from chunkscale.parameters import Target, VoxelSize
+from chunkscale.parameters import Shape, Target, VoxelSize
 from chunkscale.sources.arrays import array_grid
 from chunkscale.sources.dask_blocks import check_chunks, is_dask_array
+from chunkscale.targets import source_sizes
 
 if TYPE_CHECKING:
     import dask.array
@@ -31,6 +32,8 @@ def resample_array(
     *,
     voxel_size: VoxelSize | None = None,
     zoom: float | None = None,
+    factor: VoxelSize | None = None,
+    shape: Shape | Mapping[str, int] | None = None,
     like: VoxelGrid | None = None,
     source_voxel_size: VoxelSize = 1.0,
     source_translation: Sequence[float] | None = None,
@@ -49,7 +52,7 @@ def resample_array(
     ----------
     array : array_like or dask.array.Array
         Two to five axes, the last two or three of them spatial.
-    voxel_size, zoom, method, antialias, outside, device
+    voxel_size, zoom, factor, shape, method, antialias, outside, device
         As in `plan_resampling`.
     like : VoxelGrid, optional
         Take this grid instead of a voxel size.
@@ -94,7 +97,9 @@ def resample_array(
         raise OptionError(
             f"like {like!r} is not a VoxelGrid; give that of an image: open_image(path).grid"
         )
-    wanted = Target(voxel_size=voxel_size, zoom=zoom, like=like, outside=outside)
+    wanted = Target(
+        voxel_size=voxel_size, zoom=zoom, factor=factor, shape=shape, like=like, outside=outside
+    )
     source, target, _ = source_and_target(source, wanted)
     kind = options.method(method, False, antialias)
     mapping = grid_mapping(source, target, method=kind, antialias=antialias)
@@ -120,4 +125,4 @@ def resample_array(
 
 def _sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
     """Return voxel sizes by axis; those left out are 1."""
-    return dict.fromkeys(names, 1.0) | options.source_sizes(value, names)
+    return dict.fromkeys(names, 1.0) | source_sizes(value, names)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
-from chunkscale import options
 from chunkscale.errors import MultipleImagesError
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources import opening
@@ -17,6 +16,7 @@ from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.stores import normalise
+from chunkscale.targets import source_sizes
 
 if TYPE_CHECKING:
     from chunkscale.verify import CheckReport
@@ -67,7 +67,7 @@ def open_image(
 def _sizes(source_voxel_size: VoxelSize | None) -> Sizes | None:
     if source_voxel_size is None:
         return None
-    return partial(options.source_sizes, source_voxel_size)
+    return partial(source_sizes, source_voxel_size)
 
 
 def io_threads() -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypedDict
 
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName
+from chunkscale.geometry.pyramid import PyramidRule
 from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
 from chunkscale.sources.ome_zarr import Image
 
@@ -17,6 +18,8 @@ class PlanParameters(TypedDict, total=False):
 
     voxel_size: VoxelSize | None
     zoom: float | None
+    factor: VoxelSize | None
+    shape: Shape | Mapping[str, int] | None
     like: PathLike | Image | VoxelGrid | None
     source_voxel_size: VoxelSize | None
     axes: str | None
@@ -28,6 +31,7 @@ class PlanParameters(TypedDict, total=False):
     chunk: Shape | None
     shard: Shape | None
     levels: int | None
+    pyramid: PyramidRule
     ome_zarr_version: str
     codec: str
     memory: int | str | None

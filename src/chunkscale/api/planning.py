@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike
 
 from chunkscale import options
 from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION, MOST_WORKERS
-from chunkscale.api.images import io_threads, open_image, open_source
+from chunkscale.api.grids import fill_value, source_and_target
+from chunkscale.api.images import io_threads, open_source
 from chunkscale.compute.devices import device_choices, device_memory_bytes
-from chunkscale.errors import MemoryBudgetError, MetadataError, Notice, OptionError
-from chunkscale.geometry.grid import VoxelGrid, aligned_grid, like_grid
+from chunkscale.errors import MemoryBudgetError, OptionError
+from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName
-from chunkscale.geometry.pyramid import Layout
+from chunkscale.geometry.pyramid import Layout, PyramidRule
 from chunkscale.ome.carry import carried
 from chunkscale.ome.versions import WRITABLE_VERSIONS
 from chunkscale.output.destination import unfinished
@@ -25,6 +26,7 @@ from chunkscale.output.record import check_same, recipe, stored_layout
 from chunkscale.parameters import (
     PathLike,
     Resources,
+    Shape,
     Storage,
     StorageLayout,
     StorageOptions,
@@ -51,6 +53,8 @@ def plan_resampling(
     *,
     voxel_size: VoxelSize | None = None,
     zoom: float | None = None,
+    factor: VoxelSize | None = None,
+    shape: Shape | Mapping[str, int] | None = None,
     like: PathLike | Image | VoxelGrid | None = None,
     source_voxel_size: VoxelSize | None = None,
     axes: str | None = None,
@@ -62,6 +66,7 @@ def plan_resampling(
     chunk: int | Sequence[int] | str | None = None,
     shard: int | Sequence[int] | str | None = None,
     levels: int | None = None,
+    pyramid: PyramidRule = "auto",
     ome_zarr_version: str = DEFAULT_VERSION,
     codec: str = DEFAULT_CODEC,
     memory: int | str | None = None,
@@ -82,11 +87,17 @@ def plan_resampling(
         OME-Zarr image: local path, or URL with http(s), s3, gs or az. Or an
         array of NumPy or Dask, or what turns into one: see `resample`.
     voxel_size : float, str, mapping or sequence, default "finest"
-        Of the target, in the source's unit: a number for all spatial axes,
-        numbers by axis (``"z=1,y=0.5,x=0.5"`` or a mapping; axes left out keep
-        theirs), ``"finest"`` or ``"coarsest"``.
+        Of the target, in the source's unit or with one (``"500nm"``): a number for all
+        spatial axes, numbers by axis (``"z=1,y=0.5,x=0.5"`` or a mapping; axes left out
+        keep theirs), ``"finest"``, ``"coarsest"``, or ``"same"``, which keeps every voxel.
     zoom : float, default 1
         Divides the voxel size: 2 doubles the number of voxels per axis.
+    factor : float, str, mapping or sequence, optional
+        Instead of a voxel size: how many times as many voxels an axis gets, for all spatial
+        axes or by axis (``"5,1,1"`` or ``"z=5"``).
+    shape : int, str, mapping or sequence, optional
+        Instead of a voxel size: voxels along the spatial axes (``"256,256,256"`` or
+        ``"z=256"``). The voxel size is the extent over the shape.
     like : str, path-like, Image or VoxelGrid, optional
         Take this grid instead of a voxel size.
     source_voxel_size : float, str, mapping or sequence, optional
@@ -109,6 +120,10 @@ def plan_resampling(
         Voxels per spatial axis. `shard` 0 stores chunks one by one.
     levels : int, optional
         Number of levels; by default until one fits into a chunk.
+    pyramid : {"auto", "all", "keep-z", "none"}
+        Which axes are halved from level to level: those whose voxels are less than twice as
+        large as the smallest, so that coarse levels tend to isotropy; all; all but z; or
+        none, as there is one level.
     ome_zarr_version : {"0.5", "0.4"}
     codec : str, default "blosc-lz4"
         ``blosc-lz4``, ``blosc-zstd``, ``zstd``, ``gzip`` or ``none``, with a
@@ -159,13 +174,20 @@ def plan_resampling(
         Target(
             voxel_size=voxel_size,
             zoom=zoom,
+            factor=factor,
+            shape=shape,
             like=like,
             outside=outside,
             method=method,
             antialias=antialias,
         ),
         StorageLayout(
-            chunk=chunk, shard=shard, levels=levels, version=ome_zarr_version, codec=codec
+            chunk=chunk,
+            shard=shard,
+            levels=levels,
+            pyramid=pyramid,
+            version=ome_zarr_version,
+            codec=codec,
         ),
         Resources(memory=memory, workers=workers, device=device, device_memory=device_memory),
         storage,
@@ -252,6 +274,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
         method=options.method(target.method, image.is_label, target.antialias),
         antialias=target.antialias,
         outside=fill_value(target, array.dtype.name),
+        pyramid=options.pyramid_rule(layout.pyramid),
         ngff_version=layout.version,
         codec=layout.codec,
         notices=tuple(dict.fromkeys((*image.notices, *said, *notices))),
@@ -270,17 +293,6 @@ def _check_here(what: str, cluster: DaskCluster | None) -> None:
         + '); wrap the call in dask.config.set(scheduler="threads", pool=None) and pass no client, '
         "or store it as OME-Zarr first"
     )
-
-
-def fill_value(target: Target, dtype: str) -> float | int | None:
-    """Return the value of samples outside the source; without `like` there are none."""
-    fill = options.outside(target.outside, dtype)
-    if fill is not None and target.like is None:
-        raise OptionError(
-            f"outside {target.outside!r} has no meaning without like: the target has the source's "
-            "extent; leave it out"
-        )
-    return fill
 
 
 def _places(resources: Resources, cluster: DaskCluster | None) -> tuple[str, ...]:
@@ -339,44 +351,3 @@ def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> L
         if device == "cpu"
         else device_memory_bytes(resources.device_memory, local=cluster is None),
     )
-
-
-def _image_like(path: PathLike, reach: StorageOptions | None) -> Image:
-    """Open the image to be like; what is said of the source's voxels does not hold for it."""
-    try:
-        return open_image(path, storage_options=reach)
-    except MetadataError as error:
-        what, remedy, _ = str(error).partition("; correct the metadata, or give source_voxel_size=")
-        if not remedy:
-            raise
-        raise type(error)(
-            f"like: {what}; correct its metadata, or in Python pass "
-            "like=chunkscale.open_image(path, source_voxel_size=...)"
-        ) from error
-
-
-def source_and_target(
-    source: VoxelGrid, target: Target, reach: StorageOptions | None = None
-) -> tuple[VoxelGrid, VoxelGrid, tuple[Notice, ...]]:
-    """Return the source and target grid, in the same units, and what is wrong with `like`.
-
-    `reach` is for an image there.
-    """
-    like = target.like
-    if like is None:
-        grid = options.target_grid(
-            source,
-            voxel_size="finest" if target.voxel_size is None else target.voxel_size,
-            zoom=1.0 if target.zoom is None else target.zoom,
-        )
-        return source, grid, ()
-    if target.voxel_size is not None or target.zoom is not None:
-        raise OptionError(
-            "like gives the whole target grid, so voxel size and zoom must be left out"
-        )
-    if not isinstance(like, VoxelGrid | Image):
-        like = _image_like(like, reach)
-    said = like.notices if isinstance(like, Image) else ()
-    grid = like.grid if isinstance(like, Image) else like
-    wrong = (n for n in said if n.kind == "metadata")
-    return aligned_grid(source, grid), like_grid(source, grid), tuple(wrong)

@@ -133,11 +133,20 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--voxel-size",
         metavar="V",
-        help="of the target, in the source's unit: a number, 1,0.5,0.5 or z=1,y=0.5,x=0.5, finest "
-        "or coarsest (default: finest)",
+        help="of the target, in the source's unit or with one: 0.5, 500nm, 1,0.5,0.5 or "
+        "z=1,y=0.5,x=0.5; finest, coarsest or same (default: finest)",
     )
     group.add_argument(
         "--zoom", type=float, metavar="F", help="divide the voxel size by F (default: 1)"
+    )
+    group.add_argument(
+        "--factor", metavar="F", help="instead: voxels times F, like 5,1,1 or z=5, 0.5 for half"
+    )
+    group.add_argument(
+        "--shape",
+        metavar="N,N,N",
+        help="instead: voxels along the spatial axes, like 256,256,256 or z=256; the voxel size is "
+        "the extent over them",
     )
     group.add_argument("--like", metavar="OTHER", help="take the grid of another OME-Zarr image")
     _source_size(group)
@@ -183,6 +192,12 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="number of levels (default: until one fits into a chunk)",
+    )
+    group.add_argument(
+        "--pyramid",
+        choices=("auto", "all", "keep-z", "none"),
+        help="axes that are halved from level to level: auto leaves those alone whose voxels are "
+        "twice as large as the smallest (default: auto)",
     )
     group.add_argument(
         "--ome-zarr-version", choices=("0.5", "0.4"), help="format of the output (default: 0.5)"

@@ -48,6 +48,8 @@ def parse_resources(text: str | None) -> dict[str, float] | None:
 _PLAN_OPTIONS = (
     "voxel_size",
     "zoom",
+    "factor",
+    "shape",
     "like",
     "source_voxel_size",
     "method",
@@ -56,6 +58,7 @@ _PLAN_OPTIONS = (
     "chunk",
     "shard",
     "levels",
+    "pyramid",
     "ome_zarr_version",
     "codec",
     "memory",

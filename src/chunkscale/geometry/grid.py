@@ -197,6 +197,46 @@ def resized_grid(source: VoxelGrid, voxel_size: Mapping[int, float]) -> VoxelGri
     return source.replace(shape=tuple(shape), voxel_size=tuple(spacing), translation=tuple(origin))
 
 
+def reshaped_grid(source: VoxelGrid, shape: Mapping[int, int]) -> VoxelGrid:
+    """Return the grid that covers the extent of `source` with so many voxels.
+
+    The outer edges of both grids coincide. Axes without an entry stay as they are.
+
+    Parameters
+    ----------
+    source : VoxelGrid
+    shape : mapping of int to int
+        New number of voxels by axis position.
+
+    Examples
+    --------
+    >>> stack = VoxelGrid(axes=(Axis(name="z"),), shape=(10,), voxel_size=(1.0,))
+    >>> reshaped_grid(stack, {0: 4}).voxel_size, reshaped_grid(stack, {0: 4}).translation
+    ((2.5,), (0.75,))
+    """
+    counts, spacing, origin = list(source.shape), list(source.voxel_size), list(source.translation)
+    for i, count in shape.items():
+        counts[i] = count
+        spacing[i] = source.shape[i] * source.voxel_size[i] / count
+        origin[i] = source.translation[i] + (spacing[i] - source.voxel_size[i]) / 2
+    return source.replace(shape=tuple(counts), voxel_size=tuple(spacing), translation=tuple(origin))
+
+
+def cut_grid(grid: VoxelGrid, box: Box) -> VoxelGrid:
+    """Return the grid of the voxels in a box.
+
+    Examples
+    --------
+    >>> stack = VoxelGrid(axes=(Axis(name="z"),), shape=(10,), voxel_size=(0.5,))
+    >>> cut_grid(stack, Box(start=(4,), stop=(10,))).translation
+    (2.0,)
+    """
+    origin = (
+        t + a * s for t, a, s in zip(grid.translation, box.start, grid.voxel_size, strict=True)
+    )
+    return grid.replace(shape=box.shape, translation=tuple(origin))
+
+
 def _conversion(axis: Axis, other: Axis) -> float:
     """Return how many units of `other` make one unit of `axis`."""
     if axis.unit == other.unit or axis.unit is None or other.unit is None:

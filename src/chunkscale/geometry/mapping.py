@@ -28,7 +28,7 @@ class AxisMapping:
     """Target index to source index along one axis.
 
     The centre of target voxel ``i`` lies at the continuous source index
-    ``(i + 0.5) * step + offset - 0.5``.
+    ``(i + start + 0.5) * step + offset - 0.5``.
 
     Parameters
     ----------
@@ -37,7 +37,11 @@ class AxisMapping:
     step : float
         Target over source voxel size.
     offset : float
-        Distance of the first outer edges in source voxels; 0 if they coincide.
+        Distance of the first outer edges in source voxels; 0 if they coincide, or if so many
+        target voxels lie between them.
+    start : int
+        Number of these target voxels. What is cut out of a target grid has the very numbers of
+        the whole.
     fuzz : float
         Rounding error of the formula. A coordinate that close to a voxel
         centre, or to the middle between two, is taken to be there.
@@ -54,6 +58,7 @@ class AxisMapping:
     fuzz: float
     method: str
     scale: float = 1.0
+    start: int = 0
 
     @property
     def kind(self) -> Kind:
@@ -125,12 +130,16 @@ def grid_mapping(
         edge_out = target.translation[i] - s_out / 2
         step, offset = s_out / s_in, (edge_out - edge_in) / s_in
         magnitude = max(abs(source.translation[i]), abs(target.translation[i]), s_in, s_out) / s_in
-        if abs(offset) <= 16 * _EPS * magnitude:
+        start = round(offset / step) if abs(offset / step) < 2**48 else 0
+        if abs(offset - start * step) <= 16 * _EPS * magnitude:
             offset, magnitude = 0.0, 1.0
-        reach = max(1.0, float(n_in), n_out * step, magnitude)
+        else:
+            start = 0
+        # The same for a grid and what is cut out of it, as long as that lies within the source.
+        reach = max(1.0, n_in + step, max(-start, start + n_out) * step, magnitude)
         fuzz = 16 * _EPS * reach
         # A sum of weights that only ever has one term needs no halo.
-        hits = abs(step - 1.0) * n_out + abs(offset - round(offset)) <= fuzz
+        hits = abs(step - 1.0) * max(n_in, start + n_out) + abs(offset - round(offset)) <= fuzz
         passes = hits and chosen.kind == "weights"
         mappings.append(
             AxisMapping(
@@ -141,6 +150,7 @@ def grid_mapping(
                 fuzz=fuzz,
                 method=PICK.name if passes else method,
                 scale=step if widened and step > 1.0 and not passes else 1.0,
+                start=start,
             )
         )
     return tuple(mappings)
@@ -158,7 +168,8 @@ def _edge_distance(mapping: AxisMapping, index: NDArray[np.float64] | float) -> 
     Voxel centres are at halves and voxel borders at integers; both are
     settled here, once for all methods.
     """
-    centre = (np.asarray(index, np.float64) + 0.5) * mapping.step + mapping.offset
+    # The sum of whole numbers and a half is exact.
+    centre = (np.asarray(index, np.float64) + mapping.start + 0.5) * mapping.step + mapping.offset
     half = np.rint(centre * 2.0) * 0.5
     return np.where(np.abs(centre - half) <= mapping.fuzz, half, centre)
 
@@ -178,7 +189,7 @@ def inside_range(mapping: AxisMapping) -> tuple[int, int]:
 
     def first(limit: float, closed: bool) -> int:
         # The formula is monotonic; start a little below the algebraic answer.
-        i = math.floor((limit - mapping.offset) / mapping.step - 0.5) - 2
+        i = math.floor((limit - mapping.offset) / mapping.step - 0.5) - mapping.start - 2
         i = min(max(i, 0), mapping.target_size)
         while i < mapping.target_size:
             centre = float(_edge_distance(mapping, float(i)))

@@ -1,14 +1,15 @@
 """The levels of a multiscale image: shapes, voxel sizes, positions, chunks and shards.
 
 Level ``k`` is made from level ``k - 1`` by means over cells of two voxels per
-spatial axis. A cell at an odd end holds one voxel, so sizes round up, and an
-axis of one voxel stays as it is.
+spatial axis, or per those axes that the pyramid's rule names. A cell at an odd
+end holds one voxel, so sizes round up, and an axis of one voxel stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from chunkscale.geometry.box import cell_counts
 from chunkscale.geometry.grid import VoxelGrid
@@ -64,10 +65,34 @@ class Level:
         return self.shard or self.chunk
 
 
-def halved(grid: VoxelGrid) -> tuple[int, ...]:
-    """Return by how much the next level shrinks each axis: 2, or 1 where it cannot."""
-    spatial = set(grid.spatial)
-    return tuple(2 if i in spatial and n > 1 else 1 for i, n in enumerate(grid.shape))
+#: Which axes are halved from level to level: those whose voxels are less than twice as large as
+#: the smallest, so that voxels become isotropic; all; all but z; or none, as there is one level.
+PyramidRule = Literal["auto", "all", "keep-z", "none"]
+
+RULES: tuple[PyramidRule, ...] = get_args(PyramidRule)
+
+
+def halved(grid: VoxelGrid, rule: PyramidRule = "auto") -> tuple[int, ...]:
+    """Return by how much the next level shrinks each axis: 2, or 1 where it does not.
+
+    Examples
+    --------
+    >>> from chunkscale.geometry.grid import Axis
+    >>> zyx = tuple(Axis(name=n) for n in "zyx")
+    >>> thick = VoxelGrid(axes=zyx, shape=(30, 512, 512), voxel_size=(1.0, 0.3, 0.3))
+    >>> halved(thick), halved(thick, "all")
+    ((1, 2, 2), (2, 2, 2))
+    """
+    able = {i for i in grid.spatial if grid.shape[i] > 1}
+    if rule == "none":
+        able = set()
+    elif rule == "keep-z":
+        able = {i for i in able if grid.axes[i].name != "z"}
+    elif rule == "auto" and able:
+        # Decimal numbers that are twice as large are so within their rounding.
+        limit = min(grid.voxel_size[i] for i in able) * 2 * (1 - 1e-9)
+        able = {i for i in able if grid.voxel_size[i] < limit}
+    return tuple(2 if i in able else 1 for i in range(grid.ndim))
 
 
 def level_grid(grid: VoxelGrid, factors: tuple[int, ...]) -> VoxelGrid:
@@ -91,16 +116,28 @@ def level_grid(grid: VoxelGrid, factors: tuple[int, ...]) -> VoxelGrid:
     )
 
 
-def level_count(grid: VoxelGrid, chunk: tuple[int, ...]) -> int:
-    """Return how many levels it takes until the last one fits into one chunk."""
-    count, factors = 1, (1,) * grid.ndim
-    shape = grid.shape
-    while any(shape[i] > chunk[i] for i in grid.spatial):
-        step = halved(grid.replace(shape=shape))
-        factors = tuple(a * b for a, b in zip(factors, step, strict=True))
-        shape = cell_counts(grid.shape, factors)
-        count += 1
-    return count
+def level_factors(
+    grid: VoxelGrid, rule: PyramidRule = "auto", chunk: tuple[int, ...] | None = None
+) -> list[tuple[int, ...]]:
+    """Return the voxels of level 0 per voxel of each level, per axis.
+
+    As many levels as it takes until the last one fits into one `chunk`, or else until no axis
+    can be halved.
+
+    Examples
+    --------
+    >>> from chunkscale.geometry.grid import Axis
+    >>> yx = (Axis(name="y"), Axis(name="x"))
+    >>> level_factors(VoxelGrid(axes=yx, shape=(100, 40), voxel_size=(1.0, 1.0)), "all", (32, 32))
+    [(1, 1), (2, 2), (4, 4)]
+    """
+    found = [(1,) * grid.ndim]
+    while True:
+        level = level_grid(grid, found[-1])
+        step = halved(level, rule)
+        if 2 not in step or (chunk and all(level.shape[i] <= chunk[i] for i in grid.spatial)):
+            return found
+        found.append(tuple(a * b for a, b in zip(found[-1], step, strict=True)))
 
 
 def _stored_shape(
@@ -120,15 +157,17 @@ def _stored_shape(
     return chunk, (tuple(shard) if tuple(shard) != chunk else None)
 
 
-def pyramid(grid: VoxelGrid, *, count: int, layouts: Mapping[int, Layout]) -> tuple[Level, ...]:
+def pyramid(
+    grid: VoxelGrid, factors: Sequence[tuple[int, ...]], layouts: Mapping[int, Layout]
+) -> tuple[Level, ...]:
     """Return the levels of an image whose level 0 has that grid.
 
     Parameters
     ----------
     grid : VoxelGrid
         Grid of level 0.
-    count : int
-        Number of levels, at least 1.
+    factors : sequence of tuple of int
+        Voxels of level 0 per voxel of each level; see `level_factors`.
     layouts : mapping of int to Layout
         By the first level that it holds for; there is one for level 0.
 
@@ -138,20 +177,18 @@ def pyramid(grid: VoxelGrid, *, count: int, layouts: Mapping[int, Layout]) -> tu
     >>> zyx = tuple(Axis(name=n) for n in "zyx")
     >>> iso = VoxelGrid(axes=zyx, shape=(320, 512, 512), voxel_size=(0.2, 0.2, 0.2))
     >>> layout = Layout(chunk=(64, 64, 64), shard=(256, 256, 256))
-    >>> for level in pyramid(iso, count=3, layouts={0: layout}):
+    >>> for level in pyramid(iso, level_factors(iso)[:3], {0: layout}):
     ...     print(level.path, level.shape, level.chunk, level.shard)
     0 (320, 512, 512) (64, 64, 64) (256, 256, 256)
     1 (160, 256, 256) (64, 64, 64) (128, 128, 128)
     2 (80, 128, 128) (64, 64, 64) None
     """
     levels = []
-    factors = (1,) * grid.ndim
-    for k in range(count):
-        current = level_grid(grid, factors)
+    for k, merged in enumerate(factors):
+        current = level_grid(grid, merged)
         if k in layouts:
-            layout, origin = layouts[k], factors
-        relative = tuple(a // b for a, b in zip(factors, origin, strict=True))
+            layout, origin = layouts[k], merged
+        relative = tuple(a // b for a, b in zip(merged, origin, strict=True))
         chunk, shard = _stored_shape(current.shape, relative, layout)
-        levels.append(Level(path=str(k), grid=current, factors=factors, chunk=chunk, shard=shard))
-        factors = tuple(a * b for a, b in zip(factors, halved(current), strict=True))
+        levels.append(Level(path=str(k), grid=current, factors=merged, chunk=chunk, shard=shard))
     return tuple(levels)

@@ -1,6 +1,11 @@
-"""Units of length, however they are spelled."""
+"""Lengths and their units, however they are spelled."""
 
 from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
 
 METRES = {
     "yoctometer": 1e-24,
@@ -17,6 +22,10 @@ METRES = {
     "μm": 1e-6,
     "nm": 1e-9,
     "mm": 1e-3,
+    "cm": 1e-2,
+    "m": 1.0,
+    "pm": 1e-12,
+    "Å": 1e-10,
     "millimeter": 1e-3,
     "centimeter": 1e-2,
     "decimeter": 1e-1,
@@ -35,3 +44,55 @@ METRES = {
 def metres(unit: str | None) -> float | str | None:
     """Return how long a unit of length is, however it is spelled; any other one as it is."""
     return unit if unit is None else METRES.get(unit, unit)
+
+
+_LENGTH = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\W\d_]*)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """A number, and the unit behind it, if there is one."""
+
+    value: float
+    unit: str = ""
+
+    def in_unit(self, unit: str | None) -> float:
+        """Return it in another unit; decimal numbers stay the decimal numbers they are.
+
+        Raises
+        ------
+        ValueError
+            If that is no unit of length.
+
+        Examples
+        --------
+        >>> Length(500.0, "nm").in_unit("micrometer")
+        0.5
+        """
+        if not self.unit or not math.isfinite(self.value):
+            return self.value
+        if unit not in METRES:
+            raise ValueError(f"it has a unit, and the image has {unit or 'none'}")
+        number, ours, theirs = (
+            Fraction(repr(x)) for x in (self.value, METRES[self.unit], METRES[unit])
+        )
+        return float(number * ours / theirs)
+
+
+def parse_length(text: str) -> Length:
+    """Return what a text like ``"0.5"`` or ``"500 nm"`` says.
+
+    Raises
+    ------
+    ValueError
+        If it is no number, or its unit is not known.
+    """
+    found = _LENGTH.fullmatch(text)
+    if found is None:
+        try:
+            return Length(float(text))  # inf and nan are numbers, too
+        except ValueError:
+            raise ValueError(f"{text!r} is no number") from None
+    if found[2] not in ("", *METRES):
+        raise ValueError(f"{found[2]!r} in {text!r} is no unit of length that is known here")
+    return Length(float(found[1]), found[2])

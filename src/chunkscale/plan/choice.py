@@ -103,11 +103,11 @@ def _choices(
         target = tuple(cut.target for cut in cuts)
         count = math.prod(cut.count for cut in cuts)
         order = tuple(sorted(range(len(cuts)), key=lambda i: cuts[i].amplification))
-        fused = min(job.tail_levels, *(cut.fused for cut in cuts))
+        fused = min(len(job.steps), *(cut.fused for cut in cuts))
         slab = slab_planes(job, target, fused)
         per_worker = region_bytes(job, limits, cuts, fused, slab)
         largest = max(math.prod(target), math.prod(cut.read for cut in cuts)) * job.itemsize
-        rest = job.write_size * job.itemsize / 2 ** ((len(cuts) - job.leading) * fused)
+        rest = job.write_size * job.itemsize / math.prod(map(math.prod, job.steps[:fused]))
         for kept in range(3 if job.cached else 1):
             cached = order[len(order) - kept :]
             if kept and not cuts[cached[0]].overlaps:
@@ -120,7 +120,7 @@ def _choices(
                 decoded=read * amplification,
                 cached=read if kept else 0,
                 written=job.write_size * job.itemsize,
-                later=0 if fused == job.tail_levels else rest,
+                later=0 if fused == len(job.steps) else rest,
                 regions=count,
                 slots=slots,
                 region=region,
@@ -176,7 +176,7 @@ def first_choice(
     target: VoxelGrid,
     mapping: tuple[AxisMapping, ...],
     layout: Layout,
-    levels: int,
+    steps: tuple[tuple[int, ...], ...],
     fixed: tuple[int, ...] | None,
     limits: Limits,
 ) -> Choice:
@@ -202,7 +202,7 @@ def first_choice(
         write_size=target.size,
         write_chunk=layout.chunk,
         taps=max([2, *(m.taps for m in mapping[-3:-2])]),
-        tail_levels=levels - 1,
+        steps=steps,
         leading=leading,
         is_half=source.dtype == "float16",
         planes=unit[-3] if stacked else 0,
@@ -215,6 +215,7 @@ def later_choice(
     levels: tuple[Level, ...],
     first: int,
     itemsize: int,
+    steps: tuple[tuple[int, ...], ...],
     beside: Sequence[Choice],
     fixed: tuple[int, ...] | None,
     limits: Limits,
@@ -235,7 +236,7 @@ def later_choice(
         write_size=level.grid.size,
         write_chunk=level.chunk,
         taps=0,
-        tail_levels=len(levels) - 1 - first,
+        steps=steps,
         leading=leading,
         is_half=False,  # means convert plane by plane
         planes=0,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from chunkscale.geometry.box import cell_counts
 from chunkscale.plan import policy
 from chunkscale.plan.cuts import AxisCut, doublings
 
@@ -59,7 +60,7 @@ class PassJob:
     write_size: int  # voxels of the first level written
     write_chunk: tuple[int, ...]
     taps: int  # source voxels per target voxel along z; 0 for means
-    tail_levels: int  # levels after the first
+    steps: tuple[tuple[int, ...], ...]  # of the levels after the first, each from the one before
     leading: int  # axes that are not spatial
     is_half: bool  # float16 is computed on a float32 copy
     planes: int  # of a stored object; 0 where regions are made in one piece
@@ -74,7 +75,7 @@ def region_bytes(
     voxels, read = math.prod(target), math.prod(cut.read for cut in cuts)
     planes = target[-3] if len(target) > 2 else 1
     first = voxels // planes * min(planes, 2 * slab)  # two slabs
-    made = first + coarser_voxels(target, job.leading, fused)
+    made = first + coarser_voxels(target, job.steps[:fused])
     scratch = kernel_scratch(read, target, job.taps, job.itemsize, is_half=job.is_half)
     # Host buffers of a GPU are whole huge pages.
     rounding = 0 if limits.device_memory is None else (fused + 2) * 2 * policy.HUGE_PAGE
@@ -108,11 +109,11 @@ def kernel_scratch(
     return planes + is_half * 4 * (read + math.prod(target))
 
 
-def coarser_voxels(shape: Sequence[int], leading: int, levels: int) -> int:
-    """Return the voxels of so many further levels of a region."""
+def coarser_voxels(shape: Sequence[int], steps: Iterable[Sequence[int]]) -> int:
+    """Return the voxels of the further levels of a region."""
     voxels = 0
-    for _ in range(levels):
-        shape = [*shape[:leading], *(-(-n // 2) for n in shape[leading:])]
+    for step in steps:
+        shape = cell_counts(shape, step)
         voxels += math.prod(shape)
     return voxels
 

@@ -17,7 +17,7 @@ from chunkscale.errors import Notice
 from chunkscale.geometry.box import Box, between, whole
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import AxisMapping, source_box
-from chunkscale.geometry.pyramid import Level
+from chunkscale.geometry.pyramid import Level, PyramidRule
 from chunkscale.plan.regions import Pass, Region
 from chunkscale.report import plan_html, plan_text
 
@@ -80,6 +80,7 @@ class Resampling:
     method: str
     antialias: bool = False
     outside: float | None = None
+    pyramid: PyramidRule = "auto"
     ngff_version: str = "0.5"
     codec: str = "blosc-lz4"
     notices: tuple[Notice, ...] = ()
@@ -157,6 +158,8 @@ class ResamplePlan:
     antialias : bool
     outside : float or None
         Value of samples outside the source's extent; None for the edge voxel.
+    pyramid : PyramidRule
+        Which axes are halved from level to level.
     ngff_version : {"0.4", "0.5"}
     codec : str
     device : {"cpu", "gpu"}
@@ -175,6 +178,7 @@ class ResamplePlan:
     method: str
     antialias: bool
     outside: float | None
+    pyramid: PyramidRule
     ngff_version: str
     codec: str
     device: str

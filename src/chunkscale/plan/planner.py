@@ -11,7 +11,7 @@ from functools import partial
 from chunkscale.errors import MemoryBudgetError, OptionError
 from chunkscale.geometry.box import cell_counts
 from chunkscale.geometry.mapping import grid_mapping
-from chunkscale.geometry.pyramid import Layout, Level, level_count, pyramid
+from chunkscale.geometry.pyramid import Layout, Level, level_factors, pyramid
 from chunkscale.plan import policy
 from chunkscale.plan.choice import Choice, TooSmallError, first_choice, later_choice
 from chunkscale.plan.memory import Limits
@@ -82,12 +82,17 @@ def make_plan(
     if shards is not None:
         layouts = {k: Layout(chunk=layout.chunk, shard=given) for k, given in enumerate(shards)}
         layout = layouts[0]
-    count = level_count(target_grid, layout.chunk) if levels is None else levels
-    most = level_count(target_grid, (1,) * target_grid.ndim)
-    if count > most:
+    factors = level_factors(target_grid, what.pyramid, layout.chunk if levels is None else None)
+    count = len(factors) if levels is None else levels
+    if count > len(factors):
         raise OptionError(
-            f"levels {count} are more than the {most} after which a single voxel is left"
+            f"levels {count} are more than the {len(factors)} after which nothing can be halved "
+            f"(pyramid {what.pyramid!r})"
         )
+    factors = factors[:count]
+    steps = tuple(
+        tuple(b // a for a, b in zip(*pair, strict=True)) for pair in itertools.pairwise(factors)
+    )
     if target_grid.size * source.itemsize > 2**60:
         raise OptionError(
             f"the output would have {' x '.join(map(str, target_grid.shape))} voxels, more than "
@@ -100,18 +105,20 @@ def make_plan(
         start = passes[-1].indices.stop if passes else 0
         if first == 0:
             choose: Callable[..., Choice] = partial(
-                first_choice, source, target_grid, mapping, layout, count
+                first_choice, source, target_grid, mapping, layout, steps
             )
         else:
             layouts.setdefault(first, Layout(chunk=layout.chunk))
-            stored = pyramid(target_grid, count=count, layouts=layouts)
-            choose = partial(later_choice, stored, first, source.itemsize, tuple(choices))
+            stored = pyramid(target_grid, factors, layouts)
+            choose = partial(
+                later_choice, stored, first, source.itemsize, steps[first:], tuple(choices)
+            )
         fixed = regions[len(passes)] if regions is not None and len(passes) < len(regions) else None
         choice, limits = _within(limits, partial(choose, fixed))
         if shards is None and layouts[first].shard is None:
             whole = len(target_grid.spatial) if shard else 0
-            layouts |= _stored_layouts(choice, layout.chunk, whole, first)
-        stored = pyramid(target_grid, count=count, layouts=layouts)
+            layouts |= _stored_layouts(choice, layout.chunk, whole, first, steps[first:])
+        stored = pyramid(target_grid, factors, layouts)
         choices.append(choice)
         passes.append(_pass(choice, stored, first, start))
     memory = MemoryEstimate(
@@ -129,6 +136,7 @@ def make_plan(
         method=what.method,
         antialias=what.antialias,
         outside=what.outside,
+        pyramid=what.pyramid,
         ngff_version=what.ngff_version,
         codec=what.codec,
         device="cpu" if limits.device_memory is None else "gpu",
@@ -185,7 +193,11 @@ def _within(limits: Limits, choose: Callable[[Limits], Choice]) -> tuple[Choice,
 
 
 def _stored_layouts(
-    choice: Choice, chunk: tuple[int, ...], sharded: int, first: int
+    choice: Choice,
+    chunk: tuple[int, ...],
+    sharded: int,
+    first: int,
+    steps: tuple[tuple[int, ...], ...],
 ) -> dict[int, Layout]:
     """Return how a pass is stored by level: a slab is a shard, and so is a region further on.
 
@@ -204,5 +216,5 @@ def _stored_layouts(
     slab = [*region[:-3], choice.slab, *region[-2:]] if len(region) > 2 else region
     layouts = {first: one_object(slab)}
     if choice.fused and slab != region:
-        layouts[first + 1] = one_object([-(-n // 2) for n in region])
+        layouts[first + 1] = one_object(cell_counts(region, steps[0]))
     return layouts

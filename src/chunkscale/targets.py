@@ -1,0 +1,192 @@
+"""Voxel sizes, factors and shapes as users write them, and the grids that they ask for."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chunkscale.errors import OptionError
+from chunkscale.geometry.grid import VoxelGrid, reshaped_grid, resized_grid
+from chunkscale.geometry.units import Length, metres, parse_length
+from chunkscale.parameters import Shape, VoxelSize
+
+_SIZE_HINT = (
+    "give a number in the unit of the source, one with a unit like 500nm, one for each spatial "
+    "axis like 1,0.5,0.5 or z=1,y=0.5,x=0.5, 'finest', 'coarsest' or 'same'"
+)
+_SOURCE_HINT = "give one number or one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2"
+_FACTOR_HINT = "give a number, or one for each spatial axis like 5,1,1 or z=5"
+_SHAPE_HINT = "give whole numbers of voxels for each spatial axis, like 256,256,256 or z=256"
+
+
+def target_grid(
+    source: VoxelGrid,
+    *,
+    voxel_size: VoxelSize = "finest",
+    zoom: float = 1.0,
+    factor: VoxelSize | None = None,
+    shape: Shape | Mapping[str, int] | None = None,
+) -> VoxelGrid:
+    """Return the target grid of a voxel size and a zoom, of factors, or of a shape.
+
+    Parameters
+    ----------
+    source : VoxelGrid
+    voxel_size : float, str, mapping or sequence
+        One number for all spatial axes, or one for each, in the source's unit or with one of
+        their own (``"500nm"``); ``"finest"`` or ``"coarsest"`` (the smallest or largest that
+        the source has along a spatial axis), or ``"same"``, which keeps them.
+    zoom : float
+        Divides the voxel size.
+    factor : float, str, mapping or sequence, optional
+        Instead: how many times as many voxels an axis gets.
+    shape : int, str, mapping or sequence, optional
+        Instead: voxels along each spatial axis. The voxel size is the extent over them.
+
+    Examples
+    --------
+    >>> from chunkscale import Axis, VoxelGrid
+    >>> zyx = tuple(Axis(name=n, unit="micrometer") for n in "zyx")
+    >>> stack = VoxelGrid(axes=zyx, shape=(86, 396, 393), voxel_size=(1.0, 0.202, 0.202))
+    >>> target_grid(stack, voxel_size=1).shape
+    (86, 80, 79)
+    >>> target_grid(stack, voxel_size="1000nm", zoom=2).shape
+    (172, 160, 159)
+    >>> target_grid(stack, factor="z=5").voxel_size
+    (0.2, 0.202, 0.202)
+    >>> target_grid(stack, shape="z=172,y=160").voxel_size
+    (0.5, 0.49995, 0.202)
+    """
+    if not (isinstance(zoom, int | float | np.number) and math.isfinite(zoom) and zoom > 0):
+        raise OptionError(f"zoom {zoom!r} is not a positive finite number")
+    names = {source.axes[i].name: i for i in source.spatial}
+    if shape is not None:
+        counts = _by_axis("shape", shape, _parse("shape", shape, _whole, _SHAPE_HINT), names)
+        return reshaped_grid(source, {names[name]: n for name, n in counts.items()})
+    if factor is not None:
+        factors = _by_axis("factor", factor, _parse("factor", factor, _number, _FACTOR_HINT), names)
+        for number in factors.values():
+            if not (math.isfinite(number) and number > 0):
+                raise OptionError(f"factor {factor!r} is not positive and finite; {_FACTOR_HINT}")
+        sizes = {names[name]: source.voxel_size[names[name]] / f for name, f in factors.items()}
+        return resized_grid(source, sizes)
+    sizes = _sizes(source, voxel_size, names)
+    return resized_grid(source, {i: size / zoom for i, size in sizes.items()})
+
+
+def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dict[int, float]:
+    """Return the voxel sizes of the spatial axes by position."""
+    present = {i: source.voxel_size[i] for i in source.spatial}
+    wanted = _parse("voxel size", given, _length, _SIZE_HINT, ("finest", "coarsest", "same"))
+    if wanted == "same":
+        return present
+    if isinstance(wanted, str) or (isinstance(wanted, Length) and not wanted.unit):
+        units = [source.axes[i].unit for i in source.spatial]
+        if len(set(map(metres, units))) > 1:
+            raise OptionError(
+                f"the spatial axes have different units ({', '.join(map(str, units))}), so one "
+                f"voxel size {given!r} for all has no meaning; give one for each axis, "
+                "like z=1,y=0.5,x=0.5"
+            )
+    if isinstance(wanted, str):
+        chosen = min if wanted == "finest" else max
+        return dict.fromkeys(present, float(chosen(present.values())))
+    lengths = _by_axis("voxel size", given, wanted, names)
+    for name, length in lengths.items():
+        try:
+            present[names[name]] = length.in_unit(source.axes[names[name]].unit)
+        except ValueError as error:
+            raise OptionError(
+                f"voxel size {given!r} cannot be converted along axis {name!r}: {error}; give a "
+                "plain number"
+            ) from error
+    return present
+
+
+def source_sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
+    """Return the voxel size of a source with these spatial axes, by axis.
+
+    Examples
+    --------
+    >>> source_sizes("1,0.5,0.5", "zyx"), source_sizes("z=2", "zyx")
+    ({'z': 1.0, 'y': 0.5, 'x': 0.5}, {'z': 2.0})
+    """
+    parsed = _parse("source voxel size", value, _number, _SOURCE_HINT)
+    # Of an axis that is named and not there, or not spatial, whoever knows the axes will tell.
+    return (
+        parsed if isinstance(parsed, dict) else _by_axis("source voxel size", value, parsed, names)
+    )
+
+
+def _parse(
+    name: str,
+    value: object,
+    number: Callable[[object], Any],
+    hint: str,
+    words: Sequence[str] = (),
+) -> Any:
+    """Return an option as one of `words`, a number, a list of them, or numbers by axis."""
+    try:
+        if isinstance(value, str):
+            text = value.strip()
+            if text in words:
+                return text
+            parts = text.split(",")
+            if "=" not in text:
+                return list(map(number, parts)) if len(parts) > 1 else number(text)
+            pairs = [part.partition("=") for part in parts if part.strip()]
+            if len({axis.strip() for axis, _, _ in pairs}) < len(pairs):
+                raise ValueError("an axis is named twice")
+            return {axis.strip(): number(size) for axis, _, size in pairs}
+        if isinstance(value, Mapping):
+            return {str(axis): number(size) for axis, size in value.items()}
+        if isinstance(value, Sequence | np.ndarray):
+            return list(map(number, value))
+        return number(value)
+    except ValueError as error:
+        raise OptionError(f"{name} {value!r} is not understood: {error}; {hint}") from error
+
+
+def _length(value: object) -> Length:
+    return parse_length(value) if isinstance(value, str) else Length(_number(value))
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no plain number") from None
+
+
+def _whole(value: Any) -> int:
+    try:
+        found = int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no whole number") from None
+    if found < 1 or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no number of voxels")
+    return found
+
+
+def _by_axis(name: str, given: object, parsed: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return a parsed option by axis: of all of them, or of those that it names."""
+    listed = list(names)
+    if isinstance(parsed, list):
+        if len(parsed) != len(listed):
+            raise OptionError(
+                f"{name} {given!r} has {len(parsed)} values for the {len(listed)} spatial axes "
+                f"{', '.join(listed)}"
+            )
+        return dict(zip(listed, parsed, strict=True))
+    if not isinstance(parsed, dict):
+        return dict.fromkeys(listed, parsed)
+    for axis in parsed:
+        if axis not in listed:
+            raise OptionError(
+                f"{name} {given!r} names axis {axis!r}; the spatial axes are {', '.join(listed)}"
+            )
+    return parsed

@@ -1,0 +1,165 @@
+"""Targets as people say them.
+
+Invariants:
+
+- A length means the same in any unit; a factor multiplies counts; a shape is what comes out.
+- The extent stays: outer edges coincide, whatever is asked for.
+- `same` keeps every voxel, bit for bit, whatever the data type, version, chunk and codec.
+- Two ways to say the same thing are refused, and both are named.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import chunkscale
+from chunkscale.cli.main import main
+from chunkscale.targets import target_grid
+
+ZYX = tuple(chunkscale.Axis(name=name, unit="micrometer") for name in "zyx")
+STACK = chunkscale.VoxelGrid(
+    axes=ZYX, shape=(86, 396, 393), voxel_size=(1.0, 0.202, 0.202), translation=(3.0, -1.0, 0.5)
+)
+
+
+def edges(grid, axis):
+    first = grid.translation[axis] - grid.voxel_size[axis] / 2
+    return first, first + grid.shape[axis] * grid.voxel_size[axis]
+
+
+@pytest.mark.parametrize(
+    ("option", "size"),
+    [
+        ("500nm", (0.5, 0.5, 0.5)),
+        ("0.5 um", (0.5, 0.5, 0.5)),
+        ("0.5µm", (0.5, 0.5, 0.5)),
+        (".0005mm", (0.5, 0.5, 0.5)),
+        ("5e-7 meter", (0.5, 0.5, 0.5)),
+        ("0.5um,0.2um,0.2", (0.5, 0.2, 0.2)),
+        ("z=500nm", (0.5, 0.202, 0.202)),
+        ({"z": "500nm", "x": 0.3}, (0.5, 0.202, 0.3)),
+        (["1um", "202nm", 0.202], (1.0, 0.202, 0.202)),
+        ("same", (1.0, 0.202, 0.202)),
+        ("coarsest", (1.0, 1.0, 1.0)),
+    ],
+    ids=str,
+)
+def test_a_length_is_the_same_in_any_unit(option, size):
+    """And is written as the decimal number that it is."""
+    assert target_grid(STACK, voxel_size=option).voxel_size == size
+
+
+@pytest.mark.parametrize(
+    ("option", "shape"),
+    [
+        ("5,1,1", (430, 396, 393)),
+        ("z=5", (430, 396, 393)),
+        (2, (172, 792, 786)),
+        ("0.5", (43, 198, 197)),
+        ({"y": 0.25}, (86, 99, 393)),
+        ((1, 0.5, 0.1), (86, 198, 39)),
+    ],
+    ids=str,
+)
+def test_a_factor_multiplies_the_voxels(option, shape):
+    """As SciPy's `zoom` does."""
+    grid = target_grid(STACK, factor=option)
+    assert grid.shape == shape
+    for axis in range(3):
+        ratio = STACK.voxel_size[axis] / grid.voxel_size[axis]
+        assert ratio == pytest.approx(grid.shape[axis] / STACK.shape[axis], rel=0.02)
+        assert edges(grid, axis)[0] == pytest.approx(edges(STACK, axis)[0])
+
+
+@given(st.lists(st.integers(1, 1000), min_size=3, max_size=3))
+def test_a_shape_is_what_comes_out(shape):
+    """Over exactly the same extent."""
+    grid = target_grid(STACK, shape=shape)
+    assert grid.shape == tuple(shape)
+    for axis in range(3):
+        assert edges(grid, axis) == pytest.approx(edges(STACK, axis), rel=1e-12)
+        assert grid.voxel_size[axis] == STACK.shape[axis] * STACK.voxel_size[axis] / shape[axis]
+
+
+def test_a_shape_may_leave_axes_out():
+    """They keep their voxels."""
+    assert target_grid(STACK, shape="z=256").shape == (256, 396, 393)
+    assert target_grid(STACK, shape=64).shape == (64, 64, 64)
+    assert target_grid(STACK, shape={"x": 3}).shape == (86, 396, 3)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "uint16", "int32", "uint64", "float16", "float64"]
+)
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_same_only_converts(make_image, noise, tmp_path, dtype, version):
+    """Every voxel bit for bit; other chunks, version and codec; and back again."""
+    data = noise((9, 17, 12), dtype)
+    source = make_image(data, (2.0, 0.5, 0.3), chunk=(4, 8, 12))
+    how = {"voxel_size": "same", "levels": 1, "codec": "zstd"}
+    chunkscale.resample(source, tmp_path / "there", ome_zarr_version=version, chunk=5, **how)
+    other = {"0.4": "0.5", "0.5": "0.4"}[version]
+    chunkscale.resample(tmp_path / "there", tmp_path / "back", ome_zarr_version=other, **how)
+    for name in ("there", "back"):
+        image = chunkscale.open_image(tmp_path / name)
+        assert image.grid == chunkscale.open_image(source).grid
+        found = image.as_dask().compute()
+        assert found.tobytes() == data.astype(found.dtype).tobytes()
+
+
+def test_all_of_them_reach_the_command_and_arrays(make_image, noise, tmp_path, capsys):
+    """`plan`, `resample` and `resample_array` take the same words."""
+    data = noise((4, 6, 8))
+    source = str(make_image(data, (2.0, 0.5, 0.5)))
+    for option, value, shape in [
+        ("factor", "3,1,1", (12, 6, 8)),
+        ("shape", "z=5,x=4", (5, 6, 4)),
+        ("voxel_size", "1um", (8, 3, 4)),
+    ]:
+        out = tmp_path / option
+        words = [f"--{option.replace('_', '-')}", value]
+        assert main(["plan", source, *words]) == 0
+        assert main(["resample", source, str(out), *words]) == 0
+        image = chunkscale.open_image(out)
+        assert image.grid.shape == shape
+        if option != "voxel_size":
+            size = {"source_voxel_size": (2.0, 0.5, 0.5), option: value}
+            expected = chunkscale.resample_array(data, **size)
+            np.testing.assert_array_equal(image.as_dask(), expected)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"factor": 2, "voxel_size": 1}, ["factor 2", "voxel_size 1", "leave one of them out"]),
+        ({"factor": 2, "zoom": 2}, ["factor 2", "zoom 2"]),
+        ({"shape": 64, "voxel_size": "1um"}, ["shape 64", "voxel_size '1um'"]),
+        ({"shape": 64, "factor": "z=2"}, ["shape 64", "factor 'z=2'"]),
+        ({"like": STACK, "zoom": 2}, ["like ", "zoom 2"]),
+        ({"factor": 0}, ["factor 0", "like 5,1,1 or z=5"]),
+        ({"factor": "nan"}, ["factor 'nan'"]),
+        ({"factor": "1,2"}, ["factor '1,2' has 2 values for the 3 spatial axes z, y, x"]),
+        ({"factor": "c=2"}, ["names axis 'c'"]),
+        ({"shape": 0}, ["shape 0", "like 256,256,256"]),
+        ({"shape": True}, ["shape True"]),
+        ({"shape": 1.5}, ["shape 1.5"]),
+        ({"shape": "64,64"}, ["2 values for the 3 spatial axes"]),
+        ({"voxel_size": "5px"}, ["'px' in '5px' is no unit of length"]),
+        ({"voxel_size": "1s"}, ["'s' in '1s'"]),
+        (
+            {"voxel_size": "500nm", "unit": None},
+            ["'500nm' cannot be converted along axis 'z'", "give a plain number"],
+        ),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(make_image, noise, options, words):
+    """Both options are named, or the option, its value and what to give."""
+    options = dict(options)
+    source = make_image(noise((4, 6, 8)), (2.0, 0.5, 0.5), unit=options.pop("unit", "micrometer"))
+    with pytest.raises(chunkscale.errors.OptionError) as refused:
+        chunkscale.plan_resampling(source, **options)
+    for word in words:
+        assert word in str(refused.value)
