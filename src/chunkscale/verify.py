@@ -30,6 +30,7 @@ from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
 from chunkscale.sources.opening import open_source
+from chunkscale.sources.parts import Part, select
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import join
 from chunkscale.storage.objects import chunk_count
@@ -215,25 +216,40 @@ def _opened(
             )
     given = SourceOptions(sizes=(lambda _: sizes) if known else asked, io=io)
     if isinstance(source, str):
-        return open_source(source, given)
+        return _part(open_source(source, given), record)
     if not known:
         raise OptionError(
             "the image does not say what voxels it was made from, so it cannot be compared with "
             "an array; store that as OME-Zarr, and give its path as source"
         )
-    return open_source(source, replace(given, axes=target.grid.names))
+    return _part(open_source(source, replace(given, axes=target.grid.names)), record)
+
+
+def _part(source: Source, record: Mapping[str, Any]) -> Source:
+    """Return the part of a source that the run took."""
+    part = record.get("source_part") or {}
+    if not part or isinstance(source, Part):
+        return source
+    crop = {name: tuple(interval) for name, interval in part.get("crop", {}).items()}
+    return select(
+        source,
+        channels=part.get("channels"),
+        timepoints=part.get("timepoints"),
+        crop=crop or None,
+    )
 
 
 def _source_grid(source: Source, target: Image, record: Mapping[str, Any]) -> VoxelGrid:
     """Return the grid that the run took the source to have, in the units of the output."""
-    if source.grid.names != target.grid.names:
+    if source.whole.names != target.grid.names:
         raise MetadataError(
-            f"the axes differ: {target.grid.names} in the output, {source.grid.names} in the source"
+            f"the axes differ: {target.grid.names} in the output, {source.whole.names} in the "
+            "source"
         )
     if not (record.get("source_voxel_size") and record.get("source_translation")):
-        return aligned_grid(source.grid, target.grid)
+        return aligned_grid(source.whole, target.grid)
     # Recorded in the units of the output already.
-    return source.grid.replace(
+    return source.whole.replace(
         axes=target.grid.axes,
         voxel_size=tuple(map(float, record["source_voxel_size"])),
         translation=tuple(map(float, record["source_translation"])),
@@ -245,11 +261,11 @@ def _unit_faults(source: Source, target: Image, record: Mapping[str, Any]) -> It
     stated = source.stated
     if not (record.get("source_voxel_size") and stated):
         return
-    for i in source.grid.spatial:
-        ours, theirs = target.grid.axes[i], source.grid.axes[i]
+    for i in source.whole.spatial:
+        ours, theirs = target.grid.axes[i], source.whole.axes[i]
         try:
             factor = (
-                aligned_grid(source.grid, target.grid).voxel_size[i] / source.grid.voxel_size[i]
+                aligned_grid(source.whole, target.grid).voxel_size[i] / source.whole.voxel_size[i]
             )
         except GridError:  # no conversion is known
             factor = math.nan

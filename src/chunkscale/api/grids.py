@@ -5,9 +5,16 @@ from __future__ import annotations
 from chunkscale import options
 from chunkscale.api.images import open_image
 from chunkscale.errors import MetadataError, Notice, OptionError
-from chunkscale.geometry.grid import VoxelGrid, aligned_grid, like_grid
+from chunkscale.geometry.grid import (
+    VoxelGrid,
+    aligned_grid,
+    covering_box,
+    cut_grid,
+    like_grid,
+)
 from chunkscale.parameters import PathLike, StorageOptions, Target
 from chunkscale.sources.ome_zarr import Image
+from chunkscale.sources.parts import Part
 from chunkscale.targets import target_grid
 
 
@@ -37,27 +44,37 @@ def _image_like(path: PathLike, reach: StorageOptions | None) -> Image:
 
 
 def source_and_target(
-    source: VoxelGrid, target: Target, reach: StorageOptions | None = None
+    source: VoxelGrid,
+    target: Target,
+    reach: StorageOptions | None = None,
+    part: VoxelGrid | None = None,
 ) -> tuple[VoxelGrid, VoxelGrid, tuple[Notice, ...]]:
     """Return the source and target grid, in the same units, and what is wrong with `like`.
 
-    `reach` is for an image there.
+    `reach` is for an image there. Of the target that part is left which lies in `part`, so that
+    it has the voxels that the whole has there.
     """
     _check_one(target)
-    like = target.like
+    like, cropped = target.like, part is not None and part != source
     if like is None:
         grid = target_grid(
-            source,
+            part if part is not None and target.shape is not None else source,
             voxel_size="finest" if target.voxel_size is None else target.voxel_size,
             zoom=1.0 if target.zoom is None else target.zoom,
             factor=target.factor,
             shape=target.shape,
         )
+        if part is not None and cropped and target.shape is None:
+            grid = cut_grid(grid, covering_box(grid, part))
         return source, grid, ()
-    if not isinstance(like, VoxelGrid | Image):
+    if cropped:
+        raise OptionError(
+            "like gives the whole target grid, so a crop of the source has no meaning beside it; "
+            "leave one of them out"
+        )
+    if not isinstance(like, VoxelGrid | Image | Part):
         like = _image_like(like, reach)
-    said = like.notices if isinstance(like, Image) else ()
-    grid = like.grid if isinstance(like, Image) else like
+    said, grid = ((), like) if isinstance(like, VoxelGrid) else (like.notices, like.grid)
     wrong = (n for n in said if n.kind == "metadata")
     return aligned_grid(source, grid), like_grid(source, grid), tuple(wrong)
 

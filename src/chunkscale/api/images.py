@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
 from chunkscale.errors import MultipleImagesError
+from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources import opening
 from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.ome_zarr import Image, open_ome_zarr
+from chunkscale.sources.parts import Part, select
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.stores import normalise
 from chunkscale.targets import source_sizes
@@ -99,6 +102,24 @@ def open_source(
         io=StoreIO(threads=io_threads()),
     )
     return opening.open_source(source, given)
+
+
+def selected(
+    source: Source, channels: Indices | None, timepoints: Indices | None, crop: Crop | None
+) -> Source:
+    """Return the part of a source that is asked for."""
+    if channels is None and timepoints is None and crop is None:
+        return source
+    if isinstance(source, Part):
+        return source.select(channels=channels, timepoints=timepoints, crop=crop)
+    return select(source, channels=channels, timepoints=timepoints, crop=crop)
+
+
+def reopened(source: Source) -> Source:
+    """Open an image anew: what is stored there may have changed since it was opened."""
+    if isinstance(source, Part):
+        return replace(source, source=reopened(source.source))
+    return open_source(source.uri, source.given or None) if isinstance(source, Image) else source
 
 
 def check(

@@ -9,6 +9,7 @@ from typing import Literal, TypedDict
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import PyramidRule
+from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
 from chunkscale.sources.ome_zarr import Image
 
@@ -25,6 +26,9 @@ class PlanParameters(TypedDict, total=False):
     axes: str | None
     source_translation: Sequence[float] | None
     source_unit: str | None
+    channels: Indices | None
+    timepoints: Indices | None
+    crop: Crop | None
     method: MethodName | None
     antialias: bool
     outside: float | str

@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike
 from chunkscale import options
 from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION, MOST_WORKERS
 from chunkscale.api.grids import fill_value, source_and_target
-from chunkscale.api.images import io_threads, open_source
+from chunkscale.api.images import io_threads, open_source, selected
 from chunkscale.compute.devices import device_choices, device_memory_bytes
 from chunkscale.errors import MemoryBudgetError, OptionError
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import Layout, PyramidRule
+from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.ome.carry import carried
 from chunkscale.ome.versions import WRITABLE_VERSIONS
 from chunkscale.output.destination import unfinished
@@ -40,6 +41,7 @@ from chunkscale.plan.planner import make_plan
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
 from chunkscale.sources.ome_zarr import Image
+from chunkscale.sources.parts import decoded_share
 from chunkscale.storage.codecs import parse_codec
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
@@ -60,6 +62,9 @@ def plan_resampling(
     axes: str | None = None,
     source_translation: Sequence[float] | None = None,
     source_unit: str | None = None,
+    channels: Indices | None = None,
+    timepoints: Indices | None = None,
+    crop: Crop | None = None,
     method: MethodName | None = None,
     antialias: bool = False,
     outside: float | str = "edge",
@@ -108,6 +113,9 @@ def plan_resampling(
         Of an array: position of the centre of voxel 0, for the spatial axes.
     source_unit : str, optional
         Of an array's voxel size, like ``"micrometer"``.
+    channels, timepoints, crop : optional
+        Take a part of the source; see `Image.select`. What is cropped has the voxels that
+        the whole would have there.
     method : str, optional
         A name in `chunkscale.geometry.methods.METHODS`. Default: linear, or nearest for
         label images.
@@ -169,6 +177,7 @@ def plan_resampling(
         source_unit=source_unit,
         storage_options=storage.reach,
     )
+    image = selected(image, channels, timepoints, crop)
     return plan_source(
         image,
         Target(
@@ -257,7 +266,9 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
     options.check_dtype(
         f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
     )
-    source_grid, target_grid, said = source_and_target(image.grid, target, storage.reach)
+    source_grid, target_grid, said = source_and_target(
+        image.whole, target, storage.reach, image.grid
+    )
     _, notices = carried(image.attributes, source_grid, target_grid, array.dtype.name)
     return Resampling(
         source=SourceArray(
@@ -268,6 +279,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
             chunk=array.chunk,
             is_label=image.is_label,
             recomputed=image.opaque,
+            decoded_share=decoded_share(array),
         ),
         source_grid=source_grid,
         target_grid=target_grid,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from numpy.typing import ArrayLike
 
-from chunkscale.api.images import io_threads, open_source
+from chunkscale.api.images import io_threads, open_source, reopened, selected
 from chunkscale.api.parameters import PlanParameters, check_names
 from chunkscale.api.planning import plan_resampling
 from chunkscale.errors import AliasingWarning, ChunkscaleWarning, OptionError
@@ -22,7 +22,6 @@ from chunkscale.plan.model import ResamplePlan
 from chunkscale.report import run_text
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
-from chunkscale.sources.ome_zarr import Image
 from chunkscale.storage import objects as contents
 from chunkscale.storage.engine import StoreIO
 from chunkscale.text import text_html
@@ -175,9 +174,14 @@ def resample(
             source_unit=parameters.pop("source_unit", None),
             source_translation=parameters.pop("source_translation", None),
         )
-        if image is source and isinstance(source, Image):
-            # What is stored there may have changed since it was opened.
-            image = open_source(source.uri, source.given or None)
+        if image is source:
+            image = reopened(image)
+        image = selected(
+            image,
+            parameters.pop("channels", None),
+            parameters.pop("timepoints", None),
+            parameters.pop("crop", None),
+        )
         plan = plan_resampling(
             image,
             destination=target,

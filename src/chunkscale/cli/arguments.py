@@ -150,6 +150,18 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--like", metavar="OTHER", help="take the grid of another OME-Zarr image")
     _source_size(group)
+    group.add_argument(
+        "--channels", metavar="LIST", help="take these alone: indices or names, like 0,DAPI"
+    )
+    group.add_argument(
+        "--timepoints", metavar="LIST", help="take these alone, like 3:6 (without 6) or 0,4,8"
+    )
+    group.add_argument(
+        "--crop",
+        metavar="AXIS=A:B,...",
+        help="take this box alone, in voxels or lengths, without its ends: z=10:50,y=200:900 or "
+        "z=5um:20um",
+    )
     methods = "; ".join(f"{name} {words}" for name, words in METHOD_WORDS.items())
     group.add_argument(
         "--method",

@@ -52,6 +52,9 @@ _PLAN_OPTIONS = (
     "shape",
     "like",
     "source_voxel_size",
+    "channels",
+    "timepoints",
+    "crop",
     "method",
     "antialias",
     "outside",
@@ -98,7 +101,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def resample(arguments: argparse.Namespace) -> int:
-    from chunkscale.api.images import open_source
+    from chunkscale.api.images import open_source, selected
     from chunkscale.api.planning import plan_resampling
     from chunkscale.api.resampling import carry_out, check_destination
     from chunkscale.run.connect import connect
@@ -112,6 +115,12 @@ def resample(arguments: argparse.Namespace) -> int:
     with terminable() as told, connect(None, arguments.scheduler, resources) as cluster:
         options = _plan_options(arguments)
         source = open_source(arguments.source, options.pop("source_voxel_size", None), **reach)
+        source = selected(
+            source,
+            options.pop("channels", None),
+            options.pop("timepoints", None),
+            options.pop("crop", None),
+        )
         plan = plan_resampling(
             source, destination=target, resume=arguments.resume, client=cluster, **options, **reach
         )

@@ -237,6 +237,32 @@ def cut_grid(grid: VoxelGrid, box: Box) -> VoxelGrid:
     return grid.replace(shape=box.shape, translation=tuple(origin))
 
 
+def covering_box(grid: VoxelGrid, part: VoxelGrid) -> Box:
+    """Return the box of the voxels of a grid that lie in the extent of another, more or less.
+
+    The voxel is in it whose outer edges lie within half a voxel of those of `part`; there is one
+    at least along each axis. Axes that are not spatial are taken whole.
+
+    Examples
+    --------
+    >>> fine = VoxelGrid(axes=(Axis(name="x"),), shape=(100,), voxel_size=(0.1,))
+    >>> part = VoxelGrid(axes=(Axis(name="x"),), shape=(3,), voxel_size=(1.0,), translation=(2.45,))
+    >>> print(covering_box(fine, part))
+    [20:50]
+    """
+    start, stop = [0] * grid.ndim, list(grid.shape)
+    for i in grid.spatial:
+        size = grid.voxel_size[i]
+        edge = part.translation[i] - part.voxel_size[i] / 2 - (grid.translation[i] - size / 2)
+        first, last = (
+            math.floor(x / size + 0.5 + 1e-9 * max(1.0, abs(x / size)))
+            for x in (edge, edge + part.shape[i] * part.voxel_size[i])
+        )
+        start[i] = min(max(first, 0), grid.shape[i] - 1)
+        stop[i] = min(max(last, start[i] + 1), grid.shape[i])
+    return Box(start=tuple(start), stop=tuple(stop))
+
+
 def _conversion(axis: Axis, other: Axis) -> float:
     """Return how many units of `other` make one unit of `axis`."""
     if axis.unit == other.unit or axis.unit is None or other.unit is None:

@@ -27,6 +27,7 @@ def recipe(plan: ResamplePlan, source: Source) -> dict[str, Any]:
         "version": __version__,
         "source": plan.source.title,
         "source_array": plan.source.path,
+        "source_part": dict(source.part),
         "source_shape": list(plan.source.shape),
         "source_dtype": plan.source.dtype,
         "source_metadata": source.fingerprint(),

@@ -114,8 +114,8 @@ def _choices(
                 break
             amplification = math.prod(cuts[i].amplification for i in order[: len(order) - kept])
             active = min(limits.workers, count)
-            cache = cache_voxels(cuts, order, kept, active) * job.itemsize
-            read = job.read_size * job.itemsize
+            cache = cache_voxels(cuts, order, kept, active) * job.decoded_share * job.itemsize
+            read = job.read_size * job.decoded_share * job.itemsize
             figures = Figures(
                 decoded=read * amplification,
                 cached=read if kept else 0,
@@ -199,6 +199,7 @@ def first_choice(
         cached=not source.recomputed,
         read_size=math.prod(source.shape),
         read_chunk=source.chunk,
+        decoded_share=source.decoded_share,
         write_size=target.size,
         write_chunk=layout.chunk,
         taps=max([2, *(m.taps for m in mapping[-3:-2])]),
@@ -233,6 +234,7 @@ def later_choice(
         itemsize=itemsize,
         read_size=read.grid.size,
         read_chunk=read.chunk,
+        decoded_share=1,
         write_size=level.grid.size,
         write_chunk=level.chunk,
         taps=0,

@@ -57,6 +57,7 @@ class PassJob:
     itemsize: int
     read_size: int  # voxels of what is read
     read_chunk: tuple[int, ...]
+    decoded_share: int  # voxels that are decoded for each that is kept
     write_size: int  # voxels of the first level written
     write_chunk: tuple[int, ...]
     taps: int  # source voxels per target voxel along z; 0 for means
@@ -95,7 +96,8 @@ def shared_bytes(
     """Return the most that the threads of codecs and the cache hold."""
     chunks = (math.prod(job.read_chunk) + math.prod(job.write_chunk)) * job.itemsize
     # Without a cache, all chunks of the active regions may still be decoded at once.
-    decoded = active * math.prod(cut.aligned for cut in cuts) * job.itemsize
+    kept = active * math.prod(cut.aligned for cut in cuts)
+    decoded = kept * job.decoded_share * job.itemsize
     # Each thread holds a chunk encoded, decoded, and half way between.
     return 3 * limits.threads * chunks + max(cache, decoded)
 

@@ -39,6 +39,8 @@ class SourceArray:
         What has to be decoded together: the inner chunk of a shard.
     is_label : bool
         Whether the voxels are ids.
+    decoded_share : int
+        Voxels that are decoded for each that is kept, where chunks span indices that are not.
     recomputed : bool
         Whether a chunk is made anew for each region that reads it, as blocks of Dask are.
     """
@@ -50,6 +52,7 @@ class SourceArray:
     chunk: tuple[int, ...]
     is_label: bool = False
     recomputed: bool = False
+    decoded_share: int = 1
 
     @property
     def title(self) -> str:

@@ -142,7 +142,7 @@ def make_plan(
         device="cpu" if limits.device_memory is None else "gpu",
         device_memory=None,
         memory=memory,
-        bytes_read=int(source.nbytes * choices[0].amplification),
+        bytes_read=int(source.nbytes * source.decoded_share * choices[0].amplification),
         warnings=find_notices(what, stored, mapping, free_disk),
         mapping=mapping,
     )

@@ -58,6 +58,16 @@ class ArraySource:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
 
+    @property
+    def whole(self) -> VoxelGrid:
+        """The same as `grid`."""
+        return self.grid
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """Nothing: it is all."""
+        return {}
+
     def within(self, io: StoreIO) -> ArraySource:
         """Return the same: nothing is decoded here."""
         return self

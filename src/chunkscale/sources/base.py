@@ -55,6 +55,14 @@ class Source(Protocol):
     def grid(self) -> VoxelGrid: ...
 
     @property
+    def whole(self) -> VoxelGrid:
+        """The grid of `array`, of which `grid` may be a part: the rest are its neighbours."""
+
+    @property
+    def part(self) -> Mapping[str, Any]:
+        """Which part it is of what lies at its place, as JSON values; empty if it is all."""
+
+    @property
     def array(self) -> Voxels: ...
 
     @property

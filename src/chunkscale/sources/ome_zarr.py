@@ -18,6 +18,7 @@ from chunkscale.errors import (
     SourceNotFoundError,
 )
 from chunkscale.geometry.grid import VoxelGrid, unusual
+from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.ome.carry import mended
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of
@@ -34,6 +35,7 @@ from chunkscale.sources.contradictions import (
 )
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.left_behind import label_paths, left_behind, place_of
+from chunkscale.sources.parts import Part, select
 from chunkscale.storage.documents import array_facts, refuse_two_arrays
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.fate import fate
@@ -105,6 +107,47 @@ class Image:
     def stated(self) -> tuple[float, ...] | None:
         """Voxel size of level 0 in the metadata, whatever it was said to be."""
         return self.multiscale.datasets[0].voxel_size
+
+    @property
+    def whole(self) -> VoxelGrid:
+        """The same as `grid`."""
+        return self.grid
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """Nothing: it is all."""
+        return {}
+
+    def select(
+        self,
+        *,
+        channels: Indices | None = None,
+        timepoints: Indices | None = None,
+        crop: Crop | None = None,
+    ) -> Part:
+        """Return a part of the image, lazily; everything takes it that takes an image.
+
+        Parameters
+        ----------
+        channels : int, str, slice or sequence, optional
+            Indices or names, like ``"0,DAPI"``, in the order that they shall have.
+        timepoints : int, str, slice or sequence, optional
+            Indices, or ranges without their end, like ``"3:6"`` or ``"0,4,8"``.
+        crop : str, mapping or Box, optional
+            Intervals without their end in voxels of level 0, like ``"z=10:50,y=200:900"``, or
+            in lengths (``"z=5um:20um"``): the voxels whose centres lie there.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np, chunkscale
+        >>> stack = np.zeros((3, 8, 16, 16), "uint8")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     size = {"voxel_size": "same", "source_voxel_size": 1, "axes": "czyx"}
+        ...     run = chunkscale.resample(stack, f"{folder}/stack.zarr", **size)
+        ...     chunkscale.open_image(run.path).select(channels=2, crop="z=2:6").grid.shape
+        (1, 4, 16, 16)
+        """
+        return select(self, channels=channels, timepoints=timepoints, crop=crop)
 
     def within(self, io: StoreIO) -> Image:
         """Return the same image with other limits."""

@@ -8,6 +8,7 @@ from chunkscale.errors import OptionError
 from chunkscale.sources.arrays import array_source
 from chunkscale.sources.base import Source, SourceOptions
 from chunkscale.sources.ome_zarr import ome_zarr_source
+from chunkscale.sources.parts import Part
 
 #: Each returns what it was given as a source, or None if that is not for it.
 OPENERS: tuple[Callable[[object, SourceOptions], Source | None], ...] = (
@@ -24,6 +25,8 @@ def open_source(given: object, options: SourceOptions) -> Source:
     OptionError
         If nobody takes it.
     """
+    if isinstance(given, Part):
+        return given
     for opener in OPENERS:
         found = opener(given, options)
         if found is not None:

@@ -1,0 +1,353 @@
+"""A part of a source: some of its channels and time points, a box of its voxels."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chunkscale.errors import Notice, OptionError
+from chunkscale.geometry.box import Box
+from chunkscale.geometry.grid import VoxelGrid, covering_box, cut_grid
+from chunkscale.geometry.selection import Crop, Indices, parse_crop, parse_indices
+from chunkscale.ome.versions import ngff_namespace
+from chunkscale.sources.base import Source, Voxels
+from chunkscale.storage.engine import StoreIO
+from chunkscale.text import text_html
+
+if TYPE_CHECKING:
+    import dask.array
+
+#: Indices that are kept of an axis; None for all of them.
+Picks = tuple[tuple[int, ...] | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PickedVoxels:
+    """Voxels with some of their indices, along axes that are not spatial."""
+
+    array: Voxels
+    picks: Picks
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels per axis."""
+        pairs = zip(self.array.shape, self.picks, strict=True)
+        return tuple(n if kept is None else len(kept) for n, kept in pairs)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Native byte order."""
+        return self.array.dtype
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """What has to be decoded together."""
+        return self.array.chunk
+
+    def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the voxels of a box, in `out` if it is given (C order)."""
+        if out is None:
+            out = np.empty(box.shape, self.dtype)
+        frames = [
+            [(0, b - a, a, b)] if kept is None else list(_runs(kept[a:b]))
+            for a, b, kept in zip(box.start, box.stop, self.picks, strict=True)
+        ]
+        # What lies in front of an axis with several runs is read index by index: only then is each
+        # part of `out` in one piece.
+        last = max((i for i, runs in enumerate(frames) if len(runs) > 1), default=0)
+        frames[:last] = [list(_singly(runs)) for runs in frames[:last]]
+        for runs in itertools.product(*frames):
+            part = Box(start=tuple(r[2] for r in runs), stop=tuple(r[3] for r in runs))
+            self.array.read(part, out[tuple(slice(r[0], r[1]) for r in runs)])
+        return out
+
+
+Run = tuple[int, int, int, int]
+
+
+def _runs(kept: tuple[int, ...]) -> Iterator[Run]:
+    """Yield (first, stop) of places, and of the indices that follow one another there."""
+    start = 0
+    for place in range(1, len(kept) + 1):
+        if place == len(kept) or kept[place] != kept[place - 1] + 1:
+            yield start, place, kept[start], kept[place - 1] + 1
+            start = place
+
+
+def _singly(runs: list[Run]) -> Iterator[Run]:
+    for place, stop, index, _ in runs:
+        yield from (
+            (k, k + 1, index + k - place, index + k - place + 1) for k in range(place, stop)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Part:
+    """A part of an image, read lazily; made by `Image.select`.
+
+    Everything takes it that takes an image. What is resampled from it has the voxels that the
+    whole would have there: it reads the neighbours of its box.
+
+    Parameters
+    ----------
+    source : Source
+    picks : tuple
+        Indices that are kept, by axis.
+    box : Box
+        Of the voxels that are left then.
+    """
+
+    source: Source
+    picks: Picks
+    box: Box
+
+    @property
+    def whole(self) -> VoxelGrid:
+        """Grid of `array`: with the neighbours of the box."""
+        return _picked_grid(self.source.whole, self.picks)
+
+    @property
+    def grid(self) -> VoxelGrid:
+        """Grid of the part."""
+        return cut_grid(self.whole, self.box)
+
+    @property
+    def array(self) -> Voxels:
+        """The voxels on `whole`."""
+        if not any(self.picks):
+            return self.source.array
+        return PickedVoxels(array=self.source.array, picks=self.picks)
+
+    @property
+    def uri(self) -> str:
+        """Of the whole."""
+        return self.source.uri
+
+    @property
+    def path(self) -> str:
+        """Of the whole."""
+        return self.source.path
+
+    @property
+    def name(self) -> str | None:
+        """Of the whole."""
+        return self.source.name
+
+    @property
+    def is_label(self) -> bool:
+        """Whether the voxels are label ids."""
+        return self.source.is_label
+
+    @property
+    def stated(self) -> tuple[float, ...] | None:
+        """Of the whole."""
+        return self.source.stated
+
+    @property
+    def opaque(self) -> bool:
+        """As the whole."""
+        return self.source.opaque
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """Which part it is, as JSON values; what is whole is left out."""
+        found: dict[str, Any] = {}
+        for axis, kept in zip(self.whole.axes, self.picks, strict=True):
+            if kept is not None:
+                found["timepoints" if axis.kind == "time" else "channels"] = list(kept)
+        intervals = {
+            self.whole.axes[i].name: [self.box.start[i], self.box.stop[i]]
+            for i in self.whole.spatial
+            if self.box.stop[i] - self.box.start[i] < self.whole.shape[i]
+        }
+        return found | ({"crop": intervals} if intervals else {})
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Those of the whole, with the channels that are left."""
+        kept = {axis.kind: p for axis, p in zip(self.whole.axes, self.picks, strict=True)}
+        return _picked_attributes(self.source.attributes, kept.get("channel"), kept.get("time"))
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """Those of the whole, and what selecting loses."""
+        found = list(self.source.notices)
+        for axis, kept in zip(self.whole.axes, self.picks, strict=True):
+            if axis.kind == "time" and kept is not None and _step(kept) is None:
+                text = ", ".join(map(str, kept[:8])) + (", ..." if len(kept) > 8 else "")
+                found.append(
+                    Notice(
+                        "lost",
+                        f"the time points {text} do not follow one another in equal steps, which "
+                        "OME-Zarr cannot say; the output has the time step of the source",
+                    )
+                )
+        return tuple(found)
+
+    def within(self, io: StoreIO) -> Part:
+        """Return the same with the limits of a run."""
+        return replace(self, source=self.source.within(io))
+
+    def fingerprint(self) -> str | None:
+        """Return what tells the whole from others at its place."""
+        return self.source.fingerprint()
+
+    def fate(self, *, whole: bool = False) -> str:
+        """Say what has become of the whole."""
+        return self.source.fate(whole=whole)
+
+    def select(
+        self,
+        *,
+        channels: Indices | None = None,
+        timepoints: Indices | None = None,
+        crop: Crop | None = None,
+    ) -> Part:
+        """Return a part of the part; see `Image.select`."""
+        inner = select(self, channels=channels, timepoints=timepoints, crop=crop)
+        picks = tuple(
+            kept if new is None else tuple((kept or range(n))[i] for i in new)
+            for kept, new, n in zip(self.picks, inner.picks, self.whole.shape, strict=True)
+        )
+        spatial = self.whole.spatial
+        start = [self.box.start[i] + inner.box.start[i] for i in range(len(picks))]
+        stop = [self.box.start[i] + inner.box.stop[i] for i in range(len(picks))]
+        for i in set(range(len(picks))) - set(spatial):
+            start[i], stop[i] = inner.box.start[i], inner.box.stop[i]
+        return Part(source=self.source, picks=picks, box=Box(start=tuple(start), stop=tuple(stop)))
+
+    def as_dask(self, level: int = 0) -> dask.array.Array:
+        """Return what a stored level of an image has of the part, as a lazy Dask array.
+
+        Parameters
+        ----------
+        level : int
+            0 is the finest, -1 the coarsest.
+        """
+        image: Any = self.source
+        if not hasattr(image, "as_dask"):
+            raise OptionError(f"a part of the {self.path} has no levels; slice the array itself")
+        stored, grid = image.as_dask(level), _picked_grid(image.level_grid(level), self.picks)
+        for axis, kept in enumerate(self.picks):
+            if kept is not None:
+                stored = stored[(slice(None),) * axis + (list(kept),)]
+        return stored[covering_box(grid, self.grid).slices]
+
+    @property
+    def channels(self) -> list[str]:
+        """Labels of the channels that are left, as far as the metadata names them."""
+        listed = getattr(self.source, "channels", [])
+        axes = zip(self.whole.axes, self.picks, strict=True)
+        kept = next((p for axis, p in axes if axis.kind == "channel"), None)
+        return listed if kept is None else [listed[i] for i in kept if i < len(listed)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what there is to know of the part as JSON values."""
+        grid = self.grid
+        return {
+            "path": self.uri or self.path,
+            "part": self.part,
+            **grid.as_dict(),
+            "dtype": self.array.dtype.name,
+            "bytes": grid.size * self.array.dtype.itemsize,
+            "is_label": self.is_label,
+            "channels": self.channels,
+            "warnings": [str(notice) for notice in self.notices],
+        }
+
+    def __repr__(self) -> str:
+        part = ", ".join(f"{key} {value}" for key, value in self.part.items()) or "all"
+        return f"<Part of {self.uri or self.path!r} ({part}): {self.grid.shape}>"
+
+    def _repr_html_(self) -> str:
+        return text_html(repr(self))
+
+
+def select(
+    source: Source,
+    *,
+    channels: Indices | None = None,
+    timepoints: Indices | None = None,
+    crop: Crop | None = None,
+) -> Part:
+    """Return a part of a source; see `chunkscale.Image.select`."""
+    grid = source.grid
+    picks: list[tuple[int, ...] | None] = [None] * grid.ndim
+    for name, value in (("channels", channels), ("timepoints", timepoints)):
+        if value is None:
+            continue
+        axes = [
+            i
+            for i, axis in enumerate(grid.axes)
+            if axis.kind != "space" and (axis.kind == "time") == (name == "timepoints")
+        ]
+        if not axes:
+            raise OptionError(
+                f"{name} {value!r} cannot be selected: the axes are {grid.names}; leave it out"
+            )
+        labels = getattr(source, "channels", []) if name == "channels" else []
+        picks[axes[0]] = parse_indices(name, value, grid.shape[axes[0]], labels)
+    box = Box(start=(0,) * grid.ndim, stop=grid.shape)
+    if crop is not None:
+        box = parse_crop(crop, grid)
+    counts = [n if kept is None else len(kept) for n, kept in zip(box.stop, picks, strict=True)]
+    return Part(source=source, picks=tuple(picks), box=Box(start=box.start, stop=tuple(counts)))
+
+
+def _step(kept: tuple[int, ...]) -> int | None:
+    """Return the step of indices that rise in equal ones; 1 for a single one."""
+    steps = {b - a for a, b in itertools.pairwise(kept)} or {1}
+    (step, *more) = steps
+    return None if more or step < 1 else step
+
+
+def _picked_grid(grid: VoxelGrid, picks: Picks) -> VoxelGrid:
+    shape, spacing, origin = list(grid.shape), list(grid.voxel_size), list(grid.translation)
+    for i, kept in enumerate(picks):
+        if kept is None:
+            continue
+        shape[i] = len(kept)
+        if grid.axes[i].kind == "time":
+            origin[i] += kept[0] * spacing[i]
+            spacing[i] *= _step(kept) or 1
+    return grid.replace(shape=tuple(shape), voxel_size=tuple(spacing), translation=tuple(origin))
+
+
+def _picked_attributes(
+    attributes: Mapping[str, Any],
+    channels: tuple[int, ...] | None,
+    timepoints: tuple[int, ...] | None,
+) -> Mapping[str, Any]:
+    """Return attributes whose "omero" has the channels and the time points that are left."""
+    ngff = ngff_namespace(attributes)
+    omero = ngff.get("omero")
+    if not isinstance(omero, Mapping):
+        return attributes
+    omero = copy.deepcopy(dict(omero))
+    listed, rdefs = omero.get("channels"), omero.get("rdefs")
+    if channels is not None and isinstance(listed, list):
+        omero["channels"] = [listed[i] for i in channels if i < len(listed)]
+    if timepoints is not None and isinstance(rdefs, dict) and "defaultT" in rdefs:
+        shown = rdefs["defaultT"]
+        rdefs["defaultT"] = timepoints.index(shown) if shown in timepoints else 0
+    if ngff is attributes:
+        return {**attributes, "omero": omero}
+    return {**attributes, "ome": {**ngff, "omero": omero}}
+
+
+def decoded_share(array: Voxels) -> int:
+    """Return how many voxels are decoded for each that is kept, where chunks span indices."""
+    if not isinstance(array, PickedVoxels):
+        return 1
+    return math.prod(
+        min(chunk, n)
+        for chunk, n, kept in zip(array.chunk, array.array.shape, array.picks, strict=True)
+        if kept is not None
+    )
