@@ -1,9 +1,12 @@
 """The definition of the kernels, in plain NumPy.
 
 Written to be read and checked against, not to be fast; `chunkscale check` and
-the tests hold every other backend to the bits of this one. Each NumPy call below is one rounded operation per element.
+the tests hold every other backend to the bits of this one. Each NumPy call
+below is one rounded operation per element.
 
-One thing is left open: which NaN a NaN becomes.
+A step along an axis that is not finite is done again with smaller terms (`_careful`):
+finite voxels give finite numbers. Where all axes pick voxels their bits are copied;
+every other NaN is the positive quiet one without a payload, as `numpy.nan`.
 """
 
 from __future__ import annotations

@@ -22,21 +22,25 @@ from chunkscale.kernels.weights import SCALE, AxisWeights
 
 Array = NDArray[Any]
 
+Limits = tuple[Any, Any, Any]
+
 
 def mend(block: Array, out: Array, z: AxisWeights, y: AxisWeights, x: AxisWeights) -> None:
     """Make what is infinite or NaN in an interpolated `out` again; all is float32 or float64."""
-    held = [np.empty(max(2, axis.weight.shape[1]), out.dtype) for axis in (z, y, x)]
-    _mend(read_only(block, block.dtype), out, z, y, x, *held, *_limits(out.dtype))
+    of_z, of_y, of_x = (np.empty(max(2, a.weight.shape[1]), out.dtype) for a in (z, y, x))
+    limits = _limits(out.dtype)
+    _mend(read_only(block, block.dtype), out, z, y, x, of_z, of_y, of_x, limits)
 
 
 def mend_means(block: Array, out: Array, factors: Factors) -> None:
     """Make what is infinite or NaN in means again; `out` may be wider than `block`."""
-    _mend_means(read_only(block, block.dtype), out, factors, *_limits(np.dtype(np.float64)))
+    _mend_means(read_only(block, block.dtype), out, factors, _limits(np.dtype(np.float64)))
 
 
-def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any, Any]:
+def _limits(dtype: np.dtype[Any]) -> Limits:
+    """Return what makes terms smaller, the smallest weight and the largest number."""
     info = np.finfo(dtype)
-    return dtype.type(SCALE), info.tiny, info.max
+    return dtype.type(SCALE), dtype.type(info.tiny), dtype.type(info.max)
 
 
 def is_odd(value: float, like: Array) -> bool:
@@ -56,17 +60,17 @@ def _is_odd_overload(value: Any, like: Any) -> Callable[..., Any]:
 
 
 @part
-def _unscaled(total: Any, scale: Any, highest: Any) -> Any:
+def _unscaled(total: Any, limits: Limits) -> Any:
     """Return a sum of scaled terms at its size; if they were finite, within the range."""
+    scale, _, highest = limits
     result = total / scale
     return min(max(result, -highest), highest) if total - total == 0 else result
 
 
 @part
-def _combined(
-    values: Array, axis: AxisWeights, target: int, scale: Any, tiny: Any, highest: Any
-) -> Any:
+def _combined(values: Array, axis: AxisWeights, target: int, limits: Limits) -> Any:
     """Mix or add the voxels that a target reads along an axis."""
+    scale, tiny, _ = limits
     weights, number = axis.weight[target], values.dtype.type
     if weights.size == 1:
         w = weights[0]
@@ -81,13 +85,13 @@ def _combined(
             if w != 0:
                 result += w * values[tap]
                 total += w * (values[tap] * scale)
-    return _unscaled(total, scale, highest) if result - result != 0 else result
+    return _unscaled(total, limits) if result - result != 0 else result
 
 
 @part
 def _made_again(
     block: Array, k: int, j: int, i: int, z: AxisWeights, y: AxisWeights, x: AxisWeights,
-    of_z: Array, of_y: Array, of_x: Array, scale: Any, tiny: Any, highest: Any,
+    of_z: Array, of_y: Array, of_x: Array, limits: Limits,
 ) -> Any:  # fmt: skip
     """Interpolate one target; the arrays are scratch for what it reads along an axis."""
     for c in range(of_z.size):
@@ -99,15 +103,15 @@ def _made_again(
                             of_x[a] = block[z.first[k] + c, y.first[j] + b, x.first[i] + a]
                             if of_x[a] != of_x[a]:
                                 return of_x[a]
-                    of_y[b] = _combined(of_x, x, i, scale, tiny, highest)
-            of_z[c] = _combined(of_y, y, j, scale, tiny, highest)
-    return _combined(of_z, z, k, scale, tiny, highest)
+                    of_y[b] = _combined(of_x, x, i, limits)
+            of_z[c] = _combined(of_y, y, j, limits)
+    return _combined(of_z, z, k, limits)
 
 
 @entry
 def _mend(
     block: Array, out: Array, z: AxisWeights, y: AxisWeights, x: AxisWeights,
-    of_z: Array, of_y: Array, of_x: Array, scale: Any, tiny: Any, highest: Any,
+    of_z: Array, of_y: Array, of_x: Array, limits: Limits,
 ) -> None:  # fmt: skip
     """Make what is odd in `out` again; of NaN it becomes the one."""
     nan = out.dtype.type(np.nan)
@@ -116,16 +120,12 @@ def _mend(
             row = out[k, j]
             for i in range(row.size):
                 if row[i] - row[i] != 0:
-                    value = _made_again(
-                        block, k, j, i, z, y, x, of_z, of_y, of_x, scale, tiny, highest
-                    )
+                    value = _made_again(block, k, j, i, z, y, x, of_z, of_y, of_x, limits)
                     row[i] = nan if value != value else value
 
 
 @entry
-def _mend_means(
-    block: Array, out: Array, factors: Factors, scale: float, tiny: float, highest: float
-) -> None:
+def _mend_means(block: Array, out: Array, factors: Factors, limits: Limits) -> None:
     """Make what is odd in means again: sums of x pairs, then along y, then along z."""
     fz, fy, fx = factors
     for k in range(out.shape[0]):
@@ -140,8 +140,8 @@ def _mend_means(
                         for b in range(cell.shape[1]):
                             of_row = -0.0
                             for a in range(cell.shape[2]):
-                                of_row += cell[c, b, a] * scale
+                                of_row += cell[c, b, a] * limits[0]
                             of_plane += of_row
                         total += of_plane
-                    value = _unscaled(total * (1.0 / cell.size), scale, highest)
+                    value = _unscaled(total * (1.0 / cell.size), limits)
                     row[i] = np.nan if value != value else value
