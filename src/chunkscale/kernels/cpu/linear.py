@@ -235,8 +235,7 @@ def _fill_plane(
             if held[row % n] != row and reads(y, top + j, tap):
                 held[row % n] = row
                 _along_x(rows, row % n, 0, block, source, row, x)
-        # What is odd here is so along z, where it is looked for.
-        _mix(planes, slot, j * width, width, rows, 0, y, top + j, total, held)
+        _mix(planes, slot, j * width, width, rows, 0, y, top + j, total, block)
 
 
 @entry
