@@ -15,8 +15,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from chunkscale.kernels.backend import Factors
-from chunkscale.kernels.cpu.jit import entry, part
-from chunkscale.kernels.cpu.nearest import reads
+from chunkscale.kernels.cpu.jit import entry, inlined
 from chunkscale.kernels.cpu.views import read_only
 from chunkscale.kernels.weights import SCALE, AxisWeights
 
@@ -28,8 +27,7 @@ Limits = tuple[Any, Any, Any]
 def mend(block: Array, out: Array, z: AxisWeights, y: AxisWeights, x: AxisWeights) -> None:
     """Make what is infinite or NaN in an interpolated `out` again; all is float32 or float64."""
     of_z, of_y, of_x = (np.empty(max(2, a.weight.shape[1]), out.dtype) for a in (z, y, x))
-    limits = _limits(out.dtype)
-    _mend(read_only(block, block.dtype), out, z, y, x, of_z, of_y, of_x, limits)
+    _mend(read_only(block, block.dtype), out, z, y, x, (of_z, of_y, of_x), _limits(out.dtype))
 
 
 def mend_means(block: Array, out: Array, factors: Factors) -> None:
@@ -59,7 +57,7 @@ def _is_odd_overload(value: Any, like: Any) -> Callable[..., Any]:
     return odd if isinstance(like.dtype, types.Float) else never
 
 
-@part
+@inlined
 def _unscaled(total: Any, limits: Limits) -> Any:
     """Return a sum of scaled terms at its size; if they were finite, within the range."""
     scale, _, highest = limits
@@ -67,61 +65,80 @@ def _unscaled(total: Any, limits: Limits) -> Any:
     return min(max(result, -highest), highest) if total - total == 0 else result
 
 
-@part
-def _combined(values: Array, axis: AxisWeights, target: int, limits: Limits) -> Any:
+@inlined
+def _combined(values: Array, weight: Array, target: int, limits: Limits) -> Any:
     """Mix or add the voxels that a target reads along an axis."""
     scale, tiny, _ = limits
-    weights, number = axis.weight[target], values.dtype.type
-    if weights.size == 1:
-        w = weights[0]
+    number = values.dtype.type
+    if weight.shape[1] == 1:
+        w = weight[target, 0]
         if w == 0:
             return values[0]
         result = values[0] + w * (values[1] - values[0])
-        total = values[0] * scale * max(number(1) - w, tiny) + values[1] * scale * w
-    else:
-        result, total = number(-0.0), number(-0.0)
-        for tap in range(weights.size):
-            w = weights[tap]
-            if w != 0:
-                result += w * values[tap]
-                total += w * (values[tap] * scale)
+        if result - result != 0:
+            keep = max(number(1) - w, tiny)
+            result = _unscaled(values[0] * scale * keep + values[1] * scale * w, limits)
+        return result
+    result, total = number(-0.0), number(-0.0)
+    for tap in range(weight.shape[1]):
+        w = weight[target, tap]
+        if w != 0:
+            result += w * values[tap]
+            total += w * (values[tap] * scale)
     return _unscaled(total, limits) if result - result != 0 else result
 
 
-@part
-def _made_again(
-    block: Array, k: int, j: int, i: int, z: AxisWeights, y: AxisWeights, x: AxisWeights,
-    of_z: Array, of_y: Array, of_x: Array, limits: Limits,
-) -> Any:  # fmt: skip
-    """Interpolate one target; the arrays are scratch for what it reads along an axis."""
-    for c in range(of_z.size):
-        if reads(z, k, c):
-            for b in range(of_y.size):
-                if reads(y, j, b):
-                    for a in range(of_x.size):
-                        if reads(x, i, a):
-                            of_x[a] = block[z.first[k] + c, y.first[j] + b, x.first[i] + a]
-                            if of_x[a] != of_x[a]:
-                                return of_x[a]
-                    of_y[b] = _combined(of_x, x, i, limits)
-            of_z[c] = _combined(of_y, y, j, limits)
-    return _combined(of_z, z, k, limits)
+@inlined
+def _reads_first(weight: Array, target: int) -> bool:
+    return bool(weight.shape[1] == 1 or weight[target, 0] != 0)
+
+
+@inlined
+def _taps(weight: Array, target: int) -> int:
+    """Return the number of voxels to look at; those of a sum may have no weight."""
+    if weight.shape[1] > 1:
+        return int(weight.shape[1])
+    return 1 + int(weight[target, 0] != 0)
 
 
 @entry
 def _mend(
-    block: Array, out: Array, z: AxisWeights, y: AxisWeights, x: AxisWeights,
-    of_z: Array, of_y: Array, of_x: Array, limits: Limits,
-) -> None:  # fmt: skip
-    """Make what is odd in `out` again; of NaN it becomes the one."""
+    block: Array,
+    out: Array,
+    z: AxisWeights,
+    y: AxisWeights,
+    x: AxisWeights,
+    held: tuple[Array, Array, Array],
+    limits: Limits,
+) -> None:
+    """Make what is odd in `out` again; of NaN it becomes the one. `held` is scratch for taps."""
     nan = out.dtype.type(np.nan)
+    of_z, of_y, of_x = held
+    w_z, w_y, w_x, first = z.weight, y.weight, x.weight, x.first
     for k in range(out.shape[0]):
         for j in range(out.shape[1]):
-            row = out[k, j]
+            row, source = out[k, j], block[z.first[k], y.first[j]]
             for i in range(row.size):
-                if row[i] - row[i] != 0:
-                    value = _made_again(block, k, j, i, z, y, x, of_z, of_y, of_x, limits)
-                    row[i] = nan if value != value else value
+                if row[i] - row[i] == 0:
+                    continue
+                # Most often the first voxel tells already.
+                has_nan = _reads_first(w_z, k) and _reads_first(w_y, j) and _reads_first(w_x, i)
+                has_nan &= np.isnan(source[np.uint64(first[i])])
+                for c in range(0 if has_nan else _taps(w_z, k)):
+                    if has_nan or (w_z.shape[1] > 1 and w_z[k, c] == 0):
+                        continue
+                    for b in range(_taps(w_y, j)):
+                        if has_nan or (w_y.shape[1] > 1 and w_y[j, b] == 0):
+                            continue
+                        for a in range(_taps(w_x, i)):
+                            if w_x.shape[1] == 1 or w_x[i, a] != 0:
+                                voxel = block[z.first[k] + c, y.first[j] + b, first[i] + a]
+                                of_x[a] = voxel
+                                has_nan |= voxel != voxel
+                        of_y[b] = _combined(of_x, w_x, i, limits)
+                    of_z[c] = _combined(of_y, w_y, j, limits)
+                value = nan if has_nan else _combined(of_z, w_z, k, limits)
+                row[i] = nan if value != value else value
 
 
 @entry

@@ -23,7 +23,7 @@ from chunkscale.kernels.backend import Factors
 from chunkscale.kernels.cpu.cells import mean_on_the_way, sum_dtype
 from chunkscale.kernels.cpu.finite import is_odd
 from chunkscale.kernels.cpu.jit import entry, part
-from chunkscale.kernels.cpu.nearest import copy, reads
+from chunkscale.kernels.cpu.nearest import copy
 from chunkscale.kernels.cpu.views import number_dtype, read_only
 from chunkscale.kernels.weights import AxisWeights, compute_dtype
 
@@ -133,6 +133,14 @@ def _stored_overload(value: Any, out: Any) -> Callable[..., Any]:
 
 
 @part
+def _reads(axis: AxisWeights, target: int, tap: int) -> bool:
+    """Return whether a target reads its tap."""
+    if axis.weight.shape[1] == 1:
+        return tap == 0 or axis.weight[target, 0] != 0
+    return bool(axis.weight[target, tap] != 0)
+
+
+@part
 def _along_x(
     ring: Array, slot: int, start: int, block: Array, z: int, y: int, x: AxisWeights
 ) -> None:
@@ -232,7 +240,7 @@ def _fill_plane(
             continue
         for tap in range(n):
             row = first + tap
-            if held[row % n] != row and reads(y, top + j, tap):
+            if held[row % n] != row and _reads(y, top + j, tap):
                 held[row % n] = row
                 _along_x(rows, row % n, 0, block, source, row, x)
         _mix(planes, slot, j * width, width, rows, 0, y, top + j, total, block)
@@ -271,7 +279,7 @@ def _interpolate(
             for tap in range(n):
                 source = z.first[k] + tap
                 slot = source % n
-                if planes_held[slot] != source and reads(z, k, tap):
+                if planes_held[slot] != source and _reads(z, k, tap):
                     planes_held[slot] = source
                     _fill_plane(
                         planes, slot, block, source, top, height, y, x, rows, rows_held, total

@@ -34,11 +34,3 @@ def copy(out: Array, values: Array) -> None:
     """Convert as many values as `out` holds."""
     for i in range(out.size):
         out[i] = values[i]
-
-
-@part
-def reads(axis: AxisWeights, target: int, tap: int) -> bool:
-    """Return whether a target reads its tap."""
-    if axis.weight.shape[1] == 1:
-        return tap == 0 or axis.weight[target, 0] != 0
-    return bool(axis.weight[target, tap] != 0)
