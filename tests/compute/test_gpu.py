@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from test_kernels import (
     DTYPES,
     FACTORS,
+    FLOATS,
     INTEGERS,
     KINDS,
     assert_same,
@@ -90,6 +91,28 @@ def test_reductions_have_the_bits_of_the_reference(shape, factors, dtype, seed):
     block = random_block(dtype, shape, seed, special=0.3)
     assert_same(cuda.mean(block, factors), reference.mean(block, factors))
     assert_same(cuda.mode(block, factors), reference.mode(block, factors))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("special", [0.001, 0.03, 0.6])
+def test_nan_infinity_and_extremes_have_the_bits_of_the_cpu(dtype, kind, special):
+    """Few of them and many, at the ends of the range, where differences and sums overflow."""
+    block, cpu = random_block(dtype, (9, 40, 61), 3, special=special), get_backend("cpu")
+    block[:, 5:9] = np.inf
+    block[4:, 20:30] = np.finfo(dtype).max
+    block[:4, 20:30] = -np.finfo(dtype).max
+    for zoom in ((5, 1, 1), (1, 2.3, 1.7), (2, 2, 2), (0.3, 0.7, 1.9), (1, 1, 1)):
+        tables = zoom_tables(block.shape, zoom, kind)
+        expected = reference.resample(block, tables)
+        assert_same(cpu.resample(block, tables), expected)
+        assert_same(cuda.resample(block, tables), expected)
+        assert_same(Hosted(2**18).resample(block, tables), expected)
+    for factors in FACTORS:
+        for name in ("mean", "mode"):
+            expected = getattr(reference, name)(block, factors)
+            assert_same(getattr(cpu, name)(block, factors), expected)
+            assert_same(getattr(cuda, name)(block, factors), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

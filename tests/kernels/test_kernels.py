@@ -66,8 +66,9 @@ def extremes(dtype: str) -> list[Any]:
     if kind.kind == "b":
         return [False, True]
     if kind.kind == "f":
-        small, normal = np.finfo(kind).smallest_subnormal, np.finfo(kind).tiny
-        numbers = [small, -small, 3 * small, normal, -normal]
+        info = np.finfo(kind)
+        small, normal, large = info.smallest_subnormal, info.tiny, info.max
+        numbers = [small, -small, 3 * small, normal, -normal, large, -large, 0.8 * large]
         return [-0.0, 0.0, np.inf, -np.inf, np.nan, *numbers]
     info = np.iinfo(kind)
     return [info.min, info.min + 1, info.max - 1, info.max, info.min // 2, info.max // 2, 0]
@@ -85,17 +86,23 @@ def random_block(dtype: str, shape: tuple[int, ...], seed: int, *, special: floa
         block = rng.integers(info.min, info.max, shape, dtype=kind, endpoint=True)
     chosen = rng.random(shape) < special
     block[chosen] = rng.choice(np.array(extremes(dtype), kind), chosen.sum())
+    if kind.kind == "f":
+        # NaN of all kinds: negative ones, signalling ones, with any payload.
+        bits, nan = block.view(f"u{kind.itemsize}"), np.isnan(block)
+        payload = rng.integers(1, 2 ** np.finfo(kind).nmant, nan.sum(), bits.dtype)
+        bits[nan] = rng.choice(np.array([np.inf, -np.inf], kind), nan.sum()).view(bits.dtype)
+        bits[nan] |= payload
     return block
 
 
 def assert_same(a: Array, b: Array) -> None:
-    """Assert equal dtypes, shapes and bits; which NaN a NaN is stays open."""
+    """Assert equal dtypes, shapes and bits, those of NaN as well."""
     assert a.dtype == b.dtype
     assert a.shape == b.shape
-    nan = a != a
-    np.testing.assert_array_equal(nan, b != b)
     bits = f"u{a.itemsize}"
-    np.testing.assert_array_equal(a[~nan].view(bits), b[~nan].view(bits))
+    np.testing.assert_array_equal(
+        np.ascontiguousarray(a).view(bits), np.ascontiguousarray(b).view(bits)
+    )
 
 
 def axis_mapping(

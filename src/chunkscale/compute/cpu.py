@@ -49,13 +49,15 @@ def _load_kernels(plan: ResamplePlan, backend: Backend) -> None:
     dtype, shape = np.dtype(plan.dtype), plan.levels[0].shape
     # Some voxels: of one alone it does not show which axes change, and so which kernel is needed.
     stop = (1,) * len(shape[:-3]) + tuple(min(n, 4) for n in shape[-3:])
+    # NaN: what makes such voxels again is loaded as well.
+    voxel = dtype.type(np.nan if dtype.kind == "f" else 0)
     resample_box(
         plan.mapping,
         Box(start=(0,) * len(shape), stop=stop),
-        lambda box: np.zeros(box.shape, dtype),
+        lambda box: np.full(box.shape, voxel),
         outside=None,
         dtype=dtype,
         backend=backend,
     )
     for factors in {plan.level_ratio(k - 1, k) for k in range(1, len(plan.levels))}:
-        reduce_box(np.zeros(factors, dtype), factors, method=plan.method, backend=backend)
+        reduce_box(np.full(factors, voxel), factors, method=plan.method, backend=backend)

@@ -5,6 +5,7 @@
 //   S           type that holds the sum of 8 voxels
 //   LOW, HIGH   range of T, for integers
 //   IS_FLOAT, IS_HALF, IS_WIDE (integers of 64 bit), SIGN (lowest int64 if T is uint64, else 0)
+//   SCALE       power of two that makes terms smaller where their sum is not finite
 //
 // Every operation is rounded on its own, in the order of chunkscale/kernels/reference.py; the
 // intrinsics keep the compiler from contracting them. Offsets that can pass 2^31 are 64 bits wide.
@@ -41,8 +42,55 @@ __device__ __forceinline__ float narrow(double number, float) {
     return result;
 }
 __device__ __forceinline__ double narrow(double number, double) { return number; }
+__device__ __forceinline__ float narrow(float number, float) { return number; }
 
-__device__ __forceinline__ F lerp(F a, F b, F w) { return add(a, mul(w, sub(b, a))); }
+// By their bits: what compilers know of numbers is left out.
+__device__ __forceinline__ bool is_odd(float number) {
+    return (__float_as_uint(number) & 0x7f800000u) == 0x7f800000u;
+}
+__device__ __forceinline__ bool is_odd(double number) {
+    return (__double2hiint(number) & 0x7ff00000) == 0x7ff00000;
+}
+__device__ __forceinline__ bool is_nan(float number) {
+    return (__float_as_uint(number) & 0x7fffffffu) > 0x7f800000u;
+}
+__device__ __forceinline__ bool is_nan(double number) {
+    return (__double_as_longlong(number) & 0x7fffffffffffffffll) > 0x7ff0000000000000ll;
+}
+__device__ __forceinline__ bool is_negative(float number) { return __float_as_int(number) < 0; }
+__device__ __forceinline__ bool is_negative(double number) { return __double2hiint(number) < 0; }
+__device__ __forceinline__ float nan_of(float) { return __int_as_float(0x7fc00000); }
+__device__ __forceinline__ double nan_of(double) {
+    return __longlong_as_double(0x7ff8000000000000ll);
+}
+__device__ __forceinline__ float highest(float) { return __int_as_float(0x7f7fffff); }
+__device__ __forceinline__ double highest(double) {
+    return __longlong_as_double(0x7fefffffffffffffll);
+}
+__device__ __forceinline__ float smallest(float) { return __int_as_float(0x00800000); }
+__device__ __forceinline__ double smallest(double) {
+    return __longlong_as_double(0x0010000000000000ll);
+}
+
+// Return a sum of terms that were made smaller by SCALE: clamped if they were finite.
+template <typename N>
+__device__ __forceinline__ N unscaled(N total) {
+    N result = mul(total, (N)(1 / SCALE));
+    if (is_odd(total) || !is_odd(result)) return result;
+    return is_negative(total) ? -highest(N()) : highest(N());
+}
+
+__device__ __forceinline__ F lerp(F a, F b, F w) {
+    F result = add(a, mul(w, sub(b, a)));
+#if IS_FLOAT || IS_HALF
+    if (is_odd(result)) {
+        F keep = sub((F)1, w);
+        if (keep == 0) keep = smallest(F());
+        result = unscaled(add(mul(mul(a, (F)SCALE), keep), mul(mul(b, (F)SCALE), w)));
+    }
+#endif
+    return result;
+}
 
 #if IS_HALF
 __device__ __forceinline__ float value(T bits) {
@@ -50,20 +98,29 @@ __device__ __forceinline__ float value(T bits) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(bits));
     return result;
 }
-__device__ __forceinline__ T stored(float number) {
+__device__ __forceinline__ T nearest_half(float number) {
     T bits;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(number));
     return bits;
 }
-__device__ __forceinline__ T stored(double number) {
+__device__ __forceinline__ T nearest_half(double number) {
     T bits;
     asm("cvt.rn.f16.f64 %0, %1;" : "=h"(bits) : "d"(number));
     return bits;
 }
+template <typename N>
+__device__ __forceinline__ T stored(N number) {
+    if (is_nan(number)) return 0x7e00;
+    T bits = nearest_half(number);
+    // What is finite stays so.
+    return (bits & 0x7fff) == 0x7c00 && !is_odd(number) ? bits - 1 : bits;
+}
 #elif IS_FLOAT
 __device__ __forceinline__ F value(T number) { return number; }
-__device__ __forceinline__ float stored(float number) { return number; }
-__device__ __forceinline__ T stored(double number) { return narrow(number, T()); }
+template <typename N>
+__device__ __forceinline__ T stored(N number) {
+    return is_nan(number) ? nan_of(T()) : narrow(number, T());
+}
 #elif IS_WIDE
 __device__ __forceinline__ F value(T number) { return (F)number; }
 __device__ __forceinline__ T stored(F number) {
@@ -222,6 +279,18 @@ __device__ __forceinline__ void along(
                 F w = weight[(long long)target * taps + tap];
                 if (w != 0) total = add(total, mul(w, compute(source[tap * inner], Read())));
             }
+#if IS_FLOAT || IS_HALF
+            if (is_odd(total)) {
+                total = (F)-0.0;
+                for (int tap = 0; tap < taps; tap++) {
+                    F w = weight[(long long)target * taps + tap];
+                    if (w == 0) continue;
+                    F voxel = mul(compute(source[tap * inner], Read()), (F)SCALE);
+                    total = add(total, mul(w, voxel));
+                }
+                total = unscaled(total);
+            }
+#endif
         }
         put(out + at, total, Write());
     }
@@ -263,8 +332,8 @@ extern "C" __global__ void restore(
             _Pragma("unroll") for (int c = 0; c < 2; c++) if (a < dz && b < dy && c < dx)
 
 #if IS_FLOAT || IS_HALF
-__device__ __forceinline__ T mean_of(
-    const T* source, long long row, long long plane, int dz, int dy, int dx) {
+__device__ __forceinline__ double mean_of_scaled(
+    const T* source, long long row, long long plane, int dz, int dy, int dx, double scale) {
     double total = 0;
 #pragma unroll
     for (int a = 0; a < 2; a++) {
@@ -274,13 +343,20 @@ __device__ __forceinline__ T mean_of(
         for (int b = 0; b < 2; b++) {
             if (b >= dy) break;
             const T* pair = source + a * plane + b * row;
-            double cell = widen(value(pair[0]));
-            if (dx == 2) cell = add(cell, widen(value(pair[1])));
+            double cell = mul(widen(value(pair[0])), scale);
+            if (dx == 2) cell = add(cell, mul(widen(value(pair[1])), scale));
             sum = b ? add(sum, cell) : cell;
         }
         total = a ? add(total, sum) : sum;
     }
-    return stored(mul(total, 1.0 / (dz * dy * dx)));
+    return mul(total, 1.0 / (dz * dy * dx));
+}
+
+__device__ __forceinline__ T mean_of(
+    const T* source, long long row, long long plane, int dz, int dy, int dx) {
+    double mean = mean_of_scaled(source, row, plane, dz, dy, dx, 1);
+    if (is_odd(mean)) mean = unscaled(mean_of_scaled(source, row, plane, dz, dy, dx, SCALE));
+    return stored(mean);
 }
 #else
 // Return total / 2^shift, rounded half to even.

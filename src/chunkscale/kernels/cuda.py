@@ -1,8 +1,7 @@
 """The CUDA kernels, on CuPy arrays of the current device and in its current stream.
 
-The bits are those of `chunkscale.kernels.reference` (which NaN a NaN becomes
-stays open). The source is ``cuda.cu``; it is compiled once per data type,
-whatever the shapes are.
+The bits are those of `chunkscale.kernels.reference`. The source is ``cuda.cu``;
+it is compiled once per data type, whatever the shapes are.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import numpy as np
 
 from chunkscale.kernels.backend import Factors, Tables
 from chunkscale.kernels.weights import (
+    SCALE,
     AxisWeights,
     axis_weights,
     cell_counts,
@@ -183,6 +183,7 @@ def _prologue(dtype: np.dtype[Any]) -> str:
         "IS_FLOAT": int(is_float and dtype.itemsize > 2),
         "IS_HALF": int(is_float and dtype.itemsize == 2),
         "IS_WIDE": int(wide),
+        "SCALE": SCALE,
         "SIGN": "(-9223372036854775807ll - 1)" if wide and dtype.kind == "u" else "0ll",
     }
     types = {

@@ -4,7 +4,9 @@ Written to be read and checked against, not to be fast; `chunkscale check` and
 the tests hold every other backend to the bits of this one. Each NumPy call
 below is one rounded operation per element.
 
-One thing is left open: which NaN a NaN becomes.
+A step along an axis that is not finite is done again with smaller terms (`_careful`):
+finite voxels give finite numbers. Where all axes pick voxels their bits are copied;
+every other NaN is the positive quiet one without a payload, as `numpy.nan`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from chunkscale.geometry.mapping import AxisTable
 from chunkscale.kernels.backend import Factors, Tables
+from chunkscale.kernels.weights import SCALE
 
 empty, contiguous = np.empty, np.ascontiguousarray
 
@@ -28,8 +31,9 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
 
     In float32 for bool, integers of 8 and 16 bits, float16 and float32, in
     float64 for the others; weights are cast to that type first. Integers are
-    rounded half to even and clamped to their range. Where every axis takes one
-    source voxel as it is, so does the result.
+    rounded half to even and clamped to their range; finite floats beyond that of
+    float16 are clamped as well. Where every axis takes one source voxel as it
+    is, so does the result.
 
     Parameters
     ----------
@@ -49,13 +53,14 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     if all(t.kind == "pick" for t in tables):
         return _into(out, np.ascontiguousarray(block[source]))
     wide = block.dtype.itemsize > 2 and block.dtype != np.float32
-    values = block.astype(np.float64 if wide else np.float32)
     with np.errstate(all="ignore"):
+        values = block.astype(np.float64 if wide else np.float32)
         for axis in (2, 1, 0):
             values = _along(values, tables[axis], axis)
         mixed = _rounded(values, block.dtype)
     z, y, x = (_takes_one(t, values.dtype) for t in tables)
-    return _into(out, np.where(z[:, None, None] & y[:, None] & x, block[source], mixed))
+    taken = np.where(z[:, None, None] & y[:, None] & x, block[source], mixed)
+    return _into(out, _with_one_nan(taken))
 
 
 def resample_and_mean(
@@ -70,7 +75,7 @@ def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
 
     Integers and bool: the exact mean, rounded half to even. Floats: the sum of
     x pairs, then along y, then along z, each in float64, times 1 / count,
-    rounded once to the dtype.
+    rounded once to the dtype; see `_careful` for sums that are not finite.
 
     Parameters
     ----------
@@ -89,8 +94,11 @@ def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
     count = _cell_sums(np.ones(block.shape, np.int64), factors)
     if block.dtype.kind == "f":
         with np.errstate(all="ignore"):
-            average: Array = _cell_sums(block.astype(np.float64), factors) * (1.0 / count)
-            return _into(out, average.astype(block.dtype))
+            voxels = block.astype(np.float64)
+            average, scaled = (
+                _cell_sums(numbers, factors) * (1.0 / count) for numbers in (voxels, voxels * SCALE)
+            )
+            return _into(out, _with_one_nan(_careful(average, scaled).astype(block.dtype)))
     # The sum of eight 64-bit numbers needs Python's integers.
     wide = block.dtype.kind in "iu" and block.itemsize == 8
     total = _cell_sums(block.astype(object if wide else np.int64), factors)
@@ -130,15 +138,15 @@ def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
         voxels[a, b, c, :z, :y, :x] = part
         exists[a, b, c, :z, :y, :x] = True
     voxels, exists = voxels.reshape(-1, *shape), exists.reshape(-1, *shape)
-    if block.dtype.kind == "f":
-        voxels += block.dtype.type(0)
     count = np.zeros(voxels.shape, np.int64)
-    for voxel, there in zip(voxels, exists, strict=True):
-        count += there & (voxels == voxel)
-    count[~exists] = -1
     with np.errstate(all="ignore"):
+        if block.dtype.kind == "f":
+            voxels += block.dtype.type(0)
+        for voxel, there in zip(voxels, exists, strict=True):
+            count += there & (voxels == voxel)
+        count[~exists] = -1
         chosen = np.where(count == count.max(axis=0), voxels, _highest(block.dtype))
-        return _into(out, np.asarray(chosen.min(axis=0)))
+        return _into(out, _with_one_nan(np.asarray(chosen.min(axis=0))))
 
 
 def _into(out: Array | None, result: Array) -> Array:
@@ -150,24 +158,53 @@ def _into(out: Array | None, result: Array) -> Array:
 
 def _along(values: Array, table: AxisTable, axis: int) -> Array:
     """Interpolate along one axis, in the dtype of `values`, which is kept."""
-    index = table.index
+    index, number = table.index, values.dtype.type
     if table.kind == "pick":
         return np.take(values, index, axis)
-    shape = [1, 1, 1]
-    shape[axis] = len(index)
     weight = table.weight.astype(values.dtype)
     if table.kind == "lerp":
+        shape = [1, 1, 1]
+        shape[axis] = len(index)
+        w = weight.reshape(shape)
         a = np.take(values, index, axis)
         b = np.take(values, np.where(weight == 0, index, index + 1), axis)
-        w = weight.reshape(shape)
-        return np.where(w == 0, a, a + w * (b - a))
-    total, started = np.zeros_like(np.take(values, index, axis)), np.zeros(shape, np.bool_)
+        result = np.where(w == 0, a, a + w * (b - a))
+        # Both voxels are read, also where `w` was rounded to 1.
+        weight = np.stack([np.maximum(1 - weight, np.finfo(number).tiny), weight], axis=1)
+    else:
+        result = _weighted_sum(values, index, weight, axis)
+    if np.isfinite(result).all():
+        return result
+    return _careful(result, _weighted_sum(values * number(SCALE), index, weight, axis))
+
+
+def _weighted_sum(values: Array, index: NDArray[np.int64], weight: Array, axis: int) -> Array:
+    shape = [1, 1, 1]
+    shape[axis] = len(index)
+    # Adding to -0.0 changes nothing.
+    total = np.full_like(np.take(values, index, axis), -0.0)
     for tap in range(weight.shape[1]):
-        w = weight[:, tap].reshape(shape)
-        term = w * np.take(values, np.where(weight[:, tap] == 0, index, index + tap), axis)
-        total = np.where(w == 0, total, np.where(started, total + term, term))
-        started = started | (w != 0)
+        read = weight[:, tap] != 0
+        term = weight[:, tap].reshape(shape) * np.take(values, index + tap * read, axis)
+        total = np.where(read.reshape(shape), total + term, total)
     return total
+
+
+def _careful(result: Array, scaled: Array) -> Array:
+    """Replace what is not finite in `result` by the same of terms that are smaller by `SCALE`.
+
+    That is infinite or NaN only where a term is; otherwise it is clamped.
+    """
+    highest = np.finfo(result.dtype).max
+    whole = scaled / result.dtype.type(SCALE)
+    whole = np.where(np.isfinite(scaled), np.clip(whole, -highest, highest), whole)
+    return np.where(np.isfinite(result), result, whole)
+
+
+def _with_one_nan(result: Array) -> Array:
+    if result.dtype.kind == "f":
+        result = np.where(np.isnan(result), result.dtype.type(np.nan), result)
+    return result
 
 
 def _takes_one(table: AxisTable, dtype: np.dtype[Any]) -> NDArray[np.bool_]:
@@ -184,7 +221,8 @@ def _takes_one(table: AxisTable, dtype: np.dtype[Any]) -> NDArray[np.bool_]:
 def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
     """Return `values` as `dtype`: integers rounded half to even and clamped."""
     if dtype.kind == "f":
-        return values.astype(dtype)
+        highest = np.finfo(dtype).max
+        return np.where(np.isinf(values), values, np.clip(values, -highest, highest)).astype(dtype)
     values = np.rint(values)
     if dtype == np.bool_:
         return values > 0

@@ -12,6 +12,9 @@ from chunkscale.kernels.backend import Factors
 
 Array = NDArray[Any]
 
+#: A power of two that makes terms small enough for any sum of them, where one was not finite.
+SCALE = 2.0**-16
+
 
 class AxisWeights(NamedTuple):
     """One table, checked and cast to the compute type.

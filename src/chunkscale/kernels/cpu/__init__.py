@@ -3,7 +3,7 @@
 One thread per call; calls release the GIL, so that regions run side by side
 in threads. Every operation is rounded on its own (no fastmath, no contraction
 to FMA), hence the bits equal those of `chunkscale.kernels.reference` and of
-the GPU. NaN is the exception: which NaN comes out is up to the processor.
+the GPU.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from chunkscale.kernels.backend import Factors, Tables
 from chunkscale.kernels.cpu.cells import mean
+from chunkscale.kernels.cpu.finite import mend
 from chunkscale.kernels.cpu.linear import interpolate, restore_exact
 from chunkscale.kernels.cpu.modes import mode as mode
 from chunkscale.kernels.cpu.nearest import pick
-from chunkscale.kernels.cpu.views import is_wide, read_only, result_array
+from chunkscale.kernels.cpu.views import is_wide, read_only, result_array, to_float16, to_float32
 from chunkscale.kernels.weights import (
     AxisWeights,
     axis_weights,
@@ -52,19 +53,18 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     """
     check_block(block)
     out = result_array(out, tuple(len(t.index) for t in tables), block.dtype)
-    if block.dtype == np.float16:
-        wide = resample(block.astype(np.float32), tables)
-        with np.errstate(over="ignore"):
-            out[...] = wide
-        return out
     if not out.size:
+        return out
+    if block.dtype == np.float16 and not _is_pick(tables):
+        to_float16(resample(to_float32(block), tables), out)
         return out
     z, y, x = _weights(block, tables)
     if _is_pick(tables):
         bits = np.dtype(f"u{block.itemsize}")
         pick(read_only(block, bits), out.view(bits), z, y, x)
         return out
-    interpolate(block, out, z, y, x, (1, 1, 1), np.empty((0, 0, 0), block.dtype))
+    if interpolate(block, out, z, y, x, (1, 1, 1), np.empty((0, 0, 0), block.dtype)):
+        mend(block, out, z, y, x)
     if is_wide(block.dtype):
         restore_exact(block, out, z, y, x)
     elif _can_be_two(block.dtype, tables):
@@ -94,7 +94,10 @@ def resample_and_mean(
     check_block(block)
     check_out(out, tuple(len(t.index) for t in tables), block.dtype)
     check_out(coarse, cell_counts(out, factors), block.dtype)
-    interpolate(block, out, *_weights(block, tables), factors, coarse)
+    weights = _weights(block, tables)
+    if interpolate(block, out, *weights, factors, coarse):
+        mend(block, out, *weights)
+        mean(out, factors, coarse)
 
 
 def _weights(block: Array, tables: Tables) -> tuple[AxisWeights, AxisWeights, AxisWeights]:

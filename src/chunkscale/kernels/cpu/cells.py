@@ -11,6 +11,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from chunkscale.kernels.backend import Factors
+from chunkscale.kernels.cpu.finite import is_odd, mend_means
 from chunkscale.kernels.cpu.jit import entry, part
 from chunkscale.kernels.cpu.views import (
     in_float32,
@@ -52,7 +53,8 @@ def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
         sums = np.empty((2, shape[2]), np.float64)
         wide = np.empty((1, *shape[1:]), np.float64)
         for slab, plane in zip(in_float32(block, factors[0]), out, strict=True):
-            _mean(read_only(slab, slab.dtype), wide, factors, sums)
+            if _mean(read_only(slab, slab.dtype), wide, factors, sums):
+                mend_means(slab, wide, factors)
             plane[...] = wide[0]
     elif is_wide(block.dtype):
         signed = np.dtype(np.int64)
@@ -61,7 +63,8 @@ def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
     else:
         numbers = number_dtype(block.dtype)
         sums = np.empty((2, shape[2]), sum_dtype(numbers))
-        _mean(read_only(block, numbers), out.view(numbers), factors, sums)
+        if _mean(read_only(block, numbers), out.view(numbers), factors, sums):
+            mend_means(block, out, factors)
     return out
 
 
@@ -142,9 +145,12 @@ def _mean_of_eight_overload(row: Any, block: Any, z: Any, y: Any, sums: Any) -> 
 @part
 def _mean_rows(
     block: Array, out: Array, k: int, start: int, stop: int, factors: Factors, sums: Array
-) -> None:
-    """Average the cells of the rows from `start` to `stop` of plane `k` of `out`."""
-    fz, fy, fx = factors
+) -> bool:
+    """Average the cells of the rows from `start` to `stop` of plane `k` of `out`.
+
+    Return whether a float came out infinite or NaN.
+    """
+    odd, (fz, fy, fx) = False, factors
     whole = block.shape[2] // fx
     depth = min(fz, block.shape[0] - k * fz)
     for j in range(start, stop):
@@ -163,25 +169,32 @@ def _mean_rows(
         shift = depth + height - 2
         for i in range(whole):
             row[i] = _divided(total[i], shift + fx - 1, out)
+            odd |= is_odd(row[i], out)
         for i in range(whole, row.size):
             row[i] = _divided(total[i], shift, out)
+            odd |= is_odd(row[i], out)
+    return odd
 
 
 @part
 def mean_on_the_way(
     block: Array, out: Array, k: int, top: int, height: int, factors: Factors, sums: Array
-) -> None:
+) -> bool:
     """Average the cells of rows that plane `k` of `block` completes, unless `out` is empty."""
     fz, fy, _ = factors
     if out.size and (k % fz == fz - 1 or k == block.shape[0] - 1):
-        _mean_rows(block, out, k // fz, top // fy, -(-(top + height) // fy), factors, sums)
+        bottom = -(-(top + height) // fy)
+        return bool(_mean_rows(block, out, k // fz, top // fy, bottom, factors, sums))
+    return False
 
 
 @entry
-def _mean(block: Array, out: Array, factors: Factors, sums: Array) -> None:
+def _mean(block: Array, out: Array, factors: Factors, sums: Array) -> bool:
     """Average dtypes whose sums fit; `sums` has the shape (2, x of `out`)."""
+    odd = False
     for k in range(out.shape[0]):
-        _mean_rows(block, out, k, 0, out.shape[1], factors, sums)
+        odd |= _mean_rows(block, out, k, 0, out.shape[1], factors, sums)
+    return odd
 
 
 @entry

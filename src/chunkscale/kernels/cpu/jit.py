@@ -41,3 +41,9 @@ def entry(function: _F) -> _F:
 def part(function: _F) -> _F:
     """Compile a piece of a kernel: it needs no entry points of its own."""
     return cast(_F, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function))
+
+
+def inlined(function: _F) -> _F:
+    """Compile a piece that is called for single voxels: to pass it tables would take longer."""
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
+    return cast(_F, numba.njit(**options)(function))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from chunkscale.kernels.backend import Factors
 from chunkscale.kernels.cpu.cells import mean_on_the_way, sum_dtype
+from chunkscale.kernels.cpu.finite import is_odd
 from chunkscale.kernels.cpu.jit import entry, part
 from chunkscale.kernels.cpu.nearest import copy
 from chunkscale.kernels.cpu.views import number_dtype, read_only
@@ -40,8 +41,11 @@ def interpolate(
     x: AxisWeights,
     factors: Factors,
     coarse: Array,
-) -> None:
-    """Interpolate; average the cells of the result unless `coarse` is empty."""
+) -> bool:
+    """Interpolate; average the cells of the result unless `coarse` is empty.
+
+    Return whether a float came out infinite or NaN.
+    """
     numbers, dtype = number_dtype(block.dtype), compute_dtype(block.dtype)
     width = len(x.first)
     sums = np.empty((2, coarse.shape[2]), sum_dtype(numbers))
@@ -55,9 +59,9 @@ def interpolate(
     if quick and y.is_slice and x.is_slice and width == block.shape[2]:
         source = read_only(block, numbers).reshape(len(block), -1)
         first = int(y.first[0]) * width
-        _interpolate_z(source, first, planes, z, total, result, means, factors, sums)
-        return
-    _interpolate(
+        args = (source, first, planes, z, total, result, means, factors, sums)
+        return bool(_interpolate_z(*args))
+    odd = _interpolate(
         read_only(block, numbers),
         planes,
         z,
@@ -71,6 +75,7 @@ def interpolate(
         factors,
         sums,
     )
+    return bool(odd)
 
 
 def restore_exact(block: Array, out: Array, z: AxisWeights, y: AxisWeights, x: AxisWeights) -> None:
@@ -173,25 +178,30 @@ def _mix(
     axis: AxisWeights,
     target: int,
     total: Array,
-) -> None:
+    like: Array,
+) -> bool:
     """Mix `size` voxels of the ring's arrays from `offset` on, to `out[row]` from `start` on.
 
-    Source voxel ``i`` is ``ring[i % len(ring)]``; `total` is scratch for sums.
+    Source voxel ``i`` is ``ring[i % len(ring)]``; `total` is scratch for sums. Return whether a
+    number is infinite or NaN, unless `like` has integers.
     """
     part, number = out[row, start : start + size], total.dtype.type
     index, weight, n = axis.first[target], axis.weight, len(ring)
-    a = ring[index % n, offset : offset + size]
+    a, odd = ring[index % n, offset : offset + size], False
     if weight.shape[1] == 1:
         w = weight[target, 0]
         if w == 0:
             for i in range(size):
                 part[i] = _stored(number(a[i]), out)
+                odd |= is_odd(number(a[i]), like)
         else:
             b = ring[(index + 1) % n, offset : offset + size]
             for i in range(size):
                 low = number(a[i])
-                part[i] = _stored(low + w * (number(b[i]) - low), out)
-        return
+                mixed = low + w * (number(b[i]) - low)
+                part[i] = _stored(mixed, out)
+                odd |= is_odd(mixed, like)
+        return odd
     for i in range(size):
         total[i] = -0.0  # the one number that never changes what is added to it
     for tap in range(weight.shape[1]):
@@ -202,6 +212,8 @@ def _mix(
                 total[i] += w * number(b[i])
     for i in range(size):
         part[i] = _stored(total[i], out)
+        odd |= is_odd(total[i], like)
+    return odd
 
 
 @part
@@ -231,7 +243,7 @@ def _fill_plane(
             if held[row % n] != row and _reads(y, top + j, tap):
                 held[row % n] = row
                 _along_x(rows, row % n, 0, block, source, row, x)
-        _mix(planes, slot, j * width, width, rows, 0, y, top + j, total)
+        _mix(planes, slot, j * width, width, rows, 0, y, top + j, total, block)
 
 
 @entry
@@ -248,7 +260,7 @@ def _interpolate(
     coarse: Array,
     factors: Factors,
     sums: Array,
-) -> None:
+) -> bool:
     """Interpolate a block, shape (z, y, x), into `out`, shape (z, y * x).
 
     `planes`, shape (taps of z, voxels of a strip), and `rows`, shape (taps of
@@ -257,7 +269,7 @@ def _interpolate(
     `result` is `out` with the shape (z, y, x); the means of its cells go to
     `coarse`, unless that is empty. A strip has whole cells. `sums` is as in `_mean`.
     """
-    n, width = len(planes), rows.shape[1]
+    n, width, odd = len(planes), rows.shape[1], False
     strip = planes.shape[1] // width
     planes_held, rows_held = np.empty(n, np.int64), np.empty(len(rows), np.int64)
     for top in range(0, y.first.size, strip):
@@ -272,8 +284,9 @@ def _interpolate(
                     _fill_plane(
                         planes, slot, block, source, top, height, y, x, rows, rows_held, total
                     )
-            _mix(out, k, top * width, height * width, planes, 0, z, k, total)
-            mean_on_the_way(result, coarse, k, top, height, factors, sums)
+            odd |= _mix(out, k, top * width, height * width, planes, 0, z, k, total, block)
+            odd |= mean_on_the_way(result, coarse, k, top, height, factors, sums)
+    return odd
 
 
 @entry
@@ -287,15 +300,16 @@ def _interpolate_z(
     coarse: Array,
     factors: Factors,
     sums: Array,
-) -> None:
+) -> bool:
     """Interpolate along z alone, as `_interpolate`; rows are those of `planes` from `first` on.
 
     `planes` are those of the source, shape (z, y * x).
     """
-    rows, width = result.shape[1:]
+    odd, (rows, width) = False, result.shape[1:]
     strip = total.size // width
     for top in range(0, rows, strip):
         start, height = top * width, min(strip, rows - top)
         for k in range(z.first.size):
-            _mix(out, k, start, height * width, planes, first + start, z, k, total)
-            mean_on_the_way(result, coarse, k, top, height, factors, sums)
+            odd |= _mix(out, k, start, height * width, planes, first + start, z, k, total, planes)
+            odd |= mean_on_the_way(result, coarse, k, top, height, factors, sums)
+    return odd

@@ -48,6 +48,9 @@ def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
         numbers = number_dtype(block.dtype)
         values = np.empty(8, numbers)
         _mode(read_only(block, numbers), out.view(numbers), *factors, same, values)
+    if block.dtype.kind == "f":
+        for plane in out:
+            plane[np.isnan(plane)] = np.nan
     return out
 
 

@@ -41,4 +41,22 @@ def read_only(block: Array, dtype: np.dtype[Any]) -> Array:
 def in_float32(block: Array, depth: int) -> Iterator[Array]:
     """Yield the source planes of one plane of cells after another, in float32."""
     for start in range(0, len(block), depth):
-        yield block[start : start + depth].astype(np.float32)
+        yield to_float32(block[start : start + depth])
+
+
+def to_float32(block: Array) -> Array:
+    """Convert float16, signalling NaN as well."""
+    with np.errstate(invalid="ignore"):
+        return block.astype(np.float32)
+
+
+def to_float16(wide: Array, out: Array) -> None:
+    """Convert planes from float32; what is finite stays so, at the ends of the range."""
+    highest = np.finfo(np.float16).max
+    for plane, numbers in zip(out, wide, strict=True):
+        with np.errstate(over="ignore"):
+            plane[...] = numbers
+        beyond = np.isinf(plane)
+        if beyond.any():
+            beyond &= np.isfinite(numbers)
+            plane[beyond] = np.copysign(highest, numbers[beyond])
