@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from chunkscale.geometry.methods import MethodName, find_method
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.geometry.units import metres
 from chunkscale.parameters import Shape, StorageLayout, VoxelSize
+from chunkscale.text import count
+
+if TYPE_CHECKING:
+    from chunkscale.host.limits import Limit
 
 GIB = 2**30
 
@@ -167,11 +171,25 @@ def parse_bytes(value: int | float | str, name: str = "memory") -> int:
     return number
 
 
-def default_memory(workers: int) -> int:
-    """Return half of what is available, and no more than a run with good regions uses."""
+#: Of what a container, a job or the shell leaves: the rest is for the kernel, whose buffers count,
+#: and for what else begins there.
+OWN_PART = 0.9
+
+
+def default_memory(workers: int) -> Limit:
+    """Return what a run may hold if nobody says, no more than one with good regions uses."""
+    from chunkscale.host.limits import Limit, memory_limits
     from chunkscale.host.memory import available_bytes
 
-    return min(available_bytes() // 2, GIB + workers * GIB)
+    found = [
+        Limit(GIB + workers * GIB, f"the default with {count(workers, 'worker')}"),
+        Limit(available_bytes() // 2, "half of the memory that is free"),
+        *(
+            Limit(int(limit.amount * OWN_PART), f"{OWN_PART:.0%} of {limit.origin}")
+            for limit in memory_limits()
+        ),
+    ]
+    return min(found, key=lambda limit: limit.amount)
 
 
 def shape_option(name: str, value: Shape | None, grid: VoxelGrid) -> tuple[int, ...] | None:

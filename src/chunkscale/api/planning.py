@@ -42,7 +42,8 @@ from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
 
 if TYPE_CHECKING:
-    from chunkscale.run.dask_cluster import DaskCluster
+    from chunkscale.host.limits import Limit
+    from chunkscale.run.dask_cluster import DaskCluster, Shape
 
 
 def plan_resampling(
@@ -216,7 +217,7 @@ def plan_source(
             stored = stored_layout(found)
             if resources.memory is None:
                 # What is free differs from run to run, and must not keep one from being continued.
-                limits = [replace(x, memory=max(x.memory, stored.memory)) for x in limits]
+                limits += [_raised(x, stored.memory) for x in limits]
             # A shard that is asked for goes with the chunk that is there.
             inner = layout if layout.chunk is not None else replace(layout, chunk=stored.chunk)
             wanted = recipe(_first_that_fits(make, limits, layouts(inner)), image)
@@ -226,6 +227,14 @@ def plan_source(
             )
             return _first_that_fits(again, limits, [(Layout(chunk=stored.chunk), False)])
     return _first_that_fits(make, limits, layouts(layout))
+
+
+def _raised(limits: Limits, memory: int) -> Limits:
+    """Return limits with the memory of an earlier run, as far as the system gives it."""
+    most = memory if limits.ceiling is None else min(memory, limits.ceiling)
+    if most <= limits.memory:
+        return limits
+    return replace(limits, memory=most, memory_from="the run that is continued")
 
 
 def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage) -> Resampling:
@@ -311,7 +320,7 @@ def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> L
     from chunkscale.host.memory import bystander_bytes
     from chunkscale.run.local import local_scheduler
 
-    memory, wanted = resources.memory, options.positive("workers", resources.workers)
+    wanted, origin = options.positive("workers", resources.workers), "as given"
     shape = None if cluster is None else cluster.shape()
     if shape is not None and shape.processes:
         if wanted is not None:
@@ -319,17 +328,21 @@ def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> L
                 f"workers {wanted!r} is for runs without a cluster; {cluster} has "
                 f"{shape.slots} threads in {shape.processes} workers"
             )
-        wanted = shape.threads
+        wanted, origin = shape.threads, "the cluster"
     elif cluster is None or wanted is None:
         # With workers, too: what Dask cannot run is refused before anything is written.
         local = local_scheduler()
         if wanted is None:
-            wanted = min(local.workers, MOST_WORKERS[device])
-    usual = (shape and shape.memory) or options.default_memory(wanted)
+            wanted, origin = min(local.workers, MOST_WORKERS[device]), local.origin
+    memory, ceiling = _memory(resources, shape, wanted)
     bystanders = None if shape is None else shape.bystanders
     return Limits(
-        memory=usual if memory is None else options.parse_bytes(memory),
+        memory=memory.amount,
+        memory_from=memory.origin,
+        ceiling=None if ceiling is None else ceiling.amount,
+        ceiling_from="" if ceiling is None else ceiling.origin,
         workers=wanted,
+        workers_from=origin,
         threads=shape.codec_threads if shape is not None else io_threads(),
         slots=shape.slots if shape is not None else 0,
         bystanders=bystander_bytes() if bystanders is None else bystanders,
@@ -337,6 +350,23 @@ def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> L
         if device == "cpu"
         else device_memory_bytes(resources.device_memory, local=cluster is None),
     )
+
+
+def _memory(resources: Resources, shape: Shape | None, workers: int) -> tuple[Limit, Limit | None]:
+    """Return what a process may hold, and above what the system ends it."""
+    from chunkscale.host.limits import Limit, memory_limits
+
+    ceiling: Limit | None = None
+    if shape is not None:
+        memory = Limit(shape.memory or 0, "the workers' own limit, less what Dask keeps free")
+        if not shape.memory:
+            memory = options.default_memory(workers)
+    else:
+        memory = options.default_memory(workers)
+        ceiling = min(memory_limits(), key=lambda limit: limit.amount, default=None)
+    if resources.memory is not None:
+        memory = Limit(options.parse_bytes(resources.memory), "as given")
+    return memory, ceiling
 
 
 def source_and_target(
