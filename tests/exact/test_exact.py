@@ -162,8 +162,11 @@ def test_outside_takes_the_edge_or_a_value(make_image, tmp_path):
     np.testing.assert_array_equal(edge, np.pad(data, 2, mode="edge"))
     filled = chunkscale.resample_array(data, like=wide, outside=99)
     np.testing.assert_array_equal(filled, np.pad(data, 2, constant_values=99))
-    far = wide.replace(translation=(50.0, 50.0))
-    assert (chunkscale.resample_array(data, like=far, outside=7) == 7).all()
+    far = wide.replace(translation=(2.0, 3.0), shape=(50, 60))
+    with pytest.warns(chunkscale.ChunkscaleWarning, match="lies in the source"):
+        result = chunkscale.resample_array(data, like=far, outside=7)
+    assert result[0, 0] == 12
+    assert (result == 7).sum() == result.size - 1
     source = make_image(data)
     chunkscale.resample(source, tmp_path / "out.zarr", like=wide, outside="99", chunk=2)
     np.testing.assert_array_equal(

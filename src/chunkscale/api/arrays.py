@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from chunkscale import options
 from chunkscale.api.defaults import LAZY_EDGES
-from chunkscale.api.planning import fill_value, source_and_target
+from chunkscale.api.planning import warn_of
+from chunkscale.api.targets import fill_value, source_and_target
 from chunkscale.compute.devices import check_device
 from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
@@ -95,7 +96,8 @@ def resample_array(
             f"like {like!r} is not a VoxelGrid; give that of an image: open_image(path).grid"
         )
     wanted = Target(voxel_size=voxel_size, zoom=zoom, like=like, outside=outside)
-    source, target = source_and_target(source, wanted)
+    source, target, notices = source_and_target(source, wanted)
+    warn_of(notices, stacklevel=3)
     kind = options.method(method, False, antialias)
     mapping = grid_mapping(source, target, method=kind, antialias=antialias)
     dtype = np.dtype(data.dtype).newbyteorder("=")

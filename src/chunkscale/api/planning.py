@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,10 +13,17 @@ from numpy.typing import ArrayLike
 
 from chunkscale import options
 from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION, MOST_WORKERS
-from chunkscale.api.images import io_threads, open_image, open_source
+from chunkscale.api.images import io_threads, open_source
+from chunkscale.api.targets import fill_value, source_and_target
 from chunkscale.compute.devices import device_choices, device_memory_bytes
-from chunkscale.errors import MemoryBudgetError, OptionError
-from chunkscale.geometry.grid import VoxelGrid, aligned_grid, like_grid
+from chunkscale.errors import (
+    AliasingWarning,
+    ChunkscaleWarning,
+    MemoryBudgetError,
+    Notice,
+    OptionError,
+)
+from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.ome.versions import WRITABLE_VERSIONS
@@ -243,7 +251,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
     options.check_dtype(
         f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
     )
-    source_grid, target_grid = source_and_target(image.grid, target, storage.reach)
+    source_grid, target_grid, notices = source_and_target(image.grid, target, storage.reach)
     return Resampling(
         source=SourceArray(
             uri=image.uri,
@@ -261,7 +269,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
         outside=fill_value(target, array.dtype.name),
         ngff_version=layout.version,
         codec=layout.codec,
-        notices=image.notices,
+        notices=(*image.notices, *notices),
     )
 
 
@@ -277,17 +285,6 @@ def _check_here(what: str, cluster: DaskCluster | None) -> None:
         + '); wrap the call in dask.config.set(scheduler="threads", pool=None) and pass no client, '
         "or store it as OME-Zarr first"
     )
-
-
-def fill_value(target: Target, dtype: str) -> float | int | None:
-    """Return the value of samples outside the source; without `like` there are none."""
-    fill = options.outside(target.outside, dtype)
-    if fill is not None and target.like is None:
-        raise OptionError(
-            f"outside {target.outside!r} has no meaning without like: the target has the source's "
-            "extent; leave it out"
-        )
-    return fill
 
 
 def _places(resources: Resources, cluster: DaskCluster | None) -> tuple[str, ...]:
@@ -369,22 +366,10 @@ def _memory(resources: Resources, shape: Shape | None, workers: int) -> tuple[Li
     return memory, ceiling
 
 
-def source_and_target(
-    source: VoxelGrid, target: Target, reach: StorageOptions | None = None
-) -> tuple[VoxelGrid, VoxelGrid]:
-    """Return the source and target grid, in the same units; `reach` is for an image in `like`."""
-    like = target.like
-    if like is None:
-        return source, options.target_grid(
-            source,
-            voxel_size="finest" if target.voxel_size is None else target.voxel_size,
-            zoom=1.0 if target.zoom is None else target.zoom,
-        )
-    if target.voxel_size is not None or target.zoom is not None:
-        raise OptionError(
-            "like gives the whole target grid, so voxel size and zoom must be left out"
-        )
-    if not isinstance(like, VoxelGrid | Image):
-        like = open_image(like, storage_options=reach)
-    grid = like.grid if isinstance(like, Image) else like
-    return aligned_grid(source, grid), like_grid(source, grid)
+def warn_of(notices: Iterable[Notice], *, stacklevel: int) -> None:
+    """Warn as Python does, in the name of a function of the package's user."""
+    for notice in notices:
+        # That it is large or has no unit is news on a terminal, not to who wrote the call.
+        if notice.kind not in ("size", "unit"):
+            kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
+            warnings.warn(str(notice), kind, stacklevel=stacklevel)

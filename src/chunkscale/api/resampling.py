@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Unpack
@@ -15,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from chunkscale.api.images import io_threads, open_source
 from chunkscale.api.parameters import PlanParameters, check_names
-from chunkscale.api.planning import plan_resampling
-from chunkscale.errors import AliasingWarning, ChunkscaleWarning, OptionError
+from chunkscale.api.planning import plan_resampling, warn_of
+from chunkscale.errors import OptionError
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.report import run_text
@@ -186,11 +185,7 @@ def resample(
             storage_options=storage_options,
             **parameters,
         )
-        for notice in plan.warnings:
-            # That it is large or has no unit is news on a terminal, not to who wrote the call.
-            if notice.kind not in ("size", "unit"):
-                kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
-                warnings.warn(str(notice), kind, stacklevel=2)
+        warn_of(plan.warnings, stacklevel=3)
         return carry_out(
             plan, target, existing, source=image, cluster=cluster, log=log, progress=progress
         )
