@@ -21,7 +21,8 @@ from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.methods import MethodName
 from chunkscale.parameters import Target, VoxelSize
 from chunkscale.sources.arrays import array_grid
-from chunkscale.sources.dask_blocks import check_chunks, is_dask_array
+from chunkscale.sources.dask_blocks import check_chunks
+from chunkscale.sources.foreign import is_dask_array, plain_array
 
 if TYPE_CHECKING:
     import dask.array
@@ -83,11 +84,10 @@ def resample_array(
     from chunkscale.compute.lazy import resample_dask
     from chunkscale.compute.levels import resample_box
 
-    lazy = is_dask_array(array)
+    data = plain_array(array, on_gpu=True)
+    lazy = is_dask_array(data)
     if lazy:
-        check_chunks(array)
-    # An array of a device has a dtype, too, and must stay where it is.
-    data: Any = array if hasattr(array, "dtype") else np.asarray(array)
+        check_chunks(data)
     source = array_grid(
         data.shape, partial(_sizes, source_voxel_size), axes=axes, translation=source_translation
     )
