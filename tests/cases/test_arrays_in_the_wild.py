@@ -134,7 +134,7 @@ def test_repeated_and_mapped_arrays_and_matrices(tmp_path):
     np.save(tmp_path / "a.npy", DATA)
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     np.testing.assert_array_equal(chunkscale.resample_array(mapped, **SIZE), EXPECTED)
-    matrix = np.asmatrix(DATA[0])
+    matrix = DATA[0].view(np.matrix)
     result = chunkscale.resample_array(matrix, zoom=2)
     assert type(result) is np.ndarray
     np.testing.assert_array_equal(result, chunkscale.resample_array(DATA[0], zoom=2))
