@@ -65,6 +65,10 @@ class DeviceError(ChunkscaleError, RuntimeError):
     """The requested compute device cannot be used."""
 
 
+class ForkError(ChunkscaleError, RuntimeError):
+    """A forked process would use what only the process can that it was forked from."""
+
+
 class CorruptChunkError(ChunkscaleError, OSError):
     """A stored chunk cannot be read or decoded.
 
