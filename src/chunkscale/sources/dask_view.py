@@ -43,17 +43,19 @@ class _Sliceable:
         box = Box(start=tuple(a for a, _ in bounds), stop=tuple(b for _, b in bounds))
         return self.reader.read(box)
 
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        return type(self).__qualname__, self.reader.uri
-
 
 def as_dask(reader: ArrayReader) -> dask.array.Array:
-    """Return a stored array as a lazy Dask array with its own chunks (or shards)."""
+    """Return a stored array as a lazy Dask array with its own chunks (or shards).
+
+    Each has a name of its own. Clusters and Dask's cache know results by name, and nothing that is
+    quickly looked at tells whether a chunk was rewritten in its place.
+    """
     import dask.array as da
 
     return da.from_array(
         _Sliceable(reader),
         chunks=reader.shard or reader.chunk,
+        name=False,
         asarray=False,
         fancy=False,
         meta=np.empty((0,) * len(reader.shape), reader.dtype),
