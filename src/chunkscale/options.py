@@ -105,7 +105,7 @@ def target_grid(
     voxel_size : float, str, mapping or sequence
         In the source's unit: one number for all spatial axes, one for each,
         ``"finest"`` or ``"coarsest"`` (the smallest or largest that the source
-        has along a spatial axis).
+        has along a spatial axis; those of one voxel do not count, and stay).
     zoom : float
         Divides the voxel size.
 
@@ -141,13 +141,22 @@ def target_grid(
                 f"voxel size {voxel_size!r} for all has no meaning; give one for each axis, "
                 "like z=1,y=0.5,x=0.5"
             )
-        present = [source.voxel_size[i] for i in source.spatial]
-        if wanted == "finest":
-            wanted = min(present)
-        elif wanted == "coarsest":
-            wanted = max(present)
-        sizes = dict.fromkeys(source.spatial, float(wanted))
+        resized = source.spatial
+        if isinstance(wanted, str):
+            resized = thick(source)
+            choose = min if wanted == "finest" else max
+            wanted = choose(source.voxel_size[i] for i in resized)
+        sizes = dict.fromkeys(resized, float(wanted))
     return resized_grid(source, {i: size / zoom for i, size in sizes.items()})
+
+
+def thick(source: VoxelGrid) -> tuple[int, ...]:
+    """Return the spatial axes that have more than one voxel; all of them if none has.
+
+    Between one plane and its neighbours there is nothing to interpolate, and its size along that
+    axis is often a placeholder: the finest voxel size must not come from it.
+    """
+    return tuple(i for i in source.spatial if source.shape[i] > 1) or source.spatial
 
 
 def parse_bytes(value: int | float | str, name: str = "memory") -> int:

@@ -38,6 +38,7 @@ def cases(draw):
     return tuple(shape), steps, draw(st.sampled_from(DTYPES)), draw(st.integers(0, 2**31))
 
 
+@pytest.mark.filterwarnings("ignore:the source has one voxel", "ignore:only one voxel is left")
 @settings(max_examples=200)
 @given(cases())
 def test_linear_is_the_float64_interpolant_within_one_grey_value(case):
@@ -129,6 +130,7 @@ def test_a_ramp_in_physical_units_is_reproduced_at_every_level(
     assert compared > 1000
 
 
+@pytest.mark.filterwarnings("ignore:the source has one voxel", "ignore:only one voxel is left")
 @given(
     n=st.integers(1, 60),
     step=st.sampled_from([0.1, 0.4, 2 / 3, 0.8, 1.0, 1.2, 2.0, 3.3]),
@@ -195,6 +197,7 @@ def test_antialiasing_is_that_of_pillow():
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:the source has one voxel", "ignore:only one voxel is left")
 def test_a_voxel_larger_than_the_image_is_its_mean_when_antialiased():
     """The widened kernel averages what there is."""
     data = np.arange(10.0)[None, :].repeat(4, axis=0)

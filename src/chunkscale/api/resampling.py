@@ -206,6 +206,7 @@ def carry_out(
     See `resample` and `check_destination`.
     """
     from chunkscale.output.destination import check_apart, check_room, check_unread, unfinished
+    from chunkscale.output.labels import check_label_place, list_label
     from chunkscale.output.publish import publish
     from chunkscale.output.writing import writing
     from chunkscale.run.local import local_scheduler
@@ -215,6 +216,7 @@ def carry_out(
     if not (progress is None or callable(progress)):
         raise OptionError(f"progress {progress!r} cannot be called; give a function")
     check_apart(plan.source, target)
+    check_label_place(plan, target)
     if existing.overwrite and source.opaque:
         check_unread(plan.source, target)
     if not contents.exists(target):
@@ -232,6 +234,7 @@ def carry_out(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
             )
             stored = publish(plan, out, source)
+    list_label(plan, target)
     return Resampled(path=target, plan=plan, times=times, stored_bytes=stored)
 
 

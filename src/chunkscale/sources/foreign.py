@@ -11,14 +11,12 @@ from chunkscale.errors import OptionError, RegionError
 
 _MASK = "its mask would be lost; fill it first: array.filled(...)"
 
-_LOADED = "all of it would be loaded; pass dask.array.from_array(array)"
-
 #: Module -> why its arrays are not taken, and what is.
 _REFUSED = {
     "xarray": "its coordinates would be lost; pass array.data, and source_voxel_size",
     "zarr": "all of it would be loaded; pass the path of its image, or dask.array.from_zarr(array)",
-    "h5py": _LOADED,
-    "tensorstore": _LOADED.replace("array)", "array, chunks=...)"),
+    "h5py": "all of it would be loaded; pass dask.array.from_array(array)",
+    "tensorstore": "all of it would be loaded; if it fits into memory, pass array.read().result()",
     "pandas": "its labels would be lost; pass frame.to_numpy()",
     "polars": "its labels would be lost; pass frame.to_numpy()",
     "sparse": "it has no voxels where it is empty; pass array.todense()",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from chunkscale.errors import (
+    AccessDeniedError,
     MetadataError,
     MultipleImagesError,
     NotAnImageError,
@@ -22,6 +23,7 @@ from chunkscale.ome.read import describe, grid_of
 from chunkscale.report import info_text
 from chunkscale.sources.base import Sizes, SourceOptions
 from chunkscale.sources.collections import list_images
+from chunkscale.sources.formats import other_format
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.fate import fate
 from chunkscale.storage.groups import group_attributes
@@ -251,7 +253,12 @@ def open_ome_zarr(
 ) -> Image:
     """Open one image; see `chunkscale.open_image`."""
     uri = normalise(path)
-    attributes = group_attributes(uri)
+    try:
+        attributes = group_attributes(uri)
+    except SourceNotFoundError as error:
+        if not (hint := other_format(uri)) or isinstance(error, AccessDeniedError):
+            raise
+        raise SourceNotFoundError(f"{error}; {hint}") from error
     try:
         found = describe(attributes)
     except NotAnImageError as error:
