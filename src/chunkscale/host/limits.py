@@ -130,7 +130,7 @@ def _group_memory(group: Path) -> Iterator[Limit]:
 
 
 def _slurm_memory(environ: Mapping[str, str]) -> Iterator[Limit]:
-    if "SLURM_JOB_ID" not in environ:
+    if not {"SLURM_JOB_ID", "SLURM_JOBID"} & set(environ):
         return
     number = {name: _number(text) for name, text in environ.items() if name.startswith("SLURM_")}
     names = ["SLURM_MEM_PER_NODE"]
