@@ -108,9 +108,9 @@ class Notice:
     kind : str
         ``"metadata"``: what the source says contradicts itself or its specification; `check`
         calls it a fault. ``"lost"``: what the source says and the output will not have. Or what
-        the plan found: ``"aliasing"``, ``"labels"``, ``"mask"``, ``"plane"``, ``"collapse"``,
-        ``"growth"``, ``"overlap"``, ``"memory"``, ``"size"``, ``"disk"``, ``"unit"``, ``"order"``
-        and the like.
+        the plan found: ``"aliasing"``, ``"labels"``, ``"mask"``, ``"plane"``, ``"kept"``,
+        ``"collapse"``, ``"growth"``, ``"overlap"``, ``"memory"``, ``"size"``, ``"disk"``,
+        ``"unit"``, ``"order"`` and the like.
     text : str
     """
 

@@ -77,7 +77,7 @@ def _strange_size(
             and size != target.voxel_size[options.thick(source)[0]]
         ):
             yield (
-                "plane",
+                "kept",
                 f"the source has one voxel along {name}, which is left as it is ({size:.6g}); "
                 f"to change it give a number, like {name}={target.voxel_size[-1]:.6g}",
             )
