@@ -22,7 +22,7 @@ WINGS = {
     "report": set(),
     "kernels": {"geometry"},
     "ome": {"geometry"},
-    "storage": {"geometry"},
+    "storage": {"geometry", "host"},
     "options": {"geometry", "host"},
     "targets": {"geometry"},
     "sources": {"geometry", "ome", "report", "storage"},

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import chunkscale.host.forks  # noqa: F401  (it has to see every fork from now on)
 from chunkscale._version import __version__
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         CorruptChunkError,
         DestinationError,
         DeviceError,
+        ForkError,
         GridError,
         MemoryBudgetError,
         MetadataError,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from chunkscale.geometry.pyramid import Level
     from chunkscale.plan.model import ResamplePlan
     from chunkscale.run.records import Progress
-    from chunkscale.sources.ome_zarr import Image
+    from chunkscale.sources.image import Image
     from chunkscale.targets import target_grid
     from chunkscale.verify import CheckReport
 
@@ -52,7 +54,7 @@ _HOMES = {
     "api.resampling": "Resampled resample",
     "errors": (
         "AccessDeniedError AliasingWarning ChunkscaleError ChunkscaleWarning ClusterError "
-        "CorruptChunkError DestinationError DeviceError GridError MemoryBudgetError "
+        "CorruptChunkError DestinationError DeviceError ForkError GridError MemoryBudgetError "
         "MetadataError MultipleImagesError NotAnImageError OptionError RegionError "
         "SourceNotFoundError"
     ),
@@ -62,7 +64,7 @@ _HOMES = {
     "targets": "target_grid",
     "plan.model": "ResamplePlan",
     "run.records": "Progress",
-    "sources.ome_zarr": "Image",
+    "sources.image": "Image",
     "verify": "CheckReport",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -79,6 +81,7 @@ __all__ = [
     "CorruptChunkError",
     "DestinationError",
     "DeviceError",
+    "ForkError",
     "GridError",
     "Image",
     "Level",

@@ -20,7 +20,8 @@ from chunkscale.output.destination import checked_destination
 from chunkscale.output.places import discard, is_blank, make_folder
 from chunkscale.parameters import Existing
 from chunkscale.samples import NAME, SHAPE, VOXEL_SIZE, synthetic_cells, write_image
-from chunkscale.sources.ome_zarr import Image, open_ome_zarr
+from chunkscale.sources.image import Image
+from chunkscale.sources.ome_zarr import open_ome_zarr
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.stores import normalise

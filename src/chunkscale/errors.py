@@ -65,6 +65,10 @@ class DeviceError(ChunkscaleError, RuntimeError):
     """The requested compute device cannot be used."""
 
 
+class ForkError(ChunkscaleError, RuntimeError):
+    """A forked process would use what only the process can that it was forked from."""
+
+
 class CorruptChunkError(ChunkscaleError, OSError):
     """A stored chunk cannot be read or decoded.
 
@@ -105,7 +109,8 @@ class Notice:
         ``"metadata"``: what the source says contradicts itself or its specification; `check`
         calls it a fault. ``"lost"``: what the source says and the output will not have.
         ``"empty"``: no chunk of it is stored. Or what the plan found: ``"aliasing"``, ``"labels"``,
-        ``"size"``, ``"disk"``, ``"unit"``, ``"order"`` and the like.
+        ``"mask"``, ``"plane"``, ``"kept"``, ``"collapse"``, ``"growth"``, ``"overlap"``,
+        ``"memory"``, ``"size"``, ``"disk"``, ``"unit"``, ``"order"`` and the like.
     text : str
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName, find_method
 from chunkscale.geometry.pyramid import RULES, Layout, PyramidRule
 from chunkscale.parameters import Shape, StorageLayout
+from chunkscale.text import count
+
+if TYPE_CHECKING:
+    from chunkscale.host.limits import Limit
 
 GIB = 2**30
 
@@ -42,11 +46,25 @@ def parse_bytes(value: int | float | str, name: str = "memory") -> int:
     return number
 
 
-def default_memory(workers: int) -> int:
-    """Return half of what is available, and no more than a run with good regions uses."""
+#: Of what a container, a job or the shell leaves: the rest is for the kernel, whose buffers count,
+#: and for what else begins there.
+OWN_PART = 0.9
+
+
+def default_memory(workers: int) -> Limit:
+    """Return what a run may hold if nobody says, no more than one with good regions uses."""
+    from chunkscale.host.limits import Limit, memory_limits
     from chunkscale.host.memory import available_bytes
 
-    return min(available_bytes() // 2, GIB + workers * GIB)
+    found = [
+        Limit(GIB + workers * GIB, f"the default with {count(workers, 'worker')}"),
+        Limit(available_bytes() // 2, "half of the memory that is free"),
+        *(
+            Limit(int(limit.amount * OWN_PART), f"{OWN_PART:.0%} of {limit.origin}")
+            for limit in memory_limits()
+        ),
+    ]
+    return min(found, key=lambda limit: limit.amount)
 
 
 def shape_option(name: str, value: Shape | None, grid: VoxelGrid) -> tuple[int, ...] | None:

@@ -72,6 +72,7 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
             f"{human_bytes(memory['chunk_buffers'])} chunk buffers + "
             f"{count(plan['workers'], 'worker')} x {human_bytes(memory['per_worker'])}",
         ),
+        ("", f"limited to {human_bytes(memory['limit'])}: {memory['limit_from']}"),
         ("device", _device_text(plan["device_memory"])),
     ]
 

@@ -39,7 +39,8 @@ def target_grid(
     voxel_size : float, str, mapping or sequence
         One number for all spatial axes, or one for each, in the source's unit or with one of
         their own (``"500nm"``); ``"finest"`` or ``"coarsest"`` (the smallest or largest that
-        the source has along a spatial axis), or ``"same"``, which keeps them.
+        the source has along a spatial axis; those of one voxel do not count, and stay), or
+        ``"same"``, which keeps them.
     zoom : float
         Divides the voxel size.
     factor : float, str, mapping or sequence, optional
@@ -93,8 +94,8 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
                 "like z=1,y=0.5,x=0.5"
             )
     if isinstance(wanted, str):
-        chosen = min if wanted == "finest" else max
-        return dict.fromkeys(present, float(chosen(present.values())))
+        chosen, resized = min if wanted == "finest" else max, thick(source)
+        return dict.fromkeys(resized, float(chosen(present[i] for i in resized)))
     lengths = _by_axis("voxel size", given, wanted, names)
     for name, length in lengths.items():
         try:
@@ -105,6 +106,15 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
                 "plain number"
             ) from error
     return present
+
+
+def thick(source: VoxelGrid) -> tuple[int, ...]:
+    """Return the spatial axes that have more than one voxel; all of them if none has.
+
+    Between one plane and its neighbours there is nothing to interpolate, and its size along that
+    axis is often a placeholder: the finest voxel size must not come from it.
+    """
+    return tuple(i for i in source.spatial if source.shape[i] > 1) or source.spatial
 
 
 def source_sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:

@@ -28,7 +28,8 @@ from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
 from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.documents import group_document
-from chunkscale.sources.ome_zarr import Image, open_ome_zarr
+from chunkscale.sources.image import Image
+from chunkscale.sources.ome_zarr import open_ome_zarr
 from chunkscale.sources.opening import open_source
 from chunkscale.sources.parts import Part, select
 from chunkscale.storage.engine import StoreIO

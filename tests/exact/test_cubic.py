@@ -50,10 +50,13 @@ def cases(draw):
     shape = tuple(draw(st.integers(1, 14)) for _ in range(ndim))
     step = st.sampled_from([0.25, 1 / 3, 0.5, 1.0, 1.7]) | st.floats(0.15, 4)
     steps = [draw(step) for _ in range(ndim)]
-    offsets = [draw(st.sampled_from([0.0, 0.3, -2.5, 7.0])) for _ in range(ndim)]
+    offsets = [
+        min(max(draw(st.sampled_from([0.0, 0.3, -2.5, 7.0])), -0.4 * n), 0.7 * n) for n in shape
+    ]
     return shape, steps, offsets, draw(st.sampled_from(DTYPES)), draw(st.integers(0, 2**31))
 
 
+@pytest.mark.filterwarnings("ignore:only .* lies in the source")
 @settings(max_examples=150, deadline=None)
 @given(cases())
 def test_the_result_is_that_of_the_formula(case):
@@ -94,6 +97,7 @@ def test_ramps_are_reproduced_inside():
     np.testing.assert_allclose(result[inner], (3 * z - 2 * y + 0.5 * x)[inner], atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:only .* lies in the source")
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("dtype", ["bool", "u1", "i2", "u4", "f4"])
 def test_constants_are_kept(dtype, antialias):
@@ -132,14 +136,15 @@ def test_a_voxel_that_is_hit_is_taken_as_it_is():
     np.testing.assert_array_equal(cubic(ids, zoom=1), ids)
 
 
+@pytest.mark.filterwarnings("ignore:only .* lies in the source")
 def test_samples_far_outside_take_the_edge():
     """All four voxels are then the edge voxel."""
     data = np.arange(12.0).reshape(3, 4)
     axes = (chunkscale.Axis(name="y"), chunkscale.Axis(name="x"))
     far = chunkscale.VoxelGrid(
-        axes=axes, shape=(2, 2), voxel_size=(0.7, 0.7), translation=(-50.0, 60.0)
+        axes=axes, shape=(72, 80), voxel_size=(0.7, 0.7), translation=(-50.0, 3.0)
     )
-    np.testing.assert_array_equal(cubic(data, like=far), np.full((2, 2), 3.0))
+    np.testing.assert_array_equal(cubic(data, like=far)[:69, 2:], np.full((69, 78), 3.0))
 
 
 def test_antialiasing_is_that_of_pillow():

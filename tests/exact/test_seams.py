@@ -13,7 +13,10 @@ from chunkscale.compute.levels import reduce_box
 from chunkscale.geometry.pyramid import level_factors
 from chunkscale.kernels.backend import get_backend
 
-pytestmark = pytest.mark.usefixtures("small_regions")
+pytestmark = [
+    pytest.mark.usefixtures("small_regions"),
+    pytest.mark.filterwarnings("ignore:the voxels are true or false"),
+]
 
 
 def levels_of(path):

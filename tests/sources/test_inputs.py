@@ -350,6 +350,7 @@ def test_every_data_type_is_read_as_it_is(dtype, zarr_format, tmp_path):
         assert_array_equal(found, data)
 
 
+@pytest.mark.filterwarnings("ignore:the voxels are true or false")
 @pytest.mark.parametrize("dtype", ["?", "f2", "f4"])
 def test_rare_data_types_go_all_the_way(dtype, tmp_path):
     """Bool and float16 come out as such, with the voxels of the array in memory."""

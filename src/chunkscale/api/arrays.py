@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from chunkscale import options
 from chunkscale.api.defaults import LAZY_EDGES
 from chunkscale.api.grids import fill_value, source_and_target
+from chunkscale.api.notices import warn_of
 from chunkscale.compute.devices import check_device
 from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
@@ -20,7 +21,8 @@ from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.methods import MethodName
 from chunkscale.parameters import Shape, Target, VoxelSize
 from chunkscale.sources.arrays import array_grid
-from chunkscale.sources.dask_blocks import check_chunks, is_dask_array
+from chunkscale.sources.dask_blocks import check_chunks
+from chunkscale.sources.foreign import is_dask_array, plain_array
 from chunkscale.targets import source_sizes
 
 if TYPE_CHECKING:
@@ -85,11 +87,10 @@ def resample_array(
     from chunkscale.compute.lazy import resample_dask
     from chunkscale.compute.levels import resample_box
 
-    lazy = is_dask_array(array)
+    data = plain_array(array, on_gpu=True)
+    lazy = is_dask_array(data)
     if lazy:
-        check_chunks(array)
-    # An array of a device has a dtype, too, and must stay where it is.
-    data: Any = array if hasattr(array, "dtype") else np.asarray(array)
+        check_chunks(data)
     source = array_grid(
         data.shape, partial(_sizes, source_voxel_size), axes=axes, translation=source_translation
     )
@@ -100,7 +101,8 @@ def resample_array(
     wanted = Target(
         voxel_size=voxel_size, zoom=zoom, factor=factor, shape=shape, like=like, outside=outside
     )
-    source, target, _ = source_and_target(source, wanted)
+    source, target, notices = source_and_target(source, wanted)
+    warn_of(notices, stacklevel=3)
     kind = options.method(method, False, antialias)
     mapping = grid_mapping(source, target, method=kind, antialias=antialias)
     dtype = np.dtype(data.dtype).newbyteorder("=")

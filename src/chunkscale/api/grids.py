@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import starmap
+
 from chunkscale import options
 from chunkscale.api.images import open_image
 from chunkscale.errors import MetadataError, Notice, OptionError
@@ -12,10 +15,13 @@ from chunkscale.geometry.grid import (
     cut_grid,
     like_grid,
 )
+from chunkscale.geometry.overlap import check_overlap, strange_match
+from chunkscale.geometry.units import METRES
 from chunkscale.parameters import PathLike, StorageOptions, Target
-from chunkscale.sources.ome_zarr import Image
+from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part
-from chunkscale.targets import target_grid
+from chunkscale.targets import target_grid, thick
+from chunkscale.text import times
 
 
 def fill_value(target: Target, dtype: str) -> float | int | None:
@@ -49,15 +55,15 @@ def source_and_target(
     reach: StorageOptions | None = None,
     part: VoxelGrid | None = None,
 ) -> tuple[VoxelGrid, VoxelGrid, tuple[Notice, ...]]:
-    """Return the source and target grid, in the same units, and what is wrong with `like`.
+    """Return the source and target grid, in the same units, and what is strange about the pair.
 
-    `reach` is for an image there. Of the target that part is left which lies in `part`, so that
-    it has the voxels that the whole has there.
+    `reach` is for an image in `like`. Of the target that part is left which lies in `part`, so
+    that it has the voxels that the whole has there.
     """
     _check_one(target)
     like, cropped = target.like, part is not None and part != source
     if like is None:
-        grid = target_grid(
+        wanted = target_grid(
             part if part is not None and target.shape is not None else source,
             voxel_size="finest" if target.voxel_size is None else target.voxel_size,
             zoom=1.0 if target.zoom is None else target.zoom,
@@ -65,8 +71,9 @@ def source_and_target(
             shape=target.shape,
         )
         if part is not None and cropped and target.shape is None:
-            grid = cut_grid(grid, covering_box(grid, part))
-        return source, grid, ()
+            wanted = cut_grid(wanted, covering_box(wanted, part))
+        strange = _strange_size(part or source, wanted, target)
+        return source, wanted, tuple(starmap(Notice, strange))
     if cropped:
         raise OptionError(
             "like gives the whole target grid, so a crop of the source has no meaning beside it; "
@@ -75,8 +82,12 @@ def source_and_target(
     if not isinstance(like, VoxelGrid | Image | Part):
         like = _image_like(like, reach)
     said, grid = ((), like) if isinstance(like, VoxelGrid) else (like.notices, like.grid)
-    wrong = (n for n in said if n.kind == "metadata")
-    return aligned_grid(source, grid), like_grid(source, grid), tuple(wrong)
+    aligned, wanted = aligned_grid(source, grid), like_grid(source, grid)
+    check_overlap(aligned, wanted)
+    found = list(starmap(Notice, strange_match(source, aligned, grid)))
+    wrong = [notice for notice in said if notice.kind == "metadata"]
+    found += [Notice(notice.kind, f"the image to match: {notice}") for notice in wrong]
+    return aligned, wanted, tuple(found)
 
 
 def _check_one(target: Target) -> None:
@@ -92,3 +103,56 @@ def _check_one(target: Target) -> None:
             f"{first} {ways[first]!r} and {second} {ways[second]!r} both say where the target's "
             "voxels lie; leave one of them out"
         )
+
+
+def _strange_size(source: VoxelGrid, target: VoxelGrid, asked: Target) -> Iterator[tuple[str, str]]:
+    """Yield (kind, text) for what speaks against a voxel size, or zoom, that was asked for."""
+    counted = asked.factor is not None or asked.shape is not None
+    named = not counted and asked.voxel_size in (None, "finest", "coarsest")
+    for i in source.spatial:
+        name, size = source.axes[i].name, source.voxel_size[i]
+        if source.shape[i] > 1:
+            continue
+        if target.shape[i] > 1:
+            yield (
+                "plane",
+                f"the source has one voxel along {name}, so the {target.shape[i]} of the target "
+                f"are all the same; a voxel size of {name}={size:.6g} keeps one",
+            )
+        elif named and i not in thick(source) and size != target.voxel_size[thick(source)[0]]:
+            yield (
+                "kept",
+                f"the source has one voxel along {name}, which is left as it is ({size:.6g}); "
+                f"to change it give a number, like {name}={target.voxel_size[-1]:.6g}",
+            )
+    flat = [i for i in source.spatial if source.shape[i] > 1 and target.shape[i] == 1]
+    steps = [target.voxel_size[i] / source.voxel_size[i] for i in source.spatial]
+    if flat or (not named and not counted and max(steps) < 1 / _FAR):
+        names = ", ".join(source.axes[i].name for i in flat)
+        what = (
+            f"only one voxel is left along {names}"
+            if flat
+            else "the image grows many times along each axis"
+        )
+        yield (
+            "collapse" if flat else "growth",
+            f"{what}: a voxel size of {times(target.voxel_size[i] for i in source.spatial)} "
+            f"{target.axes[source.spatial[-1]].unit or '(no unit)'} is {min(steps):.3g} to "
+            f"{max(steps):.3g} times the source's; {_other_unit(source, target)}",
+        )
+
+
+#: Voxels are rarely made so many times as large or as small on purpose.
+_FAR = 50.0
+
+
+def _other_unit(source: VoxelGrid, target: VoxelGrid) -> str:
+    """Return the size that was meant if its number is of another unit, or how to give one."""
+    i = max(source.spatial, key=lambda i: source.shape[i])
+    unit, size, present = source.axes[i].unit, target.voxel_size[i], source.voxel_size[i]
+    for name in ("nm", "um", "mm"):
+        if unit in METRES and METRES[name] != METRES[unit]:
+            meant = size * METRES[name] / METRES[unit]
+            if 1 / 10 <= meant / present <= 10:
+                return f"did you mean {size:.6g}{name}? That is {meant:.6g} here"
+    return "give another one if that is not meant"

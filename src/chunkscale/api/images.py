@@ -15,7 +15,8 @@ from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources import opening
 from chunkscale.sources.base import Sizes, Source, SourceOptions
-from chunkscale.sources.ome_zarr import Image, open_ome_zarr
+from chunkscale.sources.image import Image
+from chunkscale.sources.ome_zarr import open_ome_zarr
 from chunkscale.sources.parts import Part, select
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.stores import normalise

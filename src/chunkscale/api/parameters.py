@@ -11,7 +11,7 @@ from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import PyramidRule
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
-from chunkscale.sources.ome_zarr import Image
+from chunkscale.sources.image import Image
 
 
 class PlanParameters(TypedDict, total=False):

@@ -6,16 +6,19 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
 from chunkscale import options
-from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION, MOST_WORKERS
+from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION
 from chunkscale.api.grids import fill_value, source_and_target
-from chunkscale.api.images import io_threads, open_source, selected
-from chunkscale.compute.devices import device_choices, device_memory_bytes
-from chunkscale.errors import MemoryBudgetError, OptionError
+from chunkscale.api.images import open_source, selected
+from chunkscale.api.resources import check_here, limits_at, places
+from chunkscale.errors import (
+    MemoryBudgetError,
+    OptionError,
+)
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import Layout, PyramidRule
@@ -34,20 +37,16 @@ from chunkscale.parameters import (
     Target,
     VoxelSize,
 )
-from chunkscale.plan import policy
 from chunkscale.plan.memory import Limits
 from chunkscale.plan.model import ResamplePlan, Resampling, SourceArray
 from chunkscale.plan.planner import make_plan
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
-from chunkscale.sources.ome_zarr import Image
+from chunkscale.sources.image import Image
 from chunkscale.sources.parts import decoded_share
 from chunkscale.storage.codecs import parse_codec
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
-
-if TYPE_CHECKING:
-    from chunkscale.run.dask_cluster import DaskCluster
 
 
 def plan_resampling(
@@ -238,9 +237,9 @@ def plan_source(
     )
     with connect(client) as cluster:
         if not image.uri:
-            _check_here(image.path, cluster)
-        places = _places(resources, cluster)
-        limits = [_limits(resources, cluster, place) for place in places]
+            check_here(image.path, cluster)
+        devices = places(resources, cluster)
+        limits = [limits_at(resources, cluster, place) for place in devices]
     layouts = partial(options.layouts, what.target_grid, edges=CHUNK_EDGES)
     if resume and destination is not None:
         found = unfinished(destination)
@@ -248,7 +247,7 @@ def plan_source(
             stored = stored_layout(found)
             if resources.memory is None:
                 # What is free differs from run to run, and must not keep one from being continued.
-                limits = [replace(x, memory=max(x.memory, stored.memory)) for x in limits]
+                limits += [_raised(x, stored.memory) for x in limits]
             # A shard that is asked for goes with the chunk that is there.
             inner = layout if layout.chunk is not None else replace(layout, chunk=stored.chunk)
             wanted = recipe(_first_that_fits(make, limits, layouts(inner)), image)
@@ -258,6 +257,14 @@ def plan_source(
             )
             return _first_that_fits(again, limits, [(Layout(chunk=stored.chunk), False)])
     return _first_that_fits(make, limits, layouts(layout))
+
+
+def _raised(limits: Limits, memory: int) -> Limits:
+    """Return limits with the memory of an earlier run, as far as the system gives it."""
+    most = memory if limits.ceiling is None else min(memory, limits.ceiling)
+    if most <= limits.memory:
+        return limits
+    return replace(limits, memory=most, memory_from="the run that is continued")
 
 
 def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage) -> Resampling:
@@ -293,30 +300,6 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
     )
 
 
-def _check_here(what: str, cluster: DaskCluster | None) -> None:
-    """Refuse other processes, each of which would get a whole array, with every task."""
-    from chunkscale.run.local import local_scheduler
-
-    if cluster is None and local_scheduler().shares_memory:
-        return
-    raise OptionError(
-        f"the {what} cannot go to other processes ("
-        + ("dask.config says so" if cluster is None else f"client {cluster}")
-        + '); wrap the call in dask.config.set(scheduler="threads", pool=None) and pass no client, '
-        "or store it as OME-Zarr first"
-    )
-
-
-def _places(resources: Resources, cluster: DaskCluster | None) -> tuple[str, ...]:
-    """Return the devices that a run may take, the best first."""
-    device, memory = resources.device, resources.memory
-    little = memory is not None and options.parse_bytes(memory) <= policy.GPU_BASE_BYTES
-    if device == "auto" and little:
-        # To look for a GPU takes more memory than that.
-        return ("cpu",)
-    return device_choices(device, local=cluster is None)
-
-
 def _first_that_fits(
     make: Callable[..., ResamplePlan],
     limits: Iterable[Limits],
@@ -330,36 +313,3 @@ def _first_that_fits(
             refusal = error
     assert refusal is not None
     raise refusal
-
-
-def _limits(resources: Resources, cluster: DaskCluster | None, device: str) -> Limits:
-    """Return what a run may use: of this machine, or of each process of a cluster."""
-    from chunkscale.host.memory import bystander_bytes
-    from chunkscale.run.local import local_scheduler
-
-    memory, wanted = resources.memory, options.positive("workers", resources.workers)
-    shape = None if cluster is None else cluster.shape()
-    if shape is not None and shape.processes:
-        if wanted is not None:
-            raise OptionError(
-                f"workers {wanted!r} is for runs without a cluster; {cluster} has "
-                f"{shape.slots} threads in {shape.processes} workers"
-            )
-        wanted = shape.threads
-    elif cluster is None or wanted is None:
-        # With workers, too: what Dask cannot run is refused before anything is written.
-        local = local_scheduler()
-        if wanted is None:
-            wanted = min(local.workers, MOST_WORKERS[device])
-    usual = (shape and shape.memory) or options.default_memory(wanted)
-    bystanders = None if shape is None else shape.bystanders
-    return Limits(
-        memory=usual if memory is None else options.parse_bytes(memory),
-        workers=wanted,
-        threads=shape.codec_threads if shape is not None else io_threads(),
-        slots=shape.slots if shape is not None else 0,
-        bystanders=bystander_bytes() if bystanders is None else bystanders,
-        device_memory=None
-        if device == "cpu"
-        else device_memory_bytes(resources.device_memory, local=cluster is None),
-    )

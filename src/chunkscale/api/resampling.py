@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Unpack
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 from numpy.typing import ArrayLike
 
 from chunkscale.api.images import io_threads, open_source, reopened, selected
+from chunkscale.api.notices import warn_of
 from chunkscale.api.parameters import PlanParameters, check_names
 from chunkscale.api.planning import plan_resampling
-from chunkscale.errors import AliasingWarning, ChunkscaleWarning, OptionError
+from chunkscale.errors import OptionError
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.report import run_text
@@ -190,11 +190,7 @@ def resample(
             storage_options=storage_options,
             **parameters,
         )
-        for notice in plan.warnings:
-            # That it is large or has no unit is news on a terminal, not to who wrote the call.
-            if notice.kind not in ("size", "unit"):
-                kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
-                warnings.warn(str(notice), kind, stacklevel=2)
+        warn_of(plan.warnings, stacklevel=3)
         return carry_out(
             plan, target, existing, source=image, cluster=cluster, log=log, progress=progress
         )
@@ -215,6 +211,7 @@ def carry_out(
     See `resample` and `check_destination`.
     """
     from chunkscale.output.destination import check_apart, check_room, check_unread, unfinished
+    from chunkscale.output.labels import check_label_place, list_label
     from chunkscale.output.publish import publish
     from chunkscale.output.writing import writing
     from chunkscale.run.local import local_scheduler
@@ -224,6 +221,7 @@ def carry_out(
     if not (progress is None or callable(progress)):
         raise OptionError(f"progress {progress!r} cannot be called; give a function")
     check_apart(plan.source, target)
+    check_label_place(plan, target)
     if existing.overwrite and source.opaque:
         check_unread(plan.source, target)
     if not contents.exists(target):
@@ -241,6 +239,7 @@ def carry_out(
                 job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
             )
             stored = publish(plan, out, source)
+    list_label(plan, target)
     return Resampled(path=target, plan=plan, times=times, stored_bytes=stored)
 
 

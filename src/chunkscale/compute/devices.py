@@ -13,6 +13,7 @@ from chunkscale.compute.levels import Device
 from chunkscale.errors import DeviceError, OptionError
 from chunkscale.kernels.backend import Backend, get_backend
 from chunkscale.plan.model import ResamplePlan
+from chunkscale.sources.foreign import is_on_gpu
 
 
 def open_device(plan: ResamplePlan) -> Device:
@@ -30,7 +31,7 @@ def open_device(plan: ResamplePlan) -> Device:
 def array_backend(array: object, device: str) -> Backend:
     """Return what resamples an array in memory: on the GPU where it lies there."""
     check_device(device)
-    if _is_on_gpu(array):
+    if is_on_gpu(array):
         if device == "cpu":
             raise OptionError("the array is on the GPU, and device is 'cpu'; copy it or use auto")
         return get_backend("cuda")
@@ -43,12 +44,7 @@ def array_backend(array: object, device: str) -> Backend:
 
 def at_array(array: object) -> contextlib.AbstractContextManager[Any]:
     """Return a context in which new arrays lie on the device of this one."""
-    return cast(Any, array).device if _is_on_gpu(array) else contextlib.nullcontext()
-
-
-def _is_on_gpu(array: object) -> bool:
-    # Without importing CuPy.
-    return type(array).__module__.partition(".")[0] == "cupy"
+    return cast(Any, array).device if is_on_gpu(array) else contextlib.nullcontext()
 
 
 def check_device(name: str) -> None:

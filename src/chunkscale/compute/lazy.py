@@ -14,6 +14,7 @@ from chunkscale.compute.levels import resample_box
 from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.geometry.mapping import AxisMapping, source_box
 from chunkscale.sources.dask_blocks import block_bounds, touched_blocks
+from chunkscale.sources.foreign import check_block
 
 if TYPE_CHECKING:
     import dask.array
@@ -77,14 +78,17 @@ def _block(
     *parts: NDArray[Any],
 ) -> NDArray[Any]:
     """Resample one block from the source blocks between `bounds` (C order)."""
+    spans = [list(itertools.pairwise(bound)) for bound in bounds]
+    places = [
+        Box(start=a, stop=b) for a, b in (zip(*p, strict=True) for p in itertools.product(*spans))
+    ]
+    for part, there in zip(parts, places, strict=True):
+        check_block(part, there, there.shape, dtype, on_gpu=True)
     backend = array_backend(parts[0], device)
 
     def read(box: Box) -> NDArray[Any]:
         result = backend.empty(box.shape, dtype)
-        spans = [list(itertools.pairwise(bound)) for bound in bounds]
-        for part, span in zip(parts, itertools.product(*spans), strict=True):
-            start, stop = zip(*span, strict=True)
-            there = Box(start=start, stop=stop)
+        for part, there in zip(parts, places, strict=True):
             common = box.clipped(there)
             if min(common.shape) > 0:
                 result[common.within(box)] = part[common.within(there)]

@@ -55,9 +55,10 @@ class Workspace:
 
 def pages(size: int) -> NDArray[np.uint8]:
     """Return anonymous memory that does not pass through the allocator's arenas."""
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
+    if not hasattr(mmap, "MAP_PRIVATE"):
         return np.frombuffer(mmap.mmap(-1, max(1, size)), np.uint8)
-    # Shared mappings, Python's default, never get huge pages.
+    # Shared mappings, Python's default, never get huge pages, and forked processes share them.
     memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_HUGEPAGE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)

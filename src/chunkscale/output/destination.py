@@ -48,7 +48,24 @@ def checked_destination(
         )
     check_place(target, existing)
     check_parent(target)
+    _check_name(target)
     return target
+
+
+#: A folder of such a name is opened by no program: they look for a file of another format.
+_OTHER_FORMATS = (
+    *(".tif", ".tiff", ".btf", ".zip", ".ozx", ".n5", ".h5", ".hdf5", ".czi", ".nd2", ".lif"),
+    *(".ims", ".nii", ".nii.gz", ".nrrd", ".mrc", ".npy", ".png", ".jpg"),
+)
+
+
+def _check_name(target: str) -> None:
+    """Refuse names that promise what is not written."""
+    if end := next(filter(target.lower().endswith, _OTHER_FORMATS), None):
+        raise DestinationError(
+            f"the output {target!r} is named like another format ({end}), and an OME-Zarr image is "
+            f"written; give a name like {target[: -len(end)] + '.zarr'!r}"
+        )
 
 
 def check_place(target: str, existing: Existing) -> None:

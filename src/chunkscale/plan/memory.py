@@ -30,6 +30,10 @@ class Limits:
         `workers` and `threads` are those of one process then.
     bystanders : int
         Bytes of libraries that a process without a GPU may have to load besides its own.
+    memory_from, workers_from : str
+        Who says how much memory and how many workers.
+    ceiling : int, optional
+        Bytes above which the system ends the process, as `ceiling_from` says.
     """
 
     memory: int
@@ -38,6 +42,10 @@ class Limits:
     device_memory: int | None = None
     slots: int = 0
     bystanders: int = 0
+    memory_from: str = ""
+    workers_from: str = ""
+    ceiling: int | None = None
+    ceiling_from: str = ""
 
     @property
     def base(self) -> int:

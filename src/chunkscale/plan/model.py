@@ -18,6 +18,7 @@ from chunkscale.geometry.box import Box, between, whole
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import AxisMapping, source_box
 from chunkscale.geometry.pyramid import Level, PyramidRule
+from chunkscale.plan.memory import Limits
 from chunkscale.plan.regions import Pass, Region
 from chunkscale.report import plan_html, plan_text
 
@@ -166,6 +167,8 @@ class ResamplePlan:
     ngff_version : {"0.4", "0.5"}
     codec : str
     device : {"cpu", "gpu"}
+    limits : Limits
+        What the run may use, and who says so.
     memory : MemoryEstimate
     device_memory : DeviceMemory or None
         None on the CPU.
@@ -185,6 +188,7 @@ class ResamplePlan:
     ngff_version: str
     codec: str
     device: str
+    limits: Limits
     memory: MemoryEstimate
     device_memory: DeviceMemory | None
     bytes_read: int
@@ -329,7 +333,10 @@ class ResamplePlan:
             "read_amplification": self.read_amplification,
             "bytes_written": self.bytes_written,
             "workers": self.workers,
+            "workers_from": self.limits.workers_from,
             "memory": {
+                "limit": self.limits.memory,
+                "limit_from": self.limits.memory_from,
                 "base": self.memory.base,
                 "chunk_buffers": self.memory.buffers,
                 "per_worker": self.memory.per_worker,

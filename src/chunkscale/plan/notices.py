@@ -40,6 +40,14 @@ def find_notices(
     if source.is_label and blending:
         text = f"{blending[0]} interpolation blends the ids of this label image"
         found.append(Notice("labels", text))
+    if source.dtype == "bool" and (blending or len(levels) > 1):
+        text = (
+            "the voxels are true or false: what is blended, and each coarser level, is rounded, a "
+            "half to false, so structures a voxel thick vanish. To keep them as shades make "
+            "numbers of it first: resample(image.as_dask() * numpy.uint8(255), DST, "
+            "source_voxel_size=...)"
+        )
+        found.append(Notice("mask", text))
     found += [Notice(kind, text) for kind, text in unusual(grid)]
     written = sum(level.grid.size for level in levels) * source.itemsize
     if written > 16 * source.nbytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from chunkscale.errors import MemoryBudgetError, OptionError
+from chunkscale.errors import MemoryBudgetError, Notice, OptionError
 from chunkscale.geometry.box import cell_counts
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.pyramid import Layout, Level, level_factors, pyramid
@@ -19,6 +19,7 @@ from chunkscale.plan.model import DeviceMemory, MemoryEstimate, ResamplePlan, Re
 from chunkscale.plan.notices import find_notices
 from chunkscale.plan.regions import Pass, check_alignment
 from chunkscale.plan.tiles import device_bytes, tiles
+from chunkscale.text import human_bytes
 
 
 def _pass(choice: Choice, levels: tuple[Level, ...], first: int, start: int) -> Pass:
@@ -100,6 +101,7 @@ def make_plan(
         )
     choices: list[Choice] = []
     passes: list[Pass] = []
+    allowed = limits
     while not passes or passes[-1].last + 1 < count:
         first = passes[-1].last + 1 if passes else 0
         start = passes[-1].indices.stop if passes else 0
@@ -141,14 +143,27 @@ def make_plan(
         codec=what.codec,
         device="cpu" if limits.device_memory is None else "gpu",
         device_memory=None,
+        limits=allowed,
         memory=memory,
         bytes_read=int(source.nbytes * source.decoded_share * choices[0].amplification),
-        warnings=find_notices(what, stored, mapping, free_disk),
+        warnings=find_notices(what, stored, mapping, free_disk) + _too_much(memory, allowed),
         mapping=mapping,
     )
     if limits.device_memory is None:
         return plan
     return replace(plan, device_memory=_device_memory(plan, choices, limits.device_memory))
+
+
+def _too_much(memory: MemoryEstimate, limits: Limits) -> tuple[Notice, ...]:
+    """Warn of memory that was asked for and that the system does not give."""
+    if limits.ceiling is None or memory.total <= limits.ceiling:
+        return ()
+    text = (
+        f"the run may take {human_bytes(memory.total)} of memory and {limits.ceiling_from} leaves "
+        f"{human_bytes(limits.ceiling)}: the system may end it; allow less memory, "
+        "or raise that limit"
+    )
+    return (Notice("memory", text),)
 
 
 def _device_memory(plan: ResamplePlan, choices: Sequence[Choice], limit: int) -> DeviceMemory:
@@ -187,8 +202,9 @@ def _within(limits: Limits, choose: Callable[[Limits], Choice]) -> tuple[Choice,
         workers -= max(1, workers // 8)
     raise MemoryBudgetError(
         f"the smallest region needs {math.ceil(needed / policy.MIB)} MiB with one worker, and "
-        f"memory is limited to {limits.memory // policy.MIB} MiB; allow more memory, or use "
-        "smaller chunks or shards"
+        f"memory is limited to {limits.memory // policy.MIB} MiB"
+        + (f" ({limits.memory_from})" if limits.memory_from else "")
+        + "; allow more memory, or use smaller chunks or shards"
     )
 
 

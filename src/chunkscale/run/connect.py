@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from chunkscale.errors import OptionError
+from chunkscale.host.forks import fork_error, inherited
 from chunkscale.parameters import PathLike
 from chunkscale.run.dask_cluster import NO_DISTRIBUTED
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from chunkscale.run.dask_cluster import DaskCluster
 
 CONNECT_SECONDS = 20.0
+
+#: In a forked process a client whose thread is there answers itself within this time.
+ANSWER_SECONDS = 3.0
 
 
 def active_client() -> Client | None:
@@ -104,4 +109,15 @@ def connect(
                 f"resources {dict(resources)!r} are those of a cluster's workers, and there is no "
                 "cluster; give client or scheduler, or leave them out"
             )
+        if chosen is not None and inherited("distributed"):
+            _refuse_silent(chosen)
         yield DaskCluster(chosen, resources) if chosen is not None else None
+
+
+def _refuse_silent(client: Client) -> None:
+    """Refuse the client of the process that this one was forked from: nothing would answer."""
+    answer = threading.Event()
+    if getattr(client, "loop", None) is not None:
+        client.loop.add_callback(answer.set)
+        if not answer.wait(ANSWER_SECONDS):
+            raise fork_error(f"client {client.id}")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from chunkscale._version import __version__
 from chunkscale.errors import ClusterError, OptionError
+from chunkscale.host.limits import memory_limits
 from chunkscale.host.memory import bystander_bytes
 from chunkscale.run.local import codec_threads
 from chunkscale.run.records import Batch, Outcome
@@ -316,8 +317,10 @@ class _Facts:
 
 def _facts(dask_worker: Any) -> _Facts:
     """Return what the driver must know of the worker that this runs in."""
-    limit = dask_worker.memory_manager.memory_limit
-    return _Facts(__version__, codec_threads(), limit, bystander_bytes())
+    limits = [limit.amount for limit in memory_limits()]
+    if limit := dask_worker.memory_manager.memory_limit:
+        limits.append(limit)
+    return _Facts(__version__, codec_threads(), min(limits, default=None), bystander_bytes())
 
 
 def _batch(

@@ -15,6 +15,7 @@ from multiprocessing.pool import Pool, ThreadPool
 from typing import Any
 
 from chunkscale.errors import OptionError
+from chunkscale.host.limits import usable_cores
 from chunkscale.run.driver import Driver
 from chunkscale.run.records import Outcome
 from chunkscale.run.worker import Job, OpenJob, run_region
@@ -43,12 +44,13 @@ class LocalScheduler:
     pool : Executor or Pool or None
         The user's.
     workers : int
-        Regions at once: as many as the pool has, or one per core.
+        Regions at once: as many as the pool has, or one per core, as `origin` says.
     """
 
     scheduler: str | Callable[..., Any]
     pool: Executor | Pool | None
     workers: int
+    origin: str = "dask.config"
 
     @property
     def shares_memory(self) -> bool:
@@ -66,7 +68,6 @@ def local_scheduler() -> LocalScheduler:
         If Dask could not run with it, or would not know how many regions at once.
     """
     import dask
-    from dask.system import CPU_COUNT
 
     chosen: Any = dask.config.get("scheduler", None)
     pool: Any = dask.config.get("pool", None)
@@ -87,7 +88,8 @@ def local_scheduler() -> LocalScheduler:
             "multiprocessing.pool.ThreadPool, or leave it out"
         )
     number: Any = dask.config.get("num_workers", None)
-    number = number or CPU_COUNT
+    origin = "dask.config" if number else usable_cores().origin
+    number = number or codec_threads()
     if not isinstance(number, int) or number < 1:
         raise OptionError(
             f"num_workers {number!r} of dask.config is not a whole number above 0; correct it or "
@@ -96,14 +98,14 @@ def local_scheduler() -> LocalScheduler:
     if chosen in _SYNCHRONOUS:
         return LocalScheduler(chosen, None, 1)
     size = getattr(pool, "_max_workers", None) or getattr(pool, "_processes", None)
-    return LocalScheduler(chosen, pool, size or number)
+    return LocalScheduler(chosen, pool, size or number, "dask.config" if size else origin)
 
 
 def codec_threads() -> int:
-    """Return how many threads may encode and decode: one per core."""
+    """Return how many threads may encode and decode: one per core that this process may use."""
     from dask.system import CPU_COUNT
 
-    return int(CPU_COUNT)
+    return min(int(CPU_COUNT), usable_cores().amount)
 
 
 def run_locally(job: Job, driver: Driver) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,9 @@ from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.sources.base import Sizes, SourceOptions, Voxels
-from chunkscale.sources.dask_blocks import DaskBlocks, is_dask_array
+from chunkscale.sources.dask_blocks import DaskBlocks
+from chunkscale.sources.foreign import is_dask_array, plain_array, refusal, why_refused
 from chunkscale.storage.engine import StoreIO
-
-#: Library -> why its arrays are not taken, and what is.
-_REFUSED = {
-    "xarray": "its coordinates would be lost; pass array.data, and source_voxel_size",
-    "cupy": "it is on a GPU; copy it with cupy.asnumpy(array)",
-    "zarr": "all of it would be loaded; pass the path of its image, or dask.array.from_zarr(array)",
-    "h5py": "all of it would be loaded; pass dask.array.from_array(array)",
-    "tensorstore": "all of it would be loaded; pass dask.array.from_array(array, chunks=...)",
-}
 
 
 class HeldArray:
@@ -84,14 +76,16 @@ def array_source(given: object, options: SourceOptions) -> ArraySource | None:
     """Take what is an array, or turns into one."""
     if isinstance(given, ArraySource):
         return given
+    if isinstance(given, list | tuple):
+        raise refusal(
+            given, "make an array of it, like numpy.stack(list) or dask.array.stack(list)"
+        )
+    if reason := why_refused(given):
+        raise refusal(given, reason)
     if not hasattr(given, "__array__"):
         return None
-    _refuse(given)
-    array: Voxels
-    if is_dask_array(given):
-        array = DaskBlocks(cast(Any, given))
-    else:
-        array = HeldArray(np.asarray(cast(Any, given)))
+    plain = plain_array(given, on_gpu=False)
+    array: Voxels = DaskBlocks(plain) if is_dask_array(plain) else HeldArray(plain)
     if options.sizes is None:
         raise OptionError(
             "source_voxel_size is missing: an array does not say how large its voxels are; give "
@@ -108,18 +102,6 @@ def array_source(given: object, options: SourceOptions) -> ArraySource | None:
     return ArraySource(
         path="Dask array" if lazy else "array in memory", grid=grid, array=array, opaque=lazy
     )
-
-
-def _refuse(given: object) -> None:
-    kind = type(given)
-    reasons = [_REFUSED.get(c.__module__.partition(".")[0]) for c in kind.__mro__]
-    if isinstance(given, np.ma.MaskedArray):
-        reasons = ["its mask would be lost; fill it first: array.filled(...)"]
-    if reason := next(filter(None, reasons), None):
-        raise OptionError(
-            f"the source is a {kind.__module__}.{kind.__qualname__}, which is not supported: "
-            f"{reason}"
-        )
 
 
 def array_grid(
@@ -143,7 +125,7 @@ def array_grid(
     unit : str, optional
         Of the spatial axes.
     """
-    names = "tczyx"[-len(shape) :] if axes is None else axes
+    names = "tczyx"[5 - min(len(shape), 5) :] if axes is None else axes
     if not 2 <= len(shape) <= 5 or len(names) != len(shape):
         raise OptionError(
             f"an array of shape {tuple(shape)} with axes {names!r} is not supported; "

@@ -10,20 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import OptionError, RegionError
+from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
+from chunkscale.sources.foreign import check_block
 
 if TYPE_CHECKING:
     import dask.array
-
-
-def is_dask_array(value: object) -> bool:
-    """Whether `value` is a Dask array; does not import Dask."""
-    return (
-        type(value).__module__.partition(".")[0] == "dask"
-        and hasattr(value, "dask")
-        and hasattr(value, "chunks")
-    )
 
 
 def check_chunks(array: dask.array.Array) -> None:
@@ -59,12 +51,6 @@ class DaskBlocks:
 
     def __init__(self, array: dask.array.Array) -> None:
         check_chunks(array)
-        if type(array._meta) is not np.ndarray:
-            kind = f"{type(array._meta).__module__}.{type(array._meta).__qualname__}"
-            raise OptionError(
-                f"the blocks of the Dask array are of {kind}; make NumPy arrays of them first: "
-                "array.map_blocks with cupy.asnumpy, numpy.ma.filled or the like"
-            )
         self._array = array
         self._lock = threading.Lock()
         self._tasks: dict[Any, Any] | None = None
@@ -106,17 +92,4 @@ class DaskBlocks:
         key = (self._array.name, *index)
         needed, _ = cull(self._task_graph(), [key])
         block = dask.get(needed, key)  # in this thread, whatever the configuration says
-        found = (type(block), getattr(block, "shape", None), getattr(block, "dtype", None))
-        # NumPy would repeat or convert it silently, or leave a mask behind.
-        if (
-            not isinstance(block, np.ndarray)
-            or isinstance(block, np.ma.MaskedArray)
-            or (block.shape != shape or block.dtype.newbyteorder("=") != self.dtype)
-        ):
-            raise RegionError(
-                f"block {index} of the Dask array is not what the array says: a "
-                f"{found[0].__name__} of shape {found[1]} and data type {found[2]}, not an ndarray "
-                f"of shape {shape} and {self.dtype}; correct the function that makes it, or what "
-                "map_blocks was told of its chunks and dtype"
-            )
-        return block
+        return check_block(block, index, shape, self.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,21 @@ from chunkscale.storage.reader import ArrayReader
 
 if TYPE_CHECKING:
     import dask.array
+
+
+def _fresh_dask_pool() -> None:
+    """Let Dask make a new pool of threads in a forked process.
+
+    It keeps the one of its parent, whose threads are not there, and waits for them for ever
+    (2026.8: ``dask.threaded.default_pool``).
+    """
+    if (threaded := sys.modules.get("dask.threaded")) is not None:
+        threaded.__dict__["default_pool"] = None
+        threaded.__dict__["pools"].clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_dask_pool)
 
 
 class _Sliceable:
@@ -26,17 +43,19 @@ class _Sliceable:
         box = Box(start=tuple(a for a, _ in bounds), stop=tuple(b for _, b in bounds))
         return self.reader.read(box)
 
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        return type(self).__qualname__, self.reader.uri
-
 
 def as_dask(reader: ArrayReader) -> dask.array.Array:
-    """Return a stored array as a lazy Dask array with its own chunks (or shards)."""
+    """Return a stored array as a lazy Dask array with its own chunks (or shards).
+
+    Each has a name of its own. Clusters and Dask's cache know results by name, and nothing that is
+    quickly looked at tells whether a chunk was rewritten in its place.
+    """
     import dask.array as da
 
     return da.from_array(
         _Sliceable(reader),
         chunks=reader.shard or reader.chunk,
+        name=False,
         asarray=False,
         fancy=False,
         meta=np.empty((0,) * len(reader.shape), reader.dtype),

@@ -1,29 +1,24 @@
-"""One opened OME-Zarr image: its metadata, its grid and its arrays."""
+"""Opening an OME-Zarr image."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from chunkscale.errors import (
-    ChunkscaleError,
+    AccessDeniedError,
     MetadataError,
     MultipleImagesError,
     NotAnImageError,
-    Notice,
     OptionError,
     SourceNotFoundError,
 )
-from chunkscale.geometry.grid import VoxelGrid, unusual
-from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.ome.carry import mended
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of
 from chunkscale.ome.rules import metadata_notices
-from chunkscale.report import info_text
 from chunkscale.sources.base import Sizes, SourceOptions
 from chunkscale.sources.collections import list_images
 from chunkscale.sources.contradictions import (
@@ -34,270 +29,17 @@ from chunkscale.sources.contradictions import (
     shapes_text,
 )
 from chunkscale.sources.documents import group_document
+from chunkscale.sources.formats import other_format
+from chunkscale.sources.image import Image
 from chunkscale.sources.left_behind import label_paths, left_behind, place_of
-from chunkscale.sources.parts import Part, select
 from chunkscale.storage.documents import array_facts, refuse_two_arrays
 from chunkscale.storage.engine import StoreIO
-from chunkscale.storage.fate import fate
 from chunkscale.storage.locations import join
 from chunkscale.storage.reader import ArrayReader, open_array
 from chunkscale.storage.stores import normalise
-from chunkscale.text import text_html
 
 if TYPE_CHECKING:
-    import dask.array
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Image:
-    """A multiscale image that is read lazily.
-
-    Made by `open_image`.
-
-    Parameters
-    ----------
-    uri : str
-        Location of the image's group.
-    attributes : dict
-        All attributes of the group.
-    multiscale : chunkscale.ome.model.Multiscale
-        The metadata, parsed.
-    grid : VoxelGrid
-        Grid of level 0.
-    array : ArrayReader
-        Level 0.
-    labels : tuple of str
-        Paths of label images inside the group.
-    given : mapping of str to float
-        Voxel sizes by axis that came before those of the metadata, for level 0.
-    notices : tuple of chunkscale.errors.Notice
-        What is strange about it, and what an image that is made from it will not have.
-    """
-
-    uri: str
-    attributes: dict[str, Any]
-    multiscale: Multiscale
-    grid: VoxelGrid
-    array: ArrayReader
-    labels: tuple[str, ...] = ()
-    given: Mapping[str, float] = field(default_factory=dict)
-    notices: tuple[Notice, ...] = ()
-
-    @property
-    def is_label(self) -> bool:
-        """Whether the voxels are label ids, which must not be averaged."""
-        return self.multiscale.is_label
-
-    @property
-    def path(self) -> str:
-        """Of level 0 inside the group."""
-        return self.multiscale.datasets[0].path
-
-    @property
-    def name(self) -> str:
-        """As the metadata say, or else as the place is called."""
-        return self.multiscale.name or self.uri.rstrip("/").rsplit("/", 1)[-1]
-
-    @property
-    def opaque(self) -> bool:
-        """Whether it may read from places that it does not tell."""
-        return False
-
-    @property
-    def stated(self) -> tuple[float, ...] | None:
-        """Voxel size of level 0 in the metadata, whatever it was said to be."""
-        return self.multiscale.datasets[0].voxel_size
-
-    @property
-    def whole(self) -> VoxelGrid:
-        """The same as `grid`."""
-        return self.grid
-
-    @property
-    def part(self) -> dict[str, Any]:
-        """Nothing: it is all."""
-        return {}
-
-    def select(
-        self,
-        *,
-        channels: Indices | None = None,
-        timepoints: Indices | None = None,
-        crop: Crop | None = None,
-    ) -> Part:
-        """Return a part of the image, lazily; everything takes it that takes an image.
-
-        Parameters
-        ----------
-        channels : int, str, slice or sequence, optional
-            Indices or names, like ``"0,DAPI"``, in the order that they shall have.
-        timepoints : int, str, slice or sequence, optional
-            Indices, or ranges without their end, like ``"3:6"`` or ``"0,4,8"``.
-        crop : str, mapping or Box, optional
-            Intervals without their end in voxels of level 0, like ``"z=10:50,y=200:900"``, or
-            in lengths (``"z=5um:20um"``): the voxels whose centres lie there.
-
-        Examples
-        --------
-        >>> import tempfile, numpy as np, chunkscale
-        >>> stack = np.zeros((3, 8, 16, 16), "uint8")
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     size = {"voxel_size": "same", "source_voxel_size": 1, "axes": "czyx"}
-        ...     run = chunkscale.resample(stack, f"{folder}/stack.zarr", **size)
-        ...     chunkscale.open_image(run.path).select(channels=2, crop="z=2:6").grid.shape
-        (1, 4, 16, 16)
-        """
-        return select(self, channels=channels, timepoints=timepoints, crop=crop)
-
-    def within(self, io: StoreIO) -> Image:
-        """Return the same image with other limits."""
-        return replace(self, array=self.array.within(io))
-
-    def fingerprint(self) -> str:
-        """Return a hash of the metadata of level 0."""
-        return self.array.digest()
-
-    def fate(self, *, whole: bool = False) -> str:
-        """Say what has become of level 0, or of the whole image; see `Source`."""
-        if found := self.array.fate():
-            return f"{self.array.uri!r} {found}"
-        found = fate(self.uri, self._is_there) if whole else ""
-        return found and f"{self.uri!r} {found}"
-
-    def _is_there(self) -> bool:
-        found = describe(group_document(self.uri).attributes)
-        return _geometry(found, self.path) == _geometry(self.multiscale, self.path)
-
-    @property
-    def channels(self) -> list[str]:
-        """Labels of the channels, as far as the metadata names them."""
-        holder = self.attributes.get("ome", self.attributes)
-        omero = holder.get("omero") if isinstance(holder, Mapping) else None
-        listed = omero.get("channels") if isinstance(omero, Mapping) else None
-        if not isinstance(listed, list):
-            return []
-        return [
-            str(channel.get("label") or f"channel {i}")
-            for i, channel in enumerate(listed)
-            if isinstance(channel, Mapping)
-        ]
-
-    def level(self, index: int) -> ArrayReader:
-        """Return the array of one stored level; -1 is the smallest."""
-        index = self._position(index)
-        if index == 0:
-            return self.array
-        path = self.multiscale.datasets[index].path
-        try:
-            return open_array(join(self.uri, path), self.array.io)
-        except SourceNotFoundError as error:
-            raise SourceNotFoundError(
-                f"level {index} of {self.uri!r} is listed as {path!r}, and cannot be opened: "
-                f"{error}; take another level"
-            ) from error
-
-    def level_grid(self, index: int) -> VoxelGrid:
-        """Return the grid of one stored level, as its metadata has it, or as it was given."""
-        index = self._position(index)
-        if index == 0:
-            return self.grid
-        shape = self.level(index).shape
-        # What level 0 was said to have counts for the others: as many times as they are coarser.
-        unknown = (math.nan,) * self.grid.ndim
-        fine, coarse = (self.multiscale.datasets[k].voxel_size or unknown for k in (0, index))
-        steps = {
-            axis.name: b / a if a > 0 and math.isfinite(b / a) and b > 0 else float(round(n / m))
-            # A level of other dimensions is refused below.
-            for axis, a, b, n, m in zip(
-                self.grid.axes, fine, coarse, self.grid.shape, shape, strict=False
-            )
-        }
-        given = {name: size * steps[name] for name, size in self.given.items()}
-        grid = grid_of(self.multiscale, index, shape, given)
-        origin = list(grid.translation)
-        for i, axis in enumerate(grid.axes):
-            if axis.name in given:
-                shift = (steps[axis.name] - 1) / 2 * self.grid.voxel_size[i]
-                origin[i] = self.grid.translation[i] + shift
-        return grid.replace(translation=tuple(origin))
-
-    def _position(self, index: int) -> int:
-        count = len(self.multiscale.datasets)
-        if not -count <= index < count:
-            raise OptionError(
-                f"level {index} of {self.uri!r} is not there; it has {count}, 0 to {count - 1}"
-            )
-        return index % count
-
-    def as_dask(self, level: int = 0) -> dask.array.Array:
-        """Return a stored level as a lazy Dask array with its own chunks.
-
-        Parameters
-        ----------
-        level : int
-            0 is the finest, -1 the coarsest.
-        """
-        from chunkscale.sources.dask_view import as_dask
-
-        return as_dask(self.level(level))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what there is to know of the image as JSON values."""
-        levels = [self._level_facts(k) for k in range(len(self.multiscale.datasets))]
-        warnings = [*map(str, self.notices), *(text for _, text in unusual(self.grid))]
-        for level in levels:
-            if "problem" in level and f"dataset {level['path']!r}" not in " ".join(warnings):
-                warnings.append(level["problem"])
-        return {
-            "path": self.uri,
-            "ome_zarr_version": self.multiscale.version,
-            "zarr_format": self.array.zarr_format,
-            "name": self.multiscale.name,
-            **self.grid.as_dict(),
-            "dtype": self.array.dtype.name,
-            "bytes": self.grid.size * self.array.dtype.itemsize,
-            "codec": self.array.codec,
-            "is_label": self.is_label,
-            "levels": levels,
-            "channels": self.channels,
-            "labels": list(self.labels),
-            "warnings": warnings,
-        }
-
-    def _level_facts(self, index: int) -> dict[str, Any]:
-        facts: dict[str, Any] = {"path": self.multiscale.datasets[index].path}
-        try:
-            stored = self.level(index)
-            facts |= {
-                "shape": list(stored.shape),
-                "chunk": list(stored.chunk),
-                "shard": None if stored.shard is None else list(stored.shard),
-            }
-            grid = self.level_grid(index)
-            return facts | {
-                "voxel_size": list(grid.voxel_size),
-                "translation": list(grid.translation),
-            }
-        except ChunkscaleError as error:
-            unknown = dict.fromkeys(("shape", "voxel_size", "translation", "chunk", "shard"))
-            return unknown | facts | {"problem": str(error)}
-
-    def __str__(self) -> str:
-        return info_text(self.as_dict())
-
-    def __repr__(self) -> str:
-        return f"<Image {self.uri!r}: {self.array.dtype} {self.grid.shape}>"
-
-    def _repr_html_(self) -> str:
-        return text_html(str(self))
-
-
-def _geometry(found: Multiscale | Collection, path: str) -> str:
-    """Return what the metadata of an image say of one level."""
-    # As a text, because a number may be NaN.
-    if isinstance(found, Collection):
-        return repr(found)
-    return repr((found.axes, [dataset for dataset in found.datasets if dataset.path == path]))
+    pass
 
 
 def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
@@ -326,7 +68,12 @@ def open_ome_zarr(
 ) -> Image:
     """Open one image; see `chunkscale.open_image`."""
     uri = normalise(path)
-    document = group_document(uri)
+    try:
+        document = group_document(uri)
+    except SourceNotFoundError as error:
+        if not (hint := other_format(uri)) or isinstance(error, AccessDeniedError):
+            raise
+        raise SourceNotFoundError(f"{error}; {hint}") from error
     attributes = document.attributes
     listed = _described(uri, attributes)
     if isinstance(listed, Collection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from datetime import timedelta
 from functools import cache, cached_property, partial
 from typing import Any, Literal
 
+from chunkscale.host.forks import fork_error, inherited
 from chunkscale.storage import patience
 from chunkscale.storage.failures import BUSY_CODES, StoreError, first_line
 from chunkscale.storage.stores import store_of
@@ -103,6 +105,12 @@ def open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
     """
     import tensorstore as ts
 
+    if inherited("tensorstore"):
+        # It would end this process. What zarr has of a bucket's or a server's waits for threads
+        # that are not here; files need none.
+        if not store_of(uri).is_local:
+            raise fork_error(f"what is opened of {uri!r}")
+        return None
     kvstore = store_of(uri).kvstore(uri) if io.engine == "auto" else None
     if kvstore is None:
         return None
@@ -111,7 +119,7 @@ def open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
     # Otherwise it waits for ever for a server that has gone silent; there is no other way to say
     # so, and it looks when it is first used.
     os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", str(patience.SILENT_SECONDS))
-    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", str(patience.LEAST_SPEED))
     spec = {
         "driver": "zarr" if zarr_format == 2 else "zarr3",
         "kvstore": kvstore,
@@ -132,14 +140,22 @@ class Once:
     """What is made when it is first wanted, by one thread; the others wait for it.
 
     Where that fails it fails for all who wait, and the next who comes tries again: each waits
-    for a busy server once, not for one after another.
+    for a busy server once, not for one after another. A forked process makes its own.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
-        self._make, self._lock = make, threading.Lock()
+        self._make = make
+        self._left: list[object] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process, self._lock = os.getpid(), threading.Lock()
         self._made: Future[Any] | None = None
 
     def get(self) -> Any:
+        if self._process != os.getpid():
+            self._left.append(self._made)  # to destroy it may take threads that are not here
+            self._begin()
         with self._lock:
             made, mine = self._made, self._made is None
             if made is None:
@@ -151,3 +167,29 @@ class Once:
                 self._made = None
                 made.set_exception(error)
         return made.result()
+
+
+def settled(pending: Any, look: Callable[[], None]) -> Any:
+    """Wait for what tensorstore does; look every few seconds whether it waits for what never ends.
+
+    Parameters
+    ----------
+    pending : tensorstore.Future
+    look : callable
+        Raises if there is nothing to wait for, like a pipe in the place of a file, and ends that.
+    """
+    failure: OSError | None = None
+    while not _done(pending, patience.LOOK_SECONDS if failure is None else 0.01):
+        try:
+            look()
+        except OSError as error:  # others may have to be let go before it ends
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return pending.result()
+
+
+def _done(pending: Any, seconds: float) -> bool:
+    with contextlib.suppress(Exception):  # what it failed with is raised where its result is asked
+        pending.result(timeout=seconds)
+    return bool(pending.done())

@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from chunkscale.errors import OptionError
+from chunkscale.errors import MetadataError, OptionError
 from chunkscale.storage.base import FIRST, Store
+from chunkscale.storage.failures import BadObjectError
 from chunkscale.storage.locations import StoreOptions
 
 
@@ -31,12 +33,15 @@ class Files(Store):
         return os.path.abspath(os.path.expanduser(path))
 
     def zarr_store(self, uri: str) -> Any:
+        for name in _METADATA:
+            _refuse_special(os.path.join(uri, name))
         return Path(uri)  # zarr takes a text for a URL, and cuts it at "#"
 
     def kvstore(self, uri: str) -> dict[str, Any] | None:
         return {"driver": "file", "path": uri.rstrip("/") + "/"}
 
     def get(self, uri: str) -> bytes | None:
+        _refuse_special(uri)
         try:
             return Path(uri).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -117,6 +122,37 @@ class Files(Store):
         while not path.exists():
             path = path.parent
         return shutil.disk_usage(path).free
+
+
+#: Of zarr arrays and groups, in both formats.
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+
+
+def _refuse_special(path: str) -> None:
+    """Refuse pipes and devices where a file should be: to open one may wait for ever."""
+    with contextlib.suppress(OSError):
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise MetadataError(
+                f"{path!r} is a pipe, a device or the like where a file should be; put that file "
+                "in its place"
+            )
+
+
+def refuse_pipes(paths: Iterable[str]) -> None:
+    """Raise for pipes in the place of chunks, and let those go that wait to open them."""
+    pipes = list(filter(_is_pipe, paths))
+    for path in pipes:
+        with contextlib.suppress(OSError):  # nobody waits
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    if pipes:
+        raise BadObjectError(f"{pipes[0]!r} is a pipe where a file should be")
+
+
+def _is_pipe(path: str) -> bool:
+    with contextlib.suppress(OSError):
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    return False
 
 
 def _file_path(url: str) -> str:

@@ -11,8 +11,12 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(milliseconds=250), timedelta(seconds=4)
 
 REQUEST_SECONDS = 120
 
-#: A server that sends nothing for so long will not send anything.
-SILENT_SECONDS = 60
+#: A server that sends nothing for so long will not send anything, nor one with so few bytes a
+#: second: a chunk would take days.
+SILENT_SECONDS, LEAST_SPEED = 60, 100
+
+#: Local files that are waited for are looked at so often: opening a pipe never ends.
+LOOK_SECONDS = 2.0
 
 #: A busy server is asked so often, which takes some seconds (tensorstore's default is a quarter
 #: of an hour); after that a region is tried again from its beginning.

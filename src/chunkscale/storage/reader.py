@@ -9,7 +9,7 @@ import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from chunkscale.errors import CorruptChunkError, MetadataError
 from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.storage.codecs import codec_text
-from chunkscale.storage.engine import Once, StoreIO, open_tensorstore
+from chunkscale.storage.engine import Once, StoreIO, open_tensorstore, settled
 from chunkscale.storage.failures import BadObjectError, first_line, is_transient
 from chunkscale.storage.fate import fate, metadata_digest, metadata_file
+from chunkscale.storage.files import refuse_pipes
 from chunkscale.storage.holes import refuse_false_hole, refuse_other_key, refuse_other_keys
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import is_chunk_path
@@ -148,7 +149,8 @@ class ArrayReader:
             import tensorstore as ts
 
             with self._store.clear_answers(self.uri):
-                ts.array(out).write((self._fast if fast is None else fast)[box.slices]).result()
+                stored = (self._fast if fast is None else fast)[box.slices]
+                settled(ts.array(out).write(stored), partial(self._look_for_pipes, box))
         if out.size:
             self._look_at_holes(box, out)
         return out
@@ -163,6 +165,10 @@ class ArrayReader:
         if missing and self._looks:
             self._looks -= 1
             refuse_other_key(self.uri, self._array, missing[len(missing) // 2])
+
+    def _look_for_pipes(self, box: Box) -> None:
+        if self._store.is_local:
+            refuse_pipes(map(self._object, touched_objects(box, self.shard or self.chunk)))
 
     @cached_property
     def _fill(self) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chunkscale.host.forks import fork_error, inherited
 from chunkscale.kernels.backend import get_backend
 
 if TYPE_CHECKING:
@@ -23,12 +24,18 @@ def load_cupy() -> ModuleType:
     return module
 
 
-@functools.cache
 def why_unusable() -> str | None:
     """Return why no GPU can be used here; None if one can.
 
     CuPy is imported only where there is a driver.
     """
+    if inherited("cupy"):
+        return str(fork_error("the GPU"))
+    return _why_unusable()
+
+
+@functools.cache
+def _why_unusable() -> str | None:
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

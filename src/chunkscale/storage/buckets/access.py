@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
+from chunkscale.host.forks import fork_error, inherited
 from chunkscale.storage import patience
 from chunkscale.storage.credentials import aws_access, frozen_credentials
 from chunkscale.storage.failures import TRANSIENT_CODES, StoreError, first_line
@@ -54,6 +55,8 @@ def root(uri: str) -> str:
 
 def open_bucket(uri: str) -> tuple[Any, str]:
     """Return the obstore store of a location's bucket, and its key there."""
+    if inherited("obstore"):
+        raise fork_error(f"the bucket of {uri!r}")
     scheme, bucket, key = split_url(uri)
     environment = tuple(sorted(v for v in os.environ.items() if v[0].startswith(_VARIABLES)))
     return opened_bucket(scheme, bucket, options_of(uri), environment), key

@@ -1,0 +1,17 @@
+"""Notices as warnings of Python."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+from chunkscale.errors import AliasingWarning, ChunkscaleWarning, Notice
+
+
+def warn_of(notices: Iterable[Notice], *, stacklevel: int) -> None:
+    """Warn as Python does, in the name of a function of the package's user."""
+    for notice in notices:
+        # That it is large, or has no unit, is news on a terminal, not to who wrote the call.
+        if notice.kind not in ("size", "unit", "kept"):
+            kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
+            warnings.warn(str(notice), kind, stacklevel=stacklevel)

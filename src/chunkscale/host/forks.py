@@ -1,0 +1,39 @@
+"""Processes that were forked, and what they must not use any more.
+
+The child of a fork has the threads of its parent's libraries no longer: tensorstore ends a process
+that uses it then, obstore and a client of Dask wait for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from chunkscale.errors import ForkError
+
+#: Of these a child knows whether its parent had loaded them.
+_LIBRARIES = ("tensorstore", "obstore", "distributed", "cupy")
+
+_inherited: set[str] = set()
+
+
+def _note() -> None:
+    _inherited.update(name for name in _LIBRARIES if name in sys.modules)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note)
+
+
+def inherited(library: str) -> bool:
+    """Whether this process was forked from one that had loaded a library."""
+    return library in _inherited
+
+
+def fork_error(what: str) -> ForkError:
+    """Return the error for what only the parent can use."""
+    return ForkError(
+        f"{what} cannot be used in this process, which was forked: the threads behind it stayed "
+        "where it was forked from; start processes with multiprocessing's 'spawn' or 'forkserver' "
+        "(multiprocessing.get_context('spawn')), or open everything in the child alone"
+    )

@@ -1,0 +1,94 @@
+"""Label images of an image, which its group `labels` has to list: readers find no others."""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from chunkscale.errors import (
+    ChunkscaleError,
+    ChunkscaleWarning,
+    DestinationError,
+    MetadataError,
+    SourceNotFoundError,
+)
+from chunkscale.ome.model import Multiscale
+from chunkscale.ome.read import describe
+from chunkscale.output.record import zarr_format_of
+from chunkscale.plan.model import ResamplePlan
+from chunkscale.storage import objects as contents
+from chunkscale.storage.groups import group_attributes, set_attributes, start_group
+from chunkscale.storage.locations import above, join
+
+#: Others may list theirs at the same time: so often it is looked whether ours is still there.
+_ATTEMPTS = 20
+
+
+def check_label_place(plan: ResamplePlan, target: str) -> None:
+    """Refuse a label image of another format than the image that it would lie in."""
+    if not (group := _labels_group(target)):
+        return
+    theirs = 3 if contents.exists(join(above(group), "zarr.json")) else 2
+    if theirs != zarr_format_of(plan):
+        version = {2: "0.4", 3: "0.5"}[theirs]
+        raise DestinationError(
+            f"the output {target!r} is a label image of {above(group)!r}, which is of OME-Zarr "
+            f"{version}, and would be of {plan.ngff_version}: readers find none of another "
+            f"version; use ome_zarr_version={version!r} (--ome-zarr-version {version})"
+        )
+
+
+def list_label(plan: ResamplePlan, target: str) -> None:
+    """List a finished output where it is a label image; warn if that cannot be done."""
+    if not (group := _labels_group(target)):
+        return
+    name = target.replace("\\", "/").rpartition("/")[2]
+    reason: object = "others write there all the time"
+    try:
+        if plan.dtype.startswith("float"):
+            reason = f"labels are integers, and this has {plan.dtype}"
+        elif _listed(plan, group, name):
+            return
+    except (OSError, ChunkscaleError) as error:
+        reason = error
+    warnings.warn(
+        f"{target!r} is finished, but not listed as a label image in the attributes of {group!r}: "
+        f"{reason}; add {name!r} to its 'labels' yourself",
+        ChunkscaleWarning,
+        stacklevel=4,
+    )
+
+
+def _labels_group(target: str) -> str:
+    """Return the group of labels that an output lies in; nothing if it lies elsewhere."""
+    group = above(target)
+    if group.rpartition("/")[2] != "labels":
+        return ""
+    try:
+        return group if isinstance(describe(group_attributes(above(group))), Multiscale) else ""
+    except (SourceNotFoundError, MetadataError):
+        return ""
+
+
+def _listed(plan: ResamplePlan, group: str, name: str) -> bool:
+    for _ in range(_ATTEMPTS):
+        try:
+            attributes = group_attributes(group)
+        except SourceNotFoundError:
+            start_group(group, zarr_format=zarr_format_of(plan), attributes={})
+            continue
+        nested = zarr_format_of(plan) == 3
+        inner: Mapping[str, Any] = attributes.get("ome", {}) if nested else attributes
+        listed = inner.get("labels", [])
+        if name in listed:
+            return True
+        added = {**inner, "labels": [*listed, name]}
+        if nested:
+            added = {**attributes, "ome": {"version": plan.ngff_version, **added}}
+        set_attributes(group, added, instead_of=attributes)
+        # Whoever read the list before that writes it back without this name within this time.
+        time.sleep(random.uniform(0.02, 0.1))
+    return False
