@@ -205,7 +205,7 @@ def test_what_a_bucket_answers_is_in_no_traceback(server):
     reach = {"endpoint": server.url("").rstrip("/"), "anon": True}
     with pytest.raises(ChunkscaleError) as caught:
         chunkscale.open_image("s3://box/a.zarr", storage_options=reach)
-    assert any("/box/a.zarr/zarr.json" in path for path in server.requests)
+    assert any("/box/a.zarr/" in path for path in server.requests)
     assert "TOPSECRET" not in "".join(traceback.format_exception(caught.value))
 
 

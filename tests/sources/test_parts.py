@@ -72,7 +72,7 @@ def crops(draw):
 
 @settings(max_examples=100)
 @given(crops())
-@pytest.mark.filterwarnings("ignore:aliasing")
+@pytest.mark.filterwarnings("ignore::chunkscale.ChunkscaleWarning")
 def test_a_crop_has_the_voxels_of_the_whole(tmp_path_factory, case):
     """Of those of the whole result, the ones that lie in the crop; their positions are the same."""
     shape, starts, stops, how, dtype = case
@@ -90,11 +90,11 @@ def test_a_crop_has_the_voxels_of_the_whole(tmp_path_factory, case):
         first = (part.grid.translation[i] - whole.grid.translation[i]) / size
         assert first == pytest.approx(round(first), abs=1e-6)
         cut.append(slice(round(first), round(first) + part.grid.shape[i]))
-        # To half a voxel of the target, one at least.
+        # To half a voxel of the target; one is left, though the whole may end half a one earlier.
         edges = [part.grid.translation[i] - size / 2]
         edges.append(edges[0] + part.grid.shape[i] * size)
         wanted = [SIZE[i] * (starts[i] - 0.5), SIZE[i] * (stops[i] - 0.5)]
-        slack = 0.5 if part.grid.shape[i] > 1 else 1
+        slack = 0.5 if part.grid.shape[i] > 1 else 1.5
         assert np.abs(np.subtract(edges, wanted)).max() <= slack * size * (1 + 1e-6)
     expected = whole.as_dask().compute()[tuple(cut)]
     assert part.as_dask().compute().tobytes() == expected.tobytes()

@@ -72,7 +72,7 @@ def source_and_target(
         )
         if part is not None and cropped and target.shape is None:
             wanted = cut_grid(wanted, covering_box(wanted, part))
-        strange = _strange_size(part or source, wanted, target)
+        strange = _strange_size(source, part or source, wanted, target)
         return source, wanted, tuple(starmap(Notice, strange))
     if cropped:
         raise OptionError(
@@ -105,27 +105,36 @@ def _check_one(target: Target) -> None:
         )
 
 
-def _strange_size(source: VoxelGrid, target: VoxelGrid, asked: Target) -> Iterator[tuple[str, str]]:
-    """Yield (kind, text) for what speaks against a voxel size, or zoom, that was asked for."""
+_WORDS = ("finest", "coarsest", "same")
+
+
+def _strange_size(
+    source: VoxelGrid, part: VoxelGrid, target: VoxelGrid, asked: Target
+) -> Iterator[tuple[str, str]]:
+    """Yield (kind, text) for what speaks against a voxel size, or zoom, that was asked for.
+
+    The target is that of a part of the source; what is interpolated has the neighbours beside it.
+    """
     counted = asked.factor is not None or asked.shape is not None
-    named = not counted and asked.voxel_size in (None, "finest", "coarsest")
+    size = asked.voxel_size
+    named = not counted and (size is None or (isinstance(size, str) and size.strip() in _WORDS))
     for i in source.spatial:
-        name, size = source.axes[i].name, source.voxel_size[i]
+        name, present = source.axes[i].name, source.voxel_size[i]
         if source.shape[i] > 1:
             continue
         if target.shape[i] > 1:
             yield (
                 "plane",
                 f"the source has one voxel along {name}, so the {target.shape[i]} of the target "
-                f"are all the same; a voxel size of {name}={size:.6g} keeps one",
+                f"are all the same; a voxel size of {name}={present:.6g} keeps one",
             )
-        elif named and i not in thick(source) and size != target.voxel_size[thick(source)[0]]:
+        elif named and size != "same" and present != target.voxel_size[thick(source)[0]]:
             yield (
                 "kept",
-                f"the source has one voxel along {name}, which is left as it is ({size:.6g}); "
+                f"the source has one voxel along {name}, which is left as it is ({present:.6g}); "
                 f"to change it give a number, like {name}={target.voxel_size[-1]:.6g}",
             )
-    flat = [i for i in source.spatial if source.shape[i] > 1 and target.shape[i] == 1]
+    flat = [i for i in source.spatial if part.shape[i] > 1 and target.shape[i] == 1]
     steps = [target.voxel_size[i] / source.voxel_size[i] for i in source.spatial]
     if flat or (not named and not counted and max(steps) < 1 / _FAR):
         names = ", ".join(source.axes[i].name for i in flat)

@@ -54,7 +54,7 @@ def checked_destination(
 
 #: A folder of such a name is opened by no program: they look for a file of another format.
 _OTHER_FORMATS = (
-    *(".tif", ".tiff", ".btf", ".zip", ".ozx", ".n5", ".h5", ".hdf5", ".czi", ".nd2", ".lif"),
+    *(".tif", ".tiff", ".btf", ".n5", ".h5", ".hdf5", ".czi", ".nd2", ".lif"),
     *(".ims", ".nii", ".nii.gz", ".nrrd", ".mrc", ".npy", ".png", ".jpg"),
 )
 

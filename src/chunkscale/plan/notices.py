@@ -36,7 +36,10 @@ def find_notices(
                 "voxels in between; antialias=True (--antialias) averages over them",
             )
         )
-    blending = [m.method for m in mapping if METHODS[m.method].blends]
+    # A grid that stays blends nothing.
+    blending = [
+        m.method for m in mapping if METHODS[m.method].blends and (m.step != 1.0 or m.offset)
+    ]
     if source.is_label and blending:
         text = f"{blending[0]} interpolation blends the ids of this label image"
         found.append(Notice("labels", text))
