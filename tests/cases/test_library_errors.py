@@ -284,8 +284,8 @@ def test_a_terminal_without_the_characters_shows_others(encoding, tmp_path):
     """No traceback, whatever a path holds; JSON stays JSON."""
     path = store(tmp_path / "Zellkörper 細胞 µ.zarr", 2)
     run = [sys.executable, "-m", "chunkscale"]
-    source = Path(chunkscale.__file__).parents[1]
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(source)}
+    search = os.pathsep.join(sys.path)
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": search}
     shown = subprocess.run(
         [*run, "info", path], env=environment, capture_output=True, check=True, timeout=60
     )

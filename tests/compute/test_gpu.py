@@ -283,7 +283,7 @@ def run_cases(draw):
     return shape, what, how
 
 
-@pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning")
+@pytest.mark.filterwarnings("ignore::chunkscale.ChunkscaleWarning")
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(run_cases(), st.sampled_from(DTYPES), seeds)
 def test_runs_write_the_bytes_of_the_cpu(small_regions, case, dtype, seed):

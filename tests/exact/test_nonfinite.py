@@ -337,7 +337,8 @@ def test_any_cut_gives_the_bytes_of_the_whole(make_image, tmp_path, dtype, optio
         ({"chunk": 64}, {"chunk": 8, "workers": 2}, {"chunk": (7, 16, 5), "shard": 0})
     ):
         out = tmp_path / f"{number}.zarr"
-        chunkscale.resample(source, out, levels=3, device=device, **options, **cut)
+        how = {"levels": 3, "pyramid": "all", "device": device}
+        chunkscale.resample(source, out, **how, **options, **cut)
         for found, wanted in zip(levels_of(out), expected, strict=True):
             np.testing.assert_array_equal(bits(found), bits(wanted))
         assert chunkscale.check(out, source=source)
