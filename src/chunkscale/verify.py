@@ -27,6 +27,7 @@ from chunkscale.geometry.methods import find_method
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
 from chunkscale.sources.base import Sizes, Source, SourceOptions
+from chunkscale.sources.coarser import at_level
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.image import Image
 from chunkscale.sources.ome_zarr import open_ome_zarr
@@ -215,6 +216,8 @@ def _opened(
                 f"source voxel size {size!r} is given for axis {name!r}, but the image was made "
                 f"from voxels of {sizes[name]!r}, in its own unit; leave that out"
             )
+    if (record.get("source_part") or {}).get("level"):
+        sizes, asked, known = {}, None, False  # the sizes are those of a coarser level
     given = SourceOptions(sizes=(lambda _: sizes) if known else asked, io=io)
     if isinstance(source, str):
         return _part(open_source(source, given), record)
@@ -227,30 +230,27 @@ def _opened(
 
 
 def _part(source: Source, record: Mapping[str, Any]) -> Source:
-    """Return the part of a source that the run took."""
-    part = record.get("source_part") or {}
+    """Return the level and the part of a source that the run took."""
+    part = dict(record.get("source_part") or {})
+    if level := part.pop("level", 0):
+        source = at_level(source, level)
     if not part or isinstance(source, Part):
         return source
-    crop = {name: tuple(interval) for name, interval in part.get("crop", {}).items()}
-    return select(
-        source,
-        channels=part.get("channels"),
-        timepoints=part.get("timepoints"),
-        crop=crop or None,
-    )
+    crop = {name: tuple(interval) for name, interval in part.pop("crop", {}).items()}
+    return select(source, crop=crop or None, **part)
 
 
 def _source_grid(source: Source, target: Image, record: Mapping[str, Any]) -> VoxelGrid:
     """Return the grid that the run took the source to have, in the units of the output."""
-    if source.whole.names != target.grid.names:
+    if source.array_grid.names != target.grid.names:
         raise MetadataError(
-            f"the axes differ: {target.grid.names} in the output, {source.whole.names} in the "
+            f"the axes differ: {target.grid.names} in the output, {source.array_grid.names} in the "
             "source"
         )
     if not (record.get("source_voxel_size") and record.get("source_translation")):
-        return aligned_grid(source.whole, target.grid)
+        return aligned_grid(source.array_grid, target.grid)
     # Recorded in the units of the output already.
-    return source.whole.replace(
+    return source.array_grid.replace(
         axes=target.grid.axes,
         voxel_size=tuple(map(float, record["source_voxel_size"])),
         translation=tuple(map(float, record["source_translation"])),
@@ -262,11 +262,12 @@ def _unit_faults(source: Source, target: Image, record: Mapping[str, Any]) -> It
     stated = source.stated
     if not (record.get("source_voxel_size") and stated):
         return
-    for i in source.whole.spatial:
-        ours, theirs = target.grid.axes[i], source.whole.axes[i]
+    for i in source.array_grid.spatial:
+        ours, theirs = target.grid.axes[i], source.array_grid.axes[i]
         try:
             factor = (
-                aligned_grid(source.whole, target.grid).voxel_size[i] / source.whole.voxel_size[i]
+                aligned_grid(source.array_grid, target.grid).voxel_size[i]
+                / source.array_grid.voxel_size[i]
             )
         except GridError:  # no conversion is known
             factor = math.nan

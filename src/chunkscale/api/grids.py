@@ -18,6 +18,8 @@ from chunkscale.geometry.grid import (
 from chunkscale.geometry.overlap import check_overlap, strange_match
 from chunkscale.geometry.units import METRES
 from chunkscale.parameters import PathLike, StorageOptions, Target
+from chunkscale.sources.base import Source
+from chunkscale.sources.coarser import at_level, level_for
 from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part
 from chunkscale.targets import target_grid, thick
@@ -88,6 +90,22 @@ def source_and_target(
     wrong = [notice for notice in said if notice.kind == "metadata"]
     found += [Notice(notice.kind, f"the image to match: {notice}") for notice in wrong]
     return aligned, wanted, tuple(found)
+
+
+def leveled(
+    source: Source, level: int | str, target: Target, reach: StorageOptions | None
+) -> tuple[Source, tuple[Notice, ...]]:
+    """Return the source of which a stored level is read, and what speaks against others."""
+    notices: tuple[Notice, ...] = ()
+    if level == "auto":
+        _, wanted, _ = source_and_target(source.whole, target, reach, source.grid)
+        chosen, notices = level_for(source, aligned_grid(wanted, source.whole))
+    else:
+        try:
+            chosen = int(level)
+        except (TypeError, ValueError):
+            raise OptionError(f"level {level!r} is neither 'auto' nor a number") from None
+    return (at_level(source, chosen) if chosen else source), notices
 
 
 def _check_one(target: Target) -> None:

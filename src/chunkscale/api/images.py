@@ -116,8 +116,8 @@ def selected(
     return select(source, channels=channels, timepoints=timepoints, crop=crop)
 
 
-def reopened(source: Source) -> Source:
-    """Open an image anew: what is stored there may have changed since it was opened."""
+def reopened(source: Any) -> Any:
+    """Open an image anew: what is stored there may have changed. Anything else stays as it is."""
     if isinstance(source, Part):
         return replace(source, source=reopened(source.source))
     return open_source(source.uri, source.given or None) if isinstance(source, Image) else source

@@ -29,6 +29,7 @@ class PlanParameters(TypedDict, total=False):
     channels: Indices | None
     timepoints: Indices | None
     crop: Crop | None
+    level: int | str
     method: MethodName | None
     antialias: bool
     outside: float | str

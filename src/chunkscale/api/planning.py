@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, Unpack
 
 from numpy.typing import ArrayLike
 
 from chunkscale import options
 from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION
-from chunkscale.api.grids import fill_value, source_and_target
+from chunkscale.api.grids import fill_value, leveled, source_and_target
 from chunkscale.api.images import open_source, selected
+from chunkscale.api.parameters import PlanParameters
 from chunkscale.api.resources import check_here, limits_at, places
-from chunkscale.errors import (
-    MemoryBudgetError,
-    OptionError,
-)
-from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.errors import MemoryBudgetError, Notice, OptionError
+from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import Layout, PyramidRule
 from chunkscale.geometry.selection import Crop, Indices
@@ -64,6 +62,7 @@ def plan_resampling(
     channels: Indices | None = None,
     timepoints: Indices | None = None,
     crop: Crop | None = None,
+    level: int | str = 0,
     method: MethodName | None = None,
     antialias: bool = False,
     outside: float | str = "edge",
@@ -115,6 +114,10 @@ def plan_resampling(
     channels, timepoints, crop : optional
         Take a part of the source; see `Image.select`. What is cropped has the voxels that
         the whole would have there.
+    level : int or "auto", default 0
+        Read this stored level of the image instead of the finest. ``"auto"`` takes the
+        coarsest that is as fine as the target along every axis and agrees with level 0. Its
+        voxels are averages of those of level 0, as whoever made the levels took them.
     method : str, optional
         A name in `chunkscale.geometry.methods.METHODS`. Default: linear, or nearest for
         label images.
@@ -167,42 +170,87 @@ def plan_resampling(
     ChunkscaleError
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
-    storage = Storage(target=storage_options, source=source_storage_options)
-    image = open_source(
+    plan, _ = planned(
         source,
-        source_voxel_size,
+        voxel_size=voxel_size,
+        zoom=zoom,
+        factor=factor,
+        shape=shape,
+        like=like,
+        source_voxel_size=source_voxel_size,
         axes=axes,
         source_translation=source_translation,
         source_unit=source_unit,
+        channels=channels,
+        timepoints=timepoints,
+        crop=crop,
+        level=level,
+        method=method,
+        antialias=antialias,
+        outside=outside,
+        chunk=chunk,
+        shard=shard,
+        levels=levels,
+        pyramid=pyramid,
+        ome_zarr_version=ome_zarr_version,
+        codec=codec,
+        memory=memory,
+        workers=workers,
+        device=device,
+        device_memory=device_memory,
+        source_storage_options=source_storage_options,
+        destination=destination,
+        resume=resume,
+        client=client,
+        storage_options=storage_options,
+    )
+    return plan
+
+
+def planned(
+    source: PathLike | Source | ArrayLike,
+    *,
+    destination: PathLike | None = None,
+    resume: bool = False,
+    client: Any = None,
+    storage_options: StorageOptions | None = None,
+    **parameters: Unpack[PlanParameters],
+) -> tuple[ResamplePlan, Source]:
+    """Return a plan, and the source as it is read then; see `plan_resampling`."""
+    given: dict[str, Any] = dict(parameters)
+    given["version"] = given.pop("ome_zarr_version", DEFAULT_VERSION)
+    storage = Storage(target=storage_options, source=given.pop("source_storage_options", None))
+    image = open_source(
+        source,
+        given.pop("source_voxel_size", None),
+        axes=given.pop("axes", None),
+        source_translation=given.pop("source_translation", None),
+        source_unit=given.pop("source_unit", None),
         storage_options=storage.reach,
     )
-    image = selected(image, channels, timepoints, crop)
-    return plan_source(
+    image = selected(image, *(given.pop(name, None) for name in ("channels", "timepoints", "crop")))
+    target = _some(Target, given)
+    image, notices = leveled(image, given.pop("level", 0), target, storage.reach)
+    plan = plan_source(
         image,
-        Target(
-            voxel_size=voxel_size,
-            zoom=zoom,
-            factor=factor,
-            shape=shape,
-            like=like,
-            outside=outside,
-            method=method,
-            antialias=antialias,
-        ),
-        StorageLayout(
-            chunk=chunk,
-            shard=shard,
-            levels=levels,
-            pyramid=pyramid,
-            version=ome_zarr_version,
-            codec=codec,
-        ),
-        Resources(memory=memory, workers=workers, device=device, device_memory=device_memory),
+        target,
+        _some(StorageLayout, given),
+        _some(Resources, given),
         storage,
         destination=None if destination is None else normalise(destination, storage.target),
         resume=resume,
         client=client,
+        notices=notices,
     )
+    return plan, image
+
+
+_Group = TypeVar("_Group", Target, StorageLayout, Resources)
+
+
+def _some(group: type[_Group], given: Mapping[str, Any]) -> _Group:
+    """Return a group of parameters with those that are given."""
+    return group(**{f.name: given[f.name] for f in fields(group) if f.name in given})
 
 
 def plan_source(
@@ -215,6 +263,7 @@ def plan_source(
     destination: str | None,
     resume: bool,
     client: Any,
+    notices: tuple[Notice, ...],
 ) -> ResamplePlan:
     """Plan for a source that is open; see `plan_resampling`."""
     if layout.version not in WRITABLE_VERSIONS:
@@ -223,7 +272,7 @@ def plan_source(
             f"{' or '.join(WRITABLE_VERSIONS)}"
         )
     parse_codec(layout.codec)
-    what = _what(image, target, layout, storage)
+    what = _what(image, target, layout, storage, notices)
     if resume and not image.uri:
         raise OptionError(
             f"resume needs a source that can be known again, and an {image.path} cannot; store it "
@@ -267,7 +316,13 @@ def _raised(limits: Limits, memory: int) -> Limits:
     return replace(limits, memory=most, memory_from="the run that is continued")
 
 
-def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage) -> Resampling:
+def _what(
+    image: Source,
+    target: Target,
+    layout: StorageLayout,
+    storage: Storage,
+    notices: tuple[Notice, ...],
+) -> Resampling:
     """Return what is to be computed; refuse what cannot be."""
     array = image.array
     options.check_dtype(
@@ -276,7 +331,9 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
     source_grid, target_grid, said = source_and_target(
         image.whole, target, storage.reach, image.grid
     )
-    _, notices = carried(image.attributes, source_grid, target_grid, array.dtype.name)
+    _, mended = carried(image.attributes, source_grid, target_grid, array.dtype.name)
+    if image.array_grid != image.whole:
+        source_grid = aligned_grid(image.array_grid, target_grid)
     return Resampling(
         source=SourceArray(
             uri=image.uri,
@@ -296,7 +353,7 @@ def _what(image: Source, target: Target, layout: StorageLayout, storage: Storage
         pyramid=options.pyramid_rule(layout.pyramid),
         ngff_version=layout.version,
         codec=layout.codec,
-        notices=tuple(dict.fromkeys((*image.notices, *said, *notices))),
+        notices=tuple(dict.fromkeys((*image.notices, *said, *mended, *notices))),
     )
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from numpy.typing import ArrayLike
 
-from chunkscale.api.images import io_threads, open_source, reopened, selected
+from chunkscale.api.images import io_threads, reopened
 from chunkscale.api.notices import warn_of
 from chunkscale.api.parameters import PlanParameters, check_names
-from chunkscale.api.planning import plan_resampling
+from chunkscale.api.planning import planned
 from chunkscale.errors import OptionError
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.model import ResamplePlan
@@ -165,25 +165,9 @@ def resample(
     existing = Existing(overwrite=overwrite, resume=resume, take_over=take_over)
     target = check_destination(destination, existing, storage_options)
     with connect(client, scheduler, resources) as cluster:
-        image = open_source(
-            source,
-            parameters.pop("source_voxel_size", None),
-            storage_options=storage_options,
-            source_storage_options=parameters.get("source_storage_options"),
-            axes=parameters.pop("axes", None),
-            source_unit=parameters.pop("source_unit", None),
-            source_translation=parameters.pop("source_translation", None),
-        )
-        if image is source:
-            image = reopened(image)
-        image = selected(
-            image,
-            parameters.pop("channels", None),
-            parameters.pop("timepoints", None),
-            parameters.pop("crop", None),
-        )
-        plan = plan_resampling(
-            image,
+        # What is stored there may have changed since it was opened.
+        plan, image = planned(
+            reopened(source),
             destination=target,
             resume=resume,
             client=cluster,

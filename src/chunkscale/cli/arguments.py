@@ -162,6 +162,12 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
         help="take this box alone, in voxels or lengths, without its ends: z=10:50,y=200:900 or "
         "z=5um:20um",
     )
+    group.add_argument(
+        "--level",
+        metavar="auto|N",
+        help="read this stored level; auto takes the coarsest that is as fine as the target "
+        "(default: 0, the finest)",
+    )
     methods = "; ".join(f"{name} {words}" for name, words in METHOD_WORDS.items())
     group.add_argument(
         "--method",

@@ -55,6 +55,7 @@ _PLAN_OPTIONS = (
     "channels",
     "timepoints",
     "crop",
+    "level",
     "method",
     "antialias",
     "outside",
@@ -101,8 +102,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def resample(arguments: argparse.Namespace) -> int:
-    from chunkscale.api.images import open_source, selected
-    from chunkscale.api.planning import plan_resampling
+    from chunkscale.api.planning import planned
     from chunkscale.api.resampling import carry_out, check_destination
     from chunkscale.run.connect import connect
 
@@ -114,15 +114,13 @@ def resample(arguments: argparse.Namespace) -> int:
     resources = parse_resources(arguments.resources)
     with terminable() as told, connect(None, arguments.scheduler, resources) as cluster:
         options = _plan_options(arguments)
-        source = open_source(arguments.source, options.pop("source_voxel_size", None), **reach)
-        source = selected(
-            source,
-            options.pop("channels", None),
-            options.pop("timepoints", None),
-            options.pop("crop", None),
-        )
-        plan = plan_resampling(
-            source, destination=target, resume=arguments.resume, client=cluster, **options, **reach
+        plan, source = planned(
+            arguments.source,
+            destination=target,
+            resume=arguments.resume,
+            client=cluster,
+            **options,
+            **reach,
         )
         print(plan_summary(plan.as_dict(), cluster), flush=True)
         for text in plan.warnings:

@@ -56,6 +56,11 @@ class ArraySource:
         return self.grid
 
     @property
+    def array_grid(self) -> VoxelGrid:
+        """The same as `grid`."""
+        return self.grid
+
+    @property
     def part(self) -> dict[str, Any]:
         """Nothing: it is all."""
         return {}

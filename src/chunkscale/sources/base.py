@@ -56,7 +56,11 @@ class Source(Protocol):
 
     @property
     def whole(self) -> VoxelGrid:
-        """The grid of `array`, of which `grid` may be a part: the rest are its neighbours."""
+        """The grid that targets are derived from, of which `grid` may be a part."""
+
+    @property
+    def array_grid(self) -> VoxelGrid:
+        """The grid of `array`: `whole`, or that of a coarser level that is read instead."""
 
     @property
     def part(self) -> Mapping[str, Any]:

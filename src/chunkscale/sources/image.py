@@ -54,6 +54,10 @@ class Image:
         Voxel sizes by axis that came before those of the metadata, for level 0.
     notices : tuple of chunkscale.errors.Notice
         What is strange about it, and what an image that is made from it will not have.
+    read_level : int
+        Which level `array` is.
+    read_grid : VoxelGrid, optional
+        Its grid, where that is not level 0.
     """
 
     uri: str
@@ -64,6 +68,8 @@ class Image:
     labels: tuple[str, ...] = ()
     given: Mapping[str, float] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+    read_level: int = 0
+    read_grid: VoxelGrid | None = None
 
     @property
     def is_label(self) -> bool:
@@ -72,8 +78,8 @@ class Image:
 
     @property
     def path(self) -> str:
-        """Of level 0 inside the group."""
-        return self.multiscale.datasets[0].path
+        """Of the level that is read, inside the group."""
+        return self.multiscale.datasets[self.read_level].path
 
     @property
     def name(self) -> str:
@@ -87,8 +93,8 @@ class Image:
 
     @property
     def stated(self) -> tuple[float, ...] | None:
-        """Voxel size of level 0 in the metadata, whatever it was said to be."""
-        return self.multiscale.datasets[0].voxel_size
+        """Voxel size of the level in the metadata, whatever it was said to be."""
+        return self.multiscale.datasets[self.read_level].voxel_size
 
     @property
     def whole(self) -> VoxelGrid:
@@ -96,9 +102,14 @@ class Image:
         return self.grid
 
     @property
+    def array_grid(self) -> VoxelGrid:
+        """Grid of `array`: that of the level that is read."""
+        return self.read_grid or self.grid
+
+    @property
     def part(self) -> dict[str, Any]:
-        """Nothing: it is all."""
-        return {}
+        """The level, if it is not the finest."""
+        return {"level": self.read_level} if self.read_level else {}
 
     def select(
         self,
@@ -167,7 +178,7 @@ class Image:
     def level(self, index: int) -> ArrayReader:
         """Return the array of one stored level; -1 is the smallest."""
         index = self._position(index)
-        if index == 0:
+        if index == self.read_level:
             return self.array
         path = self.multiscale.datasets[index].path
         try:

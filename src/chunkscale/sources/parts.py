@@ -110,8 +110,13 @@ class Part:
 
     @property
     def whole(self) -> VoxelGrid:
-        """Grid of `array`: with the neighbours of the box."""
+        """Grid of the part with the neighbours of its box."""
         return _picked_grid(self.source.whole, self.picks)
+
+    @property
+    def array_grid(self) -> VoxelGrid:
+        """Grid of `array`."""
+        return _picked_grid(self.source.array_grid, self.picks)
 
     @property
     def grid(self) -> VoxelGrid:
@@ -120,7 +125,7 @@ class Part:
 
     @property
     def array(self) -> Voxels:
-        """The voxels on `whole`."""
+        """The voxels on `array_grid`."""
         if not any(self.picks):
             return self.source.array
         return PickedVoxels(array=self.source.array, picks=self.picks)
@@ -158,7 +163,7 @@ class Part:
     @property
     def part(self) -> dict[str, Any]:
         """Which part it is, as JSON values; what is whole is left out."""
-        found: dict[str, Any] = {}
+        found = dict(self.source.part)
         for axis, kept in zip(self.whole.axes, self.picks, strict=True):
             if kept is not None:
                 found["timepoints" if axis.kind == "time" else "channels"] = list(kept)
