@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
+import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chunkscale.errors import (
@@ -22,8 +24,10 @@ from chunkscale.plan.model import ResamplePlan
 from chunkscale.storage import objects as contents
 from chunkscale.storage.groups import group_attributes, set_attributes, start_group
 from chunkscale.storage.locations import above, join
+from chunkscale.storage.stores import store_of
 
-#: Others may list theirs at the same time: so often it is looked whether ours is still there.
+#: Others may list theirs at the same time: so often they are waited for, and it is looked whether
+#: ours is still there.
 _ATTEMPTS = 20
 
 
@@ -50,8 +54,10 @@ def list_label(plan: ResamplePlan, target: str) -> None:
     try:
         if plan.dtype.startswith("float"):
             reason = f"labels are integers, and this has {plan.dtype}"
-        elif _listed(plan, group, name):
-            return
+        else:
+            with _alone(group):
+                if _listed(plan, group, name):
+                    return
     except (OSError, ChunkscaleError) as error:
         reason = error
     warnings.warn(
@@ -60,6 +66,28 @@ def list_label(plan: ResamplePlan, target: str) -> None:
         ChunkscaleWarning,
         stacklevel=4,
     )
+
+
+@contextlib.contextmanager
+def _alone(group: str) -> Iterator[None]:
+    """Let others wait who want to list a label there; object stores cannot make them."""
+    if not store_of(group).is_local:
+        yield
+        return
+    lock, mine = join(group, ".chunkscale-list"), uuid.uuid4().hex.encode()
+    for _ in range(_ATTEMPTS):
+        try:
+            contents.put(lock, mine, new=True)
+            break
+        except FileExistsError:
+            time.sleep(random.uniform(0.05, 0.2))
+    else:
+        contents.put(lock, mine)  # whoever held it has died
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileExistsError):  # somebody took this run for dead
+            contents.withdraw(lock, mine)
 
 
 def _labels_group(target: str) -> str:
