@@ -140,6 +140,8 @@ def _parse(
     words: Sequence[str] = (),
 ) -> Any:
     """Return an option as one of `words`, a number, a list of them, or numbers by axis."""
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value.item()
     try:
         if isinstance(value, str):
             text = value.strip()

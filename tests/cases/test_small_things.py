@@ -220,3 +220,17 @@ def test_labels_of_another_format_or_kind_are_refused_or_said(labelled):
             ome_zarr_version="0.4",
         )
     assert not (image / "labels/.zattrs").exists()
+
+
+@pytest.mark.parametrize("labels", [None, "abc", 3])
+def test_a_list_of_labels_that_is_none_is_left_alone(labelled, labels):
+    """The output is finished, and it is said what to do."""
+    image, ids = labelled("0.5")
+    chunkscale.resample(ids, image / "labels/cells", method="nearest")
+    document = image / "labels/zarr.json"
+    node = json.loads(document.read_text())
+    node["attributes"]["ome"]["labels"] = labels
+    document.write_text(json.dumps(node))
+    with pytest.warns(chunkscale.ChunkscaleWarning, match="and no list; add 'nuclei'"):
+        chunkscale.resample(ids, image / "labels/nuclei", method="nearest")
+    assert json.loads(document.read_text()) == node

@@ -158,6 +158,12 @@ def test_levels_are_halves_with_centres_in_place(plan):
             assert all(s % c == 0 for s, c in zip(level.shard, level.chunk, strict=True))
 
 
+def test_levels_end_where_what_is_halved_fits_into_a_chunk():
+    """A z that is kept may be as long as it is."""
+    plan = plan_for((100, 256, 256), (1, 1, 1), pyramid="keep-z")
+    assert [level.shape for level in plan.levels][-2:] == [(100, 32, 32), (100, 16, 16)]
+
+
 @settings(deadline=None, max_examples=40)
 @given(plans())
 def test_the_promise_is_within_the_budget(plan):

@@ -280,8 +280,12 @@ def test_the_command_line_takes_them(movie, tmp_path, capsys):
         ({"channels": "0,DAPI"}, ["selects something twice"]),
         ({"channels": ""}, ["selects nothing"]),
         ({"channels": True}, ["no True"]),
-        ({"timepoints": "9:12"}, ["'9:12' selects nothing", "there are 8, 0 to 7"]),
+        ({"timepoints": "9:12"}, ["no '9:12'", "there are 8, 0 to 7"]),
+        ({"timepoints": "3:60"}, ["no '3:60'", "there are 8, 0 to 7"]),
         ({"timepoints": 0.5}, ["timepoints 0.5"]),
+        ({"channels": "²"}, ["no '²'"]),
+        ({"channels": "--1"}, ["no '--1'"]),
+        ({"crop": "z=1e400um:"}, ["'1e400um:' is no"]),
         ({"crop": "z=2:9"}, ["'2:9' is no part of axis z", "6 voxels, from 6 to 18 micrometer"]),
         ({"crop": "z=4:4"}, ["is no part of axis z"]),
         ({"crop": "c=0:1"}, ["spatial axes are z, y, x"]),
@@ -307,3 +311,41 @@ def test_an_image_without_such_an_axis_has_nothing_to_select(make_image, noise):
     path = make_image(noise((4, 6, 8)))
     with pytest.raises(OptionError, match="the axes are zyx"):
         chunkscale.open_image(path).select(channels=0)
+
+
+def test_a_channel_that_is_not_described_does_not_take_the_name_of_another(movie, tmp_path):
+    """It gets a plain entry in its place."""
+    path, data = movie
+    node = json.loads((path / "zarr.json").read_text())
+    node["attributes"]["ome"]["omero"]["channels"][1:] = []
+    (path / "zarr.json").write_text(json.dumps(node))
+    part = chunkscale.open_image(path).select(channels=[2, 0])
+    assert part.channels == ["channel 2", "DAPI"]
+    with pytest.warns(chunkscale.ChunkscaleWarning):
+        run = chunkscale.resample(part, tmp_path / "out", voxel_size="same")
+    assert chunkscale.open_image(run.path).channels == ["channel 2", "DAPI"]
+    np.testing.assert_array_equal(voxels(run.path), data[:, [2, 0]])
+
+
+def test_a_range_is_an_interval_and_all_is_no_selection(movie):
+    """As slices are; what is whole is not noted down."""
+    image = chunkscale.open_image(movie[0])
+    assert image.select(crop={"z": range(3, 5)}).part == {"crop": {"z": [3, 5]}}
+    assert image.select(channels=":", timepoints="0:8", crop="z=:").part == {}
+    assert image.select(channels=np.array(2)).part == {"channels": [2]}
+
+
+def test_chunks_that_span_indices_are_counted_as_they_are_decoded(make_image, noise, tmp_path):
+    """A plan for some of them needs no more than reading all of them would."""
+    data = noise((2, 4, 16, 64, 64))
+    path = make_image(data, (1.0, 1.0, *SIZE), axes="tczyx", chunk=(2, 4, 16, 32, 32))
+    how = {"voxel_size": "z=1,y=0.4,x=0.3", "workers": 1, "chunk": 32}
+    whole = chunkscale.plan_resampling(path, **how)
+    plan = chunkscale.plan_resampling(path, channels="1,3", **how)
+    assert plan.source.decoded_share == 4
+    assert whole.source.nbytes / 2 <= plan.bytes_read <= 4 * whole.source.nbytes
+    assert plan.memory.total <= whole.memory.total
+    again = chunkscale.plan_resampling(path, channels=":", **how)
+    assert (again.memory, again.bytes_read) == (whole.memory, whole.bytes_read)
+    assert "of it channels 1 3" in str(plan)
+    assert plan.as_dict()["source"]["part"] == "channels 1 3"

@@ -84,7 +84,8 @@ def source_and_target(
     if not isinstance(like, VoxelGrid | Image | Part):
         like = _image_like(like, reach)
     said, grid = ((), like) if isinstance(like, VoxelGrid) else (like.notices, like.grid)
-    aligned, wanted = aligned_grid(source, grid), like_grid(source, grid)
+    wanted = like_grid(source, grid)  # which refuses other axes
+    aligned = aligned_grid(source, grid)
     check_overlap(aligned, wanted)
     found = list(starmap(Notice, strange_match(source, aligned, grid)))
     wrong = [notice for notice in said if notice.kind == "metadata"]

@@ -41,7 +41,7 @@ from chunkscale.plan.planner import make_plan
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
 from chunkscale.sources.image import Image
-from chunkscale.sources.parts import decoded_share
+from chunkscale.sources.parts import decoded_share, part_text
 from chunkscale.storage.codecs import parse_codec
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
@@ -343,6 +343,7 @@ def _what(
             chunk=array.chunk,
             is_label=image.is_label,
             recomputed=image.opaque,
+            part=part_text(image.part),
             decoded_share=decoded_share(array),
         ),
         source_grid=source_grid,

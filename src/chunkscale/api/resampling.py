@@ -122,11 +122,12 @@ def resample(
     storage_options : mapping, optional
         How to reach object stores; see `open_image`.
     **parameters
-        Those of `plan_resampling`: ``voxel_size``, ``zoom``, ``like``,
-        ``source_voxel_size``, ``axes``, ``source_translation``,
-        ``source_unit``, ``method``, ``antialias``, ``outside``, ``chunk``,
-        ``shard``, ``levels``, ``ome_zarr_version``, ``codec``, ``memory``,
-        ``workers``, ``device``, ``device_memory``, ``source_storage_options``.
+        Those of `plan_resampling`: ``voxel_size``, ``zoom``, ``factor``, ``shape``,
+        ``like``, ``source_voxel_size``, ``axes``, ``source_translation``,
+        ``source_unit``, ``channels``, ``timepoints``, ``crop``, ``level``, ``method``,
+        ``antialias``, ``outside``, ``chunk``, ``shard``, ``levels``, ``pyramid``,
+        ``ome_zarr_version``, ``codec``, ``memory``, ``workers``, ``device``,
+        ``device_memory``, ``source_storage_options``.
 
     Returns
     -------

@@ -112,7 +112,10 @@ def resample(arguments: argparse.Namespace) -> int:
     reach = reach_options(arguments)
     target = check_destination(arguments.destination, existing, reach["storage_options"])
     resources = parse_resources(arguments.resources)
-    with terminable() as told, connect(None, arguments.scheduler, resources) as cluster:
+    with (
+        terminable(lambda: arguments.writing) as told,
+        connect(None, arguments.scheduler, resources) as cluster,
+    ):
         options = _plan_options(arguments)
         plan, source = planned(
             arguments.source,

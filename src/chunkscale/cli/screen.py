@@ -100,12 +100,15 @@ def print_json(value: object) -> None:
 
 
 @contextlib.contextmanager
-def terminable() -> Iterator[list[int]]:
-    """Yield a list that gets the number of a SIGTERM; a second one does not wait."""
+def terminable(begun: Callable[[], bool]) -> Iterator[list[int]]:
+    """Yield a list that gets the number of a SIGTERM; a second one does not wait.
+
+    Nor does the first, as long as nothing has `begun` that could be left unfinished.
+    """
     told: list[int] = []
 
     def tell(number: int, frame: object) -> None:
-        if told:
+        if told or not begun():
             raise KeyboardInterrupt
         told.append(number)
 

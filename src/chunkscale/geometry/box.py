@@ -50,6 +50,14 @@ class Box:
             stop=tuple(map(min, self.stop, other.stop)),
         )
 
+    def shifted(self, by: Sequence[int]) -> Box:
+        """Return the box with its corners moved."""
+        start, stop = (
+            tuple(a + b for a, b in zip(corner, by, strict=True))
+            for corner in (self.start, self.stop)
+        )
+        return Box(start=start, stop=stop)
+
     def coarsened(self, factors: Sequence[int]) -> Box:
         """Return the box of the cells of so many indices that the box touches."""
         start = tuple(a // f for a, f in zip(self.start, factors, strict=True))

@@ -132,10 +132,11 @@ def level_factors(
     [(1, 1), (2, 2), (4, 4)]
     """
     found = [(1,) * grid.ndim]
+    fitting = [i for i in grid.spatial if rule != "keep-z" or grid.axes[i].name != "z"]
     while True:
         level = level_grid(grid, found[-1])
         step = halved(level, rule)
-        if 2 not in step or (chunk and all(level.shape[i] <= chunk[i] for i in grid.spatial)):
+        if 2 not in step or (chunk and all(level.shape[i] <= chunk[i] for i in fitting)):
             return found
         found.append(tuple(a * b for a, b in zip(found[-1], step, strict=True)))
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
@@ -52,9 +54,11 @@ def parse_indices(
     return tuple(found)
 
 
-def _parts(value: Indices) -> Iterable[Any]:
+def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, np.ndarray) and not value.ndim:
+        return (value.item(),)
     if isinstance(value, Sequence) or (not isinstance(value, slice) and hasattr(value, "__iter__")):
         return value
     return (value,)
@@ -70,8 +74,9 @@ def _selected(
             start, stop, step = (None if text is None else int(text) for text in found.groups())
             if step == 0:
                 raise OptionError(f"{name} {value!r} has the step 0; leave it out, or give 1")
-            return range(count)[start:stop:step]
-        if part.lstrip("-").isdigit() and -count <= int(part) < count:
+            if all(end is None or -count <= end <= count for end in (start, stop)):
+                return range(count)[start:stop:step]
+        elif re.fullmatch("-?[0-9]+", part) and -count <= int(part) < count:
             return (int(part) % count,)
         places = [i for i, label in enumerate(labels) if label == part]
         if len(places) > 1:
@@ -149,7 +154,7 @@ def _interval(name: str, given: Any, value: Crop, grid: VoxelGrid) -> tuple[int,
     i = grid.position(name)
     count = grid.shape[i]
     ends: Sequence[Any] = ()
-    if isinstance(given, slice):
+    if isinstance(given, slice | range):
         ends = (given.start, given.stop) if given.step in (None, 1) else ()
     elif isinstance(given, str):
         ends = [end.strip() or None for end in given.split(":")]
@@ -157,7 +162,7 @@ def _interval(name: str, given: Any, value: Crop, grid: VoxelGrid) -> tuple[int,
         ends = given
     try:
         first, last = (None if end is None else _place(end, i, grid) for end in ends)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         why = f" ({error})" if len(ends) == 2 else ""
         raise OptionError(
             f"crop {value!r}: {given!r} is no interval along {name}{why}; give it like 10:50 or "
@@ -177,7 +182,7 @@ def _interval(name: str, given: Any, value: Crop, grid: VoxelGrid) -> tuple[int,
 
 def _place(end: Any, i: int, grid: VoxelGrid) -> int:
     """Return the first voxel that is not before an end of an interval."""
-    if isinstance(end, str) and not re.fullmatch(r"-?\d+", end):
+    if isinstance(end, str) and not re.fullmatch("-?[0-9]+", end):
         length = parse_length(end)
         if not length.unit:
             raise ValueError(f"{end} is no whole number of voxels")

@@ -79,6 +79,7 @@ def usable_cores() -> Limit:
 #: first. Where a job has several hosts some count those of all, which the other limits make good.
 _BATCH_CORES = {
     "SLURM_JOB_ID": ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"),
+    "SLURM_JOBID": ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"),
     "LSB_JOBID": ("LSB_DJOB_NUMPROC",),
     "PBS_JOBID": ("NCPUS", "PBS_NUM_PPN"),
     "SGE_TASK_ID": ("NSLOTS",),

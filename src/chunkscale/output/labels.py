@@ -21,6 +21,7 @@ from chunkscale.ome.model import Multiscale
 from chunkscale.ome.read import describe
 from chunkscale.output.record import zarr_format_of
 from chunkscale.plan.model import ResamplePlan
+from chunkscale.sources.documents import group_document
 from chunkscale.storage import objects as contents
 from chunkscale.storage.groups import group_attributes, set_attributes, start_group
 from chunkscale.storage.locations import above, join
@@ -35,7 +36,7 @@ def check_label_place(plan: ResamplePlan, target: str) -> None:
     """Refuse a label image of another format than the image that it would lie in."""
     if not (group := _labels_group(target)):
         return
-    theirs = 3 if contents.exists(join(above(group), "zarr.json")) else 2
+    theirs = group_document(above(group)).zarr_format
     if theirs != zarr_format_of(plan):
         version = {2: "0.4", 3: "0.5"}[theirs]
         raise DestinationError(
@@ -53,11 +54,16 @@ def list_label(plan: ResamplePlan, target: str) -> None:
     reason: object = "others write there all the time"
     try:
         if plan.dtype.startswith("float"):
-            reason = f"labels are integers, and this has {plan.dtype}"
-        else:
-            with _alone(group):
-                if _listed(plan, group, name):
-                    return
+            warnings.warn(
+                f"{target!r} is finished, and not listed as a label image: labels are integers, "
+                f"and this has {plan.dtype}; write images elsewhere than below 'labels'",
+                ChunkscaleWarning,
+                stacklevel=4,
+            )
+            return
+        with _alone(group):
+            if _listed(plan, group, name):
+                return
     except (OSError, ChunkscaleError) as error:
         reason = error
     warnings.warn(
@@ -109,8 +115,10 @@ def _listed(plan: ResamplePlan, group: str, name: str) -> bool:
             start_group(group, zarr_format=zarr_format_of(plan), attributes={})
             continue
         nested = zarr_format_of(plan) == 3
-        inner: Mapping[str, Any] = attributes.get("ome", {}) if nested else attributes
-        listed = inner.get("labels", [])
+        inner: Any = attributes.get("ome", {}) if nested else attributes
+        listed = inner.get("labels", []) if isinstance(inner, Mapping) else None
+        if not isinstance(listed, list):
+            raise MetadataError(f"'labels' is {listed!r} there, and no list")
         if name in listed:
             return True
         added = {**inner, "labels": [*listed, name]}

@@ -102,7 +102,8 @@ def shared_bytes(
     job: PassJob, limits: Limits, cuts: Sequence[AxisCut], active: int, cache: int
 ) -> int:
     """Return the most that the threads of codecs and the cache hold."""
-    chunks = (math.prod(job.read_chunk) + math.prod(job.write_chunk)) * job.itemsize
+    read = math.prod(job.read_chunk) * job.decoded_share
+    chunks = (read + math.prod(job.write_chunk)) * job.itemsize
     # Without a cache, all chunks of the active regions may still be decoded at once.
     kept = active * math.prod(cut.aligned for cut in cuts)
     decoded = kept * job.decoded_share * job.itemsize

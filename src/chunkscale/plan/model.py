@@ -40,6 +40,8 @@ class SourceArray:
         What has to be decoded together: the inner chunk of a shard.
     is_label : bool
         Whether the voxels are ids.
+    part : str
+        Which part of the source it is; empty if it is all.
     decoded_share : int
         Voxels that are decoded for each that is kept, where chunks span indices that are not.
     recomputed : bool
@@ -53,6 +55,7 @@ class SourceArray:
     chunk: tuple[int, ...]
     is_label: bool = False
     recomputed: bool = False
+    part: str = ""
     decoded_share: int = 1
 
     @property
@@ -293,6 +296,7 @@ class ResamplePlan:
             "source": {
                 "path": self.source.title,
                 "array": self.source.path,
+                "part": self.source.part,
                 "dtype": self.dtype,
                 "bytes": self.source.nbytes,
                 **self.source_grid.as_dict(),

@@ -26,6 +26,7 @@ def find_notices(
         if METHODS[m.method].weight
         and m.scale == 1.0
         and m.step > policy.ALIASING_STEP * (1 + 1e-9)
+        and m.source_size > 1
     }
     if steps:
         text = ", ".join(f"{name} by {step:.3g}" for name, step in steps.items())

@@ -118,7 +118,7 @@ class Image:
         timepoints: Indices | None = None,
         crop: Crop | None = None,
     ) -> Part:
-        """Return a part of the image, lazily; everything takes it that takes an image.
+        """Return a part of the image, lazily; whatever resamples takes it as an image.
 
         Parameters
         ----------

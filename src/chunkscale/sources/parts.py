@@ -48,8 +48,9 @@ class PickedVoxels:
 
     @property
     def chunk(self) -> tuple[int, ...]:
-        """What has to be decoded together."""
-        return self.array.chunk
+        """What has to be decoded together: one index, and what `decoded_share` counts."""
+        pairs = zip(self.array.chunk, self.picks, strict=True)
+        return tuple(n if kept is None else 1 for n, kept in pairs)
 
     def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the voxels of a box, in `out` if it is given (C order)."""
@@ -92,7 +93,8 @@ def _singly(runs: list[Run]) -> Iterator[Run]:
 class Part:
     """A part of an image, read lazily; made by `Image.select`.
 
-    Everything takes it that takes an image. What is resampled from it has the voxels that the
+    Whatever resamples takes it as it takes an image, and so do `like` and the source of `check`.
+    What is resampled from it has the voxels that the
     whole would have there: it reads the neighbours of its box.
 
     Parameters
@@ -221,12 +223,9 @@ class Part:
             kept if new is None else tuple((kept or range(n))[i] for i in new)
             for kept, new, n in zip(self.picks, inner.picks, self.whole.shape, strict=True)
         )
-        spatial = self.whole.spatial
-        start = [self.box.start[i] + inner.box.start[i] for i in range(len(picks))]
-        stop = [self.box.start[i] + inner.box.stop[i] for i in range(len(picks))]
-        for i in set(range(len(picks))) - set(spatial):
-            start[i], stop[i] = inner.box.start[i], inner.box.stop[i]
-        return Part(source=self.source, picks=picks, box=Box(start=tuple(start), stop=tuple(stop)))
+        # Along other axes than those of space a box is always whole.
+        box = inner.box.shifted(self.box.start)
+        return Part(source=self.source, picks=picks, box=box)
 
     def as_dask(self, level: int = 0) -> dask.array.Array:
         """Return what a stored level of an image has of the part, as a lazy Dask array.
@@ -251,7 +250,9 @@ class Part:
         listed = getattr(self.source, "channels", [])
         axes = zip(self.whole.axes, self.picks, strict=True)
         kept = next((p for axis, p in axes if axis.kind == "channel"), None)
-        return listed if kept is None else [listed[i] for i in kept if i < len(listed)]
+        if kept is None or not listed:
+            return listed
+        return [listed[i] if i < len(listed) else f"channel {i}" for i in kept]
 
     def as_dict(self) -> dict[str, Any]:
         """Return what there is to know of the part as JSON values."""
@@ -268,7 +269,7 @@ class Part:
         }
 
     def __repr__(self) -> str:
-        part = ", ".join(f"{key} {value}" for key, value in self.part.items()) or "all"
+        part = part_text(self.part) or "all"
         return f"<Part of {self.uri or self.path!r} ({part}): {self.grid.shape}>"
 
     def _repr_html_(self) -> str:
@@ -298,7 +299,8 @@ def select(
                 f"{name} {value!r} cannot be selected: the axes are {grid.names}; leave it out"
             )
         labels = getattr(source, "channels", []) if name == "channels" else []
-        picks[axes[0]] = parse_indices(name, value, grid.shape[axes[0]], labels)
+        kept = parse_indices(name, value, grid.shape[axes[0]], labels)
+        picks[axes[0]] = None if kept == tuple(range(grid.shape[axes[0]])) else kept
     box = Box(start=(0,) * grid.ndim, stop=grid.shape)
     if crop is not None:
         box = parse_crop(crop, grid)
@@ -338,7 +340,10 @@ def _picked_attributes(
     omero = copy.deepcopy(dict(omero))
     listed, rdefs = omero.get("channels"), omero.get("rdefs")
     if channels is not None and isinstance(listed, list):
-        omero["channels"] = [listed[i] for i in channels if i < len(listed)]
+        # One that is not listed gets a plain entry: it must not take the name of another.
+        omero["channels"] = [
+            listed[i] if i < len(listed) else {"label": f"channel {i}"} for i in channels
+        ]
     if timepoints is not None and isinstance(rdefs, dict) and "defaultT" in rdefs:
         shown = rdefs["defaultT"]
         rdefs["defaultT"] = timepoints.index(shown) if shown in timepoints else 0
@@ -347,12 +352,29 @@ def _picked_attributes(
     return {**attributes, "ome": {**ngff, "omero": omero}}
 
 
+def part_text(part: Mapping[str, Any]) -> str:
+    """Say which part of an image `Source.part` is.
+
+    Examples
+    --------
+    >>> part_text({"level": 2, "channels": [0, 2], "crop": {"z": [3, 9]}})
+    'level 2, channels 0 2, crop z 3:9'
+    """
+    crop = " ".join(f"{name} {a}:{b}" for name, (a, b) in part.get("crop", {}).items())
+    texts = {
+        key: value if key == "level" else " ".join(map(str, value))
+        for key, value in part.items()
+        if key != "crop"
+    }
+    return ", ".join(f"{k} {v}" for k, v in (texts | ({"crop": crop} if crop else {})).items())
+
+
 def decoded_share(array: Voxels) -> int:
     """Return how many voxels are decoded for each that is kept, where chunks span indices."""
     if not isinstance(array, PickedVoxels):
         return 1
     return math.prod(
         min(chunk, n)
-        for chunk, n, kept in zip(array.chunk, array.array.shape, array.picks, strict=True)
+        for chunk, n, kept in zip(array.array.chunk, array.array.shape, array.picks, strict=True)
         if kept is not None
     )
