@@ -59,8 +59,11 @@ class ArrayReader:
         What is decoded together (the inner chunk of a shard).
     shard : tuple of int or None
     codec : str
+    beyond : str
+        Name of a stored chunk that lies outside of the array, as `open_array` found it.
     """
 
+    beyond = ""
     _mode: Literal["r", "r+"] = "r"
 
     def __init__(self, uri: str, io: StoreIO, array: Any = None) -> None:
@@ -124,6 +127,11 @@ class ArrayReader:
         """Whether no chunk is stored, as far as the store tells: all voxels are fill value."""
         first = self._array.metadata.encode_chunk_key((0,) * len(self.shape))
         return is_chunk_path(first) and holds_chunks(self.uri) is False
+
+    def holds(self, box: Box) -> bool:
+        """Whether a box has voxels other than fill value."""
+        voxels, fill = self.read(box), self._fill
+        return not np.all((voxels == fill) | ((voxels != voxels) & (fill != fill)))
 
     def fate(self) -> str:
         """Say what has become of the array's metadata, which is read afresh; see `fate`."""
@@ -305,7 +313,7 @@ def open_array(uri: str, io: StoreIO) -> ArrayReader:
     """
     array = open_zarr(uri, "r")
     opened = ArrayReader(uri, io, array)
-    refuse_other_keys(uri, array)
+    opened.beyond = refuse_other_keys(uri, array)
     return opened
 
 
