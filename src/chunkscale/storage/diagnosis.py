@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
+from chunkscale.errors import MetadataError
+from chunkscale.storage.documents import read_document
 from chunkscale.storage.failures import first_line
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
@@ -25,6 +27,31 @@ _EXTRAS = {"zfpy": "zfpy", "pcodec": "pcodec", "msgpack2": "msgpack", "crc32c": 
 
 #: Numbers that JSON has no form for.
 _SPECIAL = ("NaN", "Infinity", "-Infinity")
+
+
+def refuse_misread(uri: str, zarr_format: int) -> None:
+    """Raise for what zarr-python opens, and takes for something else than its metadata says."""
+    name = "zarr.json" if zarr_format == 3 else ".zarray"
+    document, _ = read_document(join(uri, name))
+    for fault in _misread(document, name, zarr_format) if document else ():
+        raise MetadataError(f"array {uri!r} cannot be opened: {fault}")
+
+
+def _misread(document: Mapping[str, Any], name: str, zarr_format: int) -> Iterator[str]:
+    dtype, stated = _dtype(document, zarr_format), document.get("fill_value")
+    # What is spelled as a text is read as its number, but any text is True.
+    is_text = isinstance(stated, str) and dtype is not None and dtype.kind != "b"
+    if dtype is not None and not is_text and not _holds(dtype, stated, zarr_format):
+        yield _fill_fault(dtype, stated, name)
+    grid = document.get("chunk_grid")
+    inner = grid.get("configuration") if isinstance(grid, Mapping) else None
+    chunks = inner.get("chunk_shape") if isinstance(inner, Mapping) else document.get("chunks")
+    if isinstance(chunks, list) and not all(_is_number(n) and n >= 1 for n in chunks):
+        key = "chunks" if zarr_format == 2 else "chunk_shape"
+        yield (
+            f'its "{key}" is {json.dumps(chunks)}, and chunks have a voxel or more along each '
+            f"axis; correct that in its {name}"
+        )
 
 
 def why_unopened(uri: str, error: BaseException) -> str:
@@ -63,11 +90,16 @@ def _faults(document: Mapping[str, Any], name: str) -> Iterator[str]:
             yield codec_fault(codec, zarr_format)
     stated = document.get("fill_value", ...)
     if dtype is not None and not _holds(dtype, stated, zarr_format):
-        value = "missing" if stated is ... else f"{stated!r}, which {dtype.name} cannot hold"
-        yield (
-            f"its fill_value, which missing chunks are read as, is {value}; "
-            f'set "fill_value": 0 (or what it should be) in its {name}'
-        )
+        yield _fill_fault(dtype, stated, name)
+
+
+def _fill_fault(dtype: np.dtype[Any], stated: object, name: str) -> str:
+    value = "missing" if stated is ... else f"{stated!r}, which {dtype.name} cannot hold"
+    zero = "false" if dtype.kind == "b" else "0"
+    return (
+        f"its fill_value, which missing chunks are read as, is {value}; "
+        f'set "fill_value": {zero} (or what it should be) in its {name}'
+    )
 
 
 def grid_fault(name: object) -> str:
@@ -126,14 +158,25 @@ def _is_installed(name: object, zarr_format: int) -> bool:
     return True
 
 
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _holds(dtype: np.dtype[Any], value: object, zarr_format: int) -> bool:
     """Whether missing voxels of a data type can have a value, as JSON has it."""
     if value is None:
         return zarr_format == 2
-    if dtype.kind == "f":
+    if dtype.kind == "f" and isinstance(value, str):
         # Version 3 has floats bit by bit, too.
-        return isinstance(value, int | float) or value in _SPECIAL or str(value).startswith("0x")
-    if not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
+        return value in _SPECIAL or (zarr_format == 3 and value.startswith("0x"))
+    if not isinstance(value, int | float):
+        return False
+    if dtype.kind == "f":
+        if isinstance(value, float) and not math.isfinite(value):
+            return True
+        with np.errstate(over="ignore"):
+            return abs(value) < 2**1024 and bool(np.isfinite(dtype.type(float(value))))
+    if isinstance(value, float) and not value.is_integer():
         return False
     if dtype.kind == "b":
         return value in (0, 1)

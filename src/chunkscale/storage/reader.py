@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from chunkscale.errors import CorruptChunkError, MetadataError
 from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.storage.codecs import codec_text
+from chunkscale.storage.diagnosis import refuse_misread
 from chunkscale.storage.engine import Once, StoreIO, open_tensorstore, settled
 from chunkscale.storage.failures import BadObjectError, first_line, is_transient
 from chunkscale.storage.fate import fate, metadata_digest, metadata_file
@@ -312,6 +313,7 @@ def open_array(uri: str, io: StoreIO) -> ArrayReader:
         would be taken for missing.
     """
     array = open_zarr(uri, "r")
+    refuse_misread(uri, array.metadata.zarr_format)
     opened = ArrayReader(uri, io, array)
     opened.beyond = refuse_other_keys(uri, array)
     return opened

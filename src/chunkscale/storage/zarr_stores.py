@@ -29,7 +29,8 @@ def muted_zarr() -> Iterator[None]:
     """
     with filter_lock, warnings.catch_warnings():
         # By module, because other threads' warnings must pass in the meantime.
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"zarr\.")
+        for category in (UserWarning, RuntimeWarning):
+            warnings.filterwarnings("ignore", category=category, module=r"zarr\.")
         yield
 
 
