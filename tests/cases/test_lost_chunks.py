@@ -203,3 +203,16 @@ def test_levels_that_lack_the_same_chunks_are_right(tmp_path):
     blurred = zarr.open_array(path / "1")
     blurred[3] = 1  # what a filter carries over the border
     assert chunkscale.check(path)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_shape_without_an_end_is_checked_by_what_is_stored(zarr_format, tmp_path):
+    """Nobody would see the end of reading it; a chunk that is damaged is found."""
+    path = store(tmp_path / "a.zarr", zarr_format=zarr_format)
+    file = path / ("0/.zarray" if zarr_format == 2 else "0/zarr.json")
+    document = json.loads(file.read_text())
+    document["shape"][2] = 2**45
+    file.write_text(json.dumps(document))
+    assert chunkscale.check(path).chunks_read == 8
+    (path / ("0/0/0/1" if zarr_format == 2 else "0/c/0/0/1")).write_bytes(b"junk")
+    assert "chunk (0, 0, 1)" in chunkscale.check(path).faults[0]

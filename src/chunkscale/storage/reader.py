@@ -26,7 +26,7 @@ from chunkscale.storage.files import refuse_pipes
 from chunkscale.storage.holes import refuse_false_hole, refuse_other_key, refuse_other_keys
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import is_chunk_path
-from chunkscale.storage.objects import holds_chunks
+from chunkscale.storage.objects import chunk_indices, holds_chunks
 from chunkscale.storage.stores import store_of
 from chunkscale.storage.zarr_stores import open_zarr, regular_chunks
 
@@ -322,12 +322,15 @@ def open_array(uri: str, io: StoreIO) -> ArrayReader:
 #: Decoded bytes that are read at a time.
 READ_BYTES = 32 * 2**20
 
+#: Reads of an array, 128 TiB, beyond which only what is stored is read.
+_MOST_TILES = 2**22
+
 
 def read_all(
     array: ArrayReader,
 ) -> Iterator[tuple[int, list[tuple[tuple[int, ...], CorruptChunkError]]]]:
     """Read every chunk, many at a time; yield how many, and where which cannot be read."""
-    for box in _tiles(array.shape, array.chunk, array.dtype.itemsize):
+    for box in _tiles(array):
         chunks = list(array.chunks(box))
         faults = []
         try:
@@ -342,11 +345,20 @@ def read_all(
         yield len(chunks), faults
 
 
-def _tiles(shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> Iterator[Box]:
-    """Cut an array into boxes of whole chunks, as large as may be read at a time."""
-    size = list(chunk)
+def _tiles(array: ArrayReader) -> Iterator[Box]:
+    """Cut an array into boxes of whole chunks, as large as may be read at a time.
+
+    Where a shape is so large that nobody would see the end, these are the stored objects.
+    """
+    shape, size = array.shape, list(array.chunk)
     for axis in reversed(range(len(shape))):
-        read = math.prod(map(min, size, shape)) * itemsize
+        read = math.prod(map(min, size, shape)) * array.dtype.itemsize
         size[axis] *= max(1, READ_BYTES // max(read, 1))
-    for position in np.ndindex(cell_counts(shape, size)):
-        yield tile(position, size, shape)
+    counts = cell_counts(shape, size)
+    if math.prod(counts) <= _MOST_TILES or not store_of(array.uri).lists:
+        yield from (tile(position, size, shape) for position in np.ndindex(counts))
+        return
+    unit = array.shard or array.chunk
+    for index in chunk_indices(array.uri):
+        if len(index) == len(unit) and all(map(operator.lt, index, cell_counts(shape, unit))):
+            yield tile(index, unit, shape)
