@@ -59,7 +59,10 @@ def _open_group(uri: str) -> Any:
         opened = store.zarr_store(uri)
         try:
             with muted_zarr():
-                return zarr.open_group(opened, mode="r", use_consolidated=False)
+                group = zarr.open_group(opened, mode="r", use_consolidated=False)
+            if group.metadata.zarr_format == 2:
+                store.require(opened, ".zattrs")
+            return group
         except (ContainsArrayError, NodeTypeValidationError) as error:
             raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
         except FileNotFoundError as error:

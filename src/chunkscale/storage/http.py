@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 from chunkscale.errors import (
     AccessDeniedError,
-    ChunkscaleError,
     OptionError,
     SourceNotFoundError,
 )
@@ -52,7 +51,13 @@ class Http(Store):
             return
         raise StoreError(text, text.startswith(TRANSIENT_CODES)) from None
 
-    def why_missing(self, uri: str, opened: Any) -> ChunkscaleError | None:
+    def require(self, opened: Any, name: str) -> None:
+        if name in opened.failed:
+            raise opened.failed[name]
+
+    def why_missing(self, uri: str, opened: Any) -> Exception | None:
+        for failure in opened.failed.values():
+            return failure  # type: ignore[no-any-return]
         if opened.denied:
             return AccessDeniedError(opened.denied[0])
         if opened.strange:
