@@ -238,6 +238,11 @@ def test_a_field_of_a_plate_loses_its_place(tmp_path, capsys):
 def test_an_image_of_a_series_loses_its_place(tmp_path, capsys):
     store(tmp_path / "a.zarr", {"bioformats2raw.layout": 3}, 2)
     (text,) = lost(plain(tmp_path / "a.zarr" / "0"), tmp_path, capsys)
+    assert "METADATA" not in text
+    shutil.rmtree(tmp_path / "a.zarr" / "0")
+    (tmp_path / "a.zarr" / "OME").mkdir()
+    (tmp_path / "a.zarr" / "OME" / "METADATA.ome.xml").write_text("<OME/>")
+    (text,) = lost(plain(tmp_path / "a.zarr" / "0"), tmp_path, capsys)
     assert "image '0' of the collection" in text
     assert "METADATA.ome.xml" in text
 

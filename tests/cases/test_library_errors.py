@@ -82,7 +82,8 @@ CHANGES = {
     "codec of another package": (2, {"compressor": {"id": "imagecodecs_jpegxl"}},
                                  "'imagecodecs_jpegxl'.* install imagecodecs-numcodecs"),
     "filter of nobody": (2, {"filters": [{"id": "funny"}]}, "codec 'funny'"),
-    "codec without a name": (2, {"compressor": {"level": 1}}, "codec None"),
+    "codec without a name": (2, {"compressor": {"level": 1}}, 'a codec without its name.*"id"'),
+    "codec without a name, 3": (3, {"codecs": [BYTES, {"configuration": {}}]}, '"name" of each'),
     "compressor as text": (2, {"compressor": "zstd"}, "ompressor"),
     "codec of nobody, 3": (3, {"codecs": [BYTES, {"name": "funny", "configuration": {}}]},
                            "codec 'funny' is not installed"),
@@ -179,6 +180,46 @@ def test_a_fill_value_at_the_end_of_the_range_is_taken(dtype, value, tmp_path):
     path = edited(store(tmp_path / "in.zarr", 2, (DATA % 2).astype(dtype)), 2, fill_value=value)
     (path / "0/1.1.1").unlink()
     assert read(path)[-1, -1, -1] == np.array(float(value), dtype)
+
+
+SHORT_HANDS = {
+    "codecs": ["bytes"],
+    "codecs and others": ["bytes", {"name": "gzip", "configuration": {"level": 1}}],
+    "chunk_key_encoding": "default",
+    "data_type": {"name": "uint16"},
+}
+
+
+@pytest.mark.parametrize("key", SHORT_HANDS)
+def test_short_forms_are_read_or_spelled_out(key, tmp_path, capsys):
+    """Zarr 3.1 allows them; what the message says makes the image readable."""
+    path = store(tmp_path / "in.zarr", 3, DATA.astype("u2"), compressors=None)
+    if "others" in key:
+        gzip = {"name": "gzip", "configuration": {"level": 1}}
+        store(path, 3, DATA.astype("u2"), compressors=[gzip])
+    name = key.partition(" ")[0]
+    edited(path, 3, **{name: SHORT_HANDS[key]})
+    try:
+        assert_array_equal(read(path), DATA)
+    except ChunkscaleError:
+        text = refusals(path, capsys)[0]
+        found = re.search(rf'set "{name}": (.*) in its zarr.json', text).group(1)
+        assert_array_equal(read(edited(path, 3, **{name: json.loads(found)})), DATA)
+
+
+@pytest.mark.parametrize("value", ["2", "3", 2.5, "v2", None, True])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_the_format_of_a_group_is_named_where_it_is_wrong(zarr_format, value, tmp_path, capsys):
+    """With its file, and what it should be."""
+    path = store(tmp_path / "in.zarr", zarr_format)
+    file = path / (".zgroup" if zarr_format == 2 else "zarr.json")
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({**document, "zarr_format": value}))
+    for text in refusals(path, capsys):
+        said = f"zarr_format is {value!r} and should be the number {zarr_format}"
+        assert f"{said}; correct that in its {file.name}" in text
+    file.write_text(json.dumps(document))
+    assert_array_equal(read(path), DATA)
 
 
 def test_rectilinear_chunks_are_refused_where_zarr_has_them(tmp_path, monkeypatch, capsys):

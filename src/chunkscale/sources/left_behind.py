@@ -119,10 +119,10 @@ def _place_text(place: Place) -> str:
         well = "/".join(uri.rsplit("/", 2)[-2:])
         return f"that it is field {name!r} of well {well!r} of a plate is left behind"
     if kind == "bioformats2raw":
-        return (
-            f"that it is image {name!r} of the collection {uri!r} is left behind, and so is what "
-            "OME/METADATA.ome.xml there says of it"
-        )
+        text = f"that it is image {name!r} of the collection {uri!r} is left behind"
+        has_more = store_of(place.uri).has(join(place.uri, "OME", "METADATA.ome.xml"))
+        more = ", and so is what OME/METADATA.ome.xml there says of it" if has_more else ""
+        return text + more
     if kind == "scene":
         return (
             f"its place in the scene {uri!r} is left behind ({placements(place.attributes, name)})"
