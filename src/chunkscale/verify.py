@@ -168,7 +168,9 @@ def _levels(target: Image) -> tuple[dict[str, ArrayReader], list[str]]:
     arrays, faults = {}, list[str]()
     for index, dataset in enumerate(target.multiscale.datasets):
         try:
-            arrays[dataset.path] = target.level(index)
+            array = target.level(index)
+            options.check_dtype(f"array {array.uri!r}", array.dtype)
+            arrays[dataset.path] = array
         except SourceNotFoundError:
             continue  # a notice of the image says so
         except ChunkscaleError as error:

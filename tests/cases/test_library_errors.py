@@ -135,6 +135,16 @@ def test_an_array_that_no_library_opens_is_refused_while_planning(change, tmp_pa
         assert re.search(told, text), text
 
 
+@pytest.mark.parametrize("dtype", ["<M8[s]", "<c8"])
+def test_check_names_a_data_type_as_the_others_do(dtype, tmp_path):
+    """No chunk of it is damaged."""
+    path = store(tmp_path / "in.zarr", 2)
+    fill = [0.0, 0.0] if dtype == "<c8" else 0
+    edited(path, 2, dtype=dtype, fill_value=fill)
+    (fault,) = chunkscale.check(path).faults
+    assert f"array {str(path / '0')!r} has the data type {np.dtype(dtype)}; supported" in fault
+
+
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("value", [-1, 300, "NaN", "abc", "", 1.5, [], "AAAA", ...])
 def test_a_fill_value_that_the_type_cannot_hold_is_named(value, zarr_format, tmp_path, capsys):

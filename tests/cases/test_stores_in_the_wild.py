@@ -430,3 +430,15 @@ def test_only_404_is_an_empty_chunk(status, zarr_format, engine, tmp_path, monke
         else:
             with pytest.raises(CorruptChunkError, match=r"chunk \(1, 1, 1\)"):
                 read(f"{url}/a.zarr")
+
+
+@pytest.mark.parametrize("engine", ["auto", "zarr"])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_chunk_that_is_denied_is_not_to_be_restored(status, engine, tmp_path, monkeypatch):
+    """It is there, or may be."""
+    monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", engine)
+    store(tmp_path / "a.zarr")
+    with served(tmp_path, failing(status, "0/1/0/1")) as (_, url):
+        with pytest.raises(CorruptChunkError, match="whether you may read it") as caught:
+            read(f"{url}/a.zarr")
+        assert "restore" not in str(caught.value)

@@ -40,6 +40,8 @@ def hollow_levels(arrays: Mapping[str, ArrayReader]) -> tuple[tuple[str, ...], l
     list of str
         What cannot be.
     """
+    if not arrays:
+        return (), []
     hollow = [path for path, array in arrays.items() if array.is_hollow()]
     first, *others = arrays
     if first in hollow and (full := [path for path in others if path not in hollow]):

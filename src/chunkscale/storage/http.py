@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -31,6 +32,12 @@ class Http(Store):
                 "leave it out, or write %23 where the '#' belongs to a name"
             )
         url, _, query = text.partition("?")
+        if mark := re.search(r";\w+=", url):
+            raise OptionError(
+                f"the URL {plain(url[: mark.start()])!r} has a parameter behind a ';' "
+                f"({mark[0][1:-1]!r}), which may be secret, and a path is written into metadata "
+                "and logs; put it behind a '?', or write %3B where the ';' belongs to a name"
+            )
         query = query or query_of(text)
         url = url.rstrip("/")
         return Location(url, StoreOptions(query=query)) if query else url

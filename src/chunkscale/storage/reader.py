@@ -20,7 +20,7 @@ from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.storage.codecs import codec_text
 from chunkscale.storage.diagnosis import refuse_misread
 from chunkscale.storage.engine import Once, StoreIO, open_tensorstore, settled
-from chunkscale.storage.failures import BadObjectError, first_line, is_transient
+from chunkscale.storage.failures import BadObjectError, first_line, is_denied, is_transient
 from chunkscale.storage.fate import fate, metadata_digest, metadata_file
 from chunkscale.storage.files import refuse_pipes
 from chunkscale.storage.holes import refuse_false_hole, refuse_other_key, refuse_other_keys
@@ -262,6 +262,8 @@ class ArrayReader:
             try:
                 self._read(self.chunk_box(index), fast=fast)
             except Exception as cause:
+                if is_denied(cause):
+                    remedy = "it was refused: look whether you may read it, and run again"
                 return CorruptChunkError(
                     f"chunk {index} of array {self.uri!r} (voxels {self.chunk_box(index)}) "
                     f"cannot be read: {first_line(cause)}; {remedy}",
