@@ -28,7 +28,9 @@ from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
 from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.coarser import at_level
+from chunkscale.sources.contradictions import beyond_text
 from chunkscale.sources.documents import group_document
+from chunkscale.sources.hollow import hollow_levels
 from chunkscale.sources.image import Image
 from chunkscale.sources.ome_zarr import open_ome_zarr
 from chunkscale.sources.opening import open_source
@@ -126,7 +128,11 @@ def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = Non
     faults += validate(attributes, [*map(shapes.get, listed)], strict_geometry=bool(record))
     faults += [n.text for n in target.notices if n.kind == "metadata" and n.text not in faults]
     faults += _object_faults(uri, target, record)
-    empty, hollow = _hollow(arrays, record)
+    beyond = (beyond_text(path, array) for path, array in arrays.items() if array.beyond)
+    faults += [text for text in beyond if text not in faults]
+    # An output is told by what its run has left.
+    is_counted = isinstance(record.get("objects"), Mapping)
+    notes, hollow = ((), []) if is_counted else hollow_levels(arrays)
     faults += hollow
     chunks = 0
     for array in arrays.values():
@@ -149,7 +155,7 @@ def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = Non
     return CheckReport(
         path=uri,
         faults=tuple(faults[:MOST_FAULTS]),
-        notes=empty,
+        notes=notes,
         levels=len(arrays),
         chunks_read=chunks,
         regions_compared=regions,
@@ -162,31 +168,14 @@ def _levels(target: Image) -> tuple[dict[str, ArrayReader], list[str]]:
     arrays, faults = {}, list[str]()
     for index, dataset in enumerate(target.multiscale.datasets):
         try:
-            arrays[dataset.path] = target.level(index)
+            array = target.level(index)
+            options.check_dtype(f"array {array.uri!r}", array.dtype)
+            arrays[dataset.path] = array
         except SourceNotFoundError:
             continue  # a notice of the image says so
         except ChunkscaleError as error:
             faults.append(f"level {index}: {error}")
     return arrays, faults
-
-
-def _hollow(
-    arrays: Mapping[str, ArrayReader], record: Mapping[str, Any]
-) -> tuple[tuple[str, ...], list[str]]:
-    """Find levels without chunks: they may be meant to be fill value, but not all of them can."""
-    counted = record.get("objects")
-    if isinstance(counted, Mapping):
-        return (), []  # an output is told by what its run has left
-    hollow = [path for path, array in arrays.items() if array.is_hollow()]
-    first, *others = arrays
-    if first in hollow and (full := [path for path in others if path not in hollow]):
-        return (), [
-            f"dataset {first!r} has no stored chunk, and {', '.join(map(repr, full))} "
-            "which must be made from it has; copy the chunks of all levels"
-        ]
-    return tuple(
-        f"dataset {path!r} has no stored chunk: all its voxels are fill value" for path in hollow
-    ), []
 
 
 def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterator[str]:

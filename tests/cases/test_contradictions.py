@@ -204,13 +204,13 @@ def test_levels_of_another_rank_or_data_type_are_named(image, capsys):
     ])  # fmt: skip
     found = " ".join(warnings_of(path))
     assert "dataset '2' has 2 dimensions" in found
-    assert "dataset '3' has the data type u1" in found
+    assert "dataset '3' has the data type uint8" in found
     assert chunkscale.info(path)["levels"][2]["shape"] == [10, 11]
     with pytest.raises(chunkscale.errors.MetadataError, match="2 dimensions"):
         chunkscale.open_image(path).level_grid(2)
     assert main(["info", str(path)]) == 0
     assert main(["check", str(path)]) == 3
-    assert "data type u1" in capsys.readouterr().out
+    assert "data type uint8" in capsys.readouterr().out
 
 
 # --- names of dimensions -------------------------------------------------------------------------
@@ -218,6 +218,23 @@ def test_levels_of_another_rank_or_data_type_are_named(image, capsys):
 
 def named(path, array, names):
     edit(path / array / "zarr.json", lambda node: node.update(dimension_names=names))
+
+
+@pytest.mark.parametrize("spelled", ["", "<u2", ">u2", {"name": "uint16"}])
+@pytest.mark.parametrize("dtype", ["uint16", "uint8"])
+def test_data_types_are_compared_and_not_their_spellings(dtype, spelled, image):
+    """A level may be of the other zarr format, or of another byte order."""
+    path = image(PAIR, PAIR_LISTED, 3)
+    shutil.rmtree(path / "1")
+    put(path, "1", PAIR["1"].astype(dtype), 3 if isinstance(spelled, dict) else 2)
+    if dtype == "uint16" and spelled:
+        key = "data_type" if isinstance(spelled, dict) else "dtype"
+        file = path / ("1/zarr.json" if key == "data_type" else "1/.zarray")
+        edit(file, lambda found: found.update({key: spelled}))
+    found = [text for text in chunkscale.info(path)["warnings"] if "has the data type" in text]
+    assert [text.partition(",")[0] for text in found] == (
+        [] if dtype == "uint16" else ["dataset '1' has the data type uint8"]
+    )
 
 
 @pytest.mark.parametrize("names", [list("xyz"), ["Z", "Y", "X"], ["t", "y", "x"]])

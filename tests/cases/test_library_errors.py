@@ -21,10 +21,10 @@ DATA = (np.arange(4 * 12 * 10) % 200 + 1).astype("u1").reshape(4, 12, 10)
 CHUNKS = (2, 6, 5)
 
 
-def store(path, zarr_format, **options):
+def store(path, zarr_format, data=DATA, **options):
     group = zarr.open_group(path, mode="w", zarr_format=zarr_format)
-    array = group.create_array("0", shape=DATA.shape, chunks=CHUNKS, dtype="u1", **options)
-    array[...] = DATA
+    array = group.create_array("0", shape=DATA.shape, chunks=CHUNKS, dtype=data.dtype, **options)
+    array[...] = data
     axes = [{"name": n, "type": "space", "unit": "micrometer"} for n in "zyx"]
     scale = [{"type": "scale", "scale": [2.0, 0.5, 0.5]}]
     entry = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
@@ -82,7 +82,8 @@ CHANGES = {
     "codec of another package": (2, {"compressor": {"id": "imagecodecs_jpegxl"}},
                                  "'imagecodecs_jpegxl'.* install imagecodecs-numcodecs"),
     "filter of nobody": (2, {"filters": [{"id": "funny"}]}, "codec 'funny'"),
-    "codec without a name": (2, {"compressor": {"level": 1}}, "codec None"),
+    "codec without a name": (2, {"compressor": {"level": 1}}, 'a codec without its name.*"id"'),
+    "codec without a name, 3": (3, {"codecs": [BYTES, {"configuration": {}}]}, '"name" of each'),
     "compressor as text": (2, {"compressor": "zstd"}, "ompressor"),
     "codec of nobody, 3": (3, {"codecs": [BYTES, {"name": "funny", "configuration": {}}]},
                            "codec 'funny' is not installed"),
@@ -112,6 +113,12 @@ CHANGES = {
     "format of the future": (3, {"zarr_format": 4}, "zarr_format is 4"),
     "shape as text": (2, {"shape": ["4", "12", "10"]}, "integers"),
     "negative shape": (3, {"shape": [-4, 12, 10]}, "-4"),
+    "chunks of nothing, 2": (2, {"chunks": [0, 6, 5]}, r'"chunks" is \[0, 6, 5\].*its .zarray'),
+    "chunks of nothing, 3": (3, {"chunk_grid": {"name": "regular", "configuration": {
+        "chunk_shape": [0, 6, 5]}}}, r'"chunk_shape" is \[0, 6, 5\]'),
+    "endless chunks": (2, {"chunks": [2**40, 2**40, 2**40]}, "chunks of .1099511627776.* correct"),
+    "endless shape, 2": (2, {"shape": [4, 12, 2**63]}, "shape .4, 12, 9223372036854775808.*corr"),
+    "endless shape, 3": (3, {"shape": [2**40, 12, 2**40]}, "shape .1099511627776, 12, .*correct"),
     "chunks of another rank": (2, {"chunks": [6, 5]}, "length"),
     "unknown keys": (3, {"chunk_key_encoding": {"name": "weird"}}, "'weird'"),
     "what must be understood": (3, {"extra": 1}, "'extra'"),
@@ -126,6 +133,16 @@ def test_an_array_that_no_library_opens_is_refused_while_planning(change, tmp_pa
     for text in refusals(path, capsys):
         assert str(path / "0") in text
         assert re.search(told, text), text
+
+
+@pytest.mark.parametrize("dtype", ["<M8[s]", "<c8"])
+def test_check_names_a_data_type_as_the_others_do(dtype, tmp_path):
+    """No chunk of it is damaged."""
+    path = store(tmp_path / "in.zarr", 2)
+    fill = [0.0, 0.0] if dtype == "<c8" else 0
+    edited(path, 2, dtype=dtype, fill_value=fill)
+    (fault,) = chunkscale.check(path).faults
+    assert f"array {str(path / '0')!r} has the data type {np.dtype(dtype)}; supported" in fault
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
@@ -144,6 +161,74 @@ def test_a_fill_value_that_the_type_cannot_hold_is_named(value, zarr_format, tmp
 def test_a_fill_value_that_can_be_held_is_taken(zarr_format, value, tmp_path):
     """Spelled as other writers do."""
     path = edited(store(tmp_path / "in.zarr", zarr_format), zarr_format, fill_value=value)
+    assert_array_equal(read(path), DATA)
+
+
+@pytest.mark.parametrize("dtype", ["|b1", "<f2", "<f4"])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_fill_value_that_zarr_makes_another_is_refused(dtype, zarr_format, tmp_path, capsys):
+    """Any text is True, and large numbers are Inf: with half of the chunks missing."""
+    data = (DATA % 2).astype(dtype)
+    for wrong in {"|b1": ["false", "0", "true"], "<f2": [1e6, -65520.0], "<f4": [1e39]}[dtype]:
+        path = store(tmp_path / "in.zarr", zarr_format, data)
+        shutil.rmtree(path / "0" / ("1" if zarr_format == 2 else "c/1"), ignore_errors=True)
+        for file in (path / "0").glob("1.*"):
+            file.unlink()
+        edited(path, zarr_format, fill_value=wrong)
+        for text in refusals(path, capsys):
+            assert f"fill_value, which missing chunks are read as, is {wrong!r}" in text
+        fill = re.search(r'"fill_value": (\w+) ', text).group(1)
+        filled = read(edited(path, zarr_format, fill_value=json.loads(fill)))
+        assert_array_equal(filled, np.where(np.arange(4)[:, None, None] < 2, data, 0))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("|b1", 1), ("|b1", True), ("<f2", 65504.0), ("<f2", 65519.0),
+                         ("<f2", "-Infinity"), ("<f4", 1e38), ("<f4", 10**30), ("<f8", 1e308)]
+)  # fmt: skip
+def test_a_fill_value_at_the_end_of_the_range_is_taken(dtype, value, tmp_path):
+    path = edited(store(tmp_path / "in.zarr", 2, (DATA % 2).astype(dtype)), 2, fill_value=value)
+    (path / "0/1.1.1").unlink()
+    assert read(path)[-1, -1, -1] == np.array(float(value), dtype)
+
+
+SHORT_HANDS = {
+    "codecs": ["bytes"],
+    "codecs and others": ["bytes", {"name": "gzip", "configuration": {"level": 1}}],
+    "chunk_key_encoding": "default",
+    "data_type": {"name": "uint16"},
+}
+
+
+@pytest.mark.parametrize("key", SHORT_HANDS)
+def test_short_forms_are_read_or_spelled_out(key, tmp_path, capsys):
+    """Zarr 3.1 allows them; what the message says makes the image readable."""
+    path = store(tmp_path / "in.zarr", 3, DATA.astype("u2"), compressors=None)
+    if "others" in key:
+        gzip = {"name": "gzip", "configuration": {"level": 1}}
+        store(path, 3, DATA.astype("u2"), compressors=[gzip])
+    name = key.partition(" ")[0]
+    edited(path, 3, **{name: SHORT_HANDS[key]})
+    try:
+        assert_array_equal(read(path), DATA)
+    except ChunkscaleError:
+        text = refusals(path, capsys)[0]
+        found = re.search(rf'set "{name}": (.*) in its zarr.json', text).group(1)
+        assert_array_equal(read(edited(path, 3, **{name: json.loads(found)})), DATA)
+
+
+@pytest.mark.parametrize("value", ["2", "3", 2.5, "v2", None, True])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_the_format_of_a_group_is_named_where_it_is_wrong(zarr_format, value, tmp_path, capsys):
+    """With its file, and what it should be."""
+    path = store(tmp_path / "in.zarr", zarr_format)
+    file = path / (".zgroup" if zarr_format == 2 else "zarr.json")
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({**document, "zarr_format": value}))
+    for text in refusals(path, capsys):
+        said = f"zarr_format is {value!r} and should be the number {zarr_format}"
+        assert f"{said}; correct that in its {file.name}" in text
+    file.write_text(json.dumps(document))
     assert_array_equal(read(path), DATA)
 
 

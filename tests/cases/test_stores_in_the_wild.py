@@ -16,7 +16,12 @@ from numpy.testing import assert_array_equal
 
 import chunkscale
 from chunkscale.cli.main import main
-from chunkscale.errors import DestinationError, MetadataError, SourceNotFoundError
+from chunkscale.errors import (
+    CorruptChunkError,
+    DestinationError,
+    MetadataError,
+    SourceNotFoundError,
+)
 from chunkscale.geometry.box import Box, whole
 
 DATA = (np.arange(6 * 20 * 22) % 4000 + 1).astype("u2").reshape(6, 20, 22)
@@ -356,3 +361,84 @@ def test_dots_inside_of_names_are_names(tmp_path):
     text = (image / ".zattrs").read_text()
     (image / ".zattrs").write_text(text.replace('"path": "0"', '"path": "0..1"'))
     assert_array_equal(read(image), DATA)
+
+
+# --- servers that answer anything but 404 --------------------------------------------------------
+
+
+class Failing(Pages):
+    """A folder; what is not there is answered by a status, or where a file is named that alone."""
+
+    status, named = 410, None
+
+    def do_GET(self):
+        path = self.path.partition("?")[0]
+        is_named = self.named is not None and path.endswith(self.named)
+        if os.path.isfile(self.translate_path(path)) and not is_named:
+            super().do_GET()
+            return
+        self.send_response(self.status if is_named or self.named is None else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+
+def failing(status, named=None):
+    return type("Some", (Failing,), {"status": status, "named": named})
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 418, 429, 500, 501, 502, 503])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_what_an_image_need_not_have_may_be_answered_by_anything(status, zarr_format, tmp_path):
+    """Documents of the other format, consolidated metadata, labels, the groups above."""
+    store(tmp_path / "a.zarr", zarr_format=zarr_format)
+    with served(tmp_path, failing(status)) as (_, url):
+        assert_array_equal(read(f"{url}/a.zarr"), DATA)
+
+
+@pytest.mark.parametrize("status", [400, 403, 500, 503])
+@pytest.mark.parametrize(
+    ("zarr_format", "named"),
+    [(3, "a.zarr/zarr.json"), (3, "0/zarr.json"), (2, ".zgroup"), (2, "a.zarr/.zattrs"),
+     (2, ".zarray")],
+)  # fmt: skip
+def test_what_an_image_needs_and_cannot_be_reached_is_named(
+    named, zarr_format, status, tmp_path, capsys
+):
+    """With its status; it is not said that there is no image."""
+    store(tmp_path / "a.zarr", zarr_format=zarr_format)
+    with served(tmp_path, failing(status, named)) as (_, url):
+        assert main(["info", f"{url}/a.zarr"]) == 2
+        message = capsys.readouterr().err
+        if (status, named) != (403, "a.zarr/.zattrs"):  # which is how buckets say "not there"
+            assert f"HTTP status {status}" in message
+            assert named.rpartition("/")[2] in message
+
+
+@pytest.mark.parametrize("engine", ["auto", "zarr"])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 500, 503])
+def test_only_404_is_an_empty_chunk(status, zarr_format, engine, tmp_path, monkeypatch):
+    monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", engine)
+    monkeypatch.setattr("chunkscale.storage.patience.ATTEMPTS", 1)
+    path = store(tmp_path / "a.zarr", zarr_format=zarr_format)
+    (path / ("0/1/1/1" if zarr_format == 2 else "0/c/1/1/1")).unlink()
+    with served(tmp_path, failing(status)) as (_, url):
+        if status == 404:
+            assert not read(f"{url}/a.zarr")[3:, 10:, 11:].any()
+        else:
+            with pytest.raises(CorruptChunkError, match=r"chunk \(1, 1, 1\)"):
+                read(f"{url}/a.zarr")
+
+
+@pytest.mark.parametrize("engine", ["auto", "zarr"])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_chunk_that_is_denied_is_not_to_be_restored(status, engine, tmp_path, monkeypatch):
+    """It is there, or may be."""
+    monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", engine)
+    store(tmp_path / "a.zarr")
+    with served(tmp_path, failing(status, "0/1/0/1")) as (_, url):
+        with pytest.raises(CorruptChunkError, match="whether you may read it") as caught:
+            read(f"{url}/a.zarr")
+        assert "restore" not in str(caught.value)

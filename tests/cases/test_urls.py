@@ -168,6 +168,10 @@ def test_refusals_do_not_repeat_the_query(
         ("az://box/img.zarr?sv=1&sig=SECRET", "AZURE_STORAGE_SAS_TOKEN"),
         ("s3://box/img.zarr?X-Amz-Signature=SECRET&sig=", "s3://box/img.zarr"),
         ("s3://me:SECRET@box/img.zarr", "box"),
+        ("http://host.invalid/img.zarr;sig=SECRET", "http://host.invalid/img.zarr"),
+        ("http://host.invalid/img.zarr;v=1;sig=SECRET/0", "write %3B"),
+        ("file:///tmp/none.zarr?sig=SECRET", "file:///tmp/none.zarr"),
+        ("file:///tmp/none.zarr#SECRET", "write %3F or %23"),
         (Path("https://host.invalid/img.zarr?sig=SECRET"), "as text, not as a Path"),
     ],
 )
@@ -213,3 +217,19 @@ def test_a_scheme_may_be_written_in_capitals(stack, server):
     """As browsers take it."""
     server.queries = {""}
     assert chunkscale.open_image(server.url("a b.zarr").replace("http", "HTTP")).grid.shape == SHAPE
+
+
+@pytest.mark.parametrize("name", ["a;b.zarr", "a;b=c.zarr", "a?b.zarr", "a#b.zarr"])
+def test_names_with_signs_that_urls_use_are_reached(name, make_image, noise, tmp_path):
+    """On disks as they are, and as the message says."""
+    make_image(noise(SHAPE), SIZE, name=name)
+    escaped = name.replace("?", "%3F").replace("#", "%23")
+    for url in (tmp_path / name, f"file://{tmp_path}/{name}", f"file://{tmp_path}/{escaped}"):
+        assert chunkscale.open_image(url).grid.shape == SHAPE
+
+
+def test_a_parameter_of_a_path_is_reached_as_the_message_says(make_image, noise, server):
+    make_image(noise(SHAPE), SIZE, name="web/a;b=c.zarr")
+    with pytest.raises(OptionError, match="write %3B"):
+        chunkscale.open_image(server.url(f"a;b=c.zarr?{QUERY}"))
+    assert chunkscale.open_image(server.url(f"a%3Bb=c.zarr?{QUERY}")).grid.shape == SHAPE

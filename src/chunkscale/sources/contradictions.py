@@ -79,6 +79,8 @@ def contradictions(
         texts += _level(image, dataset.path, fact, facts[0])
     shapes = [f.shape if len(f.shape) == len(image.axes) else () for f in facts]
     yield from (Notice("metadata", text) for text in (*texts, *extent_faults(image, shapes)))
+    if array.beyond:
+        yield Notice("metadata", beyond_text(image.datasets[0].path, array))
     if array.is_hollow():
         chunks = math.prod(-(-n // c) for n, c in zip(array.shape, array.chunk, strict=True))
         text = (
@@ -86,6 +88,15 @@ def contradictions(
             "voxels are its fill value; if it should have others, copy its chunks"
         )
         yield Notice("empty", text)
+
+
+def beyond_text(path: str, array: ArrayReader) -> str:
+    """Return what to say of chunks outside of an array."""
+    return (
+        f"array {path!r} has the stored chunk {array.beyond!r}, which lies beyond its shape "
+        f"{array.shape} and is not read; correct the shape if it belongs there (an append that did "
+        "not end?), or delete it"
+    )
 
 
 def _order(image: Multiscale, facts: Facts, listed: Multiscale) -> Iterator[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from chunkscale.errors import MetadataError, Notice, SourceNotFoundError
+from chunkscale.errors import ChunkscaleError, MetadataError, Notice, SourceNotFoundError
 from chunkscale.ome.lost import further_coordinates, placements
 from chunkscale.ome.model import Collection
 from chunkscale.ome.read import describe
 from chunkscale.sources.documents import group_document
+from chunkscale.storage.documents import array_facts
 from chunkscale.storage.locations import join, nearest
 from chunkscale.storage.stores import store_of
 
@@ -50,15 +52,40 @@ def place_of(uri: str) -> Place | None:
 
 
 def label_paths(uri: str) -> tuple[tuple[str, ...], tuple[Notice, ...]]:
-    """Return the paths of the label images of an image, and what keeps them from being told."""
+    """Return the paths of the label images of an image that are there, and what is wrong."""
     try:
         found = describe(group_document(join(uri, "labels")).attributes)
     except SourceNotFoundError:
         return (), ()
     except MetadataError as error:
         return (), (Notice("lost", f"labels that may be there are left behind: {error}"),)
-    paths = found.paths if isinstance(found, Collection) else ()
-    return tuple(f"labels/{path}" for path in paths), ()
+    listed = [f"labels/{path}" for path in found.paths] if isinstance(found, Collection) else []
+    # Each look costs some requests.
+    looked_at = listed if store_of(uri).is_local else listed[:_MOST_NAMED]
+    gone = {path: why for path in looked_at if (why := _why_unread(uri, path))}
+    notices = [
+        Notice(
+            "metadata",
+            f"{path!r} is listed as a label image, and cannot be read: {why}; restore it, or take "
+            "it out of the list",
+        )
+        for path, why in itertools.islice(gone.items(), _MOST_NAMED)
+    ]
+    return tuple(path for path in listed if path not in gone), tuple(notices)
+
+
+def _why_unread(uri: str, path: str) -> str:
+    """Return what keeps an image below another one from being opened, as far as one look tells."""
+    try:
+        document = group_document(join(uri, path))
+        found = describe(document.attributes)
+    except ChunkscaleError as error:
+        return str(error)
+    if isinstance(found, Collection):
+        return "it is no image"
+    array = found.datasets[0].path
+    (fact,) = array_facts([join(uri, path, array)], document.zarr_format)
+    return f"its array {array!r} {fact.problem}" if fact.problem else ""
 
 
 def left_behind(
@@ -76,10 +103,11 @@ def left_behind(
         names = ", ".join(repr(path) for path in labels[:_MOST_NAMED])
         more = f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
         command = shlex.join(["chunkscale", "resample", join(uri, labels[0])])
+        beside = shlex.quote(f"DST/{labels[0]}")
         yield Notice(
             "lost",
-            f"its labels are left behind ({names}{more}); to have them on the same grid, resample "
-            f"each with the same options: {command} LABELS_DST",
+            f"its labels are left behind ({names}{more}); to have them in the output DST, on its "
+            f"grid, resample each of them when it is finished: {command} {beside} --like DST",
         )
     if place is not None and (text := _place_text(place)):
         yield Notice("lost", f"{text}: an output is an image of its own")
@@ -91,10 +119,10 @@ def _place_text(place: Place) -> str:
         well = "/".join(uri.rsplit("/", 2)[-2:])
         return f"that it is field {name!r} of well {well!r} of a plate is left behind"
     if kind == "bioformats2raw":
-        return (
-            f"that it is image {name!r} of the collection {uri!r} is left behind, and so is what "
-            "OME/METADATA.ome.xml there says of it"
-        )
+        text = f"that it is image {name!r} of the collection {uri!r} is left behind"
+        has_more = store_of(place.uri).has(join(place.uri, "OME", "METADATA.ome.xml"))
+        more = ", and so is what OME/METADATA.ome.xml there says of it" if has_more else ""
+        return text + more
     if kind == "scene":
         return (
             f"its place in the scene {uri!r} is left behind ({placements(place.attributes, name)})"

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from chunkscale.errors import ChunkscaleError
 from chunkscale.storage.locations import StoreOptions, join
 
 #: So many names tell what lies in a folder; S3 lists as many at once.
@@ -124,7 +123,14 @@ class Store(Protocol):
         """Turn what tensorstore raises into clear errors, if it is not clear."""
         return contextlib.nullcontext()
 
-    def why_missing(self, uri: str, opened: Any) -> ChunkscaleError | None:
+    def require(self, opened: Any, name: str) -> None:
+        """Raise if zarr could not get a document of a store which is needed, and took it for none.
+
+        Of those that may be missing others may have been found.
+        """
+        return
+
+    def why_missing(self, uri: str, opened: Any) -> Exception | None:
         """Return what is wrong where zarr found nothing in a store, if it is more than that."""
         return None
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
+from chunkscale.errors import MetadataError
+from chunkscale.storage.documents import read_document
 from chunkscale.storage.failures import first_line
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
@@ -27,6 +29,31 @@ _EXTRAS = {"zfpy": "zfpy", "pcodec": "pcodec", "msgpack2": "msgpack", "crc32c": 
 _SPECIAL = ("NaN", "Infinity", "-Infinity")
 
 
+def refuse_misread(uri: str, zarr_format: int) -> None:
+    """Raise for what zarr-python opens, and takes for something else than its metadata says."""
+    name = "zarr.json" if zarr_format == 3 else ".zarray"
+    document, _ = read_document(join(uri, name))
+    for fault in _misread(document, name, zarr_format) if document else ():
+        raise MetadataError(f"array {uri!r} cannot be opened: {fault}")
+
+
+def _misread(document: Mapping[str, Any], name: str, zarr_format: int) -> Iterator[str]:
+    dtype, stated = _dtype(document, zarr_format), document.get("fill_value")
+    # What is spelled as a text is read as its number, but any text is True.
+    is_text = isinstance(stated, str) and dtype is not None and dtype.kind != "b"
+    if dtype is not None and not is_text and not _holds(dtype, stated, zarr_format):
+        yield _fill_fault(dtype, stated, name)
+    grid = document.get("chunk_grid")
+    inner = grid.get("configuration") if isinstance(grid, Mapping) else None
+    chunks = inner.get("chunk_shape") if isinstance(inner, Mapping) else document.get("chunks")
+    if isinstance(chunks, list) and not all(_is_number(n) and n >= 1 for n in chunks):
+        key = "chunks" if zarr_format == 2 else "chunk_shape"
+        yield (
+            f'its "{key}" is {json.dumps(chunks)}, and chunks have a voxel or more along each '
+            f"axis; correct that in its {name}"
+        )
+
+
 def why_unopened(uri: str, error: BaseException) -> str:
     """Return why zarr-python does not open an array, and what to do."""
     for name in ("zarr.json", ".zarray"):
@@ -41,13 +68,49 @@ def why_unopened(uri: str, error: BaseException) -> str:
     return f"{first_line(error)}; its metadata is damaged, or needs what this environment lacks"
 
 
+def format_fault(document: Mapping[str, Any] | None, name: str) -> str:
+    """Return what is wrong with the format that a document says; nothing if it is right."""
+    expected = 3 if name == "zarr.json" else 2
+    stated = expected if document is None else document.get("zarr_format")
+    if type(stated) is int and stated == expected:
+        return ""
+    return (
+        f"its zarr_format is {stated!r} and should be the number {expected}; correct that in its "
+        f"{name}"
+    )
+
+
+def _short_hands(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is spelled as zarr 3.1 allows and the library does not read."""
+    stated = document.get("data_type")
+    if isinstance(stated, Mapping) and not stated.get("configuration"):
+        yield _spelled("data_type", stated, stated.get("name"))
+    stated = document.get("chunk_key_encoding")
+    if isinstance(stated, str):
+        separator = "." if stated == "v2" else "/"
+        spelled = {"name": stated, "configuration": {"separator": separator}}
+        yield _spelled("chunk_key_encoding", stated, spelled)
+    codecs = document.get("codecs")
+    if isinstance(codecs, list) and any(isinstance(codec, str) for codec in codecs):
+        # One byte has no order, and all others are told which.
+        order = {"name": "bytes", "configuration": {"endian": "little"}}
+        named = [c if not isinstance(c, str) else {"name": c} for c in codecs]
+        yield _spelled("codecs", codecs, [order if c == {"name": "bytes"} else c for c in named])
+
+
+def _spelled(key: str, stated: object, spelled: object) -> str:
+    return (
+        f'its "{key}" is {json.dumps(stated)}, a short form that the installed zarr does not read; '
+        f'set "{key}": {json.dumps(spelled)} in its zarr.json'
+    )
+
+
 def _faults(document: Mapping[str, Any], name: str) -> Iterator[str]:
-    zarr_format: Any = 2 if name == ".zarray" else 3
-    if document.get("zarr_format") != zarr_format:
-        yield (
-            f"its zarr_format is {document.get('zarr_format')!r} and should be the number "
-            f"{zarr_format}; correct that in its {name}"
-        )
+    zarr_format = 2 if name == ".zarray" else 3
+    if fault := format_fault(document, name):
+        yield fault
+    if zarr_format == 3:
+        yield from _short_hands(document)
     dtype = _dtype(document, zarr_format)
     if dtype is None:
         stated = document.get("dtype" if zarr_format == 2 else "data_type")
@@ -59,15 +122,25 @@ def _faults(document: Mapping[str, Any], name: str) -> Iterator[str]:
     if zarr_format == 3 and isinstance(grid, Mapping) and grid.get("name", "regular") != "regular":
         yield grid_fault(grid["name"])
     for codec in _codecs(document, zarr_format):
-        if not _is_installed(codec, zarr_format):
+        if not isinstance(codec, str):
+            key = "id" if zarr_format == 2 else "name"
+            yield (
+                f'it has a codec without its name; restore the "{key}" of each codec in its {name}'
+            )
+        elif not _is_installed(codec, zarr_format):
             yield codec_fault(codec, zarr_format)
     stated = document.get("fill_value", ...)
     if dtype is not None and not _holds(dtype, stated, zarr_format):
-        value = "missing" if stated is ... else f"{stated!r}, which {dtype.name} cannot hold"
-        yield (
-            f"its fill_value, which missing chunks are read as, is {value}; "
-            f'set "fill_value": 0 (or what it should be) in its {name}'
-        )
+        yield _fill_fault(dtype, stated, name)
+
+
+def _fill_fault(dtype: np.dtype[Any], stated: object, name: str) -> str:
+    value = "missing" if stated is ... else f"{stated!r}, which {dtype.name} cannot hold"
+    zero = "false" if dtype.kind == "b" else "0"
+    return (
+        f"its fill_value, which missing chunks are read as, is {value}; "
+        f'set "fill_value": {zero} (or what it should be) in its {name}'
+    )
 
 
 def grid_fault(name: object) -> str:
@@ -77,11 +150,11 @@ def grid_fault(name: object) -> str:
     )
 
 
-def codec_fault(name: object, zarr_format: int) -> str:
-    bare = str(name).removeprefix("numcodecs.")
+def codec_fault(name: str, zarr_format: int) -> str:
+    bare = name.removeprefix("numcodecs.")
     known = f"numcodecs[{_EXTRAS[bare]}]" if bare in _EXTRAS else "the package that has it"
     for start, package in _PACKAGES[zarr_format].items():
-        known = package if str(name).startswith(start) else known
+        known = package if name.startswith(start) else known
     return f"its codec {name!r} is not installed here; install {known}"
 
 
@@ -112,7 +185,7 @@ def _codecs(document: Mapping[str, Any], zarr_format: int) -> Iterator[object]:
             yield codec
 
 
-def _is_installed(name: object, zarr_format: int) -> bool:
+def _is_installed(name: str, zarr_format: int) -> bool:
     if zarr_format == 2:
         from numcodecs.registry import codec_registry, entries
 
@@ -120,20 +193,31 @@ def _is_installed(name: object, zarr_format: int) -> bool:
     from zarr.registry import get_codec_class
 
     try:
-        get_codec_class(str(name))
+        get_codec_class(name)
     except Exception as error:  # a `KeyError` in some versions, an error of its own in others
         return not (isinstance(error, KeyError) or "nknownCodec" in type(error).__name__)
     return True
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _holds(dtype: np.dtype[Any], value: object, zarr_format: int) -> bool:
     """Whether missing voxels of a data type can have a value, as JSON has it."""
     if value is None:
         return zarr_format == 2
-    if dtype.kind == "f":
+    if dtype.kind == "f" and isinstance(value, str):
         # Version 3 has floats bit by bit, too.
-        return isinstance(value, int | float) or value in _SPECIAL or str(value).startswith("0x")
-    if not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
+        return value in _SPECIAL or (zarr_format == 3 and value.startswith("0x"))
+    if not isinstance(value, int | float):
+        return False
+    if dtype.kind == "f":
+        if isinstance(value, float) and not math.isfinite(value):
+            return True
+        with np.errstate(over="ignore"):
+            return abs(value) < 2**1024 and bool(np.isfinite(dtype.type(float(value))))
+    if isinstance(value, float) and not value.is_integer():
         return False
     if dtype.kind == "b":
         return value in (0, 1)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from chunkscale.errors import MetadataError
 from chunkscale.storage.failures import first_line
 from chunkscale.storage.locations import join
@@ -29,7 +31,7 @@ class ArrayFacts:
     shape : tuple of int
         Empty if that cannot be told; `problem` says why then.
     dtype : str
-        As it is spelled, without its byte order.
+        NumPy's name of it, or as it is spelled where there is none.
     names : tuple, optional
         Of the dimensions, where they have any (zarr 3).
     problem : str
@@ -83,9 +85,18 @@ def _facts(found: Mapping[str, Any]) -> ArrayFacts:
         return ArrayFacts(problem=f"has the shape {shape!r}")
     return ArrayFacts(
         shape=tuple(shape),
-        dtype=str(found.get("data_type", found.get("dtype"))).lstrip("<>|="),
+        dtype=_type_name(found.get("data_type", found.get("dtype"))),
         names=tuple(names) if isinstance(names, list) else None,
     )
+
+
+def _type_name(stated: object) -> str:
+    """Return the name of a data type, which the formats spell in their ways."""
+    stated = stated.get("name") if isinstance(stated, Mapping) else stated
+    try:
+        return np.dtype(stated).name if isinstance(stated, str) else str(stated)
+    except TypeError:
+        return str(stated)
 
 
 def refuse_two_arrays(uri: str) -> None:

@@ -98,6 +98,14 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) or str(error).startswith(TRANSIENT_CODES)
 
 
+def is_denied(error: BaseException) -> bool:
+    """Whether a store has what was asked for, or may have, and does not give it."""
+    denied = r"^PERMISSION_DENIED|^UNAUTHENTICATED|\[HTTP code 40[13]\]|\bOS error 13\b"
+    return isinstance(error, AccessDeniedError | PermissionError) or bool(
+        re.search(denied, str(error))
+    )
+
+
 def first_line(error: BaseException) -> str:
     """Return what an error says, without what tensorstore adds for its developers.
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import shutil
 import stat
 import time
@@ -18,7 +19,7 @@ from urllib.parse import unquote
 from chunkscale.errors import MetadataError, OptionError
 from chunkscale.storage.base import FIRST, Store
 from chunkscale.storage.failures import BadObjectError
-from chunkscale.storage.locations import StoreOptions
+from chunkscale.storage.locations import StoreOptions, plain
 
 
 class Files(Store):
@@ -163,11 +164,18 @@ def _file_path(url: str) -> str:
             f"cannot open {url!r}: it names a file on the host {host!r}; give the path that it has "
             f"on this machine, like file:///{path or 'path'}"
         )
+    named = unquote(slash + path)
+    if re.search("[?#]", path) and not os.path.lexists(named):
+        # A signature may stand there, which a message would repeat.
+        raise OptionError(
+            f"the URL {plain(url)!r} has a query or a fragment, which no file has; leave it out, "
+            "or write %3F or %23 where the '?' or '#' belongs to a name"
+        )
     if os.name == "nt":
         from urllib.request import url2pathname
 
         return url2pathname(slash + path)  # without the slash before a drive letter
-    return unquote(slash + path)
+    return named
 
 
 def _link(draft: Path, path: Path) -> None:

@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 from chunkscale.errors import MetadataError, SourceNotFoundError
 from chunkscale.storage.archives import archive_in, unpack_text
-from chunkscale.storage.documents import zarr_2_beside
+from chunkscale.storage.diagnosis import format_fault
+from chunkscale.storage.documents import read_document, zarr_2_beside
 from chunkscale.storage.failures import clear_metadata_errors, first_line
+from chunkscale.storage.locations import join
 from chunkscale.storage.stores import clear_write_errors, store_of
 from chunkscale.storage.zarr_stores import filter_lock, muted_zarr, open_group
 
@@ -59,7 +61,10 @@ def _open_group(uri: str) -> Any:
         opened = store.zarr_store(uri)
         try:
             with muted_zarr():
-                return zarr.open_group(opened, mode="r", use_consolidated=False)
+                group = zarr.open_group(opened, mode="r", use_consolidated=False)
+            if group.metadata.zarr_format == 2:
+                store.require(opened, ".zattrs")
+            return group
         except (ContainsArrayError, NodeTypeValidationError) as error:
             raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
         except FileNotFoundError as error:
@@ -76,9 +81,14 @@ def _open_group(uri: str) -> Any:
         except (OSError, json.JSONDecodeError):
             raise
         except Exception as error:  # zarr has no common base for bad group metadata
+            documents = ((name, read_document(join(uri, name))[0]) for name in _DOCUMENTS)
+            faults = filter(None, (format_fault(found, name) for name, found in documents))
             raise MetadataError(
-                f"the metadata of {uri!r} cannot be understood: {first_line(error)}"
+                f"the metadata of {uri!r} cannot be understood: {next(faults, first_line(error))}"
             ) from error
+
+
+_DOCUMENTS = ("zarr.json", ".zgroup")
 
 
 def start_group(

@@ -8,11 +8,12 @@ import operator
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from chunkscale.errors import MetadataError
 from chunkscale.geometry.box import cell_counts
+from chunkscale.storage.base import FIRST
 from chunkscale.storage.failures import BadObjectError
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import DROPPINGS, ENDS, METADATA_FILES, STRAY
@@ -92,26 +93,48 @@ class _Keys:
     def inside(self, index: Sequence[int]) -> bool:
         return len(index) == self.ndim and all(map(operator.lt, index, self.counts))
 
+    def beyond(self, path: str) -> bool:
+        """Whether a path is that of a chunk outside of the array."""
+        prefix, separator = self.forms[self.first]
+        pattern = re.escape(separator).join([*prefix, *["(?:0|[1-9][0-9]*)"] * self.ndim])
+        return re.fullmatch(pattern, path) is not None and not self.inside(_numbers(path))
+
     def meant(self, path: str) -> list[int] | None:
-        """Return the index of the chunk that a name means which is like one, and is none."""
-        separated = r"[._/-]".join([r"\d+"] * self.ndim)
-        found = re.fullmatch(rf"(?:c[._/-]?)?({separated})(?:\.[a-z]\w*)?", path, re.IGNORECASE)
-        index = _numbers(found[1]) if found else []
-        return index if self.inside(index) else None
+        """Return the index of the chunk that a name means which is like one, and is none.
+
+        Numbers are one run where signs and single letters part them ("z3_y0"), or a slash and
+        any word ("3/copy of 0"). An index is the start of one, or begins a folder's name, and ends
+        in the last name, whatever follows there.
+        """
+        last = path.rstrip("/").rfind("/")
+        for run in re.finditer(r"\d+(?:(?:[^0-9A-Za-z]+[A-Za-z]?|/[^0-9/]*)\d+)*", path):
+            numbers = list(re.finditer(r"\d+", run[0]))
+            for k in range(len(numbers) - self.ndim + 1):
+                starts = k == 0 or run[0][numbers[k].start() - 1] == "/"
+                ends = run.start() + numbers[k + self.ndim - 1].start() > last
+                index = [int(number[0]) for number in numbers[k : k + self.ndim]]
+                if starts and ends and self.inside(index):
+                    return index
+        return None
 
 
 def _numbers(path: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", path)]
 
 
-def refuse_other_keys(uri: str, array: Any) -> None:
+def refuse_other_keys(uri: str, array: Any) -> str:
     """Raise where an array seems to have chunks that nobody would look for.
 
     One look: at some of what lies there, or where nothing lists that, at a few places.
+
+    Returns
+    -------
+    str
+        The name of a chunk that lies outside of the array, if there is any.
     """
     keys = _Keys(array)
     if keys.first not in keys.forms or not all(keys.counts):
-        return
+        return ""
     store = store_of(uri)
     paths = store.first_objects(uri)
     if paths is None:
@@ -120,24 +143,44 @@ def refuse_other_keys(uri: str, array: Any) -> None:
         if not any(store.has(join(uri, keys.named(keys.first, index))) for index in places):
             for index in places:
                 refuse_other_key(uri, array, index)
-        return
-    forms = {path: keys.form_of(path) for path in sorted(paths) if not _is_no_chunk(path, keys)}
+        return ""
+    named = [path for path in sorted(paths) if not _is_no_chunk(path, keys)]
+    forms = {path: keys.form_of(path) for path in named}
     there = keys.first in forms.values()
     if others := sorted(set(filter(None, forms.values())) - {keys.first}):
         raise _other_names(uri, keys, others[0], there)
     strange = [path for path, form in forms.items() if form is None]
-    if there:
-        strange = [path for path in strange[:_STRANGE] if _is_alone(uri, keys, path)]
+    alone = list(_alone(uri, keys, strange, paths))
+    if there or not (strange := [path for path in strange if not _is_hidden(path)]):
+        strange = alone
     if strange:
-        raise MetadataError(
-            f"array {uri!r} holds {strange[0]!r}, but its metadata declares chunks with names like "
-            f"{keys.first!r}{'' if there else ', of which none is there'}: others would be taken "
-            "for missing; rename them, or move away what does not belong to the array"
-        )
+        raise _other_name(uri, keys, strange[0], there)
+    beyond = list(filter(keys.beyond, named))
+    if beyond and len(paths) < FIRST:
+        _refuse_other_start(uri, keys, beyond, [path for path in named if forms[path]])
+    return beyond[0] if beyond else ""
+
+
+def _refuse_other_start(uri: str, keys: _Keys, beyond: list[str], inside: list[str]) -> None:
+    """Raise where chunks lie beyond the end along an axis, and none at its start: a shift."""
+    numbers = [_numbers(path) for path in (*beyond, *inside)]
+    for axis, n in enumerate(keys.counts):
+        along = {index[axis] for index in numbers}
+        if max(along) >= n and 0 not in along:
+            raise MetadataError(
+                f"array {uri!r} holds the chunk {beyond[0]!r}, which lies beyond its end along "
+                f"dimension {axis}, and none at the start, where its numbers must begin with 0: "
+                "its voxels would be shifted; rename the chunks, or delete those that lie beyond "
+                "the end if the others are right"
+            )
 
 
 #: So many names that are like those of chunks are compared with what is there.
 _STRANGE = 16
+
+
+#: Deleted files that are still open somewhere, as network file systems keep them.
+_OPEN = re.compile(r"\.(?:nfs|fuse_hidden)[0-9a-f]+")
 
 
 def _is_no_chunk(path: str, keys: _Keys) -> bool:
@@ -150,18 +193,24 @@ def _is_no_chunk(path: str, keys: _Keys) -> bool:
     folder = re.fullmatch(r"c?/?\d*(?:/\d+)*", path)
     return (
         name in METADATA_FILES
-        or path.startswith(".")
-        or name.startswith(".")
-        or any(pattern.fullmatch(name) for pattern in (STRAY, DROPPINGS))
-        or name.endswith(ENDS)
+        or any(pattern.fullmatch(name) for pattern in (STRAY, DROPPINGS, _OPEN))
         or (folder is not None and "/" in keys.first and len(_numbers(path)) < keys.ndim)
     )
 
 
-def _is_alone(uri: str, keys: _Keys, path: str) -> bool:
-    """Whether a name that is like a chunk's stands for one that is missing."""
-    index = keys.meant(path)
-    return index is not None and not store_of(uri).has(join(uri, keys.named(keys.first, index)))
+def _is_hidden(path: str) -> bool:
+    """Whether a name says nothing where there is no chunk at all, unless it tells of one."""
+    return path.startswith(".") or "/." in path or path.endswith(ENDS)
+
+
+def _alone(uri: str, keys: _Keys, strange: Iterable[str], paths: set[str]) -> Iterator[str]:
+    """Yield names that are like those of chunks which are missing, as far as a few looks tell."""
+    meant = ((path, keys.meant(path)) for path in strange)
+    names = ((path, keys.named(keys.first, index)) for path, index in meant if index)
+    gone = ((path, name) for path, name in names if name not in paths)
+    for path, name in itertools.islice(gone, _STRANGE):
+        if not store_of(uri).has(join(uri, name)):
+            yield path
 
 
 def refuse_other_key(uri: str, array: Any, index: Sequence[int]) -> None:
@@ -174,6 +223,20 @@ def refuse_other_key(uri: str, array: Any, index: Sequence[int]) -> None:
             if store.has(join(uri, keys.named(keys.first, index))):
                 return
             raise _other_names(uri, keys, form, False)
+    folder, slash, _ = keys.named(keys.first, index).rpartition("/")
+    if store.is_local and (found := store.first_objects(join(uri, folder))):
+        near = [f"{folder}{slash}{name}" for name in sorted(found)]
+        for path in (path for path in near if keys.form_of(path) is None):
+            if not _is_no_chunk(path, keys) and keys.meant(path) == list(index):
+                raise _other_name(uri, keys, path, True)
+
+
+def _other_name(uri: str, keys: _Keys, path: str, there: bool) -> MetadataError:
+    return MetadataError(
+        f"array {uri!r} holds {path!r}, but its metadata declares chunks with names like "
+        f"{keys.first!r}{'' if there else ', of which none is there'}: others would be taken "
+        "for missing; rename them, or move away what does not belong to the array"
+    )
 
 
 def _other_names(uri: str, keys: _Keys, other: str, both: bool) -> MetadataError:

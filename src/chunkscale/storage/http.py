@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from chunkscale.errors import (
     AccessDeniedError,
-    ChunkscaleError,
     OptionError,
     SourceNotFoundError,
 )
@@ -32,6 +32,12 @@ class Http(Store):
                 "leave it out, or write %23 where the '#' belongs to a name"
             )
         url, _, query = text.partition("?")
+        if mark := re.search(r";\w+=", url):
+            raise OptionError(
+                f"the URL {plain(url[: mark.start()])!r} has a parameter behind a ';' "
+                f"({mark[0][1:-1]!r}), which may be secret, and a path is written into metadata "
+                "and logs; put it behind a '?', or write %3B where the ';' belongs to a name"
+            )
         query = query or query_of(text)
         url = url.rstrip("/")
         return Location(url, StoreOptions(query=query)) if query else url
@@ -52,7 +58,13 @@ class Http(Store):
             return
         raise StoreError(text, text.startswith(TRANSIENT_CODES)) from None
 
-    def why_missing(self, uri: str, opened: Any) -> ChunkscaleError | None:
+    def require(self, opened: Any, name: str) -> None:
+        if name in opened.failed:
+            raise opened.failed[name]
+
+    def why_missing(self, uri: str, opened: Any) -> Exception | None:
+        for failure in opened.failed.values():
+            return failure  # type: ignore[no-any-return]
         if opened.denied:
             return AccessDeniedError(opened.denied[0])
         if opened.strange:

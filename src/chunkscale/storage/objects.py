@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 
 from chunkscale.storage.names import is_chunk_path
@@ -61,6 +62,13 @@ def delete(uris: Iterable[str]) -> None:
 def chunk_count(uri: str) -> int:
     """Return the number of stored chunks or shards of an array."""
     return sum(is_chunk_path(path) for path, _ in objects(uri))
+
+
+def chunk_indices(uri: str) -> Iterator[tuple[int, ...]]:
+    """Yield the index of every stored chunk or shard of an array."""
+    for path, _ in objects(uri):
+        if is_chunk_path(path):
+            yield tuple(map(int, re.findall(r"\d+", path)))
 
 
 def holds_chunks(uri: str) -> bool | None:

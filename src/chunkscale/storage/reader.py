@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from chunkscale.errors import CorruptChunkError, MetadataError
 from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.storage.codecs import codec_text
+from chunkscale.storage.diagnosis import refuse_misread
 from chunkscale.storage.engine import Once, StoreIO, open_tensorstore, settled
-from chunkscale.storage.failures import BadObjectError, first_line, is_transient
+from chunkscale.storage.failures import BadObjectError, first_line, is_denied, is_transient
 from chunkscale.storage.fate import fate, metadata_digest, metadata_file
 from chunkscale.storage.files import refuse_pipes
 from chunkscale.storage.holes import refuse_false_hole, refuse_other_key, refuse_other_keys
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import is_chunk_path
-from chunkscale.storage.objects import holds_chunks
+from chunkscale.storage.objects import chunk_indices, holds_chunks
 from chunkscale.storage.stores import store_of
 from chunkscale.storage.zarr_stores import open_zarr, regular_chunks
 
@@ -59,8 +60,11 @@ class ArrayReader:
         What is decoded together (the inner chunk of a shard).
     shard : tuple of int or None
     codec : str
+    beyond : str
+        Name of a stored chunk that lies outside of the array, as `open_array` found it.
     """
 
+    beyond = ""
     _mode: Literal["r", "r+"] = "r"
 
     def __init__(self, uri: str, io: StoreIO, array: Any = None) -> None:
@@ -124,6 +128,11 @@ class ArrayReader:
         """Whether no chunk is stored, as far as the store tells: all voxels are fill value."""
         first = self._array.metadata.encode_chunk_key((0,) * len(self.shape))
         return is_chunk_path(first) and holds_chunks(self.uri) is False
+
+    def holds(self, box: Box) -> bool:
+        """Whether a box has voxels other than fill value."""
+        voxels, fill = self.read(box), self._fill
+        return not np.all((voxels == fill) | ((voxels != voxels) & (fill != fill)))
 
     def fate(self) -> str:
         """Say what has become of the array's metadata, which is read afresh; see `fate`."""
@@ -253,6 +262,8 @@ class ArrayReader:
             try:
                 self._read(self.chunk_box(index), fast=fast)
             except Exception as cause:
+                if is_denied(cause):
+                    remedy = "it was refused: look whether you may read it, and run again"
                 return CorruptChunkError(
                     f"chunk {index} of array {self.uri!r} (voxels {self.chunk_box(index)}) "
                     f"cannot be read: {first_line(cause)}; {remedy}",
@@ -304,20 +315,24 @@ def open_array(uri: str, io: StoreIO) -> ArrayReader:
         would be taken for missing.
     """
     array = open_zarr(uri, "r")
+    refuse_misread(uri, array.metadata.zarr_format)
     opened = ArrayReader(uri, io, array)
-    refuse_other_keys(uri, array)
+    opened.beyond = refuse_other_keys(uri, array)
     return opened
 
 
 #: Decoded bytes that are read at a time.
 READ_BYTES = 32 * 2**20
 
+#: Reads of an array, 128 TiB, beyond which only what is stored is read.
+_MOST_TILES = 2**22
+
 
 def read_all(
     array: ArrayReader,
 ) -> Iterator[tuple[int, list[tuple[tuple[int, ...], CorruptChunkError]]]]:
     """Read every chunk, many at a time; yield how many, and where which cannot be read."""
-    for box in _tiles(array.shape, array.chunk, array.dtype.itemsize):
+    for box in _tiles(array):
         chunks = list(array.chunks(box))
         faults = []
         try:
@@ -332,11 +347,20 @@ def read_all(
         yield len(chunks), faults
 
 
-def _tiles(shape: Sequence[int], chunk: Sequence[int], itemsize: int) -> Iterator[Box]:
-    """Cut an array into boxes of whole chunks, as large as may be read at a time."""
-    size = list(chunk)
+def _tiles(array: ArrayReader) -> Iterator[Box]:
+    """Cut an array into boxes of whole chunks, as large as may be read at a time.
+
+    Where a shape is so large that nobody would see the end, these are the stored objects.
+    """
+    shape, size = array.shape, list(array.chunk)
     for axis in reversed(range(len(shape))):
-        read = math.prod(map(min, size, shape)) * itemsize
+        read = math.prod(map(min, size, shape)) * array.dtype.itemsize
         size[axis] *= max(1, READ_BYTES // max(read, 1))
-    for position in np.ndindex(cell_counts(shape, size)):
-        yield tile(position, size, shape)
+    counts = cell_counts(shape, size)
+    if math.prod(counts) <= _MOST_TILES or not store_of(array.uri).lists:
+        yield from (tile(position, size, shape) for position in np.ndindex(counts))
+        return
+    unit = array.shard or array.chunk
+    for index in chunk_indices(array.uri):
+        if len(index) == len(unit) and all(map(operator.lt, index, cell_counts(shape, unit))):
+            yield tile(index, unit, shape)

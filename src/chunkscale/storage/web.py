@@ -27,17 +27,19 @@ def address(uri: str, query: str = "") -> str:
 
 
 @contextlib.contextmanager
-def clearly(uri: str) -> Iterator[None]:
+def clearly(uri: str, *, is_chunk: bool = False) -> Iterator[None]:
     """Turn what fsspec and aiohttp raise into errors that name the location and hold no secrets.
 
-    Their own repeat the whole address. What is not there stays a `FileNotFoundError`.
+    Their own repeat the whole address. What is not there stays a `FileNotFoundError`, and so is
+    what is gone (410), unless it is a chunk: that is lost, and not empty.
     """
     try:
         yield
     except FileNotFoundError:
         missing = True
     except Exception as error:
-        missing, status, transient = False, getattr(error, "status", None), is_transient(error)
+        status, transient = getattr(error, "status", None), is_transient(error)
+        missing = status == 410 and not is_chunk
         # A connection that breaks off may hold another time.
         transient |= status is None
         text = first_line(error) if status is None else f"HTTP status {status}"
@@ -97,7 +99,8 @@ class WebStore(FsspecStore):
     """What lies below one address.
 
     Who may not list a place may be told 403 of what is not there: that is "not there" of
-    metadata alone, of which zarr tries names that never were. So is what is sent in its place.
+    metadata alone, of which zarr tries names that never were. So is what is sent in its place, and
+    any failure; all of them are kept, for who needs what was not there.
     """
 
     supports_listing = False
@@ -107,6 +110,7 @@ class WebStore(FsspecStore):
         super().__init__(system, read_only=read_only, path=address(uri))
         self.uri = uri
         self.denied: list[str] = []
+        self.failed: dict[str, StoreError] = {}
         self.strange: list[str] = []
 
     def with_read_only(self, read_only: bool = False) -> WebStore:
@@ -115,12 +119,19 @@ class WebStore(FsspecStore):
     async def get(self, key: str, *args: Any, **options: Any) -> Any:
         is_metadata = key.rpartition("/")[2] in METADATA_FILES
         try:
-            with clearly(join(self.uri, key)):
+            with clearly(join(self.uri, key), is_chunk=not is_metadata):
                 found = await super().get(key, *args, **options)
         except AccessDeniedError as error:
             if not is_metadata:
                 raise
             self.denied.append(str(error))
+            return None
+        except FileNotFoundError:
+            return None
+        except StoreError as error:
+            if not is_metadata:
+                raise
+            self.failed[key] = error
             return None
         if is_metadata and found is not None and _is_page(key, found.to_bytes()):
             self.strange.append(key)
@@ -132,7 +143,7 @@ class WebStore(FsspecStore):
             return bool(await super().exists(key))
 
     async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:
-        with clearly(self.uri):
+        with clearly(self.uri, is_chunk=True):
             return await super().get_partial_values(prototype, key_ranges)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from chunkscale.storage.documents import read_document
 from chunkscale.storage.failures import clear_metadata_errors, first_line
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
+
+#: Bytes that no index reaches.
+_ENDLESS = 2**63
 
 #: Filters are the whole process': of two threads that set them at once, the one that ends last
 #: would put the other's back for good.
@@ -29,7 +33,8 @@ def muted_zarr() -> Iterator[None]:
     """
     with filter_lock, warnings.catch_warnings():
         # By module, because other threads' warnings must pass in the meantime.
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"zarr\.")
+        for category in (UserWarning, RuntimeWarning):
+            warnings.filterwarnings("ignore", category=category, module=r"zarr\.")
         yield
 
 
@@ -63,8 +68,11 @@ def regular_chunks(uri: str, array: Any) -> tuple[int, ...]:
     except NotImplementedError as error:
         name = array.metadata.chunk_grid.to_dict()["name"]
         raise MetadataError(f"array {uri!r} cannot be opened: {grid_fault(name)}") from error
-    if min(chunks, default=1) < 1:
-        raise MetadataError(f"array {uri!r} has chunks of {chunks} voxels; correct its metadata")
+    for what, voxels in (("chunks of", chunks), ("the shape", tuple(array.shape))):
+        if math.prod(voxels) * array.dtype.itemsize >= _ENDLESS:
+            raise MetadataError(
+                f"array {uri!r} has {what} {voxels}, which nothing could hold; correct its metadata"
+            )
     return chunks
 
 
