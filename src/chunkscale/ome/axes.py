@@ -8,8 +8,16 @@ from typing import Any
 
 from chunkscale.errors import MetadataError, Notice
 from chunkscale.geometry.grid import Axis
-from chunkscale.ome.entries import TRANSFORMS, axis_names, is_list, mappings, raw_datasets, short
-from chunkscale.ome.versions import minor_version
+from chunkscale.ome.entries import (
+    SYSTEMS,
+    TRANSFORMS,
+    axis_names,
+    is_list,
+    mappings,
+    raw_datasets,
+    short,
+)
+from chunkscale.ome.versions import minor_version, uses_systems
 
 _KIND_BY_NAME = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
@@ -18,7 +26,7 @@ _RANK = {"time": 0, "space": 2}  # channel and custom types: 1, see `_rank`
 
 def raw_axes(entry: Mapping[str, Any], version: str) -> list[Any]:
     """Return the axes as spelled."""
-    if "coordinateSystems" in entry:
+    if uses_systems(entry, version):
         return intrinsic_axes(entry)
     axes = entry.get("axes")
     if axes is None and minor_version(version) <= 2:
@@ -33,7 +41,7 @@ def raw_axes(entry: Mapping[str, Any], version: str) -> list[Any]:
 
 def intrinsic_axes(entry: Mapping[str, Any]) -> list[Any]:
     """Return the axes of the one coordinate system that all datasets lead to (0.6)."""
-    systems = entry["coordinateSystems"]
+    systems = entry[SYSTEMS]
     if not is_list(systems) or not all(isinstance(s, Mapping) for s in systems) or not systems:
         raise MetadataError(
             f"'coordinateSystems' is {short(systems)}; it must be a list of objects"

@@ -29,7 +29,7 @@ from chunkscale.ome.entries import (
 from chunkscale.ome.lost import leads_on, scene_paths
 from chunkscale.ome.model import Collection, Dataset, Multiscale
 from chunkscale.ome.transforms import Affine, is_usable, parse_affine, parse_intrinsic_affine
-from chunkscale.ome.versions import minor_version, ngff_namespace, version_of
+from chunkscale.ome.versions import minor_version, ngff_namespace, uses_systems, version_of
 
 
 def describe(attributes: Mapping[str, Any]) -> Multiscale | Collection:
@@ -138,14 +138,14 @@ def _multiscale(entry: dict[str, Any], version: str, *, is_label: bool) -> Multi
     minor_version(version)
     axes = parse_axes(raw_axes(entry, version))
     datasets = raw_datasets(entry)
-    if "coordinateSystems" in entry:
+    if uses_systems(entry, version):
         # There the multiscales' own transformations lead on from the intrinsic
         # system, which is the one for processing, to further ones.
         common = parse_affine(None, axes, "")
         levels = [parse_intrinsic_affine(d, axes) for d in datasets]
     else:
         own = entry.get(TRANSFORMS)
-        if further := leads_on(entry):
+        if further := leads_on(entry, version):
             own = [t for t in own or () if t not in further]
         common = parse_affine(own, axes, "the multiscales entry as a whole")
         levels = [parse_affine(d.get(TRANSFORMS), axes, f"dataset {d['path']!r}") for d in datasets]

@@ -13,10 +13,10 @@ from typing import Any
 from chunkscale.errors import GridError, MetadataError, Notice
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.axes import raw_axes, untyped_axes
-from chunkscale.ome.entries import TRANSFORMS, mappings, short
+from chunkscale.ome.entries import SYSTEMS, TRANSFORMS, mappings, short
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of, number_notices
-from chunkscale.ome.versions import minor_version, ngff_namespace
+from chunkscale.ome.versions import minor_version, ngff_namespace, uses_systems
 
 
 def metadata_notices(
@@ -103,7 +103,9 @@ def _spelling_faults(
         yield "'ome' has no 'version'; it must say which version of OME-NGFF it follows"
     if minor >= 5 and ngff is attributes:
         yield f"version {image.version} metadata must be inside the attribute 'ome'"
-    if minor in (4, 5) and "coordinateSystems" not in image.raw:
+    systems = uses_systems(image.raw, image.version)
+    yield from _axes_faults(image, minor, systems=systems)
+    if minor in (4, 5) and not systems:
         for axis in image.raw.get("axes", ()):
             if isinstance(axis, str):
                 yield f"axis {axis!r} is a text; since version 0.4 it must be an object"
@@ -113,12 +115,28 @@ def _spelling_faults(
         for dataset in image.raw["datasets"]:
             listed = dataset.get(TRANSFORMS)
             yield from _list_faults(listed, f"dataset {dataset['path']!r}", known=known)
-    if "coordinateSystems" in image.raw:
+    if systems:
         for dataset in image.raw["datasets"]:
             yield from _end_faults(dataset)
     paths = [dataset.path for dataset in image.datasets]
     for path in sorted({p for p in paths if paths.count(p) > 1}):
         yield f"dataset {path!r} is listed {paths.count(path)} times"
+
+
+def _axes_faults(image: Multiscale, minor: int, *, systems: bool) -> Iterator[str]:
+    """Yield axes that are not where their version has them, or are told twice."""
+    if systems and image.version in ("0.3", "0.4", "0.5"):  # drafts of these know them
+        yield (
+            f"there are no 'axes', which version {image.version} must have; those of {SYSTEMS!r} "
+            "are taken, which it does not know: say which version it is, or list 'axes'"
+        )
+    elif systems and "axes" in image.raw and image.raw["axes"] != raw_axes(image.raw, "0.6"):
+        yield (
+            f"'axes' are not those of {SYSTEMS!r}, which count in version {image.version}; "
+            "correct one, or take 'axes' out"
+        )
+    elif minor >= 6 and not systems:
+        yield f"'axes' are taken, but version {image.version} must list {SYSTEMS!r} instead"
 
 
 def _end_faults(dataset: Mapping[str, Any]) -> Iterator[str]:
@@ -156,7 +174,7 @@ def _geometry_faults(image: Multiscale, grids: Sequence[VoxelGrid]) -> Iterator[
     first = grids[0]
     for level, dataset in enumerate(image.datasets):
         kinds = [e.get("type") for e in mappings(image.raw["datasets"][level].get(TRANSFORMS))]
-        if "coordinateSystems" not in image.raw and kinds != ["scale", "translation"]:
+        if not uses_systems(image.raw, image.version) and kinds != ["scale", "translation"]:
             yield (
                 f"the transformations of dataset {dataset.path!r} are {kinds}; they must be a "
                 "scale and a translation"

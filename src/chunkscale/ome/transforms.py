@@ -71,8 +71,8 @@ def parse_intrinsic_affine(dataset: Mapping[str, Any], axes: tuple[Axis, ...]) -
     value = dataset.get(TRANSFORMS)
     if is_list(value) and len(value) > 1:
         raise MetadataError(
-            f"{where} has {len(value)} transformations; in version 0.6 it has one, a scale or a "
-            "sequence of a scale and a translation"
+            f"{where} has {len(value)} transformations; where 'coordinateSystems' have the "
+            "axes (0.6) it has one, a scale or a sequence of a scale and a translation"
         )
     if is_list(value) and len(value) == 1 and isinstance(value[0], Mapping):
         only = value[0]

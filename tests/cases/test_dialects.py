@@ -1,0 +1,126 @@
+"""Metadata in a dialect: what counts is what its version says, and nothing changes silently."""
+
+import json
+
+import numpy as np
+import pytest
+
+import chunkscale
+from chunkscale.cli.main import main
+from chunkscale.errors import ChunkscaleError
+
+SHAPE = (4, 6, 8)
+VERSIONS = ("0.4", "0.5")
+
+
+def scale(*values):
+    return {"type": "scale", "scale": list(values)}
+
+
+def shift(*values):
+    return {"type": "translation", "translation": list(values)}
+
+
+def spatial(unit="micrometer"):
+    return [{"name": n, "type": "space", "unit": unit} for n in "zyx"]
+
+
+def system(unit="micrometer", name="physical"):
+    return {"name": name, "axes": spatial(unit)}
+
+
+@pytest.fixture
+def stored(make_image, tmp_path):
+    """Return a function that stores an image whose multiscales entry is changed."""
+
+    def store(
+        version="0.4", *, transforms=None, shape=SHAPE, data=None, outer=(), drop="", **entry
+    ):
+        data = np.arange(np.prod(shape), dtype="uint16").reshape(shape) if data is None else data
+        path = make_image(
+            data,
+            (2.0, 0.5, 0.5),
+            version="0.4" if version == "0.4" else "0.5",
+            name=f"{len(list(tmp_path.iterdir()))}.zarr",
+        )
+        file = path / (".zattrs" if version == "0.4" else "zarr.json")
+        document = json.loads(file.read_text())
+        attributes = document if version == "0.4" else document["attributes"]["ome"]
+        attributes |= dict(outer) | ({} if version == "0.4" else {"version": version})
+        found = attributes["multiscales"][0]
+        found |= entry
+        if drop:
+            del found[drop]
+        if transforms is not None:
+            found["datasets"][0]["coordinateTransformations"] = transforms
+        file.write_text(json.dumps(document))
+        return path
+
+    return store
+
+
+def notices(path, kind=None, **options):
+    image = chunkscale.open_image(path, **options)
+    return [n.text for n in image.notices if n.kind == (kind or n.kind)]
+
+
+def refused(path, words, *options):
+    """Every verb says so, and nothing is written."""
+    for verb in ("info", "plan", "check"):
+        assert main([verb, str(path), *options]) == 2
+    with pytest.raises(ChunkscaleError, match=words):
+        chunkscale.open_image(path, source_voxel_size=options[1] if options else None)
+    assert main(["resample", str(path), str(path.with_name("no.zarr")), *options]) == 2
+    assert not path.with_name("no.zarr").exists()
+
+
+# --- coordinate systems before 0.6 ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("transforms", [[scale(2, 0.5, 0.5)], [scale(2, 0.5, 0.5), shift(1, 2, 3)]])
+def test_coordinate_systems_count_from_0_6_on(version, transforms, stored, tmp_path):
+    """Before, the axes are those of the image, and what else is listed is lost: announced."""
+    path = stored(version, transforms=transforms, coordinateSystems=[system("nanometer")])
+    assert chunkscale.open_image(path).grid.axes[0].unit == "micrometer"
+    assert chunkscale.check(path)
+    assert any("'physical'" in text for text in notices(path, "lost"))
+    with pytest.warns(chunkscale.errors.ChunkscaleWarning, match="'physical'"):
+        chunkscale.resample(path, tmp_path / "out.zarr", voxel_size="same")
+    grid = chunkscale.open_image(tmp_path / "out.zarr").grid
+    assert (grid.axes[0].unit, grid.voxel_size) == ("micrometer", (2.0, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("systems", [[], [system()], None, 3, [None]])
+def test_systems_that_say_nothing_else_are_no_loss(systems, stored):
+    path = stored("0.5", coordinateSystems=systems)
+    assert notices(path) == []
+    assert chunkscale.check(path)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_draft_without_axes_has_those_of_its_system(version, stored):
+    """Nothing else says what the axes are; the version does not know it."""
+    path = stored(
+        version,
+        drop="axes",
+        transforms=[scale(2, 0.5, 0.5)],
+        coordinateSystems=[system("nanometer")],
+    )
+    assert chunkscale.open_image(path).grid.axes[0].unit == "nanometer"
+    assert "coordinateSystems" in "".join(notices(path, "metadata"))
+    assert not chunkscale.check(path)
+
+
+def test_in_0_6_the_systems_count_and_other_axes_are_announced(stored):
+    path = stored("0.6", transforms=[scale(2, 0.5, 0.5)], coordinateSystems=[system("nanometer")])
+    assert chunkscale.open_image(path).grid.axes[0].unit == "nanometer"
+    assert "'axes'" in "".join(notices(path, "metadata"))
+    bare = stored("0.6")
+    assert chunkscale.open_image(bare).grid.axes[0].unit == "micrometer"
+    assert "coordinateSystems" in "".join(notices(bare, "metadata"))
+
+
+def test_without_a_version_axes_tell_that_it_is_not_0_6(stored):
+    path = stored("0.4", drop="version", coordinateSystems=[system("nanometer")])
+    assert chunkscale.open_image(path).grid.axes[0].unit == "micrometer"
