@@ -1,6 +1,7 @@
 """Metadata in a dialect: what counts is what its version says, and nothing changes silently."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def stored(make_image, tmp_path):
         data = np.arange(np.prod(shape), dtype="uint16").reshape(shape) if data is None else data
         path = make_image(
             data,
-            (2.0, 0.5, 0.5),
+            (1.0,) * (data.ndim - 3) + (2.0, 0.5, 0.5),
             version="0.4" if version == "0.4" else "0.5",
             name=f"{len(list(tmp_path.iterdir()))}.zarr",
         )
@@ -124,3 +125,56 @@ def test_in_0_6_the_systems_count_and_other_axes_are_announced(stored):
 def test_without_a_version_axes_tell_that_it_is_not_0_6(stored):
     path = stored("0.4", drop="version", coordinateSystems=[system("nanometer")])
     assert chunkscale.open_image(path).grid.axes[0].unit == "micrometer"
+
+
+# --- axes that run backwards ---------------------------------------------------------------------
+
+GIVEN = ("--source-voxel-size", "z=2,y=0.5,x=0.5")
+
+
+@pytest.mark.parametrize(
+    ("common", "own"),
+    [
+        ([-2, 0.5, 0.5], None),
+        ([-1, 1, 1], [shift(5, 0, 0)]),
+        ([1, 1], [scale(-2, 0.5, 0.5)]),
+        ([1, -1], [scale(2, 0.5, 0.5)]),
+        (["1", 1, -1], [scale(2, 0.5, 0.5)]),
+        (None, [scale("-2", 0.5, 0.5)]),
+        (None, [scale(" -.5um", 0.5, 0.5)]),
+        (None, [scale([-2], 0.5, 0.5)]),
+        (None, [scale(2, 0.5, -(10**400))]),
+        (None, [scale(2, -math.inf, 0.5)]),
+        (None, [scale(-2, 0.5, 0.5, 1)]),
+        (None, [{"type": "scale", "scale": "2,-0.5,0.5"}]),
+        (None, [{"type": "scale", "scale": {"z": -2, "y": 1, "x": 1}}]),
+        (None, [{"type": "scale", "scale": -2}]),
+        ([-1, 1, 1], [scale(-2, 0.5, 0.5)]),
+    ],
+)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_voxel_size_that_is_given_turns_an_axis_round(common, own, version, stored):
+    """A negative number in any scale that counts, however it is spelled, is refused."""
+    more = {} if common is None else {"coordinateTransformations": [scale(*common)]}
+    path = stored(version, transforms=own or [], **more)
+    with pytest.raises(ChunkscaleError, match="backwards"):
+        chunkscale.open_image(path, source_voxel_size=GIVEN[1])
+
+
+def test_one_that_runs_backwards_is_refused_by_every_verb(stored):
+    refused(stored(transforms=[scale("-2", 1, 1)]), "'-2'.*backwards.*reversed", *GIVEN)
+    system_of = [scale("-2", 1, 1) | {"output": {"name": "physical"}, "input": {"path": "0"}}]
+    refused(stored("0.6", transforms=system_of, coordinateSystems=[system()]), "backwards", *GIVEN)
+
+
+@pytest.mark.parametrize("transform", [scale("1e-3", 0.5, 0.5), scale(-1, 2, 0.5, 0.5)])
+def test_negative_numbers_elsewhere_do_not_turn_an_axis(transform, stored):
+    """An exponent, or the time."""
+    shape = (1,) * (len(transform["scale"]) - 3) + SHAPE
+    axes = [{"name": "t", "type": "time"}][: len(shape) - 3] + spatial()
+    path = stored(transforms=[transform], shape=shape, axes=axes)
+    assert chunkscale.open_image(path, source_voxel_size=GIVEN[1]).grid.voxel_size[-3:] == (
+        2,
+        0.5,
+        0.5,
+    )

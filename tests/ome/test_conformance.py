@@ -124,7 +124,10 @@ EXAMPLES = {
     "translation-order": [image({"type": "translation", "translation": [0, 0]}, scale(1, 1))],
     "numbers": [image(scale(1)), image(scale(1, "1")), image(scale(1, 1, 1))],
     "scale-zero": [image(scale(0, 1)), image(scale(math.nan, 1)), draft(scale(1, None))],
-    "scale-negative": [image(scale(-1, 1)), draft(scale(1, -0.5))],
+    "scale-negative": [
+        image(scale(-1, 1)), image(scale("-1", 1)), draft(scale(1, -0.5)),
+        image(coordinateTransformations=[scale(-1)]),
+    ],
     "collection": [{"plate": {"wells": {}}}, {"well": {}}, {"plate": {"wells": [{}]}}],
     "no-image": [{}, {"coordinateSystems": []}],
     "path-inside": [image(datasets=[{"path": "../b/0"}]), {"well": {"images": [{"path": "/0"}]}}],

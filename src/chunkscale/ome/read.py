@@ -174,7 +174,11 @@ def _dataset(path: str, own: Affine, common: Affine, count: int) -> Dataset:
     if common.translation is not None and any(common.translation):
         shift = tuple(a + b for a, b in zip(shift, common.translation, strict=True))
     return Dataset(
-        path=path, voxel_size=size, translation=shift, faults=(*own.faults, *common.faults)
+        path=path,
+        voxel_size=size,
+        translation=shift,
+        faults=(*own.faults, *common.faults),
+        backwards=own.backwards or common.backwards,
     )
 
 
@@ -254,6 +258,12 @@ def _refuse_flips(image: Multiscale, dataset: Dataset, shape: Sequence[int]) -> 
                 "axis runs backwards, and images are not flipped here; store the array reversed "
                 f"along {axis.name!r}, with the scale {-size!r} and the translation {start!r}"
             )
+    if dataset.backwards:
+        raise MetadataError(
+            f"{dataset.backwards}, with a negative number: an axis runs backwards, and images are "
+            "not flipped here, whatever voxel size is given; store the array reversed along it, "
+            "with a positive scale and the translation of the voxel that is then the first"
+        )
 
 
 def number_notices(image: Multiscale, given: Mapping[str, float]) -> Iterator[Notice]:
