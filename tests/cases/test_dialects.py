@@ -178,3 +178,71 @@ def test_negative_numbers_elsewhere_do_not_turn_an_axis(transform, stored):
         0.5,
         0.5,
     )
+
+
+# --- types of axes -------------------------------------------------------------------------------
+
+
+def typed(kind, name="z"):
+    return [{**spatial()[0], "name": name, "type": kind}, *spatial()[1:]]
+
+
+@pytest.mark.parametrize(
+    "kind", ["Space", "SPACE", " space ", "spatial", "Spacial", "z", "X", "", " "]
+)
+def test_a_type_that_is_spelled_differently_is_what_it_means(kind, stored, tmp_path):
+    path = stored(axes=typed(kind))
+    assert any("'z'" in text for text in notices(path, "metadata"))
+    assert not chunkscale.check(path)
+    with pytest.warns(chunkscale.errors.ChunkscaleWarning, match="axis 'z'"):
+        chunkscale.resample(path, tmp_path / "out.zarr")
+    out = chunkscale.open_image(tmp_path / "out.zarr")
+    assert out.grid.shape == (16, 6, 8)
+    assert chunkscale.check(tmp_path / "out.zarr", source=path)
+
+
+@pytest.mark.parametrize("name", ["depth", "Z"])
+def test_it_means_so_on_any_axis(name, stored):
+    path = stored(axes=typed("Space", name))
+    assert chunkscale.open_image(path).grid.spatial == (0, 1, 2)
+    assert any(repr(name) in text for text in notices(path, "metadata"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "meant"),
+    [
+        ("t", "Time", "time"),
+        ("c", "Channels", "channel"),
+        ("t", "temporal", "time"),
+        ("c", "", "channel"),
+    ],
+)
+def test_so_do_other_types(name, kind, meant, stored):
+    path = stored(axes=typed(kind, name))
+    assert chunkscale.open_image(path).grid.axes[0].kind == meant
+    assert any(repr(name) in text for text in notices(path, "metadata"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("z", "channel"), ("Z", "Time"), ("z", "time"), ("c", "space"), ("t", "spatial")],
+)
+def test_a_type_that_the_name_contradicts_is_refused(name, kind, stored):
+    """To resample such an axis, or not to, is a guess either way."""
+    refused(stored(axes=typed(kind, name)), f"'{name}'.*{kind!r}.*contradict")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("z", "slice"), ("c", "fluorescence"), ("t", "channel"), ("c", "time"), ("t", "lag")],
+)
+def test_an_unknown_type_counts_and_is_announced(name, kind, stored):
+    """The specification allows custom ones; but not resampling a z must not be a surprise."""
+    path = stored(axes=typed(kind, name))
+    assert chunkscale.open_image(path).grid.spatial == (1, 2)
+    assert any(repr(name) in text and kind in text for text in notices(path, "metadata"))
+    assert not chunkscale.check(path)
+
+
+def test_a_custom_type_of_an_axis_of_its_own_is_no_fault(stored):
+    assert notices(stored(axes=typed("angle", "phi")), "metadata") == []

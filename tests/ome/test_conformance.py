@@ -117,6 +117,12 @@ EXAMPLES = {
     "axis-order": [image(names="yxc"), image(names="ctyx")],
     "axis-unique": [image(names="xx")],
     "axis-name": [image(axes=[{"type": "space"}, {"name": "x", "type": "space"}])],
+    "axis-contradicts": [image(axes=[{"name": n, "type": k}, *axes()], names="zyx") for n, k in
+                         (("z", "channel"), ("z", "Time"), ("c", "space"))],
+    "axis-spelled": [image(axes=[{"name": "z", "type": k}, *axes()], names="zyx") for k in
+                     ("Space", "spatial", "z", "")],
+    "axis-custom": [image(axes=[{"name": n, "type": "slice"}, *axes()], names="zyx")
+                    for n in "zct"],
     "axis-array": [draft(kind="array")],
     "transform-kind": [image(scale(1, 1), {"type": "affine"}), draft({"type": "rotation"})],
     "scale-missing": [image({"type": "identity"}), image(datasets=[{"path": "0"}])],

@@ -12,7 +12,7 @@ from typing import Any
 
 from chunkscale.errors import GridError, MetadataError, Notice
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.ome.axes import raw_axes, untyped_axes
+from chunkscale.ome.axes import raw_axes, type_notices
 from chunkscale.ome.entries import SYSTEMS, TRANSFORMS, mappings, short
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of, number_notices
@@ -37,9 +37,9 @@ def metadata_notices(
     """
     known = {axis.name for axis in image.axes if axis.kind == "space"} <= set(given or {})
     texts = _spelling_faults(attributes, image, known=known)
-    untyped = untyped_axes(raw_axes(image.raw, image.version), image.version)
+    types = type_notices(raw_axes(image.raw, image.version), image.version)
     faults = (Notice("metadata", text) for text in texts)
-    return (*faults, *untyped, *number_notices(image, given or {}))
+    return (*faults, *types, *number_notices(image, given or {}))
 
 
 def validate(
