@@ -246,3 +246,72 @@ def test_an_unknown_type_counts_and_is_announced(name, kind, stored):
 
 def test_a_custom_type_of_an_axis_of_its_own_is_no_fault(stored):
     assert notices(stored(axes=typed("angle", "phi")), "metadata") == []
+
+
+# --- names of channels ---------------------------------------------------------------------------
+
+WINDOW = {"min": 0, "max": 9, "start": 0, "end": 9}
+
+
+def channel(label):
+    return {"label": label, "color": "FFFFFF", "window": WINDOW}
+
+
+@pytest.fixture
+def colours(stored):
+    """Return a function that stores three channels, the second voxels of which are 1, and so on."""
+
+    def store(*listed, **more):
+        data = np.repeat(np.arange(3, dtype="uint16"), np.prod(SHAPE)).reshape(3, *SHAPE)
+        axes = [{"name": "c", "type": "channel"}, *spatial()]
+        return stored(
+            data=data,
+            axes=axes,
+            outer={"omero": {"channels": list(listed), **more}},
+            transforms=[scale(1, 2, 0.5, 0.5)],
+        )
+
+    return store
+
+
+@pytest.mark.filterwarnings("ignore::chunkscale.errors.ChunkscaleWarning")
+@pytest.mark.parametrize("hole", [None, "B", 3, {}, {"label": ""}, {"label": None}])
+def test_a_name_stays_at_its_channel(hole, colours, tmp_path):
+    path = colours(channel("A"), hole, channel("C"))
+    assert chunkscale.open_image(path).channels == ["A", "channel 1", "C"]
+    for name, index in (("C", 2), ("channel 1", 1), ("A", 0)):
+        out = tmp_path / f"{index}"
+        chunkscale.resample(path, out, channels=name, voxel_size="same")
+        image = chunkscale.open_image(out)
+        assert (image.as_dask().compute() == index).all()
+        assert chunkscale.check(out, source=path)
+        assert image.channels == [name if index != 1 else "channel 0"]
+
+
+@pytest.mark.filterwarnings("ignore::chunkscale.errors.ChunkscaleWarning")
+@pytest.mark.parametrize("listed", [[], [channel("A")], [channel(n) for n in "ABCD"]])
+def test_as_many_channels_are_described_as_there_are(listed, colours, tmp_path):
+    """Viewers go by the list: plain ones are added, those that are not there are left out."""
+    path = colours(*listed)
+    assert any(f"channels has {len(listed)}" in text for text in notices(path, "metadata"))
+    assert not chunkscale.check(path)
+    for options, count in (({}, 3), ({"channels": "1"}, 1), ({"channels": "2,0"}, 2)):
+        out = tmp_path / f"{count}"
+        chunkscale.resample(path, out, voxel_size="same", **options)
+        found = chunkscale.open_image(out).attributes["ome"]["omero"]["channels"]
+        assert len(found) == count
+        assert chunkscale.check(out, source=path)
+    assert found[1].get("label") == ("A" if listed else None)
+    names = chunkscale.open_image(path).channels
+    assert names == (
+        [] if not listed else ["A", *(["channel 1", "channel 2"] if len(listed) == 1 else "BC")]
+    )
+    with pytest.raises(ChunkscaleError, match="there are 3"):
+        chunkscale.open_image(path).select(channels="D")
+
+
+def test_without_an_axis_for_it_there_is_one_channel(stored):
+    outer = {"omero": {"channels": [channel("A"), channel("B")]}}
+    assert any("channels has 2" in text for text in notices(stored(outer=outer), "metadata"))
+    outer["omero"]["channels"].pop()
+    assert notices(stored(outer=outer)) == []

@@ -43,7 +43,10 @@ def source(make_image):
 
     def store(attributes=(), *, inner=(), version="0.4", dtype="uint16", shape=(6, 8, 10)):
         path = make_image(
-            np.ones(shape, dtype), (2.0, 0.5, 0.5), version=version, name=f"source{version}.zarr"
+            np.ones(shape, dtype),
+            (1.0, 2.0, 0.5, 0.5)[-len(shape) :],
+            version=version,
+            name=f"source{version}.zarr",
         )
         file = path / ("zarr.json" if version == "0.5" else ".zattrs")
         document = json.loads(file.read_text())
@@ -132,7 +135,10 @@ def test_attributes_nested_without_end_are_cut_before_the_run(source, tmp_path):
 )  # fmt: skip
 def test_colors_are_six_hexadecimal_digits(source, tmp_path, given, expected):
     """What is clear is kept; what is not is white, so that the channel keeps its place."""
-    path = source({"omero": omero(channel(color=given), channel(color="0000ff", label="DAPI"))})
+    path = source(
+        {"omero": omero(channel(color=given), channel(color="0000ff", label="DAPI"))},
+        shape=(2, 6, 8, 10),
+    )
     inner = made(path, tmp_path / "out", match=r"channels\[0\].color")
     assert [c["color"] for c in inner["omero"]["channels"]] == [expected, "0000ff"]
     assert [c["label"] for c in inner["omero"]["channels"]] == ["GFP", "DAPI"]
@@ -175,7 +181,7 @@ def test_all_else_of_the_rendering_has_the_types_that_readers_want(source, tmp_p
             id="12", name=3, version=0.4,
             rdefs={"defaultT": "0", "defaultZ": 1.0, "model": 5, "projection": {}},
         )
-    })  # fmt: skip
+    }, shape=(2, 6, 8, 10))  # fmt: skip
     found = made(path, tmp_path / "out", match="'omero' breaks rules")["omero"]
     first, second = found["channels"]
     assert first == {

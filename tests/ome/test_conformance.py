@@ -43,7 +43,7 @@ def decision(attributes):
         image = describe(attributes)
         if isinstance(image, Collection):
             return "listed"
-        shape = (4,) * len(image.axes)
+        shape = [2 if axis.kind == "channel" else 4 for axis in image.axes]
         grids = [grid_of(image, level, shape) for level in range(len(image.datasets))]
     except MetadataError:
         return "refused"
@@ -87,6 +87,7 @@ def draft(*transforms, kind="space", ends=({"path": "0"}, {"name": "s"}), **more
 
 SHIFT = {"type": "translation", "translation": [0, 1]}
 WINDOW = {"min": 0, "max": 9, "start": 0, "end": 9}
+TWO = {"channels": [{"color": "FF0000", "window": WINDOW}] * 2}
 LABEL = {"version": "0.4", "colors": [{"label-value": 1, "rgba": [1, 2, 3, 4]}]}
 VALID = [
     image(),
@@ -149,7 +150,9 @@ EXAMPLES = {
     "path-twice": [image(datasets=image()["multiscales"][0]["datasets"] * 2)],
     "ends": [draft(ends=({"name": "0"}, {"name": "s"})), draft(ends=(None, {"name": "s"}))],
     "finite": [image(outer={"a": [{"b": math.nan}]}), newer(keep=-math.inf)],
-    "omero": [image(outer={"omero": o}) for o in ({}, {"channels": [{}]}, {"channels": 1})],
+    "omero": [
+        image(outer={"omero": o}) for o in ({}, {"channels": [{}]}, {"channels": 1}, TWO)
+    ],
     "image-label": [image(outer={"image-label": {"colors": c}}) for c in ([], [{}], 1)],
     "axis-untyped": [image(axes=[{"name": "angle"}, *axes()], names="ayx")],
     "ends-text": [draft(ends=("0", "s"))],

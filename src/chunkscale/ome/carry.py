@@ -61,7 +61,7 @@ def mended(
             stated = holder.pop(key)
             if key == "image-label":
                 value: Any = mended_label(stated, wrong.append)
-            elif (value := mended_omero(stated, dtype, wrong.append)) is not None:
+            elif (value := mended_omero(stated, dtype, _channels(grid), wrong.append)) is not None:
                 _check_plane(value, grid, wrong)
             if value is not None:
                 holder[key] = value
@@ -101,6 +101,13 @@ def _clean(value: Any, where: str, broken: list[str], depth: int) -> Any:
     if is_list(value):
         return [_clean(v, f"{where}[{i}]", broken, depth + 1) for i, v in enumerate(value)]
     return value
+
+
+def _channels(grid: VoxelGrid) -> int | None:
+    """Return how many channels there are; None if an axis of another kind may stand for them."""
+    other = [i for i, axis in enumerate(grid.axes) if axis.kind not in ("space", "time")]
+    known = all(grid.axes[i].kind == "channel" for i in other)
+    return math.prod(grid.shape[i] for i in other) if known else None
 
 
 def _check_plane(omero: dict[str, Any], grid: VoxelGrid, wrong: list[str]) -> None:

@@ -28,17 +28,25 @@ _COLORS = dict(pair.split("=") for pair in _NAMED.split())
 _LOW, _HIGH = ("min", "start"), ("max", "end")
 
 
-def mended_omero(value: object, dtype: str, say: Say) -> dict[str, Any] | None:
-    """Return "omero" as every reader takes it; None if it cannot be used at all."""
+def mended_omero(value: object, dtype: str, count: int | None, say: Say) -> dict[str, Any] | None:
+    """Return "omero" as every reader takes it; None if it cannot be used at all.
+
+    `count` is how many channels the image has, if that is known.
+    """
     channels = value.get("channels") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not is_list(channels):
         say(f"it is {short(value)}, without a list of 'channels' (left out)")
         return None
     limits = _limits(dtype)
     result = dict(value)
+    more = 0 if count is None else count - len(channels)
+    if more:
+        which = "plain ones are added" if more > 0 else "the others are left out"
+        say(f"channels has {len(channels)} entries, and the image has {count} channels ({which})")
     result["channels"] = [
-        _channel(channel, f"channels[{i}]", limits, say) for i, channel in enumerate(channels)
-    ]
+        _channel(channel, f"channels[{i}]", limits, say)
+        for i, channel in enumerate(channels[:count])
+    ] + [_plain_channel(limits) for _ in range(more)]
     _mend(result, "", say, id=_whole, name=_text, version=_text)
     rdefs = result.get("rdefs")
     if isinstance(rdefs, Mapping):
@@ -51,12 +59,16 @@ def mended_omero(value: object, dtype: str, say: Say) -> dict[str, Any] | None:
     return result
 
 
+def _plain_channel(limits: tuple[float, float]) -> dict[str, Any]:
+    low, high = limits
+    window = {"min": low, "max": high, "start": low, "end": high}
+    return {"color": _WHITE, "window": window}
+
+
 def _channel(value: object, where: str, limits: tuple[float, float], say: Say) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         say(f"{where} is {short(value)} (a plain channel takes its place)")
-        low, high = limits
-        window = {"min": low, "max": high, "start": low, "end": high}
-        value = {"color": _WHITE, "window": window}
+        value = _plain_channel(limits)
     result = dict(value)
     color = _color(result.get("color")) or _WHITE
     if color != result.get("color"):

@@ -167,13 +167,13 @@ class Image:
         holder = self.attributes.get("ome", self.attributes)
         omero = holder.get("omero") if isinstance(holder, Mapping) else None
         listed = omero.get("channels") if isinstance(omero, Mapping) else None
-        if not isinstance(listed, list):
+        if not isinstance(listed, list) or not listed:
             return []
-        return [
-            str(channel.get("label") or f"channel {i}")
-            for i, channel in enumerate(listed)
-            if isinstance(channel, Mapping)
-        ]
+        sized = zip(self.grid.axes, self.grid.shape, strict=True)
+        count = next((n for a, n in sized if a.kind not in ("space", "time")), len(listed))
+        labels = [c.get("label") if isinstance(c, Mapping) else None for c in listed[:count]]
+        labels += [None] * (count - len(labels))
+        return [f"channel {i}" if v in (None, "") else str(v) for i, v in enumerate(labels)]
 
     def level(self, index: int) -> ArrayReader:
         """Return the array of one stored level; -1 is the smallest."""

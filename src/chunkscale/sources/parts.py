@@ -338,7 +338,7 @@ def _picked_attributes(
     omero = copy.deepcopy(dict(omero))
     listed, rdefs = omero.get("channels"), omero.get("rdefs")
     if channels is not None and isinstance(listed, list):
-        omero["channels"] = [listed[i] for i in channels if i < len(listed)]
+        omero["channels"] = [listed[i] if i < len(listed) else None for i in channels]
     if timepoints is not None and isinstance(rdefs, dict) and "defaultT" in rdefs:
         shown = rdefs["defaultT"]
         rdefs["defaultT"] = timepoints.index(shown) if shown in timepoints else 0
