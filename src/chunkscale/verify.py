@@ -123,7 +123,12 @@ def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = Non
     arrays, faults = _levels(target)
     shapes = {path: array.shape for path, array in arrays.items()}
     listed = [dataset["path"] for dataset in target.multiscale.raw["datasets"]]
-    faults += validate(attributes, [*map(shapes.get, listed)], strict_geometry=bool(record))
+    faults += validate(
+        attributes,
+        [*map(shapes.get, listed)],
+        strict_geometry=bool(record),
+        given=target.given,
+    )
     faults += [n.text for n in target.notices if n.kind == "metadata" and n.text not in faults]
     faults += _object_faults(uri, target, record)
     empty, hollow = _hollow(arrays, record)

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import zarr
 
 import chunkscale
 from chunkscale.cli.main import main
@@ -315,3 +316,48 @@ def test_without_an_axis_for_it_there_is_one_channel(stored):
     assert any("channels has 2" in text for text in notices(stored(outer=outer), "metadata"))
     outer["omero"]["channels"].pop()
     assert notices(stored(outer=outer)) == []
+
+
+# --- a check with the voxel size that it asks for ------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::chunkscale.errors.ChunkscaleWarning")
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [],
+        [scale(0, 0.5, 0.5)],
+        [scale(2, 0.5, None)],
+        [scale(2, 0.5, 0.5), shift(math.nan, 0, 0)],
+        [scale(2)],
+        [scale("2", 1, 1)],
+    ],
+)
+def test_a_check_takes_the_voxel_size_that_it_asks_for(transforms, stored, tmp_path, capsys):
+    """No fault asks for it again; what is wrong beside a lack is still a fault."""
+    path = stored(transforms=transforms)
+    assert main(["check", str(path)]) == 2
+    assert "--source-voxel-size" in capsys.readouterr().err
+    faults = chunkscale.check(path, source_voxel_size=GIVEN[1]).faults
+    assert not [text for text in faults if "source_voxel_size" in text]
+    assert main(["check", str(path), *GIVEN]) == (3 if faults else 0)
+    lacking = not transforms or None in transforms[0]["scale"] or 0 in transforms[0]["scale"]
+    assert (faults == ()) == lacking
+
+
+def test_so_do_the_smaller_levels(stored):
+    """They are as many times coarser as they have fewer voxels."""
+    path = stored(shape=(8, 16, 16), transforms=[])
+    document = json.loads((path / ".zattrs").read_text())
+    levels = document["multiscales"][0]["datasets"]
+    assert len(levels) == 1
+    zarr.open_group(path, mode="a").create_array(
+        "1", data=np.zeros((4, 8, 8), "uint16"), chunk_key_encoding={"name": "v2", "separator": "/"}
+    )
+    levels.append({"path": "1"})
+    (path / ".zattrs").write_text(json.dumps(document))
+    assert chunkscale.check(path, source_voxel_size=GIVEN[1])
+    levels.reverse()
+    (path / ".zattrs").write_text(json.dumps(document))
+    faults = chunkscale.check(path, source_voxel_size=GIVEN[1]).faults
+    assert all("listed" in fault for fault in faults)

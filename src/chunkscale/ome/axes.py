@@ -96,7 +96,7 @@ def type_notices(raw: Sequence[object], version: str) -> Iterator[Notice]:
             what = f"the type {stated!r}" if stated else "no type"
             text = (
                 f"axis {name!r} has {what}, and is taken as one of type {kind!r} because of "
-                f'{"that" if str(stated or "").strip() else "its name"}; give it "type": "{kind}"'
+                f'{"that" if str(stated or "").strip() else "its name"}; add "type": "{kind}" to it'
             )
             yield Notice("metadata", text)
         elif stated is not None and by_name not in (None, kind):

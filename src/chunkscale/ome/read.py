@@ -120,6 +120,46 @@ def grid_of(
     )
 
 
+def coarser_grid(
+    image: Multiscale,
+    levels: tuple[int, int],
+    finest: VoxelGrid,
+    shape: Sequence[int],
+    given: Mapping[str, float],
+) -> VoxelGrid:
+    """Return the grid of a smaller level, as the metadata have it, or as it was given.
+
+    What the finest level was said to have counts for the others: as many times as they are coarser.
+
+    Parameters
+    ----------
+    image : Multiscale
+    levels : tuple of int
+        Indices of the finest level and of the smaller one.
+    finest : VoxelGrid
+        Of the finest level.
+    shape : sequence of int
+        Of the smaller one.
+    given : mapping of str to float
+        Voxel sizes of the finest level, by axis, that replace those of the metadata.
+    """
+    unknown = (math.nan,) * finest.ndim
+    fine, coarse = (image.datasets[k].voxel_size or unknown for k in levels)
+    steps = {
+        axis.name: b / a if a > 0 and math.isfinite(b / a) and b > 0 else float(round(n / m))
+        # A level of other dimensions is refused below.
+        for axis, a, b, n, m in zip(finest.axes, fine, coarse, finest.shape, shape, strict=False)
+    }
+    sizes = {name: size * steps.get(name, 1.0) for name, size in given.items()}
+    grid = grid_of(image, levels[1], shape, sizes)
+    origin = list(grid.translation)
+    for i, axis in enumerate(grid.axes):
+        if axis.name in given:
+            shift = (steps[axis.name] - 1) / 2 * finest.voxel_size[i]
+            origin[i] = finest.translation[i] + shift
+    return grid.replace(translation=tuple(origin))
+
+
 def _nothing_found(attributes: Mapping[str, Any], ngff: Mapping[str, Any]) -> str:
     ome = attributes.get("ome")
     seen = f"the group's attributes are {sorted(map(str, attributes)) or 'empty'}"

@@ -15,7 +15,7 @@ from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.axes import raw_axes, type_notices
 from chunkscale.ome.entries import SYSTEMS, TRANSFORMS, mappings, short
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import describe, grid_of, number_notices
+from chunkscale.ome.read import coarser_grid, describe, grid_of, number_notices
 from chunkscale.ome.versions import minor_version, ngff_namespace, uses_systems
 
 
@@ -47,6 +47,7 @@ def validate(
     level_shapes: Sequence[Sequence[int] | None],
     *,
     strict_geometry: bool = False,
+    given: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Return what is wrong with an image's metadata, in words.
 
@@ -60,6 +61,8 @@ def validate(
         Whether the levels must also be related as in stores that this package
         makes: each axis halved or kept from level to level, sizes rounded up,
         positions at the centres of the merged voxels.
+    given : mapping of str to float, optional
+        Voxel sizes of the largest level that come before those of the metadata.
 
     Returns
     -------
@@ -72,24 +75,30 @@ def validate(
         return [str(error)]
     if isinstance(image, Collection):
         return [f"the group is a collection ({image.kind}), not an image; check its images"]
-    faults = [n.text for n in metadata_notices(attributes, image) if n.kind == "metadata"]
+    faults = [n.text for n in metadata_notices(attributes, image, given) if n.kind == "metadata"]
     if len(level_shapes) != len(image.datasets):
         faults.append(
             f"the metadata lists {len(image.datasets)} datasets, but there are "
             f"{len(level_shapes)} arrays"
         )
         return faults
-    grids = []
-    for level, shape in enumerate(level_shapes):
+    grids: dict[int, VoxelGrid] = {}
+    found = {level: shape for level, shape in enumerate(level_shapes) if shape is not None}
+    # The largest first, for which sizes are given.
+    for level, shape in sorted(found.items(), key=lambda item: -math.prod(item[1])):
         try:
-            if shape is not None:
-                grids.append(grid_of(image, level, shape))
+            if grids and given:
+                (first, grid), *_ = grids.items()
+                grids[level] = coarser_grid(image, (first, level), grid, shape, given)
+            else:
+                grids[level] = grid_of(image, level, shape, given)
         except (MetadataError, GridError) as error:
             faults.append(str(error))
     if len(grids) == len(image.datasets):
-        faults.extend(_order_faults(image, grids))
+        listed = [grids[level] for level in sorted(grids)]
+        faults.extend(_order_faults(image, listed))
         if strict_geometry:
-            faults.extend(_geometry_faults(image, grids))
+            faults.extend(_geometry_faults(image, listed))
     return faults
 
 
