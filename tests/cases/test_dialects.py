@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import zarr
 import chunkscale
 from chunkscale.cli.main import main
 from chunkscale.errors import ChunkscaleError
+from chunkscale.geometry.units import parse_length
 
 SHAPE = (4, 6, 8)
 VERSIONS = ("0.4", "0.5")
@@ -361,3 +363,43 @@ def test_so_do_the_smaller_levels(stored):
     (path / ".zattrs").write_text(json.dumps(document))
     faults = chunkscale.check(path, source_voxel_size=GIVEN[1]).faults
     assert all("listed" in fault for fault in faults)
+
+
+# --- what is valid -------------------------------------------------------------------------------
+
+#: What NGFF lists, in metres.
+LENGTHS = {
+    "angstrom": "1e-10", "attometer": "1e-18", "centimeter": "1e-2", "decimeter": "1e-1",
+    "exameter": "1e18", "femtometer": "1e-15", "foot": "0.3048", "gigameter": "1e9",
+    "hectometer": "1e2", "inch": "0.0254", "kilometer": "1e3", "megameter": "1e6", "meter": "1",
+    "micrometer": "1e-6", "mile": "1609.344", "millimeter": "1e-3", "nanometer": "1e-9",
+    "parsec": "3.0856775814913673e16", "petameter": "1e15", "picometer": "1e-12",
+    "terameter": "1e12", "yard": "0.9144", "yoctometer": "1e-24", "yottameter": "1e24",
+    "zeptometer": "1e-21", "zettameter": "1e21",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", LENGTHS)
+def test_every_length_of_the_specification_is_known(unit, stored):
+    path = stored(axes=spatial(unit))
+    assert chunkscale.info(path)["warnings"] == []
+    plan = chunkscale.plan_resampling(path, voxel_size=f"0.25{unit}")
+    assert plan.as_dict()["target"]["voxel_size"][2] == 0.25
+    assert parse_length(f"2.5 {unit}").in_unit("meter") == float(
+        Fraction("2.5") * Fraction(LENGTHS[unit])
+    )
+
+
+@pytest.mark.parametrize("kind", ["affine", "rotation", "mapAxis"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_draft_s_further_transformation_lacks_no_scale(kind, version, stored):
+    """It leads on from where the voxels are, and is lost: nothing else is wrong."""
+    leads_on = {"type": kind, kind: [[1, 0, 0, 5]] * 3, "output": "world"}
+    path = stored(version, coordinateTransformations=[leads_on])
+    (lost,) = chunkscale.open_image(path).notices
+    assert (lost.kind, "world" in lost.text) == ("lost", True)
+    assert chunkscale.check(path)
+    both = stored(version, coordinateTransformations=[scale(1, 1, 1), leads_on])
+    assert [n.kind for n in chunkscale.open_image(both).notices] == ["lost"]
+    empty = stored(version, coordinateTransformations=[])
+    assert "no scale" in "".join(notices(empty, "metadata"))

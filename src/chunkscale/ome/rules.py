@@ -14,6 +14,7 @@ from chunkscale.errors import GridError, MetadataError, Notice
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.axes import raw_axes, type_notices
 from chunkscale.ome.entries import SYSTEMS, TRANSFORMS, mappings, short
+from chunkscale.ome.lost import leads_on
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import coarser_grid, describe, grid_of, number_notices
 from chunkscale.ome.versions import minor_version, ngff_namespace, uses_systems
@@ -119,8 +120,10 @@ def _spelling_faults(
             if isinstance(axis, str):
                 yield f"axis {axis!r} is a text; since version 0.4 it must be an object"
         common = image.raw.get(TRANSFORMS)
-        if common is not None:
-            yield from _list_faults(common, "the multiscales entry as a whole")
+        further = leads_on(image.raw, image.version)
+        own = [t for t in mappings(common) if t not in further]
+        if common is not None and (own or not further):
+            yield from _list_faults(own, "the multiscales entry as a whole")
         for dataset in image.raw["datasets"]:
             listed = dataset.get(TRANSFORMS)
             yield from _list_faults(listed, f"dataset {dataset['path']!r}", known=known)
