@@ -373,6 +373,7 @@ def _coordinate_faults(
         index = min(max(index, 0.0), source.shape[axis] - 1.0)
         used = float(table.index[0]) + (float(table.weight[0]) if len(table.weight) else 0.0)
         allowed = 1e-6 * max(1.0, index) + (0.5 if m.kind == "pick" else 0.0)
+        allowed += 4 * math.ulp(position) / source.voxel_size[axis]
         if abs(used - index) > allowed:
             yield (
                 f"axis {source.axes[axis].name!r}: voxel {stop - 1} lies at source index {index} "

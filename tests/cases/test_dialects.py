@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -403,3 +404,43 @@ def test_a_draft_s_further_transformation_lacks_no_scale(kind, version, stored):
     assert [n.kind for n in chunkscale.open_image(both).notices] == ["lost"]
     empty = stored(version, coordinateTransformations=[])
     assert "no scale" in "".join(notices(empty, "metadata"))
+
+
+# --- one array twice, and places that are too far away -------------------------------------------
+
+
+@pytest.mark.parametrize("again", ["0", "./0", "0/", "0//", ".//0/."])
+def test_one_array_under_two_paths_is_listed_twice(again, stored):
+    path = stored()
+    document = json.loads((path / ".zattrs").read_text())
+    levels = document["multiscales"][0]["datasets"]
+    levels.append({**levels[0], "path": again})
+    (path / ".zattrs").write_text(json.dumps(document))
+    assert any("2 times" in text and repr(again) in text for text in notices(path, "metadata"))
+    assert not chunkscale.check(path)
+
+
+@pytest.mark.parametrize("far", [1e300, -1e17, 2.0**51])
+def test_a_place_where_voxels_cannot_be_told_apart_is_refused(far, stored, tmp_path):
+    words = f"translation.*{re.escape(repr(far))}.*told apart"
+    refused(stored(transforms=[scale(2, 0.5, 0.5), shift(0, 0, far)]), words)
+    data, sizes = np.ones(SHAPE, "uint8"), {"z": 2, "y": 0.5, "x": 0.5}
+    with pytest.raises(ChunkscaleError, match=words):
+        chunkscale.resample(
+            data, tmp_path / "a", source_voxel_size=sizes, source_translation=(0, 0, far)
+        )
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_target_of_voxels_that_are_too_small_for_its_place_is_refused(stored, tmp_path):
+    path = stored(transforms=[scale(2, 0.5, 0.5), shift(0, 0, 1e12)])
+    with pytest.raises(ChunkscaleError, match="told apart"):
+        chunkscale.resample(path, tmp_path / "out", voxel_size={"x": 0.001})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("far", [1e6, 1e9, 1e12, -7e13])
+def test_what_is_far_and_not_too_far_is_resampled_and_checked(far, stored, tmp_path):
+    path = stored(transforms=[scale(2, 0.5, 0.5), shift(0, far, far)])
+    chunkscale.resample(path, tmp_path / "out")
+    assert chunkscale.check(tmp_path / "out", source=path)

@@ -130,9 +130,14 @@ def _spelling_faults(
     if systems:
         for dataset in image.raw["datasets"]:
             yield from _end_faults(dataset)
-    paths = [dataset.path for dataset in image.datasets]
-    for path in sorted({p for p in paths if paths.count(p) > 1}):
-        yield f"dataset {path!r} is listed {paths.count(path)} times"
+    same: dict[tuple[str, ...], list[str]] = {}
+    for path in (dataset.path for dataset in image.datasets):
+        parts = tuple(part for part in path.split("/") if part not in ("", "."))
+        same.setdefault(parts, []).append(path)
+    for paths in same.values():
+        if len(paths) > 1:
+            names = " and ".join(map(repr, dict.fromkeys(paths)))
+            yield f"dataset {names} is listed {len(paths)} times"
 
 
 def _axes_faults(image: Multiscale, minor: int, *, systems: bool) -> Iterator[str]:
