@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkscale.ome.entries import is_list, short
+from chunkscale.ome.entries import is_list, or_empty, short
 
 #: Takes what was wrong, in words.
 Say = Callable[[str], None]
@@ -90,6 +90,10 @@ def _window(value: object, where: str, limits: tuple[float, float], say: Say) ->
             found[a] = pick([limit, *known])
         found[a] = found[b] if found[a] is None else found[a]
         found[b] = found[a] if found[b] is None else found[b]
+    for a, b in (("min", "max"), ("start", "end")):
+        low, high = found[a], found[b]
+        if low is not None and high is not None and low > high:
+            found[a], found[b] = high, low
     if all(_same(stated.get(key), n) for key, n in found.items()):
         return dict(stated)
     say(f"{where} is {short(value)} ({found} is written)")
@@ -245,8 +249,11 @@ def _color(value: object) -> str | None:
 
 
 def _rgba(value: object) -> list[int] | None:
-    """Return four bytes; three are opaque."""
-    parts = [_whole(part) for part in value] if is_list(value) else []
+    """Return four bytes; three are opaque. Floats up to 1 are shares: as a byte 1 is black."""
+    numbers = [number(part) for part in or_empty(value)]
+    if any(isinstance(n, float) for n in numbers) and all(0 <= (n or 0) <= 1 for n in numbers):
+        numbers = [n if n is None else math.floor(255 * n + 0.5) for n in numbers]
+    parts = [_whole(n) for n in numbers]
     if len(parts) not in (3, 4) or not all(p is not None and 0 <= p <= 255 for p in parts):
         return None
     return [int(p or 0) for p in parts] + [255] * (4 - len(parts))
