@@ -93,10 +93,11 @@ def type_notices(raw: Sequence[object], version: str) -> Iterator[Notice]:
             )
             yield Notice("axes", text)
         elif (stated is None and kind == "space") or (stated is not None and stated != kind):
-            what = f"the type {stated!r}" if stated else "no type"
             text = (
-                f"axis {name!r} has {what}, and is taken as one of type {kind!r} because of "
-                f'{"that" if str(stated or "").strip() else "its name"}; add "type": "{kind}" to it'
+                f"axis {name!r} has the type {stated!r}, which is taken as {kind!r}; write that"
+                if str(stated or "").strip()
+                else f"axis {name!r} has no type, and is taken as of type {kind!r} because of its "
+                f'name; add "type": "{kind}" to it'
             )
             yield Notice("metadata", text)
         elif stated is not None and by_name not in (None, kind):

@@ -300,9 +300,9 @@ def _refuse_flips(image: Multiscale, dataset: Dataset, shape: Sequence[int]) -> 
             )
     if dataset.backwards:
         raise MetadataError(
-            f"{dataset.backwards}, with a negative number: an axis runs backwards, and images are "
-            "not flipped here, whatever voxel size is given; store the array reversed along it, "
-            "with a positive scale and the translation of the voxel that is then the first"
+            f"{dataset.backwards}, and images are not flipped here, whatever voxel size is given; "
+            "store the array reversed along it, with a positive scale and the translation of the "
+            "voxel that is then the first"
         )
 
 

@@ -51,8 +51,8 @@ def parse_affine(
                     f"{where} has its translation before its scale; list the scale first and give "
                     "the translation in physical units"
                 )
-            if kind == "scale" and _runs_backwards(entry.get(kind), axes):
-                backwards = f"the scale of {where} is {short(entry.get(kind))}"
+            if kind == "scale" and (turned := _turned(entry.get(kind), axes)):
+                backwards = f"the scale of {where} is {short(entry.get(kind))}, so {turned}"
             try:
                 found[kind] = _vector(entry, kind, axes, where)
             except MetadataError as error:
@@ -71,14 +71,21 @@ def parse_affine(
     return Affine(found.get("scale"), shift, tuple(faults), backwards)
 
 
-def _runs_backwards(value: object, axes: tuple[Axis, ...]) -> bool:
-    """Whether a scale has a negative number along a spatial axis, or one that may be of such."""
+def _turned(value: object, axes: tuple[Axis, ...]) -> str:
+    """Say which spatial axis has a negative number in a scale, or that one may have; or nothing."""
     if is_list(value) and len(value) == len(axes):
-        value = [v for v, axis in zip(value, axes, strict=True) if axis.kind == "space"]
+        pairs = zip(axes, value, strict=True)
+        names = [axis.name for axis, v in pairs if axis.kind == "space" and _negative(v)]
+        return f"axis {names[0]!r} runs backwards" if names else ""
+    return "an axis runs backwards" if _negative(value) else ""
+
+
+def _negative(value: object) -> bool:
+    """Whether there is a negative number in a value, however it is spelled."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if is_list(value):
-        return any(_runs_backwards(v, ()) for v in value)
+        return any(map(_negative, value))
     if isinstance(value, str):
         return re.search(r"(^|[^\w.])-\s*\.?\d", value) is not None
     return isinstance(value, int | float) and value < 0
