@@ -125,7 +125,12 @@ def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = Non
     arrays, faults = _levels(target)
     shapes = {path: array.shape for path, array in arrays.items()}
     listed = [dataset["path"] for dataset in target.multiscale.raw["datasets"]]
-    faults += validate(attributes, [*map(shapes.get, listed)], strict_geometry=bool(record))
+    faults += validate(
+        attributes,
+        [*map(shapes.get, listed)],
+        strict_geometry=bool(record),
+        given=target.given,
+    )
     faults += [n.text for n in target.notices if n.kind == "metadata" and n.text not in faults]
     faults += _object_faults(uri, target, record)
     beyond = (beyond_text(path, array) for path, array in arrays.items() if array.beyond)
@@ -357,6 +362,7 @@ def _coordinate_faults(
         index = min(max(index, 0.0), source.shape[axis] - 1.0)
         used = float(table.index[0]) + (float(table.weight[0]) if len(table.weight) else 0.0)
         allowed = 1e-6 * max(1.0, index) + (0.5 if m.kind == "pick" else 0.0)
+        allowed += 4 * math.ulp(position) / source.voxel_size[axis]
         if abs(used - index) > allowed:
             yield (
                 f"axis {source.axes[axis].name!r}: voxel {stop - 1} lies at source index {index} "

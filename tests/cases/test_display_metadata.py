@@ -43,7 +43,10 @@ def source(make_image):
 
     def store(attributes=(), *, inner=(), version="0.4", dtype="uint16", shape=(6, 8, 10)):
         path = make_image(
-            np.ones(shape, dtype), (2.0, 0.5, 0.5), version=version, name=f"source{version}.zarr"
+            np.ones(shape, dtype),
+            (1.0, 2.0, 0.5, 0.5)[-len(shape) :],
+            version=version,
+            name=f"source{version}.zarr",
         )
         file = path / ("zarr.json" if version == "0.5" else ".zattrs")
         document = json.loads(file.read_text())
@@ -132,7 +135,10 @@ def test_attributes_nested_without_end_are_cut_before_the_run(source, tmp_path):
 )  # fmt: skip
 def test_colors_are_six_hexadecimal_digits(source, tmp_path, given, expected):
     """What is clear is kept; what is not is white, so that the channel keeps its place."""
-    path = source({"omero": omero(channel(color=given), channel(color="0000ff", label="DAPI"))})
+    path = source(
+        {"omero": omero(channel(color=given), channel(color="0000ff", label="DAPI"))},
+        shape=(2, 6, 8, 10),
+    )
     inner = made(path, tmp_path / "out", match=r"channels\[0\].color")
     assert [c["color"] for c in inner["omero"]["channels"]] == [expected, "0000ff"]
     assert [c["label"] for c in inner["omero"]["channels"]] == ["GFP", "DAPI"]
@@ -175,7 +181,7 @@ def test_all_else_of_the_rendering_has_the_types_that_readers_want(source, tmp_p
             id="12", name=3, version=0.4,
             rdefs={"defaultT": "0", "defaultZ": 1.0, "model": 5, "projection": {}},
         )
-    })  # fmt: skip
+    }, shape=(2, 6, 8, 10))  # fmt: skip
     found = made(path, tmp_path / "out", match="'omero' breaks rules")["omero"]
     first, second = found["channels"]
     assert first == {
@@ -334,3 +340,65 @@ def test_what_is_mended_is_known_before_the_run_and_is_a_fault(source, capsys):
         lines = capsys.readouterr().out.splitlines()
         assert sum("channels[0].color is 255" in line for line in lines) == 1
         assert sum("stage is nan" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"min": 9, "end": 3}, (3, 9, 3, 9)),
+        ({"min": 0, "max": 255, "start": 200, "end": 10}, (0, 255, 10, 200)),
+        ({"min": 255, "max": 0, "start": 10, "end": 200}, (0, 255, 10, 200)),
+        ({"start": 300, "end": "7"}, (7, 300, 7, 300)),
+    ],
+)
+def test_windows_begin_below_their_end(source, tmp_path, given, expected):
+    path = source({"omero": omero(channel(window=given))}, dtype="uint8")
+    assert not chunkscale.check(path)
+    inner = made(path, tmp_path / "out", match=r"channels\[0\].window")
+    window = inner["omero"]["channels"][0]["window"]
+    assert tuple(window[key] for key in ("min", "max", "start", "end")) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([1.0, 0, 0], (255, 0, 0, 255)), ([0.5, 0.25, 0.1, 1.0], (128, 64, 26, 255)),
+        ([1.0, 1, 1, 0.5], (255, 255, 255, 128)), ([1, 0, 0], (1, 0, 0, 255)),
+        ([255.0, 1.0, 0.0], (255, 1, 0, 255)), (["1.0", "0", "0"], (255, 0, 0, 255)),
+    ],
+)  # fmt: skip
+def test_colors_of_floats_up_to_1_are_shares(source, tmp_path, given, expected):
+    """As matplotlib and vispy write them: of bytes, 1 would be black."""
+    colors = [{"label-value": 1, "rgba": given}]
+    attributes = {"omero": omero(channel(color=given)), "image-label": {"colors": colors}}
+    inner = made(source(attributes), tmp_path / "out", match="color", method="nearest")
+    assert inner["omero"]["channels"][0]["color"] == "{:02X}{:02X}{:02X}".format(*expected)
+    assert inner["image-label"]["colors"][0]["rgba"] == list(expected)
+
+
+@pytest.mark.parametrize("shown", [9, -1, 3, 2])
+@pytest.mark.parametrize("shape", [(3, 6, 8, 10), (6, 8, 10)])
+def test_the_time_that_is_shown_first_is_there(make_image, tmp_path, shown, shape):
+    size = (1.0, 2.0, 0.5, 0.5)[-len(shape) :]
+    axes = "tzyx"[-len(shape) :]
+    path = make_image(np.ones(shape, "uint8"), size, axes=axes, version="0.4", name="a.zarr")
+    document = json.loads((path / ".zattrs").read_text())
+    document["omero"] = omero(channel(), rdefs={"defaultT": shown, "defaultZ": 1})
+    (path / ".zattrs").write_text(json.dumps(document))
+    right = shown == 2 and len(shape) == 4
+    assert bool(chunkscale.check(path)) == right
+    inner = made(path, tmp_path / "out", match=None if right else "defaultT")
+    assert inner["omero"]["rdefs"].get("defaultT") == (2 if right else None)
+
+
+def test_what_is_right_is_not_mended(make_image):
+    """Floats as they are, equal ends, and a time axis by another name."""
+    size = (1.0, 2.0, 0.5, 0.5)
+    path = make_image(np.ones((3, 6, 8, 10), "uint8"), size, version="0.4", axes="tzyx")
+    document = json.loads((path / ".zattrs").read_text())
+    document["multiscales"][0]["axes"][0]["name"] = "frame"
+    window = {"min": 0.0, "max": 255.0, "start": 0.0, "end": 0.0}
+    document["omero"] = omero(channel(window=window), rdefs={"defaultT": 2, "defaultZ": 5})
+    (path / ".zattrs").write_text(json.dumps(document))
+    assert chunkscale.open_image(path).notices == ()
+    assert chunkscale.check(path)

@@ -14,6 +14,7 @@ from chunkscale.geometry.grid import (
     covering_box,
     cut_grid,
     like_grid,
+    refuse_far,
 )
 from chunkscale.geometry.overlap import check_overlap, strange_match
 from chunkscale.geometry.units import METRES
@@ -63,6 +64,7 @@ def source_and_target(
     that it has the voxels that the whole has there.
     """
     _check_one(target)
+    refuse_far(source)
     like, cropped = target.like, part is not None and part != source
     if like is None:
         wanted = target_grid(
@@ -74,6 +76,7 @@ def source_and_target(
         )
         if part is not None and cropped and target.shape is None:
             wanted = cut_grid(wanted, covering_box(wanted, part))
+        refuse_far(wanted)
         strange = _strange_size(source, part or source, wanted, target)
         return source, wanted, tuple(starmap(Notice, strange))
     if cropped:
@@ -86,6 +89,7 @@ def source_and_target(
     said, grid = ((), like) if isinstance(like, VoxelGrid) else (like.notices, like.grid)
     wanted = like_grid(source, grid)  # which refuses other axes
     aligned = aligned_grid(source, grid)
+    refuse_far(wanted)
     check_overlap(aligned, wanted)
     found = list(starmap(Notice, strange_match(source, aligned, grid)))
     wrong = [notice for notice in said if notice.kind == "metadata"]

@@ -327,6 +327,27 @@ def unusual(grid: VoxelGrid) -> Iterator[tuple[str, str]]:
         )
 
 
+#: So many voxels away from 0 a position still tells where in a voxel it is.
+_FARTHEST = 2.0**48
+
+
+def refuse_far(grid: VoxelGrid) -> None:
+    """Raise where an image lies so far from 0 that its voxels cannot be told apart.
+
+    Raises
+    ------
+    GridError
+    """
+    for i in grid.spatial:
+        name, size, shift = grid.axes[i].name, grid.voxel_size[i], grid.translation[i]
+        if abs(shift) > _FARTHEST * size:
+            raise GridError(
+                f"the translation along axis {name!r} is {shift!r}, and with a voxel size of "
+                f"{size!r} voxels cannot be told apart so far from 0; correct the translation, or "
+                "choose larger voxels"
+            )
+
+
 def clip(box: Box, shape: Iterable[int]) -> Box:
     """Return the part of `box` inside an array of that shape."""
     pairs = tuple(zip(box.start, box.stop, shape, strict=True))

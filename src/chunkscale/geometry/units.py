@@ -38,6 +38,13 @@ METRES = {
     "hectometer": 1e2,
     "kilometer": 1e3,
     "megameter": 1e6,
+    "gigameter": 1e9,
+    "terameter": 1e12,
+    "petameter": 1e15,
+    "exameter": 1e18,
+    "zettameter": 1e21,
+    "yottameter": 1e24,
+    "parsec": 3.0856775814913673e16,
 }
 
 

@@ -8,17 +8,31 @@ from typing import Any
 
 from chunkscale.errors import MetadataError, Notice
 from chunkscale.geometry.grid import Axis
-from chunkscale.ome.entries import TRANSFORMS, axis_names, is_list, mappings, raw_datasets, short
-from chunkscale.ome.versions import minor_version
+from chunkscale.ome.entries import (
+    SYSTEMS,
+    TRANSFORMS,
+    axis_names,
+    is_list,
+    mappings,
+    raw_datasets,
+    short,
+)
+from chunkscale.ome.versions import minor_version, uses_systems
 
 _KIND_BY_NAME = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+
+_SPELLED = {
+    **dict.fromkeys(("space", "spatial", "spacial", "z", "y", "x"), "space"),
+    **dict.fromkeys(("time", "temporal", "t"), "time"),
+    **dict.fromkeys(("channel", "channels", "c"), "channel"),
+}
 
 _RANK = {"time": 0, "space": 2}  # channel and custom types: 1, see `_rank`
 
 
 def raw_axes(entry: Mapping[str, Any], version: str) -> list[Any]:
     """Return the axes as spelled."""
-    if "coordinateSystems" in entry:
+    if uses_systems(entry, version):
         return intrinsic_axes(entry)
     axes = entry.get("axes")
     if axes is None and minor_version(version) <= 2:
@@ -33,7 +47,7 @@ def raw_axes(entry: Mapping[str, Any], version: str) -> list[Any]:
 
 def intrinsic_axes(entry: Mapping[str, Any]) -> list[Any]:
     """Return the axes of the one coordinate system that all datasets lead to (0.6)."""
-    systems = entry["coordinateSystems"]
+    systems = entry[SYSTEMS]
     if not is_list(systems) or not all(isinstance(s, Mapping) for s in systems) or not systems:
         raise MetadataError(
             f"'coordinateSystems' is {short(systems)}; it must be a list of objects"
@@ -65,25 +79,39 @@ def parse_axes(raw: Sequence[object]) -> tuple[Axis, ...]:
     return axes
 
 
-def untyped_axes(raw: Sequence[object], version: str) -> Iterator[Notice]:
-    """Yield what has to be said of axes whose type is not told; before 0.4 there were none."""
-    if minor_version(version) < 4:
-        return
+def type_notices(raw: Sequence[object], version: str) -> Iterator[Notice]:
+    """Yield what has to be said of the types of axes; before 0.4 none had to be told."""
     for axis in mappings(raw):
-        name = str(axis.get("name"))
-        kind = _KIND_BY_NAME.get(name.lower())
-        if axis.get("type") is None and kind is None:
+        name, stated = str(axis.get("name")), axis.get("type")
+        kind, by_name = _kind(name, stated), _KIND_BY_NAME.get(name.lower())
+        if stated is None and minor_version(version) < 4:
+            continue
+        if not str(stated or "").strip() and by_name is None:
             text = (
                 f"axis {name!r} has no type, so it counts as a custom one and is not resampled; if "
                 'it is spatial add "type": "space" to it'
             )
             yield Notice("axes", text)
-        elif axis.get("type") is None and kind == "space":
+        elif (stated is None and kind == "space") or (stated is not None and stated != kind):
             text = (
-                f"axis {name!r} has no type, and is taken as spatial because of its name; add "
-                '"type": "space" to it'
+                f"axis {name!r} has the type {stated!r}, which is taken as {kind!r}; write that"
+                if str(stated or "").strip()
+                else f"axis {name!r} has no type, and is taken as of type {kind!r} because of its "
+                f'name; add "type": "{kind}" to it'
             )
             yield Notice("metadata", text)
+        elif stated is not None and by_name not in (None, kind):
+            text = (
+                f"axis {name!r} has the type {kind!r}, which its name does not tell; the type "
+                f'counts, and it is not resampled; if its type is another give it "{by_name}"'
+            )
+            yield Notice("metadata", text)
+
+
+def _kind(name: str, stated: str | None) -> str:
+    """Return the type of an axis, however it is spelled, and if need be by its name."""
+    text = (stated or "").strip()
+    return _SPELLED.get(text.lower(), text) or _KIND_BY_NAME.get(name.lower(), "custom")
 
 
 def _spelled_axis(index: int, value: object) -> Axis:
@@ -106,9 +134,14 @@ def _spelled_axis(index: int, value: object) -> Axis:
             f"axis {name!r} has the type 'array', so nothing tells what it stands for; give the "
             "axes the types 'space', 'time' or 'channel'"
         )
-    return Axis(
-        name=name, kind=kind or _KIND_BY_NAME.get(name.lower(), "custom"), unit=unit or None
-    )
+    meant, by_name = _kind(name, kind), _KIND_BY_NAME.get(name.lower(), "")
+    known = meant in _KIND_BY_NAME.values() and by_name
+    if known and (meant == "space") != (by_name == "space"):
+        raise MetadataError(
+            f"axis {name!r} has the type {kind!r}, and both contradict each other: whether it is "
+            f'resampled is not clear; give it "type": "{by_name}", or another name'
+        )
+    return Axis(name=name, kind=meant, unit=unit or None)
 
 
 def _rank(axis: Axis) -> int:

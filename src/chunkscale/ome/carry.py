@@ -61,7 +61,7 @@ def mended(
             stated = holder.pop(key)
             if key == "image-label":
                 value: Any = mended_label(stated, wrong.append)
-            elif (value := mended_omero(stated, dtype, wrong.append)) is not None:
+            elif (value := mended_omero(stated, dtype, _channels(grid), wrong.append)) is not None:
                 _check_plane(value, grid, wrong)
             if value is not None:
                 holder[key] = value
@@ -103,20 +103,30 @@ def _clean(value: Any, where: str, broken: list[str], depth: int) -> Any:
     return value
 
 
+def _channels(grid: VoxelGrid) -> int | None:
+    """Return how many channels there are; None if an axis of another kind may stand for them."""
+    other = [i for i, axis in enumerate(grid.axes) if axis.kind not in ("space", "time")]
+    known = all(grid.axes[i].kind == "channel" for i in other)
+    return math.prod(grid.shape[i] for i in other) if known else None
+
+
 def _check_plane(omero: dict[str, Any], grid: VoxelGrid, wrong: list[str]) -> None:
-    z, rdefs = _named_axes(grid).get("z"), omero.get("rdefs")
-    plane = rdefs.get("defaultZ") if isinstance(rdefs, Mapping) else None
-    if isinstance(rdefs, dict) and plane is not None:
-        planes = 1 if z is None else grid.shape[z]
-        if not 0 <= plane < planes:
-            del rdefs["defaultZ"]
-            found = count(planes, "plane")
-            wrong.append(f"rdefs.defaultZ is {plane}, and the image has {found} (left out)")
+    axes, rdefs = _named_axes(grid), omero.get("rdefs")
+    for key, name, what in (("defaultZ", "z", "plane"), ("defaultT", "t", "time point")):
+        shown = rdefs.get(key) if isinstance(rdefs, Mapping) else None
+        if isinstance(rdefs, dict) and shown is not None:
+            found = grid.shape[axes[name]] if name in axes else 1
+            if not 0 <= shown < found:
+                del rdefs[key]
+                wrong.append(
+                    f"rdefs.{key} is {shown}, and the image has {count(found, what)} (left out)"
+                )
 
 
 def _named_axes(grid: VoxelGrid) -> dict[str, int]:
     """Return the axes by the names that OMERO has for them."""
     first = {"z": grid.spatial[0]} if len(grid.spatial) == 3 else {}
+    first |= {axis.kind[0]: i for i, axis in enumerate(grid.axes) if axis.kind == "time"}
     return first | {axis.name.lower(): i for i, axis in enumerate(grid.axes)}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkscale.ome.entries import is_list, short
+from chunkscale.ome.entries import is_list, or_empty, short
 
 #: Takes what was wrong, in words.
 Say = Callable[[str], None]
@@ -28,17 +28,25 @@ _COLORS = dict(pair.split("=") for pair in _NAMED.split())
 _LOW, _HIGH = ("min", "start"), ("max", "end")
 
 
-def mended_omero(value: object, dtype: str, say: Say) -> dict[str, Any] | None:
-    """Return "omero" as every reader takes it; None if it cannot be used at all."""
+def mended_omero(value: object, dtype: str, count: int | None, say: Say) -> dict[str, Any] | None:
+    """Return "omero" as every reader takes it; None if it cannot be used at all.
+
+    `count` is how many channels the image has, if that is known.
+    """
     channels = value.get("channels") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not is_list(channels):
         say(f"it is {short(value)}, without a list of 'channels' (left out)")
         return None
     limits = _limits(dtype)
     result = dict(value)
+    more = 0 if count is None else count - len(channels)
+    if more:
+        which = "plain ones are added" if more > 0 else "the others are left out"
+        say(f"channels has {len(channels)} entries, and the image has {count} channels ({which})")
     result["channels"] = [
-        _channel(channel, f"channels[{i}]", limits, say) for i, channel in enumerate(channels)
-    ]
+        _channel(channel, f"channels[{i}]", limits, say)
+        for i, channel in enumerate(channels[:count])
+    ] + [_plain_channel(limits) for _ in range(more)]
     _mend(result, "", say, id=_whole, name=_text, version=_text)
     rdefs = result.get("rdefs")
     if isinstance(rdefs, Mapping):
@@ -51,12 +59,16 @@ def mended_omero(value: object, dtype: str, say: Say) -> dict[str, Any] | None:
     return result
 
 
+def _plain_channel(limits: tuple[float, float]) -> dict[str, Any]:
+    low, high = limits
+    window = {"min": low, "max": high, "start": low, "end": high}
+    return {"color": _WHITE, "window": window}
+
+
 def _channel(value: object, where: str, limits: tuple[float, float], say: Say) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         say(f"{where} is {short(value)} (a plain channel takes its place)")
-        low, high = limits
-        window = {"min": low, "max": high, "start": low, "end": high}
-        value = {"color": _WHITE, "window": window}
+        value = _plain_channel(limits)
     result = dict(value)
     color = _color(result.get("color")) or _WHITE
     if color != result.get("color"):
@@ -78,6 +90,10 @@ def _window(value: object, where: str, limits: tuple[float, float], say: Say) ->
             found[a] = pick([limit, *known])
         found[a] = found[b] if found[a] is None else found[a]
         found[b] = found[a] if found[b] is None else found[b]
+    for a, b in (("min", "max"), ("start", "end")):
+        low, high = found[a], found[b]
+        if low is not None and high is not None and low > high:
+            found[a], found[b] = high, low
     if all(_same(stated.get(key), n) for key, n in found.items()):
         return dict(stated)
     say(f"{where} is {short(value)} ({found} is written)")
@@ -233,8 +249,11 @@ def _color(value: object) -> str | None:
 
 
 def _rgba(value: object) -> list[int] | None:
-    """Return four bytes; three are opaque."""
-    parts = [_whole(part) for part in value] if is_list(value) else []
+    """Return four bytes; three are opaque. Floats up to 1 are shares: as a byte 1 is black."""
+    numbers = [number(part) for part in or_empty(value)]
+    if any(isinstance(n, float) for n in numbers) and all(0 <= (n or 0) <= 1 for n in numbers):
+        numbers = [n if n is None else math.floor(255 * n + 0.5) for n in numbers]
+    parts = [_whole(n) for n in numbers]
     if len(parts) not in (3, 4) or not all(p is not None and 0 <= p <= 255 for p in parts):
         return None
     return [int(p or 0) for p in parts] + [255] * (4 - len(parts))

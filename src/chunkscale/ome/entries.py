@@ -12,6 +12,8 @@ from chunkscale.geometry.grid import Axis
 
 TRANSFORMS = "coordinateTransformations"
 
+SYSTEMS = "coordinateSystems"
+
 COLLECTIONS = ("plate", "well", "labels", "bioformats2raw.layout", "series", "scene")
 
 

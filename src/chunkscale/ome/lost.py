@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chunkscale.ome.entries import TRANSFORMS, mappings
-from chunkscale.ome.versions import ngff_namespace
-
-_SYSTEMS = "coordinateSystems"
+from chunkscale.ome.entries import SYSTEMS, TRANSFORMS, mappings
+from chunkscale.ome.versions import ngff_namespace, uses_systems, version_of
 
 _PLAIN = ("identity", "scale", "translation")
 
 
-def leads_on(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def leads_on(entry: Mapping[str, Any], version: str) -> list[Mapping[str, Any]]:
     """Return the transformations of a multiscales entry that lead on from its voxels' system.
 
     With coordinate systems (0.6) that is all of them. Drafts name an output of each beside the
     axes of 0.4: plain ones that lead to one system are where the voxels lie.
     """
     listed = mappings(entry.get(TRANSFORMS))
-    if _SYSTEMS in entry:
+    if uses_systems(entry, version):
         return listed
     named = [t for t in listed if "output" in t]
     plain = all(t.get("type") in _PLAIN for t in named)
@@ -33,13 +31,16 @@ def further_coordinates(attributes: Mapping[str, Any]) -> str:
     (entry, *_) = mappings(ngff.get("multiscales"))
     levels = [t for d in mappings(entry.get("datasets")) for t in mappings(d.get(TRANSFORMS))]
     own = {_system(t["output"]) for t in levels if "output" in t}
-    transforms = leads_on(entry)
-    systems = mappings(entry.get(_SYSTEMS))
-    if not own and len(systems) == 1:
+    version = version_of(attributes, entry)
+    transforms = leads_on(entry, version)
+    systems = mappings(entry.get(SYSTEMS))
+    if not uses_systems(entry, version):
+        own = {_system(s) for s in systems if s.get("axes") == entry.get("axes")}
+    elif not own and len(systems) == 1:
         systems = []  # it needs no name to be the voxels' own
     for holder in (ngff, attributes) if ngff is not attributes else (ngff,):
         transforms = [*transforms, *mappings(holder.get(TRANSFORMS))]
-        systems = [*systems, *mappings(holder.get(_SYSTEMS))]
+        systems = [*systems, *mappings(holder.get(SYSTEMS))]
     found = [_described(t) for t in transforms]
     names = dict.fromkeys(_system(s) for s in systems)
     found += [f"the system {name}" for name in names if name not in own]

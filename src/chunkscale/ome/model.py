@@ -23,12 +23,15 @@ class Dataset:
         be understood.
     faults : tuple of str
         What cannot be understood of its transformations (not compared).
+    backwards : str
+        A scale with a negative number, in words; empty if there is none (not compared).
     """
 
     path: str
     voxel_size: tuple[float, ...]
     translation: tuple[float, ...]
     faults: tuple[str, ...] = field(default=(), compare=False)
+    backwards: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from chunkscale.ome.entries import (
 from chunkscale.ome.lost import leads_on, scene_paths
 from chunkscale.ome.model import Collection, Dataset, Multiscale
 from chunkscale.ome.transforms import Affine, is_usable, parse_affine, parse_intrinsic_affine
-from chunkscale.ome.versions import minor_version, ngff_namespace, version_of
+from chunkscale.ome.versions import minor_version, ngff_namespace, uses_systems, version_of
 
 
 def describe(attributes: Mapping[str, Any]) -> Multiscale | Collection:
@@ -120,6 +120,46 @@ def grid_of(
     )
 
 
+def coarser_grid(
+    image: Multiscale,
+    levels: tuple[int, int],
+    finest: VoxelGrid,
+    shape: Sequence[int],
+    given: Mapping[str, float],
+) -> VoxelGrid:
+    """Return the grid of a smaller level, as the metadata have it, or as it was given.
+
+    What the finest level was said to have counts for the others: as many times as they are coarser.
+
+    Parameters
+    ----------
+    image : Multiscale
+    levels : tuple of int
+        Indices of the finest level and of the smaller one.
+    finest : VoxelGrid
+        Of the finest level.
+    shape : sequence of int
+        Of the smaller one.
+    given : mapping of str to float
+        Voxel sizes of the finest level, by axis, that replace those of the metadata.
+    """
+    unknown = (math.nan,) * finest.ndim
+    fine, coarse = (image.datasets[k].voxel_size or unknown for k in levels)
+    steps = {
+        axis.name: b / a if a > 0 and math.isfinite(b / a) and b > 0 else float(round(n / m))
+        # A level of other dimensions is refused below.
+        for axis, a, b, n, m in zip(finest.axes, fine, coarse, finest.shape, shape, strict=False)
+    }
+    sizes = {name: size * steps.get(name, 1.0) for name, size in given.items()}
+    grid = grid_of(image, levels[1], shape, sizes)
+    origin = list(grid.translation)
+    for i, axis in enumerate(grid.axes):
+        if axis.name in given:
+            shift = (steps[axis.name] - 1) / 2 * finest.voxel_size[i]
+            origin[i] = finest.translation[i] + shift
+    return grid.replace(translation=tuple(origin))
+
+
 def _nothing_found(attributes: Mapping[str, Any], ngff: Mapping[str, Any]) -> str:
     ome = attributes.get("ome")
     seen = f"the group's attributes are {sorted(map(str, attributes)) or 'empty'}"
@@ -138,14 +178,14 @@ def _multiscale(entry: dict[str, Any], version: str, *, is_label: bool) -> Multi
     minor_version(version)
     axes = parse_axes(raw_axes(entry, version))
     datasets = raw_datasets(entry)
-    if "coordinateSystems" in entry:
+    if uses_systems(entry, version):
         # There the multiscales' own transformations lead on from the intrinsic
         # system, which is the one for processing, to further ones.
         common = parse_affine(None, axes, "")
         levels = [parse_intrinsic_affine(d, axes) for d in datasets]
     else:
         own = entry.get(TRANSFORMS)
-        if further := leads_on(entry):
+        if further := leads_on(entry, version):
             own = [t for t in own or () if t not in further]
         common = parse_affine(own, axes, "the multiscales entry as a whole")
         levels = [parse_affine(d.get(TRANSFORMS), axes, f"dataset {d['path']!r}") for d in datasets]
@@ -174,7 +214,11 @@ def _dataset(path: str, own: Affine, common: Affine, count: int) -> Dataset:
     if common.translation is not None and any(common.translation):
         shift = tuple(a + b for a, b in zip(shift, common.translation, strict=True))
     return Dataset(
-        path=path, voxel_size=size, translation=shift, faults=(*own.faults, *common.faults)
+        path=path,
+        voxel_size=size,
+        translation=shift,
+        faults=(*own.faults, *common.faults),
+        backwards=own.backwards or common.backwards,
     )
 
 
@@ -254,6 +298,12 @@ def _refuse_flips(image: Multiscale, dataset: Dataset, shape: Sequence[int]) -> 
                 "axis runs backwards, and images are not flipped here; store the array reversed "
                 f"along {axis.name!r}, with the scale {-size!r} and the translation {start!r}"
             )
+    if dataset.backwards:
+        raise MetadataError(
+            f"{dataset.backwards}, and images are not flipped here, whatever voxel size is given; "
+            "store the array reversed along it, with a positive scale and the translation of the "
+            "voxel that is then the first"
+        )
 
 
 def number_notices(image: Multiscale, given: Mapping[str, float]) -> Iterator[Notice]:

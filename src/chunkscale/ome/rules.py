@@ -12,11 +12,12 @@ from typing import Any
 
 from chunkscale.errors import GridError, MetadataError, Notice
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.ome.axes import raw_axes, untyped_axes
-from chunkscale.ome.entries import TRANSFORMS, mappings, short
+from chunkscale.ome.axes import raw_axes, type_notices
+from chunkscale.ome.entries import SYSTEMS, TRANSFORMS, mappings, short
+from chunkscale.ome.lost import leads_on
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import describe, grid_of, number_notices
-from chunkscale.ome.versions import minor_version, ngff_namespace
+from chunkscale.ome.read import coarser_grid, describe, grid_of, number_notices
+from chunkscale.ome.versions import minor_version, ngff_namespace, uses_systems
 
 
 def metadata_notices(
@@ -37,9 +38,9 @@ def metadata_notices(
     """
     known = {axis.name for axis in image.axes if axis.kind == "space"} <= set(given or {})
     texts = _spelling_faults(attributes, image, known=known)
-    untyped = untyped_axes(raw_axes(image.raw, image.version), image.version)
+    types = type_notices(raw_axes(image.raw, image.version), image.version)
     faults = (Notice("metadata", text) for text in texts)
-    return (*faults, *untyped, *number_notices(image, given or {}))
+    return (*faults, *types, *number_notices(image, given or {}))
 
 
 def validate(
@@ -47,6 +48,7 @@ def validate(
     level_shapes: Sequence[Sequence[int] | None],
     *,
     strict_geometry: bool = False,
+    given: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Return what is wrong with an image's metadata, in words.
 
@@ -60,6 +62,8 @@ def validate(
         Whether the levels must also be related as in stores that this package
         makes: each axis halved or kept from level to level, sizes rounded up,
         positions at the centres of the merged voxels.
+    given : mapping of str to float, optional
+        Voxel sizes of the largest level that come before those of the metadata.
 
     Returns
     -------
@@ -72,24 +76,30 @@ def validate(
         return [str(error)]
     if isinstance(image, Collection):
         return [f"the group is a collection ({image.kind}), not an image; check its images"]
-    faults = [n.text for n in metadata_notices(attributes, image) if n.kind == "metadata"]
+    faults = [n.text for n in metadata_notices(attributes, image, given) if n.kind == "metadata"]
     if len(level_shapes) != len(image.datasets):
         faults.append(
             f"the metadata lists {len(image.datasets)} datasets, but there are "
             f"{len(level_shapes)} arrays"
         )
         return faults
-    grids = []
-    for level, shape in enumerate(level_shapes):
+    grids: dict[int, VoxelGrid] = {}
+    found = {level: shape for level, shape in enumerate(level_shapes) if shape is not None}
+    # The largest first, for which sizes are given.
+    for level, shape in sorted(found.items(), key=lambda item: -math.prod(item[1])):
         try:
-            if shape is not None:
-                grids.append(grid_of(image, level, shape))
+            if grids and given:
+                (first, grid), *_ = grids.items()
+                grids[level] = coarser_grid(image, (first, level), grid, shape, given)
+            else:
+                grids[level] = grid_of(image, level, shape, given)
         except (MetadataError, GridError) as error:
             faults.append(str(error))
     if len(grids) == len(image.datasets):
-        faults.extend(_order_faults(image, grids))
+        listed = [grids[level] for level in sorted(grids)]
+        faults.extend(_order_faults(image, listed))
         if strict_geometry:
-            faults.extend(_geometry_faults(image, grids))
+            faults.extend(_geometry_faults(image, listed))
     return faults
 
 
@@ -103,22 +113,47 @@ def _spelling_faults(
         yield "'ome' has no 'version'; it must say which version of OME-NGFF it follows"
     if minor >= 5 and ngff is attributes:
         yield f"version {image.version} metadata must be inside the attribute 'ome'"
-    if minor in (4, 5) and "coordinateSystems" not in image.raw:
+    systems = uses_systems(image.raw, image.version)
+    yield from _axes_faults(image, minor, systems=systems)
+    if minor in (4, 5) and not systems:
         for axis in image.raw.get("axes", ()):
             if isinstance(axis, str):
                 yield f"axis {axis!r} is a text; since version 0.4 it must be an object"
         common = image.raw.get(TRANSFORMS)
-        if common is not None:
-            yield from _list_faults(common, "the multiscales entry as a whole")
+        further = leads_on(image.raw, image.version)
+        own = [t for t in mappings(common) if t not in further]
+        if common is not None and (own or not further):
+            yield from _list_faults(own, "the multiscales entry as a whole")
         for dataset in image.raw["datasets"]:
             listed = dataset.get(TRANSFORMS)
             yield from _list_faults(listed, f"dataset {dataset['path']!r}", known=known)
-    if "coordinateSystems" in image.raw:
+    if systems:
         for dataset in image.raw["datasets"]:
             yield from _end_faults(dataset)
-    paths = [dataset.path for dataset in image.datasets]
-    for path in sorted({p for p in paths if paths.count(p) > 1}):
-        yield f"dataset {path!r} is listed {paths.count(path)} times"
+    same: dict[tuple[str, ...], list[str]] = {}
+    for path in (dataset.path for dataset in image.datasets):
+        parts = tuple(part for part in path.split("/") if part not in ("", "."))
+        same.setdefault(parts, []).append(path)
+    for paths in same.values():
+        if len(paths) > 1:
+            names = " and ".join(map(repr, dict.fromkeys(paths)))
+            yield f"dataset {names} is listed {len(paths)} times"
+
+
+def _axes_faults(image: Multiscale, minor: int, *, systems: bool) -> Iterator[str]:
+    """Yield axes that are not where their version has them, or are told twice."""
+    if systems and image.version in ("0.3", "0.4", "0.5"):  # drafts of these know them
+        yield (
+            f"there are no 'axes', which version {image.version} must have; those of {SYSTEMS!r} "
+            "are taken, which it does not know: say which version it is, or list 'axes'"
+        )
+    elif systems and "axes" in image.raw and image.raw["axes"] != raw_axes(image.raw, "0.6"):
+        yield (
+            f"'axes' are not those of {SYSTEMS!r}, which count in version {image.version}; "
+            "correct one, or take 'axes' out"
+        )
+    elif minor >= 6 and not systems:
+        yield f"'axes' are taken, but version {image.version} must list {SYSTEMS!r} instead"
 
 
 def _end_faults(dataset: Mapping[str, Any]) -> Iterator[str]:
@@ -156,7 +191,7 @@ def _geometry_faults(image: Multiscale, grids: Sequence[VoxelGrid]) -> Iterator[
     first = grids[0]
     for level, dataset in enumerate(image.datasets):
         kinds = [e.get("type") for e in mappings(image.raw["datasets"][level].get(TRANSFORMS))]
-        if "coordinateSystems" not in image.raw and kinds != ["scale", "translation"]:
+        if not uses_systems(image.raw, image.version) and kinds != ["scale", "translation"]:
             yield (
                 f"the transformations of dataset {dataset.path!r} are {kinds}; they must be a "
                 "scale and a translation"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,11 +16,13 @@ class Affine(NamedTuple):
     """A scale and the translation after it; None where there is none, or none that can be used.
 
     `faults` says what cannot be used: voxel sizes that are given stand in for such numbers.
+    `backwards` is a scale with a negative number along a spatial axis, in words: nothing does.
     """
 
     scale: tuple[float, ...] | None
     translation: tuple[float, ...] | None
     faults: tuple[str, ...] = ()
+    backwards: str = ""
 
 
 def parse_affine(
@@ -34,7 +37,7 @@ def parse_affine(
         raise MetadataError(f"{TRANSFORMS} of {where} is {short(value)}; it must be a list")
     found: dict[str, tuple[float, ...] | None] = {}
     faults: list[str] = []
-    identity = False
+    identity, backwards = False, ""
     for entry in value or ():
         kind = entry.get("type") if isinstance(entry, Mapping) else None
         if kind == "identity":
@@ -48,6 +51,8 @@ def parse_affine(
                     f"{where} has its translation before its scale; list the scale first and give "
                     "the translation in physical units"
                 )
+            if kind == "scale" and (turned := _turned(entry.get(kind), axes)):
+                backwards = f"the scale of {where} is {short(entry.get(kind))}, so {turned}"
             try:
                 found[kind] = _vector(entry, kind, axes, where)
             except MetadataError as error:
@@ -62,7 +67,28 @@ def parse_affine(
     if "scale" not in found and identity and identity_is_scale:
         found["scale"] = (1.0,) * len(axes)
     zeros = (0.0,) * len(axes)
-    return Affine(found.get("scale"), found.get("translation", zeros), tuple(faults))
+    shift = found.get("translation", zeros)
+    return Affine(found.get("scale"), shift, tuple(faults), backwards)
+
+
+def _turned(value: object, axes: tuple[Axis, ...]) -> str:
+    """Say which spatial axis has a negative number in a scale, or that one may have; or nothing."""
+    if is_list(value) and len(value) == len(axes):
+        pairs = zip(axes, value, strict=True)
+        names = [axis.name for axis, v in pairs if axis.kind == "space" and _negative(v)]
+        return f"axis {names[0]!r} runs backwards" if names else ""
+    return "an axis runs backwards" if _negative(value) else ""
+
+
+def _negative(value: object) -> bool:
+    """Whether there is a negative number in a value, however it is spelled."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if is_list(value):
+        return any(map(_negative, value))
+    if isinstance(value, str):
+        return re.search(r"(^|[^\w.])-\s*\.?\d", value) is not None
+    return isinstance(value, int | float) and value < 0
 
 
 def parse_intrinsic_affine(dataset: Mapping[str, Any], axes: tuple[Axis, ...]) -> Affine:
@@ -71,8 +97,8 @@ def parse_intrinsic_affine(dataset: Mapping[str, Any], axes: tuple[Axis, ...]) -
     value = dataset.get(TRANSFORMS)
     if is_list(value) and len(value) > 1:
         raise MetadataError(
-            f"{where} has {len(value)} transformations; in version 0.6 it has one, a scale or a "
-            "sequence of a scale and a translation"
+            f"{where} has {len(value)} transformations; where 'coordinateSystems' have the "
+            "axes (0.6) it has one, a scale or a sequence of a scale and a translation"
         )
     if is_list(value) and len(value) == 1 and isinstance(value[0], Mapping):
         only = value[0]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chunkscale.errors import MetadataError
-from chunkscale.ome.entries import COLLECTIONS, is_list
+from chunkscale.ome.entries import COLLECTIONS, SYSTEMS, is_list
 
 #: NGFF versions that `multiscale_attributes` composes.
 WRITABLE_VERSIONS = ("0.4", "0.5")
@@ -42,7 +42,7 @@ def version_of(attributes: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     for value in stated:
         if value is not None:
             return str(value)
-    if "coordinateSystems" in entry:
+    if SYSTEMS in entry and entry.get("axes") is None:
         return "0.6"
     if nested:
         return "0.5"
@@ -50,6 +50,13 @@ def version_of(attributes: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     if axes is None:
         return "0.2"
     return "0.3" if is_list(axes) and all(isinstance(a, str) for a in axes) else "0.4"
+
+
+def uses_systems(entry: Mapping[str, Any], version: str) -> bool:
+    """Whether coordinate systems say what the axes are: from 0.6 on, and in drafts without axes."""
+    found = VERSION.match(version)
+    minor = int(found[1]) if found else 0
+    return SYSTEMS in entry and (minor >= 6 or (minor > 2 and entry.get("axes") is None))
 
 
 def minor_version(version: str) -> int:

@@ -11,6 +11,7 @@ from chunkscale.geometry.grid import Axis
 from chunkscale.ome.axes import axis_entries, intrinsic_axes
 from chunkscale.ome.entries import (
     COLLECTIONS,
+    SYSTEMS,
     TRANSFORMS,
     mappings,
     only_entry,
@@ -18,12 +19,18 @@ from chunkscale.ome.entries import (
 )
 from chunkscale.ome.model import Dataset, Multiscale
 from chunkscale.ome.read import describe, grid_of
-from chunkscale.ome.versions import VERSION, WRITABLE_VERSIONS, ngff_namespace, version_of
+from chunkscale.ome.versions import (
+    VERSION,
+    WRITABLE_VERSIONS,
+    ngff_namespace,
+    uses_systems,
+    version_of,
+)
 
 _DISPLAY = ("omero", "image-label")
 
 #: Keys of a multiscales entry that say where voxels are.
-_GEOMETRY = ("axes", "datasets", TRANSFORMS, "coordinateSystems")
+_GEOMETRY = ("axes", "datasets", TRANSFORMS, SYSTEMS)
 
 #: What xarray, N5 and BigDataViewer writers leave beside the NGFF keys.
 _FOREIGN_GEOMETRY = ("_ARRAY_DIMENSIONS", "pixelResolution", "downsamplingFactors")
@@ -195,6 +202,8 @@ def complete_attributes(
             f"{WRITABLE_VERSIONS} can be written"
         )
     old = only_entry(theirs["multiscales"]) if "multiscales" in theirs else {}
+    if old:
+        old["version"] = version_of(origin, old)
     inner = _display(origin, theirs, version, is_label)
     inner["multiscales"] = [_completed_entry(entry, old, version, name, kind, metadata)]
     outer = unknown_keys(origin)
@@ -233,8 +242,9 @@ def _completed_entry(
 def _completed_axes(axes: Sequence[Any], old: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Add the keys beside name, type and unit that the source has (orientation, ...)."""
     extras: dict[str, dict[str, Any]] = {}
-    if old and ("axes" in old or "coordinateSystems" in old):
-        spelled = intrinsic_axes(old) if "coordinateSystems" in old else or_empty(old["axes"])
+    if old:
+        own = not uses_systems(old, old["version"])
+        spelled = or_empty(old.get("axes")) if own else intrinsic_axes(old)
         for axis in mappings(spelled):
             name = str(axis.get("name"))
             extras[name] = {k: v for k, v in axis.items() if k not in _AXIS_KEYS}

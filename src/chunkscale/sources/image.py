@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from chunkscale.errors import (
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import describe, grid_of
+from chunkscale.ome.read import coarser_grid, describe
 from chunkscale.report import info_text
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.parts import Part, select
@@ -167,13 +166,13 @@ class Image:
         holder = self.attributes.get("ome", self.attributes)
         omero = holder.get("omero") if isinstance(holder, Mapping) else None
         listed = omero.get("channels") if isinstance(omero, Mapping) else None
-        if not isinstance(listed, list):
+        if not isinstance(listed, list) or not listed:
             return []
-        return [
-            str(channel.get("label") or f"channel {i}")
-            for i, channel in enumerate(listed)
-            if isinstance(channel, Mapping)
-        ]
+        sized = zip(self.grid.axes, self.grid.shape, strict=True)
+        count = next((n for a, n in sized if a.kind not in ("space", "time")), len(listed))
+        labels = [c.get("label") if isinstance(c, Mapping) else None for c in listed[:count]]
+        labels += [None] * (count - len(labels))
+        return [f"channel {i}" if v in (None, "") else str(v) for i, v in enumerate(labels)]
 
     def level(self, index: int) -> ArrayReader:
         """Return the array of one stored level; -1 is the smallest."""
@@ -195,24 +194,7 @@ class Image:
         if index == 0:
             return self.grid
         shape = self.level(index).shape
-        # What level 0 was said to have counts for the others: as many times as they are coarser.
-        unknown = (math.nan,) * self.grid.ndim
-        fine, coarse = (self.multiscale.datasets[k].voxel_size or unknown for k in (0, index))
-        steps = {
-            axis.name: b / a if a > 0 and math.isfinite(b / a) and b > 0 else float(round(n / m))
-            # A level of other dimensions is refused below.
-            for axis, a, b, n, m in zip(
-                self.grid.axes, fine, coarse, self.grid.shape, shape, strict=False
-            )
-        }
-        given = {name: size * steps[name] for name, size in self.given.items()}
-        grid = grid_of(self.multiscale, index, shape, given)
-        origin = list(grid.translation)
-        for i, axis in enumerate(grid.axes):
-            if axis.name in given:
-                shift = (steps[axis.name] - 1) / 2 * self.grid.voxel_size[i]
-                origin[i] = self.grid.translation[i] + shift
-        return grid.replace(translation=tuple(origin))
+        return coarser_grid(self.multiscale, (0, index), self.grid, shape, self.given)
 
     def _position(self, index: int) -> int:
         count = len(self.multiscale.datasets)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from chunkscale.errors import (
     AccessDeniedError,
+    GridError,
     MetadataError,
     MultipleImagesError,
     NotAnImageError,
     OptionError,
     SourceNotFoundError,
 )
+from chunkscale.geometry.grid import refuse_far
 from chunkscale.ome.carry import mended
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of
@@ -91,7 +93,8 @@ def open_ome_zarr(
     given = {} if sizes is None else dict(sizes(spatial))
     try:
         grid = grid_of(found, 0, array.shape, given)
-    except MetadataError as error:
+        refuse_far(grid)
+    except (MetadataError, GridError) as error:
         raise type(error)(f"{uri!r}: {error}") from error
     place = place_of(uri)
     if place is not None and place.collection.kind == "labels":  # not all writers mark them
