@@ -37,13 +37,19 @@ CHANNEL = {
     "label": "DAPI", "color": "0000FF", "active": True,
     "window": {"start": 0, "end": 1500, "min": 0, "max": 65535},
 }  # fmt: skip
-OMERO = {"id": 1, "channels": [CHANNEL], "rdefs": {"model": "color"}}
 #: Name: version, further options.
 LAYOUTS = {
     "0.4": {"ome_zarr_version": "0.4", "chunk": 8},
     "0.5": {"ome_zarr_version": "0.5", "chunk": 8, "shard": 0},
     "0.5-sharded": {"ome_zarr_version": "0.5", "chunk": 8, "shard": 16},
 }
+
+
+def omero_of(axes):
+    """Return display settings that describe each channel."""
+    count = CASES[axes][0][axes.index("c")] if "c" in axes else 1
+    channels = [{**CHANNEL, "label": f"DAPI {i}"} for i in range(count)]
+    return {"id": 1, "channels": channels, "rdefs": {"model": "color"}}
 
 
 def read(image, level=0):
@@ -67,7 +73,7 @@ def written(request, layout, make_image, noise, tmp_path):
     shape, size, shift = CASES[request.param]
     source = make_image(
         noise(shape), size, translation=shift, axes=request.param,
-        chunk=(1,) * (len(shape) - 2) + (16, 16), attributes={"omero": OMERO},
+        chunk=(1,) * (len(shape) - 2) + (16, 16), attributes={"omero": omero_of(request.param)},
     )  # fmt: skip
     out = tmp_path / "out.ome.zarr"
     chunkscale.resample(source, out, levels=3, **layout)
@@ -156,8 +162,8 @@ def test_ome_zarr_reads_the_same(written):
         assert tuple(scale["scale"]) == image.level_grid(level).voxel_size
         assert tuple(shift["translation"]) == image.level_grid(level).translation
     assert [a["name"] for a in node.metadata["axes"]] == list(image.grid.names)
-    # The source names one channel; ome-zarr reads display settings if their number fits.
-    assert attributes_of(path).get("ome", attributes_of(path))["omero"] == OMERO
+    found = attributes_of(path).get("ome", attributes_of(path))["omero"]
+    assert found == omero_of("".join(image.grid.names))
 
 
 def test_ngff_zarr_reads_the_same(written):
@@ -228,7 +234,8 @@ def test_what_is_not_geometry_survives(version, source_version, make_image, nois
     shape, size, shift = CASES["tczyx"]
     source = make_image(
         noise(shape), size, translation=shift, chunk=(1, 1, 8, 8, 8), version=source_version,
-        name="in.zarr", attributes={"omero": OMERO, "facility": {"id": 7}, "notes": ["a", None]},
+        name="in.zarr",
+        attributes={"omero": omero_of("tczyx"), "facility": {"id": 7}, "notes": ["a", None]},
     )  # fmt: skip
     with_name = zarr.open_group(source, mode="r+")
     attributes = dict(with_name.attrs)
@@ -240,7 +247,7 @@ def test_what_is_not_geometry_survives(version, source_version, make_image, nois
     chunkscale.resample(source, out, ome_zarr_version=version, levels=2)
     found = attributes_of(out)
     inner = found if version == "0.4" else found["ome"]
-    assert inner["omero"] == OMERO
+    assert inner["omero"] == omero_of("tczyx")
     assert found["facility"] == {"id": 7}
     assert found["notes"] == ["a", None]
     entry = entry_of(out)
@@ -249,7 +256,7 @@ def test_what_is_not_geometry_survives(version, source_version, make_image, nois
     assert entry["axes"][2]["orientation"] == {"type": "anatomical", "value": "x"}
     assert entry["type"] == "mean"
     image = open_image(out)
-    assert image.channels == ["DAPI"]
+    assert image.channels == ["DAPI 0", "DAPI 1"]
     for level in range(2):
         grid = image.level_grid(level)
         assert grid.voxel_size[:2] == size[:2]

@@ -3,7 +3,9 @@
 import functools
 import http.server
 import json
+import socket
 import threading
+import time
 from contextlib import nullcontext
 from urllib.parse import quote, unquote, urlsplit
 
@@ -447,3 +449,19 @@ def test_few_requests(stack, server):
     chunks = [name for command, name in server.requests if "/c/" in name and command == "GET"]
     assert len(chunks) == len(set(chunks)) == 2 * 3 * 4
     assert json.loads((server.folder / "in.zarr/zarr.json").read_text())["zarr_format"] == 3
+
+
+@pytest.fixture
+def mute():
+    """Start a server that takes connections and never says a word; return its address."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_server_that_says_nothing_is_given_up(mute, monkeypatch):
+    """Its metadata are waited for as long as its chunks."""
+    monkeypatch.setattr("chunkscale.storage.patience.SILENT_SECONDS", 0.5)
+    before = time.monotonic()
+    with pytest.raises(ChunkscaleError, match="cannot be reached"):
+        open_image(f"{mute}/a.zarr")
+    assert time.monotonic() - before < 10

@@ -342,7 +342,8 @@ def _picked_attributes(
     if channels is not None and isinstance(listed, list):
         # One that is not listed gets a plain entry: it must not take the name of another.
         omero["channels"] = [
-            listed[i] if i < len(listed) else {"label": f"channel {i}"} for i in channels
+            listed[i] if i < len(listed) else {"label": f"channel {i}"} if listed else {}
+            for i in channels
         ]
     if timepoints is not None and isinstance(rdefs, dict) and "defaultT" in rdefs:
         shown = rdefs["defaultT"]

@@ -15,6 +15,9 @@ REQUEST_SECONDS = 120
 #: second: a chunk would take days.
 SILENT_SECONDS, LEAST_SPEED = 60, 100
 
+#: Of an answer from a web server, from the first byte to the last.
+LONGEST_SECONDS = 900
+
 #: Local files that are waited for are looked at so often: opening a pipe never ends.
 LOOK_SECONDS = 2.0
 

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import yarl
 from fsspec.implementations.http import HTTPFileSystem
 from zarr.storage import FsspecStore
 
 from chunkscale.errors import AccessDeniedError
+from chunkscale.storage import patience
 from chunkscale.storage.failures import StoreError, first_line, is_transient
 from chunkscale.storage.locations import join, query_of
 from chunkscale.storage.names import METADATA_FILES
@@ -62,10 +64,14 @@ def _close(session: Any, loop: asyncio.AbstractEventLoop) -> None:
 
 
 class Addresses(HTTPFileSystem):  # type: ignore[misc]
-    """Puts a query behind every address."""
+    """Puts a query behind every address, and waits for none of them for ever."""
 
     def __init__(self, *args: Any, query: str = "", **options: Any) -> None:
-        super().__init__(*args, **options)
+        silent = patience.SILENT_SECONDS
+        limits = aiohttp.ClientTimeout(
+            total=patience.LONGEST_SECONDS, sock_connect=silent, sock_read=silent
+        )
+        super().__init__(*args, client_kwargs={"timeout": limits}, **options)
         self.query = query
         self._known = False
 
