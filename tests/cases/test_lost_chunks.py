@@ -197,7 +197,8 @@ def test_levels_that_lack_the_same_chunks_are_right(tmp_path):
     path = store(tmp_path / "a.zarr", (data, data[:, ::2, ::2].copy()))
     report = chunkscale.check(path)
     assert (report.faults, report.notes) == ((), ())
-    zarr.open_array(path / "1", config={"write_empty_chunks": True})[...] = data[:, ::2, ::2]
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        zarr.open_array(path / "1")[...] = data[:, ::2, ::2]
     assert (path / "1/1/0/0").exists()
     assert chunkscale.check(path)
     blurred = zarr.open_array(path / "1")

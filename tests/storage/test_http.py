@@ -31,6 +31,7 @@ from chunkscale.geometry.box import Box
 
 pytest.importorskip("aiohttp")
 pytest.importorskip("fsspec")
+from chunkscale.storage.web import Addresses
 
 SIZE = (2.0, 0.5, 0.5)
 SHAPE = (6, 20, 31)
@@ -454,8 +455,10 @@ def test_few_requests(stack, server):
 @pytest.fixture
 def mute():
     """Start a server that takes connections and never says a word; return its address."""
+    Addresses.clear_instance_cache()  # fsspec keeps those with the limits of before
     with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
+    Addresses.clear_instance_cache()
 
 
 def test_a_server_that_says_nothing_is_given_up(mute, monkeypatch):
