@@ -105,7 +105,7 @@ def type_notices(raw: Sequence[object], version: str) -> Iterator[Notice]:
                 f"axis {name!r} has the type {kind!r}, which its name does not tell; the type "
                 f'counts, and it is not resampled; if its type is another give it "{by_name}"'
             )
-            yield Notice("metadata", text)
+            yield Notice("axes", text)  # the specification allows it
 
 
 def _kind(name: str, stated: str | None) -> str:
