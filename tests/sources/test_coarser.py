@@ -87,6 +87,20 @@ def test_a_crop_is_in_voxels_of_level_0(pyramid, tmp_path):
     assert chunkscale.check(run.path, source=pyramid)
 
 
+def test_the_plane_that_is_shown_is_counted_in_level_0(pyramid, tmp_path):
+    """Whatever is read: plane 40 of voxels of 0.25 lies in plane 5 of voxels of 2."""
+    node = json.loads((pyramid / "zarr.json").read_text())
+    node["attributes"]["ome"]["omero"] = {
+        "channels": [{"color": "FFFFFF", "window": {"min": 0, "max": 9, "start": 0, "end": 9}}],
+        "rdefs": {"defaultZ": 40},
+    }
+    (pyramid / "zarr.json").write_text(json.dumps(node))
+    run = chunkscale.resample(pyramid, tmp_path / "out", voxel_size=2.0, level="auto")
+    attributes = chunkscale.open_image(run.path).attributes
+    assert attributes["ome"]["omero"]["rdefs"] == {"defaultZ": 5}
+    assert "notices" not in attributes["chunkscale"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -9,6 +9,7 @@ import numpy as np
 
 from chunkscale._version import __version__
 from chunkscale.errors import RegionError
+from chunkscale.geometry.grid import aligned_grid
 from chunkscale.geometry.methods import METHODS
 from chunkscale.ome.axes import axis_entries
 from chunkscale.ome.carry import carried
@@ -54,9 +55,9 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
         for name, value in output.attributes["chunkscale"].items()
         if name not in STATE_KEYS
     }
-    kept, notices = carried(
-        source.attributes, plan.source_grid, plan.target_grid, plan.source.dtype
-    )
+    # Not the grid of the plan, which is that of a coarser level where one is read.
+    origin = aligned_grid(source.whole, plan.target_grid)
+    kept, notices = carried(source.attributes, origin, plan.target_grid, plan.source.dtype)
     notices = tuple(dict.fromkeys((*source.notices, *notices)))
     if notices:
         record["notices"] = [str(notice) for notice in notices]
