@@ -3,9 +3,10 @@
 import contextlib
 import http.server
 import re
-import threading
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from servers import serving
 
 DATE = "Mon, 23 Nov 2026 00:00:00 GMT"
 
@@ -146,16 +147,9 @@ class Server(http.server.ThreadingHTTPServer):
 @contextlib.contextmanager
 def cloud(scheme):
     """Yield a store of a scheme, and the options to reach it."""
-    server = Server(scheme == "az")
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serving(Server(scheme == "az")) as server:
+        endpoint = f"http://127.0.0.1:{server.server_port}"
         if scheme == "az":
             yield server, {"endpoint": f"{endpoint}/account", "account": "account"}
         else:
             yield server, {"endpoint": endpoint}
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.store import S3Store
+from servers import serving
 
 #: It ends with its standard input.
 SERVER = """
@@ -127,15 +128,8 @@ class Proxy(http.server.ThreadingHTTPServer):
 @contextlib.contextmanager
 def proxy(port):
     """Yield a proxy before the endpoint at a port."""
-    server = Proxy(port)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with serving(Proxy(port)) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class Bucket:

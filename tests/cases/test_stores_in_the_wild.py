@@ -5,7 +5,6 @@ import http.server
 import json
 import os
 import shutil
-import threading
 import zipfile
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import zarr
 from numpy.testing import assert_array_equal
+from servers import serving
 
 import chunkscale
 from chunkscale.cli.main import main
@@ -94,14 +94,8 @@ def served(folder, handler=Pages):
         ("127.0.0.1", 0), functools.partial(handler, directory=folder)
     )
     server.requests = []
-    thread = threading.Thread(target=functools.partial(server.serve_forever, 0.02), daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server, f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 # --- chunks where nobody looks -------------------------------------------------------------------

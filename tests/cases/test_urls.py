@@ -4,7 +4,6 @@ import functools
 import http.server
 import json
 import pickle
-import threading
 import traceback
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import zarr
 from numpy.testing import assert_array_equal
+from servers import serving
 
 import chunkscale
 from chunkscale.cli.main import main
@@ -53,12 +53,8 @@ def server(tmp_path):
     found.requests, found.queries, found.refusal = [], {QUERY}, 403
     found.explanation = None
     found.url = lambda path: f"http://127.0.0.1:{found.server_port}/{path}"
-    thread = threading.Thread(target=functools.partial(found.serve_forever, 0.02), daemon=True)
-    thread.start()
-    yield found
-    found.shutdown()
-    found.server_close()
-    thread.join()
+    with serving(found):
+        yield found
 
 
 @pytest.fixture(params=["tensorstore", "zarr"])

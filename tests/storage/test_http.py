@@ -1,6 +1,5 @@
 """Sources behind a web server: equal to local ones, and no failure is ever read as zeros."""
 
-import functools
 import http.server
 import json
 import socket
@@ -14,6 +13,7 @@ import pytest
 import zarr
 from numpy.testing import assert_array_equal
 from outputs import assert_same_output, stored
+from servers import serving
 
 from chunkscale.api.images import check, info, open_image
 from chunkscale.api.planning import plan_resampling
@@ -104,12 +104,8 @@ def server(tmp_path):
     folder = tmp_path / "web"
     folder.mkdir()
     found = Server(folder)
-    thread = threading.Thread(target=functools.partial(found.serve_forever, 0.02), daemon=True)
-    thread.start()
-    yield found
-    found.shutdown()
-    found.server_close()
-    thread.join()
+    with serving(found):
+        yield found
 
 
 @pytest.fixture(params=["tensorstore", "zarr"])
