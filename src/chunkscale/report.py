@@ -51,7 +51,7 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
         ("source", source["path"] + f" ({source['array']})" * (source["array"] != source["path"])),
         ("", f"{_axes(source)} {times(source['shape'])} {dtype}"),
         ("", f"voxel size {times(source['voxel_size'])} {_units(source)}"),
-        *([("", f"of it {source['part']}")] if source["part"] else []),
+        *([("", f"only {source['part']}")] if source["part"] else []),
         ("target", f"{_axes(target)} {times(target['shape'])} {dtype}, {how}"),
         ("", f"voxel size {times(target['voxel_size'])} {_units(target)}"),
         ("", f"translation {times(target['translation'])}"),

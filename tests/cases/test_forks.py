@@ -6,11 +6,14 @@ import os
 import pickle
 import select
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 
 import numpy as np
 import pytest
+from servers import serving
 
 import chunkscale
 from chunkscale.storage import engine, patience
@@ -78,6 +81,19 @@ def test_runs_and_checks_work_in_a_child_of_a_parent_that_ran(stack, tmp_path):
     )
 
 
+def test_lazy_arrays_that_a_parent_computed_are_computed_in_a_child():
+    """Dask's threads stayed with the parent; nothing of a store is opened here."""
+    program = """
+import dask.array as da, numpy as np, os, chunkscale
+lazy = chunkscale.resample_array(da.ones((6, 8, 8), chunks=4), zoom=2)
+assert float(lazy.sum().compute()) == lazy.size
+if (child := os.fork()) == 0:
+    os._exit(float(lazy.sum().compute()) != lazy.size)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=60)
+
+
 def test_a_child_does_not_wait_for_what_a_thread_of_its_parent_opens():
     """It opens its own."""
     begun, end = threading.Event(), threading.Event()
@@ -111,10 +127,8 @@ def served(stack):
         type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None}),
         directory=str(stack.parent),
     )
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_port}/{stack.name}"
-        server.shutdown()
 
 
 def test_what_needs_the_threads_of_a_library_is_refused_in_a_child(served):

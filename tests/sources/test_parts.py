@@ -347,5 +347,42 @@ def test_chunks_that_span_indices_are_counted_as_they_are_decoded(make_image, no
     assert plan.memory.total <= whole.memory.total
     again = chunkscale.plan_resampling(path, channels=":", **how)
     assert (again.memory, again.bytes_read) == (whole.memory, whole.bytes_read)
-    assert "of it channels 1 3" in str(plan)
+    assert "only channels 1 3" in str(plan)
     assert plan.as_dict()["source"]["part"] == "channels 1 3"
+
+
+@pytest.mark.filterwarnings("ignore:array '0' calls its dimensions")
+def test_the_axis_of_the_channels_may_be_of_another_kind(make_image, noise, tmp_path):
+    """Names are looked up and taken over as on an axis called channel."""
+    data = noise((3, 6, 14, 12))
+    path = make_image(data, (1.0, *SIZE), axes="czyx")
+    node = json.loads((path / "zarr.json").read_text())
+    node["attributes"]["ome"]["multiscales"][0]["axes"][0] = {"name": "q", "type": "stage"}
+    node["attributes"]["ome"]["omero"] = {"channels": OMERO["channels"]}
+    (path / "zarr.json").write_text(json.dumps(node))
+    part = chunkscale.open_image(path).select(channels="488,DAPI")
+    assert part.channels == ["488", "DAPI"]
+    run = chunkscale.resample(part, tmp_path / "out", voxel_size="same")
+    assert chunkscale.open_image(run.path).channels == ["488", "DAPI"]
+    np.testing.assert_array_equal(voxels(run.path), data[[2, 0]])
+
+
+def test_names_of_channels_are_found_beside_attributes_of_others(make_image, noise):
+    """In 0.4 an attribute called "ome" may be anybody's."""
+    path = make_image(noise((3, 6, 14, 12)), (1.0, *SIZE), axes="czyx", version="0.4")
+    node = json.loads((path / ".zattrs").read_text())
+    (path / ".zattrs").write_text(json.dumps({**node, "omero": OMERO, "ome": {"mine": 1}}))
+    image = chunkscale.open_image(path)
+    assert image.channels == LABELS
+    assert image.select(channels="488").part == {"channels": [2]}
+
+
+def test_options_of_a_source_are_those_of_its_parts(movie):
+    """A voxel size is followed, and what is for arrays is refused."""
+    part = chunkscale.open_image(movie[0]).select(crop="z=1:4")
+    plan = chunkscale.plan_resampling(part, source_voxel_size="z=4,y=1,x=1")
+    assert plan.source_grid.voxel_size[2:] == (4.0, 1.0, 1.0)
+    assert plan.target_grid.shape[2:] == (12, 14, 12)
+    for options in ({"axes": "tczyx"}, {"source_unit": "nanometer"}):
+        with pytest.raises(OptionError, match="is for arrays"):
+            chunkscale.plan_resampling(part, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import starmap
 
 from chunkscale import options
@@ -18,7 +19,7 @@ from chunkscale.geometry.grid import (
 )
 from chunkscale.geometry.overlap import check_overlap, strange_match
 from chunkscale.geometry.units import METRES
-from chunkscale.parameters import PathLike, StorageOptions, Target
+from chunkscale.parameters import StorageOptions, Target
 from chunkscale.sources.base import Source
 from chunkscale.sources.coarser import at_level, level_for
 from chunkscale.sources.image import Image
@@ -38,10 +39,23 @@ def fill_value(target: Target, dtype: str) -> float | int | None:
     return fill
 
 
-def _image_like(path: PathLike, reach: StorageOptions | None) -> Image:
-    """Open the image to be like; what is said of the source's voxels does not hold for it."""
+def opened_like(source: Source, target: Target, reach: StorageOptions | None) -> Target:
+    """Return a target whose `like` is open, if it is a path; `reach` is for that.
+
+    What is said of the source's voxels does not hold for that image.
+    """
+    _check_one(target)
+    if target.like is None:
+        return target
+    if source.grid != source.whole:
+        raise OptionError(
+            "like gives the whole target grid, so a crop of the source has no meaning beside it; "
+            "leave one of them out"
+        )
+    if isinstance(target.like, VoxelGrid | Image | Part):
+        return target
     try:
-        return open_image(path, storage_options=reach)
+        return replace(target, like=open_image(target.like, storage_options=reach))
     except MetadataError as error:
         what, remedy, _ = str(error).partition("; correct the metadata, or give source_voxel_size=")
         if not remedy:
@@ -53,39 +67,29 @@ def _image_like(path: PathLike, reach: StorageOptions | None) -> Image:
 
 
 def source_and_target(
-    source: VoxelGrid,
-    target: Target,
-    reach: StorageOptions | None = None,
-    part: VoxelGrid | None = None,
+    source: VoxelGrid, target: Target, part: VoxelGrid | None = None
 ) -> tuple[VoxelGrid, VoxelGrid, tuple[Notice, ...]]:
     """Return the source and target grid, in the same units, and what is strange about the pair.
 
-    `reach` is for an image in `like`. Of the target that part is left which lies in `part`, so
-    that it has the voxels that the whole has there.
+    Of the target that part is left which lies in `part`, so that it has the voxels that the whole
+    has there. What it is to be like is open, and takes no part.
     """
     _check_one(target)
     refuse_far(source)
-    like, cropped = target.like, part is not None and part != source
+    part, like = source if part is None else part, target.like
     if like is None:
         wanted = target_grid(
-            part if part is not None and target.shape is not None else source,
+            source if target.shape is None else part,
             voxel_size="finest" if target.voxel_size is None else target.voxel_size,
             zoom=1.0 if target.zoom is None else target.zoom,
             factor=target.factor,
             shape=target.shape,
         )
-        if part is not None and cropped and target.shape is None:
+        if part != source and target.shape is None:
             wanted = cut_grid(wanted, covering_box(wanted, part))
         refuse_far(wanted)
-        strange = _strange_size(source, part or source, wanted, target)
+        strange = _strange_size(source, part, wanted, target)
         return source, wanted, tuple(starmap(Notice, strange))
-    if cropped:
-        raise OptionError(
-            "like gives the whole target grid, so a crop of the source has no meaning beside it; "
-            "leave one of them out"
-        )
-    if not isinstance(like, VoxelGrid | Image | Part):
-        like = _image_like(like, reach)
     said, grid = ((), like) if isinstance(like, VoxelGrid) else (like.notices, like.grid)
     wanted = like_grid(source, grid)  # which refuses other axes
     aligned = aligned_grid(source, grid)
@@ -97,13 +101,11 @@ def source_and_target(
     return aligned, wanted, tuple(found)
 
 
-def leveled(
-    source: Source, level: int | str, target: Target, reach: StorageOptions | None
-) -> tuple[Source, tuple[Notice, ...]]:
+def leveled(source: Source, level: int | str, target: Target) -> tuple[Source, tuple[Notice, ...]]:
     """Return the source of which a stored level is read, and what speaks against others."""
     notices: tuple[Notice, ...] = ()
     if level == "auto":
-        _, wanted, _ = source_and_target(source.whole, target, reach, source.grid)
+        _, wanted, _ = source_and_target(source.whole, target, source.grid)
         chosen, notices = level_for(source, aligned_grid(wanted, source.whole))
     else:
         try:

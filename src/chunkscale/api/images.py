@@ -88,7 +88,6 @@ def open_source(
     source_translation: Sequence[float] | None = None,
     source_unit: str | None = None,
     storage_options: StorageOptions | None = None,
-    source_storage_options: StorageOptions | None = None,
 ) -> Source:
     """Open the source of a plan; see `plan_resampling`.
 
@@ -96,7 +95,7 @@ def open_source(
     """
     given = SourceOptions(
         sizes=_sizes(source_voxel_size),
-        reach=storage_options if source_storage_options is None else source_storage_options,
+        reach=storage_options,
         axes=axes,
         translation=source_translation,
         unit=source_unit,
@@ -111,8 +110,6 @@ def selected(
     """Return the part of a source that is asked for."""
     if channels is None and timepoints is None and crop is None:
         return source
-    if isinstance(source, Part):
-        return source.select(channels=channels, timepoints=timepoints, crop=crop)
     return select(source, channels=channels, timepoints=timepoints, crop=crop)
 
 

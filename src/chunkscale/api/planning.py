@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from chunkscale import options
 from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION
-from chunkscale.api.grids import fill_value, leveled, source_and_target
+from chunkscale.api.grids import fill_value, leveled, opened_like, source_and_target
 from chunkscale.api.images import open_source, selected
 from chunkscale.api.parameters import PlanParameters
 from chunkscale.api.resources import check_here, limits_at, places
@@ -229,14 +229,13 @@ def planned(
         storage_options=storage.reach,
     )
     image = selected(image, *(given.pop(name, None) for name in ("channels", "timepoints", "crop")))
-    target = _some(Target, given)
-    image, notices = leveled(image, given.pop("level", 0), target, storage.reach)
+    target = opened_like(image, _some(Target, given), storage.reach)
+    image, notices = leveled(image, given.pop("level", 0), target)
     plan = plan_source(
         image,
         target,
         _some(StorageLayout, given),
         _some(Resources, given),
-        storage,
         destination=None if destination is None else normalise(destination, storage.target),
         resume=resume,
         client=client,
@@ -258,7 +257,6 @@ def plan_source(
     target: Target,
     layout: StorageLayout,
     resources: Resources,
-    storage: Storage,
     *,
     destination: str | None,
     resume: bool,
@@ -272,7 +270,7 @@ def plan_source(
             f"{' or '.join(WRITABLE_VERSIONS)}"
         )
     parse_codec(layout.codec)
-    what = _what(image, target, layout, storage, notices)
+    what = _what(image, target, layout, notices)
     if resume and not image.uri:
         raise OptionError(
             f"resume needs a source that can be known again, and an {image.path} cannot; store it "
@@ -320,7 +318,6 @@ def _what(
     image: Source,
     target: Target,
     layout: StorageLayout,
-    storage: Storage,
     notices: tuple[Notice, ...],
 ) -> Resampling:
     """Return what is to be computed; refuse what cannot be."""
@@ -328,9 +325,7 @@ def _what(
     options.check_dtype(
         f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
     )
-    source_grid, target_grid, said = source_and_target(
-        image.whole, target, storage.reach, image.grid
-    )
+    source_grid, target_grid, said = source_and_target(image.whole, target, image.grid)
     _, mended = carried(image.attributes, source_grid, target_grid, array.dtype.name)
     if image.array_grid != image.whole:
         source_grid = aligned_grid(image.array_grid, target_grid)

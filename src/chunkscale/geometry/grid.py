@@ -117,6 +117,17 @@ class VoxelGrid:
         return tuple(i for i, axis in enumerate(self.axes) if axis.kind == "space")
 
     @property
+    def channel_axis(self) -> int | None:
+        """Position of the axis that is neither spatial nor time, whatever its kind is called."""
+        kinds = enumerate(axis.kind for axis in self.axes)
+        return next((i for i, kind in kinds if kind not in ("space", "time")), None)
+
+    @property
+    def time_axis(self) -> int | None:
+        """Position of the time axis."""
+        return next((i for i, axis in enumerate(self.axes) if axis.kind == "time"), None)
+
+    @property
     def size(self) -> int:
         """Number of voxels."""
         return math.prod(self.shape)

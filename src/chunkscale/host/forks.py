@@ -21,8 +21,20 @@ def _note() -> None:
     _inherited.update(name for name in _LIBRARIES if name in sys.modules)
 
 
+def _fresh_dask_pool() -> None:
+    """Let Dask make a new pool of threads in a forked process.
+
+    It keeps the one of its parent, whose threads are not there, and waits for them for ever
+    (2026.8: ``dask.threaded.default_pool``).
+    """
+    if (threaded := sys.modules.get("dask.threaded")) is not None:
+        threaded.__dict__["default_pool"] = None
+        threaded.__dict__["pools"].clear()
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note)
+    os.register_at_fork(after_in_child=_fresh_dask_pool)
 
 
 def inherited(library: str) -> bool:

@@ -15,6 +15,7 @@ from chunkscale.output.places import check_links, check_parent, foreign_entries,
 from chunkscale.output.record import LAYOUT_KEYS, STATE_KEYS, Found
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.model import ResamplePlan, SourceArray
+from chunkscale.sources.formats import format_end
 from chunkscale.storage import objects as contents
 from chunkscale.storage.archives import ENDS
 from chunkscale.storage.groups import group_attributes
@@ -52,16 +53,12 @@ def checked_destination(
     return target
 
 
-#: A folder of such a name is opened by no program: they look for a file of another format.
-_OTHER_FORMATS = (
-    *(".tif", ".tiff", ".btf", ".n5", ".h5", ".hdf5", ".czi", ".nd2", ".lif"),
-    *(".ims", ".nii", ".nii.gz", ".nrrd", ".mrc", ".npy", ".png", ".jpg"),
-)
+_PICTURES = (".png", ".jpg")
 
 
 def _check_name(target: str) -> None:
-    """Refuse names that promise what is not written."""
-    if end := next(filter(target.lower().endswith, _OTHER_FORMATS), None):
+    """Refuse names that promise what is not written: no program opens a folder called so."""
+    if end := format_end(target) or next(filter(target.lower().endswith, _PICTURES), ""):
         raise DestinationError(
             f"the output {target!r} is named like another format ({end}), and an OME-Zarr image is "
             f"written; give a name like {target[: -len(end)] + '.zarr'!r}"

@@ -96,7 +96,11 @@ def _image_attributes(plan: ResamplePlan, kept: Mapping[str, Any], name: str) ->
         metadata=downscaling_metadata(
             f"chunkscale.resample ({kind})",
             version=__version__,
-            parameters={"method": plan.method, "antialias": plan.antialias},
+            parameters={
+                "method": plan.method,
+                "antialias": plan.antialias,
+                "pyramid": plan.pyramid,
+            },
         ),
         source=kept,
         is_label=plan.source.is_label,

@@ -19,7 +19,7 @@ Sizes = Callable[[Sequence[str]], Mapping[str, float]]
 
 
 class Voxels(Protocol):
-    """The voxels of level 0. Thread-safe; small where it is pickled, or not picklable."""
+    """The voxels that are read. Thread-safe; small where it is pickled, or not picklable."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

@@ -41,6 +41,7 @@ def level_for(source: Source, target: VoxelGrid) -> tuple[int, tuple[Notice, ...
     image = _image(source, "auto")
     for level in reversed(range(1, len(image.multiscale.datasets))):
         try:
+            image.level(level)
             grid = image.level_grid(level)
         except ChunkscaleError:
             continue  # it is not there, or cannot be understood; opening has said so

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,21 +12,6 @@ from chunkscale.storage.reader import ArrayReader
 
 if TYPE_CHECKING:
     import dask.array
-
-
-def _fresh_dask_pool() -> None:
-    """Let Dask make a new pool of threads in a forked process.
-
-    It keeps the one of its parent, whose threads are not there, and waits for them for ever
-    (2026.8: ``dask.threaded.default_pool``).
-    """
-    if (threaded := sys.modules.get("dask.threaded")) is not None:
-        threaded.__dict__["default_pool"] = None
-        threaded.__dict__["pools"].clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fresh_dask_pool)
 
 
 class _Sliceable:

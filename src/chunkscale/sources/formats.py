@@ -43,10 +43,16 @@ _FORMATS = {
 _MARKS = {"attributes.json": ".n5", "info": ".precomputed"}
 
 
+def format_end(name: str) -> str:
+    """Return what a name ends with, if it is that of another format; nothing if it is not."""
+    ends = sorted(_FORMATS, key=len, reverse=True)
+    return next(filter(name.lower().endswith, ends), "")
+
+
 def other_format(uri: str) -> str:
     """Return what lies at a place that holds no zarr group, and what to do; nothing if unknown."""
     name = uri.rstrip("/").replace(os.sep, "/").rpartition("/")[2]
-    end = next((e for e in sorted(_FORMATS, key=len, reverse=True) if name.lower().endswith(e)), "")
+    end = format_end(name)
     if not end and os.path.isdir(uri):
         end = next((e for mark, e in _MARKS.items() if os.path.isfile(f"{uri}/{mark}")), "")
     if not end:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.errors import CorruptChunkError
-from chunkscale.geometry.box import Box, cell_counts
+from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.storage.objects import chunk_indices
 from chunkscale.storage.reader import ArrayReader
 from chunkscale.storage.stores import store_of
@@ -62,9 +62,8 @@ def _holes(arrays: Mapping[str, ArrayReader]) -> Iterator[str]:
     if not others or not store_of(fine.uri).lists or not 0 < math.prod(counts) <= _MOST_CELLS:
         return
     stored = np.zeros(counts, np.bool_)
-    for index in chunk_indices(fine.uri):
-        if len(index) == len(counts) and all(i < n for i, n in zip(index, counts, strict=True)):
-            stored[index] = True
+    for index in chunk_indices(fine.uri, counts):
+        stored[index] = True
     if stored.all():
         return
     for path, coarse in others:
@@ -80,11 +79,9 @@ def _holes(arrays: Mapping[str, ArrayReader]) -> Iterator[str]:
 def _boxes(fine: ArrayReader, coarse: ArrayReader, stored: NDArray[np.bool_]) -> Iterator[Box]:
     """Yield the insides of stored chunks of a level where level 0 has none."""
     unit, cells = coarse.shard or coarse.chunk, fine.shard or fine.chunk
-    for index in chunk_indices(coarse.uri):
-        starts = [i * u for i, u in zip(index, unit, strict=False)]
-        stops = [min(a + u, n) for a, u, n in zip(starts, unit, coarse.shape, strict=False)]
-        if len(index) != len(unit) or any(a >= b for a, b in zip(starts, stops, strict=True)):
-            continue
+    for index in chunk_indices(coarse.uri, cell_counts(coarse.shape, unit)):
+        box = tile(index, unit, coarse.shape)
+        starts, stops = box.start, box.stop
         places = tuple(
             slice(a * n // m // c, math.ceil(math.ceil(b * n / m) / c))
             for a, b, n, m, c in zip(starts, stops, fine.shape, coarse.shape, cells, strict=True)

@@ -16,6 +16,7 @@ from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import coarser_grid, describe
+from chunkscale.ome.versions import ngff_namespace
 from chunkscale.report import info_text
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.parts import Part, select
@@ -46,11 +47,13 @@ class Image:
     grid : VoxelGrid
         Grid of level 0.
     array : ArrayReader
-        Level 0.
+        The level that is read: level 0, unless `read_level` says another.
     labels : tuple of str
         Paths of label images inside the group.
     given : mapping of str to float
         Voxel sizes by axis that came before those of the metadata, for level 0.
+    shapes : tuple of tuple of int
+        Of the levels, as their documents have them; empty where they could not be told.
     notices : tuple of chunkscale.errors.Notice
         What is strange about it, and what an image that is made from it will not have.
     read_level : int
@@ -66,6 +69,7 @@ class Image:
     array: ArrayReader
     labels: tuple[str, ...] = ()
     given: Mapping[str, float] = field(default_factory=dict)
+    shapes: tuple[tuple[int, ...], ...] = ()
     notices: tuple[Notice, ...] = ()
     read_level: int = 0
     read_grid: VoxelGrid | None = None
@@ -146,11 +150,11 @@ class Image:
         return replace(self, array=self.array.within(io))
 
     def fingerprint(self) -> str:
-        """Return a hash of the metadata of level 0."""
+        """Return a hash of the metadata of the level that is read."""
         return self.array.digest()
 
     def fate(self, *, whole: bool = False) -> str:
-        """Say what has become of level 0, or of the whole image; see `Source`."""
+        """Say what has become of the level that is read, or of the whole image; see `Source`."""
         if found := self.array.fate():
             return f"{self.array.uri!r} {found}"
         found = fate(self.uri, self._is_there) if whole else ""
@@ -163,13 +167,12 @@ class Image:
     @property
     def channels(self) -> list[str]:
         """Labels of the channels, as far as the metadata names them."""
-        holder = self.attributes.get("ome", self.attributes)
-        omero = holder.get("omero") if isinstance(holder, Mapping) else None
+        omero = ngff_namespace(self.attributes).get("omero")
         listed = omero.get("channels") if isinstance(omero, Mapping) else None
         if not isinstance(listed, list) or not listed:
             return []
-        sized = zip(self.grid.axes, self.grid.shape, strict=True)
-        count = next((n for a, n in sized if a.kind not in ("space", "time")), len(listed))
+        axis = self.grid.channel_axis
+        count = len(listed) if axis is None else self.grid.shape[axis]
         labels = [c.get("label") if isinstance(c, Mapping) else None for c in listed[:count]]
         labels += [None] * (count - len(labels))
         return [f"channel {i}" if v in (None, "") else str(v) for i, v in enumerate(labels)]
@@ -193,7 +196,7 @@ class Image:
         index = self._position(index)
         if index == 0:
             return self.grid
-        shape = self.level(index).shape
+        shape = self.shapes[index] or self.level(index).shape
         return coarser_grid(self.multiscale, (0, index), self.grid, shape, self.given)
 
     def _position(self, index: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from chunkscale.errors import (
     AccessDeniedError,
@@ -39,9 +39,6 @@ from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import join
 from chunkscale.storage.reader import ArrayReader, open_array
 from chunkscale.storage.stores import normalise
-
-if TYPE_CHECKING:
-    pass
 
 
 def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
@@ -108,6 +105,7 @@ def open_ome_zarr(
         array=array,
         labels=labels,
         given=given,
+        shapes=tuple(fact.shape for fact in ordered),
         notices=(
             *document.notices,
             *metadata_notices(attributes, found, given),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from chunkscale.errors import OptionError
 from chunkscale.sources.arrays import array_source
@@ -26,7 +27,7 @@ def open_source(given: object, options: SourceOptions) -> Source:
         If nobody takes it.
     """
     if isinstance(given, Part):
-        return given
+        return replace(given, source=open_source(given.source, options))
     for opener in OPENERS:
         found = opener(given, options)
         if found is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.errors import Notice, OptionError
-from chunkscale.geometry.box import Box
+from chunkscale.geometry.box import Box, whole
 from chunkscale.geometry.grid import VoxelGrid, covering_box, cut_grid
 from chunkscale.geometry.selection import Crop, Indices, parse_crop, parse_indices
 from chunkscale.ome.versions import ngff_namespace
@@ -93,9 +93,9 @@ def _singly(runs: list[Run]) -> Iterator[Run]:
 class Part:
     """A part of an image, read lazily; made by `Image.select`.
 
-    Whatever resamples takes it as it takes an image, and so do `like` and the source of `check`.
-    What is resampled from it has the voxels that the
-    whole would have there: it reads the neighbours of its box.
+    Whatever resamples takes it as it takes an image, and so do `like` and the source of
+    `check`. What is resampled from it has the voxels that the whole would have there: it reads
+    the neighbours of its box.
 
     Parameters
     ----------
@@ -179,8 +179,12 @@ class Part:
     @property
     def attributes(self) -> Mapping[str, Any]:
         """Those of the whole, with the channels that are left."""
-        kept = {axis.kind: p for axis, p in zip(self.whole.axes, self.picks, strict=True)}
-        return _picked_attributes(self.source.attributes, kept.get("channel"), kept.get("time"))
+        whole = self.whole
+        channels, times = (self._picked(i) for i in (whole.channel_axis, whole.time_axis))
+        return _picked_attributes(self.source.attributes, channels, times)
+
+    def _picked(self, axis: int | None) -> tuple[int, ...] | None:
+        return None if axis is None else self.picks[axis]
 
     @property
     def notices(self) -> tuple[Notice, ...]:
@@ -218,14 +222,7 @@ class Part:
         crop: Crop | None = None,
     ) -> Part:
         """Return a part of the part; see `Image.select`."""
-        inner = select(self, channels=channels, timepoints=timepoints, crop=crop)
-        picks = tuple(
-            kept if new is None else tuple((kept or range(n))[i] for i in new)
-            for kept, new, n in zip(self.picks, inner.picks, self.whole.shape, strict=True)
-        )
-        # Along other axes than those of space a box is always whole.
-        box = inner.box.shifted(self.box.start)
-        return Part(source=self.source, picks=picks, box=box)
+        return select(self, channels=channels, timepoints=timepoints, crop=crop)
 
     def as_dask(self, level: int = 0) -> dask.array.Array:
         """Return what a stored level of an image has of the part, as a lazy Dask array.
@@ -248,8 +245,7 @@ class Part:
     def channels(self) -> list[str]:
         """Labels of the channels that are left, as far as the metadata names them."""
         listed = getattr(self.source, "channels", [])
-        axes = zip(self.whole.axes, self.picks, strict=True)
-        kept = next((p for axis, p in axes if axis.kind == "channel"), None)
+        kept = self._picked(self.whole.channel_axis)
         if kept is None or not listed:
             return listed
         return [listed[i] if i < len(listed) else f"channel {i}" for i in kept]
@@ -286,26 +282,30 @@ def select(
     """Return a part of a source; see `chunkscale.Image.select`."""
     grid = source.grid
     picks: list[tuple[int, ...] | None] = [None] * grid.ndim
-    for name, value in (("channels", channels), ("timepoints", timepoints)):
+    for name, value, axis in (
+        ("channels", channels, grid.channel_axis),
+        ("timepoints", timepoints, grid.time_axis),
+    ):
         if value is None:
             continue
-        axes = [
-            i
-            for i, axis in enumerate(grid.axes)
-            if axis.kind != "space" and (axis.kind == "time") == (name == "timepoints")
-        ]
-        if not axes:
+        if axis is None:
             raise OptionError(
                 f"{name} {value!r} cannot be selected: the axes are {grid.names}; leave it out"
             )
         labels = getattr(source, "channels", []) if name == "channels" else []
-        kept = parse_indices(name, value, grid.shape[axes[0]], labels)
-        picks[axes[0]] = None if kept == tuple(range(grid.shape[axes[0]])) else kept
-    box = Box(start=(0,) * grid.ndim, stop=grid.shape)
-    if crop is not None:
-        box = parse_crop(crop, grid)
+        kept = parse_indices(name, value, grid.shape[axis], labels)
+        picks[axis] = None if kept == tuple(range(grid.shape[axis])) else kept
+    box = whole(grid.shape) if crop is None else parse_crop(crop, grid)
     counts = [n if kept is None else len(kept) for n, kept in zip(box.stop, picks, strict=True)]
-    return Part(source=source, picks=tuple(picks), box=Box(start=box.start, stop=tuple(counts)))
+    box = Box(start=box.start, stop=tuple(counts))
+    if not isinstance(source, Part):
+        return Part(source=source, picks=tuple(picks), box=box)
+    both = tuple(
+        old if new is None else tuple((old or range(n))[i] for i in new)
+        for old, new, n in zip(source.picks, picks, source.whole.shape, strict=True)
+    )
+    # Along other axes than those of space a box is always whole.
+    return Part(source=source.source, picks=both, box=box.shifted(source.box.start))
 
 
 def _step(kept: tuple[int, ...]) -> int | None:

@@ -124,10 +124,7 @@ class Store(Protocol):
         return contextlib.nullcontext()
 
     def require(self, opened: Any, name: str) -> None:
-        """Raise if zarr could not get a document of a store which is needed, and took it for none.
-
-        Of those that may be missing others may have been found.
-        """
+        """Raise if a document that is needed could not be got, which zarr took for missing."""
         return
 
     def why_missing(self, uri: str, opened: Any) -> Exception | None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from chunkscale.errors import (
@@ -115,3 +116,21 @@ def first_line(error: BaseException) -> str:
     line = text.splitlines()[0] if text else type(error).__name__
     line = re.sub(r" \[http_response_body=.*?\](?= \[|$)", "", line)
     return re.sub(r"(https?://)(?:[^\s/@]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?", r"\1\2", line)
+
+
+@contextlib.contextmanager
+def clear_answers(denial: Callable[[str], Exception] | None = None) -> Iterator[None]:
+    """Turn what tensorstore raises into clear errors without secrets.
+
+    Its own repeat the server's whole answer, which may repeat what was signed. `denial` makes the
+    error of a refusal, where that has one of its own.
+    """
+    try:
+        yield
+    except Exception as error:
+        text = first_line(error)
+    else:
+        return
+    if denial is not None and text.startswith(("PERMISSION_DENIED", "UNAUTHENTICATED")):
+        raise denial(text) from None
+    raise StoreError(text, text.startswith(TRANSIENT_CODES)) from None

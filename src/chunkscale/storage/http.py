@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from chunkscale.errors import (
@@ -13,7 +12,7 @@ from chunkscale.errors import (
     SourceNotFoundError,
 )
 from chunkscale.storage.base import Store
-from chunkscale.storage.failures import TRANSIENT_CODES, StoreError, first_line
+from chunkscale.storage.failures import clear_answers
 from chunkscale.storage.locations import Location, StoreOptions, plain, query_of, split_checked
 
 
@@ -48,23 +47,16 @@ class Http(Store):
     def kvstore(self, uri: str) -> dict[str, Any] | None:
         return {"driver": "http", "base_url": _web(uri).address(f"{uri}/", query_of(uri))}
 
-    @contextlib.contextmanager
-    def clear_answers(self, uri: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            text = first_line(error)
-        else:
-            return
-        raise StoreError(text, text.startswith(TRANSIENT_CODES)) from None
+    def clear_answers(self, uri: str) -> contextlib.AbstractContextManager[None]:
+        return clear_answers()
 
     def require(self, opened: Any, name: str) -> None:
         if name in opened.failed:
             raise opened.failed[name]
 
     def why_missing(self, uri: str, opened: Any) -> Exception | None:
-        for failure in opened.failed.values():
-            return failure  # type: ignore[no-any-return]
+        if opened.failed:
+            return next(iter(opened.failed.values()))  # type: ignore[no-any-return]
         if opened.denied:
             return AccessDeniedError(opened.denied[0])
         if opened.strange:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import operator
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from chunkscale.storage.names import is_chunk_path
 from chunkscale.storage.stores import store_of
@@ -64,11 +65,12 @@ def chunk_count(uri: str) -> int:
     return sum(is_chunk_path(path) for path, _ in objects(uri))
 
 
-def chunk_indices(uri: str) -> Iterator[tuple[int, ...]]:
-    """Yield the index of every stored chunk or shard of an array."""
+def chunk_indices(uri: str, counts: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield the index of every stored chunk or shard of an array that has so many per axis."""
     for path, _ in objects(uri):
-        if is_chunk_path(path):
-            yield tuple(map(int, re.findall(r"\d+", path)))
+        index = tuple(map(int, re.findall(r"\d+", path))) if is_chunk_path(path) else ()
+        if len(index) == len(counts) and all(map(operator.lt, index, counts)):
+            yield index
 
 
 def holds_chunks(uri: str) -> bool | None:

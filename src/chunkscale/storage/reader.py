@@ -131,8 +131,7 @@ class ArrayReader:
 
     def holds(self, box: Box) -> bool:
         """Whether a box has voxels other than fill value."""
-        voxels, fill = self.read(box), self._fill
-        return not np.all((voxels == fill) | ((voxels != voxels) & (fill != fill)))
+        return not np.all(self._is_fill(self.read(box)))
 
     def fate(self) -> str:
         """Say what has become of the array's metadata, which is read afresh; see `fate`."""
@@ -166,10 +165,12 @@ class ArrayReader:
 
     def _look_at_holes(self, box: Box, voxels: NDArray[Any]) -> None:
         """Raise where what was read as missing is there, in another form or by another name."""
-        if self._fast is None and not self._looks:
+        # zarr-python's files were looked at before.
+        unseen = self._fast is not None and self._store.is_local
+        if not (unseen or self._looks):
             return
         missing = list(self._seemingly_missing(box, voxels))
-        if self._fast is not None and self._store.is_local:
+        if unseen:
             self._refuse_false_holes(missing)
         if missing and self._looks:
             self._looks -= 1
@@ -185,6 +186,11 @@ class ArrayReader:
         fill = (self._array if self._fast is None else self._fast).fill_value
         return np.zeros((), self.dtype) if fill is None else np.asarray(fill, self.dtype)
 
+    def _is_fill(self, voxels: NDArray[Any]) -> NDArray[np.bool_]:
+        fill = self._fill
+        same: NDArray[np.bool_] = (voxels == fill) | ((voxels != voxels) & (fill != fill))
+        return same
+
     def _seemingly_missing(self, box: Box, voxels: NDArray[Any]) -> Iterable[tuple[int, ...]]:
         """Return the stored objects of a box, just read, that may have been missing.
 
@@ -196,8 +202,7 @@ class ArrayReader:
             [max(i * u - a, 0) for i in range(a // u, -(-b // u))]
             for a, b, u in zip(box.start, box.stop, unit, strict=True)
         ]
-        first, fill = voxels[np.ix_(*inside)], self._fill
-        empty = (first == fill) | ((first != first) & (fill != fill))
+        empty = self._is_fill(voxels[np.ix_(*inside)])
         return itertools.compress(touched_objects(box, unit), empty.ravel())
 
     def _refuse_false_holes(self, indices: Iterable[tuple[int, ...]]) -> None:
@@ -361,6 +366,5 @@ def _tiles(array: ArrayReader) -> Iterator[Box]:
         yield from (tile(position, size, shape) for position in np.ndindex(counts))
         return
     unit = array.shard or array.chunk
-    for index in chunk_indices(array.uri):
-        if len(index) == len(unit) and all(map(operator.lt, index, cell_counts(shape, unit))):
-            yield tile(index, unit, shape)
+    for index in chunk_indices(array.uri, cell_counts(shape, unit)):
+        yield tile(index, unit, shape)

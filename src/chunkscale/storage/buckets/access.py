@@ -12,9 +12,9 @@ from typing import Any
 
 from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
 from chunkscale.host.forks import fork_error, inherited
-from chunkscale.storage import patience
+from chunkscale.storage import failures, patience
 from chunkscale.storage.credentials import aws_access, frozen_credentials
-from chunkscale.storage.failures import TRANSIENT_CODES, StoreError, first_line
+from chunkscale.storage.failures import StoreError
 from chunkscale.storage.locations import Location, StoreOptions, parse_endpoint, split_url
 
 #: What a bucket is called by scheme.
@@ -145,21 +145,9 @@ def clear_bucket_errors(uri: str) -> Iterator[None]:
     raise StoreError(f"{uri!r} cannot be reached: {trouble}", not refused) from None
 
 
-@contextlib.contextmanager
-def clear_answers(uri: str) -> Iterator[None]:
-    """Turn what tensorstore raises for an object store into clear errors without secrets.
-
-    Its own repeat the server's whole answer, which may repeat what was signed.
-    """
-    try:
-        yield
-    except Exception as error:
-        text = first_line(error)
-    else:
-        return
-    if text.startswith(("PERMISSION_DENIED", "UNAUTHENTICATED")):
-        raise _denial(uri, text) from None
-    raise StoreError(text, text.startswith(TRANSIENT_CODES)) from None
+def clear_answers(uri: str) -> contextlib.AbstractContextManager[None]:
+    """Turn what tensorstore raises for an object store into clear errors without secrets."""
+    return failures.clear_answers(functools.partial(_denial, uri))
 
 
 def _bucket_of(uri: str) -> str:
