@@ -66,7 +66,7 @@ def stacks(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mib", [400, 4096])
+@pytest.mark.parametrize("mib", [400, 1024, 4096])
 def test_the_peak_is_within_the_promise_whatever_the_volume(stacks, tmp_path, promise_of, mib):
     """Peak <= promise <= budget, for a volume and for one eight times as large."""
     for path in stacks:

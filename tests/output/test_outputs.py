@@ -319,7 +319,7 @@ def test_a_finished_output_says_how_it_was_made(volume):
     assert record["antialias"] is True
     metadata = entry_of(out)["metadata"]
     assert metadata["version"] == chunkscale.__version__
-    assert metadata["kwargs"] == {"method": "linear", "antialias": True}
+    assert metadata["kwargs"] == {"method": "linear", "antialias": True, "pyramid": "auto"}
     assert entry_of(out)["type"] == "mean"
 
 
