@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from chunkscale.errors import ChunkscaleError, DestinationError, OptionError
@@ -31,6 +31,17 @@ def checked_destination(
     destination: PathLike, existing: Existing, storage_options: StorageOptions | None = None
 ) -> str:
     """Return the output path, or refuse it."""
+    target = writable(destination, existing, storage_options)
+    check_place(target, existing)
+    check_parent(target)
+    check_name(target)
+    return target
+
+
+def writable(
+    destination: PathLike, existing: Existing, storage_options: StorageOptions | None
+) -> str:
+    """Return the output path, or refuse one to which nobody writes, whatever is there."""
     if existing.resume and existing.overwrite:
         raise OptionError(
             "resume continues an output and overwrite replaces it; leave one of them out"
@@ -47,16 +58,13 @@ def checked_destination(
             f"the output {target!r} is called like a zip file, and images are folders; give it "
             f"another name, like {os.path.splitext(target)[0] + '.zarr'!r}, and zip it afterwards"
         )
-    check_place(target, existing)
-    check_parent(target)
-    _check_name(target)
     return target
 
 
 _PICTURES = (".png", ".jpg")
 
 
-def _check_name(target: str) -> None:
+def check_name(target: str) -> None:
     """Refuse names that promise what is not written: no program opens a folder called so."""
     if end := format_end(target) or next(filter(target.lower().endswith, _PICTURES), ""):
         raise DestinationError(
@@ -102,17 +110,17 @@ def _disposable_state(target: str, overwrite: bool) -> str:
             f"the output {target!r} exists and holds more than one image ({foreign[0]!r}), so it "
             "is never overwritten; choose another path or remove it yourself"
         )
-    return " (the output of a run that did not finish)" if _is_unfinished(record) else ""
+    return " (the output of a run that did not finish)" if is_unfinished(record) else ""
 
 
-def _is_unfinished(record: object) -> TypeGuard[Mapping[str, Any]]:
+def is_unfinished(record: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(record, Mapping) and record.get("state") == "unfinished"
 
 
 def level_paths(attributes: Mapping[str, Any]) -> list[str]:
     """Return the paths of the levels of an image, or of an unfinished one."""
     record = attributes.get("chunkscale")
-    if _is_unfinished(record):
+    if is_unfinished(record):
         levels = record.get("levels")
         return [str(path) for path in levels] if isinstance(levels, list) else []
     found = describe(attributes)
@@ -125,16 +133,22 @@ def is_free(target: str) -> bool:
 
 
 def _is_rest(record: object) -> bool:
-    """Whether a record is that of an output whose deletion was interrupted."""
-    return _is_unfinished(record) and "regions" not in record
+    """Whether a record is that of an image whose deletion was interrupted."""
+    return is_unfinished(record) and "regions" not in record and "kind" not in record
 
 
 def check_apart(source: SourceArray, target: str) -> None:
     """Refuse an output in the source, and one that holds it; links are followed."""
-    if not source.uri or not same_store(source.uri, target):
+    if source.uri:
+        refuse_overlap(source.uri, (source.uri, join(source.uri, source.path)), target)
+
+
+def refuse_overlap(uri: str, parts: Sequence[str], target: str) -> None:
+    """Refuse an output that is a part of a source, lies in one or holds one; links are followed."""
+    if not same_store(uri, target):
         return
     output = resolved(target)
-    for part in (source.uri, join(source.uri, source.path)):
+    for part in parts:
         origin = resolved(part)
         if origin == output:
             raise DestinationError(
@@ -146,14 +160,14 @@ def check_apart(source: SourceArray, target: str) -> None:
         ):
             if inner.startswith(os.path.join(outer, "")):
                 raise DestinationError(
-                    f"the output {target!r} {text} {source.uri!r}; choose a path outside of it"
+                    f"the output {target!r} {text} {uri!r}; choose a path outside of it"
                 )
 
 
 def check_unread(source: SourceArray, target: str) -> None:
     """Refuse to delete an image where the source may read from it, and does not tell."""
     if contents.exists(target) and not is_free(target):
-        if _is_unfinished(group_attributes(target).get("chunkscale")):
+        if is_unfinished(group_attributes(target).get("chunkscale")):
             return
         raise DestinationError(
             f"the output {target!r} may be what the {source.path} reads from, so it is not "
@@ -211,9 +225,12 @@ def check_by_content(source: SourceArray, target: str) -> None:
     Where that cannot be told, because a server refuses what it has no rule for or the disk is
     full, an output is not deleted that has the very attributes of the source.
     """
-    if not source.uri:
-        return
-    parts = (source.uri, join(source.uri, source.path))
+    if source.uri:
+        refuse_same((source.uri, join(source.uri, source.path)), target)
+
+
+def refuse_same(parts: Sequence[str], target: str) -> None:
+    """Refuse to delete what is a part of a source by another name; see `check_by_content`."""
     places = list(
         dict.fromkeys(place for part in parts for place in nearest(resolved(part), _DEEPEST))
     )

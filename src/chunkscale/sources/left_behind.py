@@ -89,7 +89,7 @@ def _why_unread(uri: str, path: str) -> str:
 
 
 def left_behind(
-    uri: str, attributes: Mapping[str, Any], labels: tuple[str, ...], place: Place | None
+    uri: str, attributes: Mapping[str, Any], labels: tuple[str, ...]
 ) -> Iterator[Notice]:
     """Yield what OME-Zarr 0.4 and 0.5 cannot hold, and what lies outside of the image's arrays."""
     if coordinates := further_coordinates(attributes):
@@ -109,12 +109,19 @@ def left_behind(
             f"its labels are left behind ({names}{more}); to have them in the output DST, on its "
             f"grid, resample each of them when it is finished: {command} {beside} --like DST",
         )
-    if place is not None and (text := _place_text(place)):
-        yield Notice("lost", f"{text}: an output is an image of its own")
+
+
+def place_notices(place: Place) -> Iterator[Notice]:
+    """Yield what an output loses that is not made with the rest of its collection."""
+    if text := _place_text(place):
+        what = "a well" if place.collection.kind == "plate" else "an image"
+        yield Notice("lost", f"{text}: an output is {what} of its own")
 
 
 def _place_text(place: Place) -> str:
     kind, name, uri = place.collection.kind, place.name, place.uri.replace("\\", "/")
+    if kind == "plate":
+        return f"that it is well {name!r} of the plate {uri!r} is left behind"
     if kind == "well":
         well = "/".join(uri.rsplit("/", 2)[-2:])
         return f"that it is field {name!r} of well {well!r} of a plate is left behind"
