@@ -88,7 +88,8 @@ class CollectionSource:
         tell : callable, optional
             Gets a `Notice` of what is found to be strange on the way.
         within : callable, optional
-            Whether what lies at a path, or below it, is wanted; elsewhere nothing is looked at.
+            Whether anything at a path, or below it, is wanted: other wells and folders are not
+            looked into.
         """
         for path, inner in self.members(tell, within):
             if inner is None:
@@ -113,7 +114,7 @@ class CollectionSource:
             found = _numbered(self.uri)
         else:
             found = iter(self.paths)
-        yield from ((path, None) for path in found if within(path))
+        yield from ((path, None) for path in found)
 
 
 def _within_below(within: Within, folder: str, path: str) -> bool:
