@@ -30,7 +30,7 @@ from chunkscale.sources.documents import Document, documents, quick_document
 from chunkscale.sources.folders import Tell, Within, groups_below
 from chunkscale.sources.left_behind import place_notices, place_of
 from chunkscale.storage.locations import join
-from chunkscale.storage.names import DROPPINGS, METADATA_FILES
+from chunkscale.storage.names import METADATA_FILES, is_dropping
 from chunkscale.storage.stores import normalise, store_of
 from chunkscale.text import some_names
 
@@ -312,7 +312,7 @@ def _beside(collection: CollectionSource) -> Iterator[Notice]:
         name
         for name in names
         if name not in known
-        and not (name.startswith(".") or DROPPINGS.fullmatch(name))
+        and not (name.startswith(".") or is_dropping(name))
         and not (numbered and name.isdecimal())
     ]
     if left:
