@@ -11,6 +11,7 @@ from pathlib import Path
 import plates
 import pytest
 import zarr
+from mirrors import ANEW, ON, OVER, RECIPE, begin, fill, mirrored
 from outputs import stored
 from strict import schema_faults
 
@@ -18,10 +19,8 @@ import chunkscale
 from chunkscale.errors import ChunkscaleError, DestinationError, NotAnImageError, RegionError
 from chunkscale.output import leases
 from chunkscale.output.collection import begin_collection, begin_member
-from chunkscale.output.collection_places import checked_collection
 from chunkscale.output.collection_publish import publish_collection
 from chunkscale.parameters import Existing
-from chunkscale.sources.chosen import chosen
 from chunkscale.sources.collections import open_collection
 from chunkscale.storage.files import Files
 
@@ -30,29 +29,6 @@ DATA = Path(__file__).parents[3] / "shared/data"
 pytestmark = pytest.mark.filterwarnings("ignore::chunkscale.errors.ChunkscaleWarning")
 
 VERSIONS = ["0.4", "0.5"]
-ANEW, OVER, ON = Existing(), Existing(overwrite=True), Existing(resume=True)
-RECIPE = {"factor": [1, 2]}
-
-
-def begin(source, out, version="0.5", existing=ANEW, recipe=RECIPE):
-    found = open_collection(source)
-    target = checked_collection(out, found, existing)
-    return begin_collection(target, found, recipe, version, existing)
-
-
-def fill(mirror, source, patterns=None, **options):
-    """Resample images one by one; return those that were."""
-    images = list(chosen(open_collection(source), patterns))
-    for path in images:
-        given = {"zoom": 2.0, "levels": 1, "ome_zarr_version": mirror.version, **options}
-        chunkscale.resample(f"{source}/{path}", begin_member(mirror, path), workers=1, **given)
-    return images
-
-
-def mirrored(source, out, version="0.5", patterns=None, existing=ANEW, **options):
-    mirror = begin(source, out, version, existing)
-    images = fill(mirror, source, patterns, **options)
-    return publish_collection(mirror, open_collection(source), images)
 
 
 def texts(notices, kind):
