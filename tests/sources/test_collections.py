@@ -272,6 +272,16 @@ def test_a_folder_holds_collections(tmp_path):
     assert members == {"day 1/p.zarr": "plate", "s.zarr": "bioformats2raw"}
 
 
+def test_a_damaged_collection_in_a_folder_stays_in_the_list(tmp_path):
+    plates.image(tmp_path / "f/x")
+    for name, wells in (("p", [{"path": "B"}, {"path": "B/1"}]), ("q", 5)):
+        plates.ngff(tmp_path / "f" / name, {"plate": {"wells": wells}})
+    assert listed(tmp_path / "f") == (["p", "q", "x"], [])
+    for name in "pq":
+        with pytest.raises(MetadataError):
+            chunkscale.open_image(tmp_path / "f" / name)
+
+
 def test_a_folder_passes_unfinished_outputs_and_links_that_lead_up(tmp_path):
     path = tmp_path / "f"
     plates.image(path / "x")
