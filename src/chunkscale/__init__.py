@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from chunkscale.api.arrays import resample_array
     from chunkscale.api.images import check, info, open_image
     from chunkscale.api.planning import plan_resampling
-    from chunkscale.api.resampling import Resampled, resample
+    from chunkscale.api.resampling import resample
+    from chunkscale.api.running import Resampled
     from chunkscale.errors import (
         AccessDeniedError,
         AliasingWarning,
@@ -51,7 +52,8 @@ _HOMES = {
     "api.arrays": "resample_array",
     "api.images": "check info open_image",
     "api.planning": "plan_resampling",
-    "api.resampling": "Resampled resample",
+    "api.resampling": "resample",
+    "api.running": "Resampled",
     "errors": (
         "AccessDeniedError AliasingWarning ChunkscaleError ChunkscaleWarning ClusterError "
         "CorruptChunkError DestinationError DeviceError ForkError GridError MemoryBudgetError "

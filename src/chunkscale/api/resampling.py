@@ -2,74 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 from numpy.typing import ArrayLike
 
-from chunkscale.api.images import io_threads, reopened
+from chunkscale.api.images import reopened
 from chunkscale.api.notices import warn_of
 from chunkscale.api.parameters import PlanParameters, check_names
 from chunkscale.api.planning import planned
-from chunkscale.errors import OptionError
+from chunkscale.api.running import Resampled, carry_out
 from chunkscale.parameters import Existing, PathLike, StorageOptions
-from chunkscale.plan.model import ResamplePlan
-from chunkscale.report import run_text
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
-from chunkscale.storage import objects as contents
-from chunkscale.storage.engine import StoreIO
-from chunkscale.text import text_html
 
 if TYPE_CHECKING:
-    from chunkscale.run.dask_cluster import DaskCluster
-    from chunkscale.run.records import LogCallback, ProgressCallback, RunTimes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Resampled:
-    """What a finished run did.
-
-    Parameters
-    ----------
-    path : str
-        The output.
-    plan : ResamplePlan
-    times : RunTimes
-        Seconds by stage, summed over the workers.
-    stored_bytes : int
-        Size of all levels as they are stored.
-    """
-
-    path: str
-    plan: ResamplePlan
-    times: RunTimes
-    stored_bytes: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what was done as JSON values."""
-        return {
-            "path": self.path,
-            "target": self.plan.target_grid.as_dict(),
-            "levels": len(self.plan.levels),
-            "regions": self.plan.region_count,
-            "stored_bytes": self.stored_bytes,
-            "times": asdict(self.times),
-        }
-
-    def __str__(self) -> str:
-        return run_text(self.as_dict())
-
-    def __repr__(self) -> str:
-        return f"<Resampled {self.path!r}>"
-
-    def _repr_html_(self) -> str:
-        return text_html(str(self))
+    from chunkscale.run.records import ProgressCallback
 
 
 def resample(
@@ -124,7 +72,8 @@ def resample(
     **parameters
         Those of `plan_resampling`: ``voxel_size``, ``zoom``, ``factor``, ``shape``,
         ``like``, ``source_voxel_size``, ``axes``, ``source_translation``,
-        ``source_unit``, ``channels``, ``timepoints``, ``crop``, ``level``, ``method``,
+        ``source_unit``, ``channels``, ``timepoints``, ``crop``, ``labels``,
+        ``label_method``, ``level``, ``method``,
         ``antialias``, ``outside``, ``chunk``, ``shard``, ``levels``, ``pyramid``,
         ``ome_zarr_version``, ``codec``, ``memory``, ``workers``, ``device``,
         ``device_memory``, ``source_storage_options``.
@@ -167,7 +116,7 @@ def resample(
     target = check_destination(destination, existing, storage_options)
     with connect(client, scheduler, resources) as cluster:
         # What is stored there may have changed since it was opened.
-        plan, image = planned(
+        images = planned(
             reopened(source),
             destination=target,
             resume=resume,
@@ -175,73 +124,8 @@ def resample(
             storage_options=storage_options,
             **parameters,
         )
-        warn_of(plan.warnings, stacklevel=3)
-        return carry_out(
-            plan, target, existing, source=image, cluster=cluster, log=log, progress=progress
-        )
-
-
-def carry_out(
-    plan: ResamplePlan,
-    target: str,
-    existing: Existing,
-    *,
-    source: Source,
-    cluster: DaskCluster | None = None,
-    log: PathLike | None = None,
-    progress: ProgressCallback | None = None,
-) -> Resampled:
-    """Do what a plan says, with the source that it was made for and a target that was checked.
-
-    See `resample` and `check_destination`.
-    """
-    from chunkscale.output.destination import check_apart, check_room, check_unread, unfinished
-    from chunkscale.output.labels import check_label_place, list_label
-    from chunkscale.output.publish import publish
-    from chunkscale.output.writing import writing
-    from chunkscale.run.local import local_scheduler
-    from chunkscale.run.runs import run_plan
-    from chunkscale.run.worker import Job
-
-    if not (progress is None or callable(progress)):
-        raise OptionError(f"progress {progress!r} cannot be called; give a function")
-    check_apart(plan.source, target)
-    check_label_place(plan, target)
-    if existing.overwrite and source.opaque:
-        check_unread(plan.source, target)
-    if not contents.exists(target):
-        check_room(plan, target)
-    found = unfinished(target) if existing.resume else None
-    with _log(log) as note:
-        if cluster is None:
-            local_scheduler()  # the configuration may be another one than when it was planned
-        threads = io_threads() if cluster is None else cluster.shape().codec_threads
-        source = source.within(StoreIO(threads=threads, cache_bytes=plan.memory.cache))
-        io = StoreIO(threads=threads)
-        with writing(plan, target, source, found, existing, io) as out:
-            job = Job(run=uuid.uuid4().hex, plan=plan, source=source.array, target=out.levels)
-            times = run_plan(
-                job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
-            )
-            stored = publish(plan, out, source)
-    list_label(plan, target)
-    return Resampled(path=target, plan=plan, times=times, stored_bytes=stored)
-
-
-@contextlib.contextmanager
-def _log(path: PathLike | None) -> Iterator[LogCallback | None]:
-    """Yield a function that appends lines of JSON to a file."""
-    if path is None:
-        yield None
-        return
-    if not isinstance(path, str | os.PathLike):
-        raise OptionError(f"log {path!r} is not a path; give that of a file")
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(open(path, "a", 1, "utf-8"))
-        except OSError as error:
-            raise OptionError(f"log {os.fspath(path)!r} cannot be written: {error}") from error
-        yield lambda entry: print(json.dumps(entry), file=file)
+        warn_of(images[0].plan.warnings, stacklevel=3)
+        return carry_out(images, target, existing, cluster=cluster, log=log, progress=progress)
 
 
 def check_destination(

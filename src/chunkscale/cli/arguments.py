@@ -162,6 +162,21 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
         help="take this box alone, in voxels or lengths, without its ends: z=10:50,y=200:900 or "
         "z=5um:20um",
     )
+    labels = group.add_mutually_exclusive_group()
+    labels.add_argument(
+        "--labels",
+        metavar="NAME[,NAME]",
+        help="labels that go along, on the same grid (default: all of the image's)",
+    )
+    labels.add_argument(
+        "--no-labels", dest="labels", action="store_false", default=None, help="leave them"
+    )
+    group.add_argument(
+        "--label-method",
+        choices=("mode", "nearest"),
+        help="what labels are made with: the most frequent one of the voxels that fall into one "
+        "(default: mode), or the nearest",
+    )
     group.add_argument(
         "--level",
         metavar="auto|N",

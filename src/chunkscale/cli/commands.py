@@ -55,6 +55,8 @@ _PLAN_OPTIONS = (
     "channels",
     "timepoints",
     "crop",
+    "labels",
+    "label_method",
     "level",
     "method",
     "antialias",
@@ -103,7 +105,8 @@ def plan(arguments: argparse.Namespace) -> int:
 
 def resample(arguments: argparse.Namespace) -> int:
     from chunkscale.api.planning import planned
-    from chunkscale.api.resampling import carry_out, check_destination
+    from chunkscale.api.resampling import check_destination
+    from chunkscale.api.running import carry_out
     from chunkscale.run.connect import connect
 
     existing = Existing(
@@ -117,7 +120,7 @@ def resample(arguments: argparse.Namespace) -> int:
         connect(None, arguments.scheduler, resources) as cluster,
     ):
         options = _plan_options(arguments)
-        plan, source = planned(
+        images = planned(
             arguments.source,
             destination=target,
             resume=arguments.resume,
@@ -125,10 +128,11 @@ def resample(arguments: argparse.Namespace) -> int:
             **options,
             **reach,
         )
+        plan = images[0].plan
         print(plan_summary(plan.as_dict(), cluster), flush=True)
         for text in plan.warnings:
             print(f"warning: {text}", file=sys.stderr)
-        with progress_bar(plan.region_count) as show:
+        with progress_bar(sum(image.plan.region_count for image in images)) as show:
 
             def shown(progress: Progress) -> None:
                 show(progress)
@@ -137,10 +141,9 @@ def resample(arguments: argparse.Namespace) -> int:
 
             arguments.writing = True
             run = carry_out(
-                plan,
+                images,
                 target,
                 existing,
-                source=source,
                 cluster=cluster,
                 log=arguments.log,
                 progress=shown,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeGuard
 
 from chunkscale.errors import ChunkscaleError, DestinationError, OptionError
-from chunkscale.ome.model import Multiscale
-from chunkscale.ome.read import describe
 from chunkscale.output import leases
+from chunkscale.output.labels import own_arrays
 from chunkscale.output.notes import seen_through
 from chunkscale.output.places import check_links, check_parent, foreign_entries, is_blank
-from chunkscale.output.record import LAYOUT_KEYS, STATE_KEYS, Found
+from chunkscale.output.record import LAYOUT_KEYS, STATE_KEYS, Found, is_unfinished, level_paths
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.model import ResamplePlan, SourceArray
 from chunkscale.sources.formats import format_end
@@ -89,7 +87,7 @@ def _disposable_state(target: str, overwrite: bool) -> str:
     try:
         attributes = group_attributes(target)
         record = attributes.get("chunkscale")
-        arrays = level_paths(attributes)
+        arrays = [*level_paths(attributes), *own_arrays(target, attributes)]
         goes = overwrite or _is_rest(record)
         foreign = foreign_entries(target, arrays) if goes else []
     except ChunkscaleError as error:
@@ -102,21 +100,7 @@ def _disposable_state(target: str, overwrite: bool) -> str:
             f"the output {target!r} exists and holds more than one image ({foreign[0]!r}), so it "
             "is never overwritten; choose another path or remove it yourself"
         )
-    return " (the output of a run that did not finish)" if _is_unfinished(record) else ""
-
-
-def _is_unfinished(record: object) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(record, Mapping) and record.get("state") == "unfinished"
-
-
-def level_paths(attributes: Mapping[str, Any]) -> list[str]:
-    """Return the paths of the levels of an image, or of an unfinished one."""
-    record = attributes.get("chunkscale")
-    if _is_unfinished(record):
-        levels = record.get("levels")
-        return [str(path) for path in levels] if isinstance(levels, list) else []
-    found = describe(attributes)
-    return [d.path for d in found.datasets] if isinstance(found, Multiscale) else []
+    return " (the output of a run that did not finish)" if is_unfinished(record) else ""
 
 
 def is_free(target: str) -> bool:
@@ -126,7 +110,7 @@ def is_free(target: str) -> bool:
 
 def _is_rest(record: object) -> bool:
     """Whether a record is that of an output whose deletion was interrupted."""
-    return _is_unfinished(record) and "regions" not in record
+    return is_unfinished(record) and "regions" not in record
 
 
 def check_apart(source: SourceArray, target: str) -> None:
@@ -153,7 +137,7 @@ def check_apart(source: SourceArray, target: str) -> None:
 def check_unread(source: SourceArray, target: str) -> None:
     """Refuse to delete an image where the source may read from it, and does not tell."""
     if contents.exists(target) and not is_free(target):
-        if _is_unfinished(group_attributes(target).get("chunkscale")):
+        if is_unfinished(group_attributes(target).get("chunkscale")):
             return
         raise DestinationError(
             f"the output {target!r} may be what the {source.path} reads from, so it is not "

@@ -111,7 +111,7 @@ def open_ome_zarr(
             *metadata_notices(attributes, found, given),
             *mended(attributes, grid, array.dtype.name)[1],
             *contradictions(found, ordered, array, listed),
-            *left_behind(uri, attributes, labels, place),
+            *left_behind(attributes, place),
             *unclear,
         ),
     )
