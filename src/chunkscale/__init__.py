@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from chunkscale.run.records import Progress
     from chunkscale.sources.image import Image
     from chunkscale.targets import target_grid
-    from chunkscale.verify import CheckReport
+    from chunkscale.verify.report import CheckReport
 
 _HOMES = {
     "api.arrays": "resample_array",
@@ -67,7 +67,7 @@ _HOMES = {
     "plan.model": "ResamplePlan",
     "run.records": "Progress",
     "sources.image": "Image",
-    "verify": "CheckReport",
+    "verify.report": "CheckReport",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

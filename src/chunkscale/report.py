@@ -55,6 +55,7 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
         ("target", f"{_axes(target)} {times(target['shape'])} {dtype}, {how}"),
         ("", f"voxel size {times(target['voxel_size'])} {_units(target)}"),
         ("", f"translation {times(target['translation'])}"),
+        *_label_rows(plan["labels"]),
         ("format", f"OME-Zarr {plan['ome_zarr_version']}, {plan['codec']}"),
         (
             "reads",
@@ -78,6 +79,19 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
     ]
 
 
+def _label_rows(labels: Mapping[str, Facts]) -> list[tuple[str, str]]:
+    """Say what becomes of the labels of an image."""
+    return [
+        (
+            "" if k else "labels",
+            f"{name}: {times(plan['source']['shape'])} {plan['source']['dtype']} -> "
+            f"{times(plan['target']['shape'])}, {plan['method']}, "
+            f"{human_bytes(plan['bytes_written'])} in {count(plan['regions'], 'region')}",
+        )
+        for k, (name, plan) in enumerate(labels.items())
+    ]
+
+
 def _device_text(use: Facts | None) -> str:
     if use is None:
         return "CPU"
@@ -98,13 +112,17 @@ def plan_text(plan: Facts) -> str:
 def plan_summary(plan: Facts, cluster: object = None) -> str:
     """Return what a user wants to know before a run, in two or three lines."""
     source, target = plan["source"], plan["target"]
+    labels = plan["labels"].values()
+    written = plan["bytes_written"] + sum(label["bytes_written"] for label in labels)
+    regions = plan["regions"] + sum(label["regions"] for label in labels)
+    along = f" and {count(len(labels), 'label image')}" if labels else ""
     where = "" if cluster is None else f" in each worker process\ncluster {cluster}"
     return (
         f"{times(source['shape'])} voxels of {times(source['voxel_size'])} -> "
-        f"{times(target['shape'])} of {times(target['voxel_size'])} {_units(target)}\n"
-        f"{human_bytes(plan['bytes_written'])} in "
+        f"{times(target['shape'])} of {times(target['voxel_size'])} {_units(target)}{along}\n"
+        f"{human_bytes(written)} in "
         f"{count(len(plan['levels']), 'level')} before compression, "
-        f"{count(plan['regions'], 'region')}, at most "
+        f"{count(regions, 'region')}, at most "
         f"{human_bytes(plan['memory']['total'])} of memory{where}"
     )
 
@@ -160,15 +178,18 @@ def info_text(facts: Facts) -> str:
 
 def run_text(run: Facts) -> str:
     """Return the facts of a finished run for the terminal."""
-    times_of, target = run["times"], run["target"]
+    times_of, target, labels = run["times"], run["target"], run["labels"]
     seconds = max(times_of["wall_seconds"], 1e-9)
     text = (
         f"{run['path']}: {times(target['shape'])} voxels of {times(target['voxel_size'])} "
         f"{_units(target)}, {count(run['levels'], 'level')}, "
         f"{human_bytes(run['stored_bytes'])} stored"
     )
+    for label in labels:
+        text += f"\n{label['path']}: {human_bytes(label['stored_bytes'])} stored"
+    regions = run["regions"] + sum(label["regions"] for label in labels)
     if times_of["resumed_regions"]:
-        text += f"\n{times_of['resumed_regions']} of {count(run['regions'], 'region')} were there"
+        text += f"\n{times_of['resumed_regions']} of {count(regions, 'region')} were there"
     if not times_of["regions"]:
         return f"{text}, and nothing was missing"
     return (

@@ -23,7 +23,7 @@ from chunkscale.storage.stores import normalise
 from chunkscale.targets import source_sizes
 
 if TYPE_CHECKING:
-    from chunkscale.verify import CheckReport
+    from chunkscale.verify.report import CheckReport
 
 
 def open_image(
@@ -128,7 +128,7 @@ def check(
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
 ) -> CheckReport:
-    """Say whether an OME-Zarr image is complete and valid, and right.
+    """Say whether an OME-Zarr image and its labels are complete and valid, and right.
 
     Parameters
     ----------
@@ -149,14 +149,14 @@ def check(
     CheckReport
         True in a boolean context if nothing is wrong; ``faults`` says what is.
     """
-    from chunkscale.verify import check_image
+    from chunkscale.verify.dataset import check_dataset
 
     reach = storage_options if source_storage_options is None else source_storage_options
     target = _location(destination, storage_options)
     origin: object = source
     if isinstance(source, str | bytes | os.PathLike | Image):
         origin = _location(cast(PathLike | Image, source), reach)
-    return check_image(target, origin, StoreIO(threads=io_threads()), _sizes(source_voxel_size))
+    return check_dataset(target, origin, StoreIO(threads=io_threads()), _sizes(source_voxel_size))
 
 
 def _location(path: PathLike | Image, storage_options: StorageOptions | None) -> str:

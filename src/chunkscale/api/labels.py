@@ -77,7 +77,7 @@ def planned_labels(
     if image is None:
         return made, notices
     if left := [path for path in image.labels if path not in chosen]:
-        notices.append(Notice("lost", f"its labels stay behind, as asked: {', '.join(left)}"))
+        notices.append(Notice("asked", f"its labels stay behind, as asked: {', '.join(left)}"))
     for path in chosen:
         try:
             label = _label_source(image, path, request)
