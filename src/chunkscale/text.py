@@ -32,6 +32,23 @@ def count(number: int, noun: str, plural: str = "s") -> str:
     return f"{number} {noun}{plural if number != 1 else ''}"
 
 
+def some(texts: Sequence[str], most: int = 3, separator: str = ", ") -> str:
+    """Return the first of some texts, and how many more there are.
+
+    Examples
+    --------
+    >>> some(["a", "b", "c"], 2), some(["a", "b"])
+    ('a, b and 1 more', 'a, b')
+    """
+    more = len(texts) - most
+    return separator.join(texts[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def some_names(names: Iterable[str], most: int = 3) -> str:
+    """Return the first of some names in quotes, and how many more there are."""
+    return some([repr(name) for name in names], most)
+
+
 def times(values: Iterable[float] | None) -> str:
     """Return numbers as ``2 x 3 x 4``.
 

@@ -12,7 +12,7 @@ from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.display import completed_label, mended_label, mended_omero, number
 from chunkscale.ome.entries import TRANSFORMS, is_list
 from chunkscale.ome.write import carried_keys
-from chunkscale.text import count
+from chunkscale.text import count, some
 
 #: How deep attributes may be nested; deeper ones could be read, but not always be written.
 DEEPEST = 64
@@ -66,19 +66,20 @@ def mended(
             if value is not None:
                 holder[key] = value
             if wrong:
-                text = f"{key!r} breaks rules, and is mended in the output: {_listed(wrong, '; ')}"
-                found.append(Notice("metadata", text))
+                text = f"{key!r} breaks rules, and is mended in the output: "
+                found.append(Notice("metadata", text + some(wrong, _SHOWN, "; ")))
+    result, notices = json_safe(result)
+    return result, (*found, *notices)
+
+
+def json_safe(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Notice, ...]]:
+    """Return attributes with null in place of what no JSON can hold, and what that was."""
     broken: list[str] = []
-    result = _clean(result, "", broken, 0)
-    if broken:
-        text = f"{_listed(broken)}, which JSON cannot hold; the output has null instead"
-        found.append(Notice("metadata", text))
-    return result, tuple(found)
-
-
-def _listed(places: list[str], separator: str = ", ") -> str:
-    more = len(places) - _SHOWN
-    return separator.join(places[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    result = _clean(attributes, "", broken, 0)
+    if not broken:
+        return result, ()
+    text = f"{some(broken, _SHOWN)}, which JSON cannot hold; the output has null instead"
+    return result, (Notice("metadata", text),)
 
 
 def _clean(value: Any, where: str, broken: list[str], depth: int) -> Any:
@@ -159,7 +160,7 @@ def carried(
         found += _follow(holder.get("omero") or {}, source, target)
         plain = completed_label(holder.get("image-label") or {})
         if plain:
-            labels = _listed([str(label) for label in plain])
+            labels = some([str(label) for label in plain], _SHOWN)
             text = (
                 f"'image-label' has no colors for the labels {labels}; the output gives them some"
             )
@@ -167,7 +168,7 @@ def carried(
     if source != target:
         places = list(dict.fromkeys(_suspicious(carried_keys(result), "")))
         if places:
-            text = f"{_listed(places)} may count voxels of the source, and is copied as it is"
+            text = f"{some(places, _SHOWN)} may count voxels of the source, and is copied as it is"
             found.append(Notice("copied", text))
     return result, tuple(found)
 

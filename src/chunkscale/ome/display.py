@@ -47,12 +47,17 @@ def mended_omero(value: object, dtype: str, count: int | None, say: Say) -> dict
         _channel(channel, f"channels[{i}]", limits, say)
         for i, channel in enumerate(channels[:count])
     ] + [_plain_channel(limits) for _ in range(more)]
-    _mend(result, "", say, id=_whole, name=_text, version=_text)
+    mend(result, "", say, id=whole_number, name=as_text, version=as_text)
     rdefs = result.get("rdefs")
     if isinstance(rdefs, Mapping):
         result["rdefs"] = rdefs = dict(rdefs)
-        how = {"defaultT": _whole, "defaultZ": _whole, "model": _text, "projection": _text}
-        _mend(rdefs, "rdefs.", say, **how)
+        how = {
+            "defaultT": whole_number,
+            "defaultZ": whole_number,
+            "model": as_text,
+            "projection": as_text,
+        }
+        mend(rdefs, "rdefs.", say, **how)
     elif rdefs is not None:
         say(f"rdefs is {short(rdefs)} (left out)")
         del result["rdefs"]
@@ -75,8 +80,8 @@ def _channel(value: object, where: str, limits: tuple[float, float], say: Say) -
         say(f"{where}.color is {short(result.get('color'))} ({color!r} is written)")
         result["color"] = color
     result["window"] = _window(result.get("window"), f"{where}.window", limits, say)
-    how = {"label": _text, "family": _text, "active": _flag, "inverted": _flag}
-    _mend(result, f"{where}.", say, **how, coefficient=number)
+    how = {"label": as_text, "family": as_text, "active": _flag, "inverted": _flag}
+    mend(result, f"{where}.", say, **how, coefficient=number)
     return result
 
 
@@ -150,7 +155,7 @@ def _label_entries(key: str, entries: Any, say: Say) -> Iterator[dict[str, Any]]
     found: dict[int, dict[str, Any]] = {}
     for i, entry in enumerate(entries):
         stated = entry.get("label-value") if isinstance(entry, Mapping) else None
-        label = _whole(stated)
+        label = whole_number(stated)
         if label is None:
             say(f"{key}[{i}] is {short(entry)}, without a whole number as 'label-value' (left out)")
             continue
@@ -178,7 +183,7 @@ def _label_color(entry: Mapping[str, Any], where: str, say: Say) -> list[int] | 
     return color
 
 
-def _mend(holder: dict[str, Any], where: str, say: Say, **how: Callable[[object], object]) -> None:
+def mend(holder: dict[str, Any], where: str, say: Say, **how: Callable[[object], object]) -> None:
     """Mend values in place, or leave them out; null says nothing, and stays."""
     for key, read in how.items():
         stated = holder.get(key)
@@ -213,12 +218,14 @@ def number(value: object) -> float | None:
         return None
 
 
-def _whole(value: object) -> int | None:
+def whole_number(value: object) -> int | None:
+    """Return a whole number, text or not."""
     found = number(value)
     return None if found is None or found != int(found) else int(found)
 
 
-def _text(value: object) -> str | None:
+def as_text(value: object) -> str | None:
+    """Return a text, or a number as one."""
     if isinstance(value, str):
         return value
     found = number(value)
@@ -253,7 +260,7 @@ def _rgba(value: object) -> list[int] | None:
     numbers = [number(part) for part in or_empty(value)]
     if any(isinstance(n, float) for n in numbers) and all(0 <= (n or 0) <= 1 for n in numbers):
         numbers = [n if n is None else math.floor(255 * n + 0.5) for n in numbers]
-    parts = [_whole(n) for n in numbers]
+    parts = [whole_number(n) for n in numbers]
     if len(parts) not in (3, 4) or not all(p is not None and 0 <= p <= 255 for p in parts):
         return None
     return [int(p or 0) for p in parts] + [255] * (4 - len(parts))

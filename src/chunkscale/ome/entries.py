@@ -73,6 +73,17 @@ def refuse_outside(path: str, what: str) -> None:
         )
 
 
+def plain_path(path: str) -> str:
+    """Return a path without what changes nothing.
+
+    Examples
+    --------
+    >>> plain_path("./B//03/")
+    'B/03'
+    """
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
 def is_list(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, list | tuple)
 

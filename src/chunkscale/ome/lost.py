@@ -7,6 +7,7 @@ from typing import Any
 
 from chunkscale.ome.entries import SYSTEMS, TRANSFORMS, mappings
 from chunkscale.ome.versions import ngff_namespace, uses_systems, version_of
+from chunkscale.text import some
 
 _PLAIN = ("identity", "scale", "translation")
 
@@ -52,6 +53,19 @@ def placements(attributes: Mapping[str, Any], path: str) -> str:
     scene = ngff_namespace(attributes).get("scene")
     listed = mappings(scene.get(TRANSFORMS)) if isinstance(scene, Mapping) else []
     return ", ".join(_described(t) for t in listed if path in scene_paths([t]))
+
+
+#: Of a scene, a notice names so many coordinate systems and transformations.
+_SHOWN = 5
+
+
+def scene_coordinates(attributes: Mapping[str, Any]) -> str:
+    """Return the transformations and coordinate systems of a scene, in words."""
+    scene = ngff_namespace(attributes).get("scene")
+    holder = scene if isinstance(scene, Mapping) else {}
+    found = [_described(t) for t in mappings(holder.get(TRANSFORMS))]
+    found += [f"the system {_system(s)}" for s in mappings(holder.get(SYSTEMS))]
+    return some(found, _SHOWN)
 
 
 def scene_paths(transforms: object) -> Iterator[str]:

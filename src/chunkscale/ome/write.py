@@ -206,15 +206,37 @@ def complete_attributes(
         old["version"] = version_of(origin, old)
     inner = _display(origin, theirs, version, is_label)
     inner["multiscales"] = [_completed_entry(entry, old, version, name, kind, metadata)]
-    outer = unknown_keys(origin)
-    nested = origin["ome"] if isinstance(origin.get("ome"), Mapping) else {}
-    if version == "0.4":
-        result = {**outer, **unknown_keys(nested), **inner}
-    else:
-        # The source's "ome" may have a version of its own that means nothing to NGFF.
-        result = {**outer, "ome": {**unknown_keys(nested), "version": version, **inner}}
+    result = beside_unknown(origin, version, inner)
     _assert_writable(result)
     return result
+
+
+def beside_unknown(
+    origin: Mapping[str, Any], version: str, inner: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return attributes with the NGFF keys `inner`, and all that means nothing to NGFF.
+
+    Parameters
+    ----------
+    origin : mapping
+        All attributes of the source's group, in any version.
+    version : str
+        ``"0.4"`` or ``"0.5"``.
+    inner : mapping
+
+    Examples
+    --------
+    >>> beside_unknown({"plate": {}, "barcode": 7}, "0.5", {"plate": {"wells": []}})
+    {'barcode': 7, 'ome': {'version': '0.5', 'plate': {'wells': []}}}
+    """
+    nested = origin["ome"] if isinstance(origin.get("ome"), Mapping) else {}
+    if version == "0.4":
+        return {**unknown_keys(origin), **unknown_keys(nested), **inner}
+    # The source's "ome" may have a version of its own that means nothing to NGFF.
+    return {
+        **unknown_keys(origin),
+        "ome": {**unknown_keys(nested), "version": version, **inner},
+    }
 
 
 def _completed_entry(

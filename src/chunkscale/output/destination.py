@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from chunkscale.errors import ChunkscaleError, DestinationError, OptionError
 from chunkscale.output import leases
@@ -29,6 +29,17 @@ def checked_destination(
     destination: PathLike, existing: Existing, storage_options: StorageOptions | None = None
 ) -> str:
     """Return the output path, or refuse it."""
+    target = writable(destination, existing, storage_options)
+    check_place(target, existing)
+    check_parent(target)
+    check_name(target)
+    return target
+
+
+def writable(
+    destination: PathLike, existing: Existing, storage_options: StorageOptions | None
+) -> str:
+    """Return the output path, or refuse one to which nobody writes, whatever is there."""
     if existing.resume and existing.overwrite:
         raise OptionError(
             "resume continues an output and overwrite replaces it; leave one of them out"
@@ -45,16 +56,13 @@ def checked_destination(
             f"the output {target!r} is called like a zip file, and images are folders; give it "
             f"another name, like {os.path.splitext(target)[0] + '.zarr'!r}, and zip it afterwards"
         )
-    check_place(target, existing)
-    check_parent(target)
-    _check_name(target)
     return target
 
 
 _PICTURES = (".png", ".jpg")
 
 
-def _check_name(target: str) -> None:
+def check_name(target: str) -> None:
     """Refuse names that promise what is not written: no program opens a folder called so."""
     if end := format_end(target) or next(filter(target.lower().endswith, _PICTURES), ""):
         raise DestinationError(
@@ -109,16 +117,22 @@ def is_free(target: str) -> bool:
 
 
 def _is_rest(record: object) -> bool:
-    """Whether a record is that of an output whose deletion was interrupted."""
-    return is_unfinished(record) and "regions" not in record
+    """Whether a record is that of an image whose deletion was interrupted."""
+    return is_unfinished(record) and "regions" not in record and "kind" not in record
 
 
 def check_apart(source: SourceArray, target: str) -> None:
     """Refuse an output in the source, and one that holds it; links are followed."""
-    if not source.uri or not same_store(source.uri, target):
+    if source.uri:
+        refuse_overlap(source.uri, (source.uri, join(source.uri, source.path)), target)
+
+
+def refuse_overlap(uri: str, parts: Sequence[str], target: str) -> None:
+    """Refuse an output that is a part of a source, lies in one or holds one; links are followed."""
+    if not same_store(uri, target):
         return
     output = resolved(target)
-    for part in (source.uri, join(source.uri, source.path)):
+    for part in parts:
         origin = resolved(part)
         if origin == output:
             raise DestinationError(
@@ -130,7 +144,7 @@ def check_apart(source: SourceArray, target: str) -> None:
         ):
             if inner.startswith(os.path.join(outer, "")):
                 raise DestinationError(
-                    f"the output {target!r} {text} {source.uri!r}; choose a path outside of it"
+                    f"the output {target!r} {text} {uri!r}; choose a path outside of it"
                 )
 
 
@@ -195,9 +209,12 @@ def check_by_content(source: SourceArray, target: str) -> None:
     Where that cannot be told, because a server refuses what it has no rule for or the disk is
     full, an output is not deleted that has the very attributes of the source.
     """
-    if not source.uri:
-        return
-    parts = (source.uri, join(source.uri, source.path))
+    if source.uri:
+        refuse_same((source.uri, join(source.uri, source.path)), target)
+
+
+def refuse_same(parts: Sequence[str], target: str) -> None:
+    """Refuse to delete what is a part of a source by another name; see `check_by_content`."""
     places = list(
         dict.fromkeys(place for part in parts for place in nearest(resolved(part), _DEEPEST))
     )

@@ -118,6 +118,8 @@ class SourceOptions:
     axes, translation, unit : optional
         Of an array; see `chunkscale.sources.arrays.array_grid`.
     io : StoreIO
+    mirrored : bool
+        Whether the collection that it lies in is made as well, so that its place is not lost.
     """
 
     sizes: Sizes | None = None
@@ -126,3 +128,4 @@ class SourceOptions:
     translation: Sequence[float] | None = None
     unit: str | None = None
     io: StoreIO
+    mirrored: bool = False

@@ -1,50 +1,320 @@
-"""The images of plates, series and other collections."""
+"""Collections of images: plates, wells, series, scenes and folders, listed as far as is wanted."""
 
 from __future__ import annotations
 
-from chunkscale.errors import MetadataError, SourceNotFoundError
-from chunkscale.ome.model import Collection
+import contextlib
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from chunkscale.errors import (
+    AccessDeniedError,
+    ChunkscaleError,
+    MetadataError,
+    MultipleImagesError,
+    NotAnImageError,
+    Notice,
+    SourceNotFoundError,
+)
+from chunkscale.ome.entries import plain_path
+from chunkscale.ome.lost import scene_coordinates
+from chunkscale.ome.model import Collection, Multiscale
+from chunkscale.ome.plates import layout_of
 from chunkscale.ome.read import describe
-from chunkscale.sources.documents import group_document
+from chunkscale.ome.versions import holds_ngff
+from chunkscale.sources.documents import Document, documents, quick_document
+from chunkscale.sources.folders import Tell, Within, groups_below
+from chunkscale.sources.left_behind import place_notices, place_of
 from chunkscale.storage.locations import join
+from chunkscale.storage.names import DROPPINGS, METADATA_FILES
+from chunkscale.storage.stores import normalise, store_of
+from chunkscale.text import some_names
+
+#: What `Collection.kind` may be where images lie below a group.
+_KINDS = ("plate", "well", "bioformats2raw", "scene")
 
 
-def list_images(uri: str, collection: Collection) -> tuple[str, ...]:
-    """Return the paths of the images of a collection, relative to `uri`.
+def _ignore(notice: Notice) -> None:
+    return
 
-    Wells of a plate are looked into; one that is missing is listed as it is.
+
+def _all(path: str) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionSource:
+    """A collection whose images are listed lazily; made by `open_collection`.
+
+    Parameters
+    ----------
+    uri : str
+    kind : str
+        ``"plate"``, ``"well"``, ``"bioformats2raw"``, ``"scene"`` or ``"folder"``.
+    zarr_format : int, optional
+        Of its group; a folder may be none.
+    attributes : mapping
+        All attributes of that group.
+    paths : tuple of str
+        What they list, each once: the wells of a plate, otherwise images.
+    notices : tuple of Notice
+        What is strange about it, and what its mirror will not have.
     """
-    if collection.kind == "plate":
-        return tuple(image for well in collection.paths for image in _members(uri, well))
-    if collection.kind == "bioformats2raw":
-        return _series(uri)
-    if collection.kind == "series":
-        return tuple(f"../{path}" for path in collection.paths)
-    return collection.paths
+
+    uri: str
+    kind: str
+    zarr_format: int | None = None
+    attributes: Mapping[str, Any]
+    paths: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def has_layout(self) -> bool:
+        """Whether the group ``OME`` beside the images belongs to it."""
+        return bool(layout_of(self.attributes))
+
+    def images(self, tell: Tell = _ignore, within: Within = _all) -> Iterator[str]:
+        """Yield the paths of the images, relative to `uri`, each once.
+
+        Wells and folders are looked into when they are reached; of images nothing is read. A well
+        that cannot be read is yielded as it is, for whoever opens it is told why.
+
+        Parameters
+        ----------
+        tell : callable, optional
+            Gets a `Notice` of what is found to be strange on the way.
+        within : callable, optional
+            Whether what lies at a path, or below it, is wanted; elsewhere nothing is looked at.
+        """
+        for path, inner in self.members(tell, within):
+            if inner is None:
+                yield path
+            else:
+                below = partial(_within_below, within, path)
+                yield from (f"{path}/{image}" for image in inner.images(tell, below))
+
+    def members(
+        self, tell: Tell = _ignore, within: Within = _all
+    ) -> Iterator[tuple[str, CollectionSource | None]]:
+        """Yield paths with the collection that lies there, or None for an image.
+
+        Only folders hold collections.
+        """
+        if self.kind == "folder":
+            yield from _in_folder(self.uri, tell, within)
+            return
+        if self.kind == "plate":
+            found = _fields(self.uri, self.paths, tell, within)
+        elif self.kind == "bioformats2raw" and not self.paths:
+            found = _numbered(self.uri)
+        else:
+            found = iter(self.paths)
+        yield from ((path, None) for path in found if within(path))
 
 
-def _members(uri: str, well: str) -> tuple[str, ...]:
+def _within_below(within: Within, folder: str, path: str) -> bool:
+    return within(f"{folder}/{path}")
+
+
+def open_collection(path: str | os.PathLike[str]) -> CollectionSource | None:
+    """Open a collection of images; None if it is an image, or nothing that is known.
+
+    Raises
+    ------
+    SourceNotFoundError
+        If nothing is there; `AccessDeniedError` where that cannot be told.
+    MetadataError
+        If its metadata cannot be understood.
+    """
+    uri = normalise(path)
     try:
-        found = describe(group_document(join(uri, well)).attributes)
-    except (SourceNotFoundError, MetadataError):
-        return (well,)
-    paths = found.paths if isinstance(found, Collection) else ()
-    return tuple(f"{well}/{path}" for path in paths)
-
-
-def _series(uri: str) -> tuple[str, ...]:
-    """Return the images of a bioformats2raw group: those listed, or else those numbered."""
+        document = quick_document(uri)
+    except AccessDeniedError:
+        raise
+    except SourceNotFoundError:
+        store = store_of(uri)
+        if not (os.path.isdir(uri) if store.is_local else store.lists and store.names(uri)):
+            raise
+        return _folder(uri, Document({}, 0))
+    if not holds_ngff(document.attributes):
+        return _folder(uri, document)
     try:
-        listed = describe(group_document(join(uri, "OME")).attributes)
-    except (SourceNotFoundError, MetadataError):
-        listed = None
-    if isinstance(listed, Collection):
-        # Listed from the OME subgroup, whose paths start at its parent.
-        return listed.paths
-    found: list[str] = []
-    while True:
+        found = describe(document.attributes)
+    except (MultipleImagesError, NotAnImageError):
+        return None  # `open_image` says what is wrong
+    except MetadataError as error:
+        raise type(error)(f"{uri!r}: {error}") from error
+    if isinstance(found, Multiscale) or found.kind not in _KINDS:
+        return None
+    return _opened(uri, document, found)
+
+
+def list_images(uri: str, document: Document, found: Collection) -> tuple[str, ...]:
+    """Return the paths of all images of a collection, relative to `uri`."""
+    if found.kind == "series":
+        return tuple(f"../{path}" for path in found.paths)
+    if found.kind == "labels":
+        return found.paths
+    return tuple(_opened(uri, document, found).images())
+
+
+def _opened(uri: str, document: Document, found: Collection) -> CollectionSource:
+    notices = list(document.notices)
+    listed = found.paths
+    if found.kind == "bioformats2raw":
+        listed = series_of(uri, notices.append)
+    elif found.kind == "scene":
+        notices.append(
+            Notice(
+                "lost",
+                f"that its images lie in one scene is left behind ({uri!r}), because OME-Zarr 0.4 "
+                f"and 0.5 cannot hold it: {scene_coordinates(document.attributes)}",
+            )
+        )
+    elif found.kind == "well" and (place := place_of(uri)):
+        notices += place_notices(place)
+    collection = CollectionSource(
+        uri=uri,
+        kind=found.kind,
+        zarr_format=document.zarr_format,
+        attributes=document.attributes,
+        paths=_each_once(uri, listed, notices.append),
+    )
+    return replace(collection, notices=(*notices, *_beside(collection)))
+
+
+def _folder(uri: str, document: Document) -> CollectionSource | None:
+    """Return a folder as a collection if an image lies in it."""
+    record = document.attributes.get("chunkscale")
+    if isinstance(record, Mapping) and record.get("state") == "unfinished":
+        return None
+    folder = CollectionSource(
+        uri=uri,
+        kind="folder",
+        zarr_format=document.zarr_format or None,
+        attributes=document.attributes,
+        notices=document.notices,
+    )
+    return folder if next(folder.images(), None) is not None else None
+
+
+def _each_once(uri: str, listed: Sequence[str], tell: Tell) -> tuple[str, ...]:
+    """Return paths in their plain form, none twice and none in another."""
+    counts = Counter(map(plain_path, listed))
+    if twice := [path for path, n in counts.items() if n > 1]:
+        text = f"{uri!r} lists {some_names(twice)} more than once; each is taken once"
+        tell(Notice("metadata", text))
+    for path in counts:
+        parts = path.split("/")
+        outer = ("/".join(parts[:n]) for n in range(1, len(parts)))
+        if not path or any(name in counts for name in outer):
+            raise MetadataError(
+                f"{uri!r} lists {path!r}, which is the group itself or lies in another entry of "
+                "the list; correct the metadata"
+            )
+    return tuple(counts)
+
+
+def _fields(uri: str, listed: Sequence[str], tell: Tell, within: Within) -> Iterator[str]:
+    wells = [well for well in listed if within(well)]
+    for well, document in zip(wells, documents(join(uri, w) for w in wells), strict=True):
+        fields = well_paths(uri, well, document, tell)
+        yield from [well] if fields is None else (f"{well}/{field}" for field in fields)
+
+
+def well_paths(
+    uri: str, well: str, document: Document | ChunkscaleError, tell: Tell
+) -> tuple[str, ...] | None:
+    """Return the fields of a well of a plate; None if it cannot be read."""
+    at, problem = join(uri, well), document
+    if isinstance(document, Document):
         try:
-            group_document(join(uri, str(len(found))))
-        except (SourceNotFoundError, MetadataError):
-            return tuple(found)
-        found.append(str(len(found)))
+            found = describe(document.attributes)
+            if isinstance(found, Collection) and found.kind == "well":
+                return _each_once(at, found.paths, tell)
+            tell(
+                Notice(
+                    "lost",
+                    f"{well!r} is listed as a well of {uri!r} and is none, so what lies there is "
+                    "left behind; resample it by its own path",
+                )
+            )
+            return ()
+        except MetadataError as error:
+            problem = error
+    text = f"the well {well!r} of {uri!r} cannot be read: {problem}"
+    tell(Notice("metadata", f"{text}; restore it, or take it out of the list of wells"))
+    return None
+
+
+def series_of(uri: str, tell: Tell) -> tuple[str, ...]:
+    """Return the images that the group ``OME`` lists; nothing if they are only numbered."""
+    try:
+        listed = describe(quick_document(join(uri, "OME")).attributes)
+    except (SourceNotFoundError, NotAnImageError):
+        return ()
+    except MetadataError as error:
+        tell(Notice("metadata", f"{uri!r}: the list of images in OME is not taken: {error}"))
+        return ()
+    return listed.paths if isinstance(listed, Collection) and listed.kind == "series" else ()
+
+
+def _numbered(uri: str) -> Iterator[str]:
+    """Yield the images called 0, 1, 2 and so on, up to the first that is not there."""
+    names = map(str, itertools.count())
+    for k, document in enumerate(documents(join(uri, name) for name in names)):
+        if isinstance(document, SourceNotFoundError):
+            return
+        yield str(k)
+
+
+def _in_folder(
+    uri: str, tell: Tell, within: Within
+) -> Iterator[tuple[str, CollectionSource | None]]:
+    for path, _, document in groups_below(uri, tell, within):
+        if document is None:
+            yield path, None
+            continue
+        at = join(uri, path)
+        try:
+            found = describe(document.attributes)
+        except MetadataError:
+            yield path, None  # whoever opens it is told why
+            continue
+        if isinstance(found, Multiscale):
+            yield path, None
+        elif found.kind in _KINDS:
+            inner = _opened(at, document, found)
+            for notice in inner.notices:
+                tell(notice)
+            yield path, inner
+        else:
+            text = f"left behind is {path!r} in {uri!r}, which lists {found.kind} of no image"
+            tell(Notice("lost", text))
+
+
+def _beside(collection: CollectionSource) -> Iterator[Notice]:
+    """Yield what lies in the group beside its images, and no mirror will have."""
+    known = {path.partition("/")[0] for path in collection.paths} | {*METADATA_FILES}
+    if collection.has_layout:
+        known.add("OME")
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # not everybody may list a bucket
+        if store_of(collection.uri).lists:
+            names = store_of(collection.uri).names(collection.uri)
+    numbered = collection.kind == "bioformats2raw" and not collection.paths
+    left = [
+        name
+        for name in names
+        if name not in known
+        and not (name.startswith(".") or DROPPINGS.fullmatch(name))
+        and not (numbered and name.isdecimal())
+    ]
+    if left:
+        what = "wells" if collection.kind == "plate" else "images"
+        where = f"what lies in {collection.uri!r} beside its {what}"
+        yield Notice("lost", f"{where} is left behind: {some_names(left)}")

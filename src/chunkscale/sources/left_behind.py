@@ -87,7 +87,7 @@ def _why_unread(uri: str, path: str) -> str:
     return f"its array {array!r} {fact.problem}" if fact.problem else ""
 
 
-def left_behind(attributes: Mapping[str, Any], place: Place | None) -> Iterator[Notice]:
+def left_behind(attributes: Mapping[str, Any]) -> Iterator[Notice]:
     """Yield what OME-Zarr 0.4 and 0.5 cannot hold, and what lies outside of the image's arrays."""
     if coordinates := further_coordinates(attributes):
         yield Notice(
@@ -96,12 +96,19 @@ def left_behind(attributes: Mapping[str, Any], place: Place | None) -> Iterator[
             f"and 0.5 cannot hold them: {coordinates}; they still apply, for an output lies in the "
             "coordinates that its source's voxels have",
         )
-    if place is not None and (text := _place_text(place)):
-        yield Notice("lost", f"{text}: an output is an image of its own")
+
+
+def place_notices(place: Place) -> Iterator[Notice]:
+    """Yield what an output loses that is not made with the rest of its collection."""
+    if text := _place_text(place):
+        what = "a well" if place.collection.kind == "plate" else "an image"
+        yield Notice("lost", f"{text}: an output is {what} of its own")
 
 
 def _place_text(place: Place) -> str:
     kind, name, uri = place.collection.kind, place.name, place.uri.replace("\\", "/")
+    if kind == "plate":
+        return f"that it is well {name!r} of the plate {uri!r} is left behind"
     if kind == "well":
         well = "/".join(uri.rsplit("/", 2)[-2:])
         return f"that it is field {name!r} of well {well!r} of a plate is left behind"

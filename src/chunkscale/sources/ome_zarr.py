@@ -33,10 +33,10 @@ from chunkscale.sources.contradictions import (
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.formats import other_format
 from chunkscale.sources.image import Image
-from chunkscale.sources.left_behind import label_paths, left_behind, place_of
+from chunkscale.sources.left_behind import label_paths, left_behind, place_notices, place_of
 from chunkscale.storage.documents import array_facts, refuse_two_arrays
 from chunkscale.storage.engine import StoreIO
-from chunkscale.storage.locations import join
+from chunkscale.storage.locations import above, join
 from chunkscale.storage.reader import ArrayReader, open_array
 from chunkscale.storage.stores import normalise
 
@@ -57,15 +57,20 @@ def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
     if isinstance(given, Image):
         if options.sizes is None:
             return given
-        return open_ome_zarr(given.uri, sizes=options.sizes, io=options.io)
-    uri = normalise(cast(str, given), options.reach)  # which refuses bytes
-    return open_ome_zarr(uri, sizes=options.sizes, io=options.io)
+        uri = given.uri
+    else:
+        uri = normalise(cast(str, given), options.reach)  # which refuses bytes
+    return open_ome_zarr(uri, sizes=options.sizes, io=options.io, mirrored=options.mirrored)
 
 
 def open_ome_zarr(
-    path: str | os.PathLike[str], *, sizes: Sizes | None = None, io: StoreIO
+    path: str | os.PathLike[str],
+    *,
+    sizes: Sizes | None = None,
+    io: StoreIO,
+    mirrored: bool = False,
 ) -> Image:
-    """Open one image; see `chunkscale.open_image`."""
+    """Open one image; see `chunkscale.open_image` and `SourceOptions`."""
     uri = normalise(path)
     try:
         document = group_document(uri)
@@ -76,7 +81,7 @@ def open_ome_zarr(
     attributes = document.attributes
     listed = _described(uri, attributes)
     if isinstance(listed, Collection):
-        paths = list_images(uri, listed)
+        paths = list_images(uri, document, listed)
         listing = "\n  ".join(paths) or "(none found)"
         raise MultipleImagesError(
             f"{uri!r} is a {listed.kind} collection; open one of its images:\n  {listing}", paths
@@ -93,7 +98,8 @@ def open_ome_zarr(
         refuse_far(grid)
     except (MetadataError, GridError) as error:
         raise type(error)(f"{uri!r}: {error}") from error
-    place = place_of(uri)
+    # To look for it takes longer than the rest, and of what is mirrored only labels have to know.
+    place = None if mirrored and not above(uri).endswith("/labels") else place_of(uri)
     if place is not None and place.collection.kind == "labels":  # not all writers mark them
         found = replace(found, is_label=True)
     labels, unclear = label_paths(uri)
@@ -111,7 +117,8 @@ def open_ome_zarr(
             *metadata_notices(attributes, found, given),
             *mended(attributes, grid, array.dtype.name)[1],
             *contradictions(found, ordered, array, listed),
-            *left_behind(attributes, place),
+            *left_behind(attributes),
+            *(() if mirrored or place is None else place_notices(place)),
             *unclear,
         ),
     )

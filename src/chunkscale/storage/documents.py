@@ -55,6 +55,15 @@ def read_document(uri: str) -> tuple[Mapping[str, Any] | None, str]:
     return (found, "") if isinstance(found, dict) else (None, "is no JSON object")
 
 
+def stored_group(uri: str) -> Mapping[str, Any] | None:
+    """Return the attributes of a group as its own documents have them; None if it is none."""
+    newer, _ = read_document(join(uri, "zarr.json"))
+    if newer is not None:
+        found = newer.get("attributes") or {}
+        return found if newer.get("node_type") == "group" and isinstance(found, dict) else None
+    return zarr_2_beside(uri)
+
+
 def array_facts(uris: Iterable[str], zarr_format: int) -> list[ArrayFacts]:
     """Return what there is to know of arrays with one or two small reads for each.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import warnings
@@ -134,6 +135,35 @@ def set_attributes(
     with clear_write_errors(uri):
         group.attrs.put(dict(attributes))
     return True
+
+
+def put_group(
+    uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str, Any], new: bool = False
+) -> None:
+    """Store a group with these attributes, whether or not it was there.
+
+    It takes one write, or two in zarr 2: the attributes are replaced in one.
+
+    Raises
+    ------
+    FileExistsError
+        If it is to be `new`, and is there; object stores do not tell.
+    """
+    documents: dict[str, Mapping[str, Any]]
+    plain: dict[str, Any] = {"zarr_format": zarr_format}
+    if zarr_format == 3:
+        documents = {"zarr.json": {"attributes": attributes, **plain, "node_type": "group"}}
+    else:
+        documents = {".zgroup": plain, ".zattrs": attributes}
+    try:
+        with clear_write_errors(uri):
+            for name, document in documents.items():
+                content = json.dumps(document, indent=2, allow_nan=False).encode()
+                store_of(uri).put(join(uri, name), content, new=new and name != ".zattrs")
+    except OSError as error:
+        if error.errno == errno.EEXIST:
+            raise FileExistsError(error.errno, "it is there", uri) from error
+        raise
 
 
 def compose_multiscales(

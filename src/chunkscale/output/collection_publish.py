@@ -1,0 +1,174 @@
+"""Make the images that were written a collection: its documents, that of the root last of all."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from chunkscale.errors import Notice, RegionError
+from chunkscale.ome.carry import json_safe
+from chunkscale.ome.plates import layout_of, mirrored_plate, mirrored_well
+from chunkscale.ome.versions import holds_ngff
+from chunkscale.ome.write import beside_unknown
+from chunkscale.output.collection import STATE_KEYS, Mirror
+from chunkscale.output.collection_ome import mirror_ome
+from chunkscale.output.collection_places import is_made_image
+from chunkscale.sources.collections import CollectionSource
+from chunkscale.sources.documents import documents, each
+from chunkscale.sources.folders import Tell
+from chunkscale.storage.documents import stored_group
+from chunkscale.storage.groups import group_attributes, put_group
+from chunkscale.storage.locations import join
+
+
+def publish_collection(
+    mirror: Mirror,
+    source: CollectionSource,
+    images: Iterable[str],
+    told: Iterable[Notice] = (),
+) -> tuple[Notice, ...]:
+    """Make a collection of images that are all published; an interrupted one can be repeated.
+
+    Parameters
+    ----------
+    mirror : Mirror
+    source : CollectionSource
+    images : iterable of str
+        Paths of the images that were made.
+    told : iterable of Notice
+        What was said of the source when it was listed, for the record.
+
+    Returns
+    -------
+    tuple of Notice
+        What was mended, or is left out, and was not said before.
+
+    Raises
+    ------
+    RegionError
+        If one of the images is not finished, or if another run has replaced the collection.
+    """
+    made = frozenset(images)
+    _check_finished(mirror, made)
+    notices: dict[Notice, None] = {}
+    attributes = _mirrored(mirror, source, "", made, notices.setdefault)
+    record = {name: value for name, value in mirror.record.items() if name not in STATE_KEYS}
+    record |= {"image_count": len(made), "state": "finished"}
+    if said := list(dict.fromkeys((*source.notices, *told, *notices))):
+        record["notices"] = [str(notice) for notice in said]
+    there = group_attributes(mirror.uri).get("chunkscale")
+    if there not in (mirror.record, record):
+        raise RegionError(
+            f"the output {mirror.uri!r} was replaced by another run while this one wrote it; run "
+            "one of them again"
+        )
+    finished = {**attributes, "chunkscale": record}
+    # From here on a reader takes the group for a collection.
+    put_group(mirror.uri, zarr_format=mirror.zarr_format, attributes=finished)
+    return tuple(notices)
+
+
+def _check_finished(mirror: Mirror, made: AbstractSet[str]) -> None:
+    paths = sorted(made)
+    groups = each(stored_group, (join(mirror.uri, path) for path in paths))
+    for path, found in zip(paths, groups, strict=True):
+        whole = found is not None and is_made_image(found) and holds_ngff(found)
+        if not whole or (found or {})["chunkscale"]["state"] != "finished":
+            raise RegionError(
+                f"the image {path!r} of the output {mirror.uri!r} is not finished, so that it is "
+                "no collection yet; go on with resume=True (--resume)"
+            )
+    if not paths:
+        raise RegionError(f"no image of the output {mirror.uri!r} is finished")
+
+
+def _mirrored(
+    mirror: Mirror, source: CollectionSource, prefix: str, made: AbstractSet[str], tell: Tell
+) -> dict[str, Any]:
+    """Write what lies below a collection; return the attributes of its own group."""
+    if source.kind == "plate":
+        result = _plate(mirror, source, prefix, made, tell)
+    elif source.kind == "well":
+        result, _, notices = mirrored_well(source.attributes, mirror.version, "", made)
+        _tell_of(source.uri, notices, tell)
+    else:
+        attributes, notices = json_safe(source.attributes)
+        _tell_of(source.uri, notices, tell)
+        if source.kind == "bioformats2raw":
+            result = beside_unknown(attributes, mirror.version, layout_of(attributes))
+        else:
+            _nested(mirror, source, prefix, made, tell)
+            result = beside_unknown(attributes, "0.4", {})  # it is nothing that has a version
+    if source.has_layout:
+        mirror_ome(mirror, source, prefix, made, tell)
+    return result
+
+
+def _nested(
+    mirror: Mirror, source: CollectionSource, prefix: str, made: AbstractSet[str], tell: Tell
+) -> None:
+    """Mirror the collections that lie in a folder."""
+    steps = (itertools.accumulate(path.split("/"), "{}/{}".format) for path in made)
+    known = set(itertools.chain.from_iterable(steps))
+    found = source.members(within=known.__contains__)
+    inside = {path: inner for path, inner in found if inner is not None}
+    for path, paths in _by_group(made, inside).items():
+        attributes = _mirrored(mirror, inside[path], f"{prefix}{path}/", paths, tell)
+        at = join(mirror.uri, prefix, path)
+        put_group(at, zarr_format=mirror.zarr_format, attributes=attributes)
+
+
+def _by_group(made: Iterable[str], groups: Collection[str]) -> dict[str, set[str]]:
+    """Return the paths of images by the group that they lie in, relative to it.
+
+    Examples
+    --------
+    >>> _by_group(["B/03/0", "B/04/1", "x"], {"B/03", "B/04"})
+    {'B/03': {'0'}, 'B/04': {'1'}}
+    """
+    known, found = set(groups), defaultdict(set)
+    for path in made:
+        group = path
+        while "/" in group:
+            group = group.rpartition("/")[0]
+            if group in known:
+                found[group].add(path[len(group) + 1 :])
+                break
+    return dict(found)
+
+
+def _plate(
+    mirror: Mirror, source: CollectionSource, prefix: str, made: AbstractSet[str], tell: Tell
+) -> dict[str, Any]:
+    below = _by_group(made, source.paths)
+    listed = [well for well in source.paths if well in below]
+    wells = []
+    found = documents(join(source.uri, well) for well in listed)
+    for path, document in zip(listed, found, strict=True):
+        if isinstance(document, Exception):
+            raise document
+        attributes, well, notices = mirrored_well(
+            document.attributes, mirror.version, path, below[path]
+        )
+        _tell_of(join(source.uri, path), notices, tell)
+        at = join(mirror.uri, prefix, path)
+        put_group(at, zarr_format=mirror.zarr_format, attributes=attributes)
+        wells.append(well)
+    if sum(well.fields for well in wells) != len(made):
+        raise RegionError(
+            f"the wells of {source.uri!r} do not list all of the {len(made)} images that were made "
+            f"of them, so {mirror.uri!r} stays unfinished; begin anew with overwrite=True "
+            "(--overwrite)"
+        )
+    name = source.uri.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    result, notices = mirrored_plate(source.attributes, mirror.version, wells, name)
+    _tell_of(source.uri, notices, tell)
+    return result
+
+
+def _tell_of(uri: str, notices: Iterable[Notice], tell: Tell) -> None:
+    for notice in notices:
+        tell(Notice(notice.kind, f"{uri!r}: {notice.text}"))
