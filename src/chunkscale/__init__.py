@@ -16,6 +16,7 @@ from chunkscale._version import __version__
 
 if TYPE_CHECKING:
     from chunkscale.api.arrays import resample_array
+    from chunkscale.api.collections import ResampledCollection
     from chunkscale.api.images import check, info, open_image
     from chunkscale.api.planning import plan_resampling
     from chunkscale.api.resampling import resample
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from chunkscale.geometry.box import Box
     from chunkscale.geometry.grid import Axis, VoxelGrid
     from chunkscale.geometry.pyramid import Level
+    from chunkscale.plan.collection import CollectionPlan
     from chunkscale.plan.model import ResamplePlan
     from chunkscale.run.records import Progress
     from chunkscale.sources.image import Image
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api.arrays": "resample_array",
+    "api.collections": "ResampledCollection",
     "api.images": "check info open_image",
     "api.planning": "plan_resampling",
     "api.resampling": "resample",
@@ -64,6 +67,7 @@ _HOMES = {
     "geometry.grid": "Axis VoxelGrid",
     "geometry.pyramid": "Level",
     "targets": "target_grid",
+    "plan.collection": "CollectionPlan",
     "plan.model": "ResamplePlan",
     "run.records": "Progress",
     "sources.image": "Image",
@@ -80,6 +84,7 @@ __all__ = [
     "ChunkscaleError",
     "ChunkscaleWarning",
     "ClusterError",
+    "CollectionPlan",
     "CorruptChunkError",
     "DestinationError",
     "DeviceError",
@@ -96,6 +101,7 @@ __all__ = [
     "RegionError",
     "ResamplePlan",
     "Resampled",
+    "ResampledCollection",
     "SourceNotFoundError",
     "VoxelGrid",
     "__version__",

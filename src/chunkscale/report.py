@@ -7,7 +7,7 @@ here knows where they come from.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from chunkscale.text import count, human_bytes, table, times
@@ -109,41 +109,113 @@ def plan_text(plan: Facts) -> str:
     return "\n".join(lines)
 
 
-def plan_summary(plan: Facts, cluster: object = None) -> str:
+def run_summary(plan: Facts, cluster: object = None) -> str:
     """Return what a user wants to know before a run, in two or three lines."""
+    text = _collection_summary(plan) if "images" in plan else _plan_summary(plan)
+    return text if cluster is None else f"{text} in each worker process\ncluster {cluster}"
+
+
+def _plan_summary(plan: Facts) -> str:
     source, target = plan["source"], plan["target"]
     labels = plan["labels"].values()
     written = plan["bytes_written"] + sum(label["bytes_written"] for label in labels)
     regions = plan["regions"] + sum(label["regions"] for label in labels)
     along = f" and {count(len(labels), 'label image')}" if labels else ""
-    where = "" if cluster is None else f" in each worker process\ncluster {cluster}"
     return (
         f"{times(source['shape'])} voxels of {times(source['voxel_size'])} -> "
         f"{times(target['shape'])} of {times(target['voxel_size'])} {_units(target)}{along}\n"
         f"{human_bytes(written)} in "
         f"{count(len(plan['levels']), 'level')} before compression, "
         f"{count(regions, 'region')}, at most "
-        f"{human_bytes(plan['memory']['total'])} of memory{where}"
+        f"{human_bytes(plan['memory']['total'])} of memory"
+    )
+
+
+def _collection_summary(plan: Facts) -> str:
+    labels = f" and {count(plan['labels'], 'label image')}" * bool(plan["labels"])
+    return (
+        f"{count(plan['images'], 'image')}{labels} of {plan['source']}, a {plan['kind']}\n"
+        f"{human_bytes(plan['bytes_written'])} before compression, "
+        f"{count(plan['regions'], 'region')}, at most {human_bytes(plan['memory']['total'])} of "
+        "memory"
     )
 
 
 def plan_html(plan: Facts) -> str:
     """Return the facts of a plan for a notebook."""
-    head = "".join(
-        f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>"
-        f"{html.escape(text)}</td></tr>"
-        for name, text in _plan_rows(plan)
-    )
-    first, *rest = _level_rows(plan["levels"])
-    titles = "".join(f"<th>{cell}</th>" for cell in first)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rest
-    )
     notes = "".join(f"<p><b>warning:</b> {html.escape(text)}</p>" for text in plan["warnings"])
+    levels = _table_html(*_split(_level_rows(plan["levels"])))
+    return _table_html([], _plan_rows(plan)) + levels + notes
+
+
+def collection_text(plan: Facts) -> str:
+    """Return the facts of the plan of a collection for the terminal."""
+    lines = [f"{name:<9}{text}" for name, text in _collection_rows(plan)]
+    lines += table(_alike_rows(plan))
+    if plan["others"]:
+        lines.append(f"  and {count(plan['others'], 'image')} of other kinds")
+    lines += [f"cannot be made: {name}: {text}" for name, text in plan["failures"].items()]
+    return "\n".join([*lines, *(f"warning: {text}" for text in plan["warnings"])])
+
+
+def collection_html(plan: Facts) -> str:
+    """Return the facts of the plan of a collection for a notebook."""
+    failures = [f"cannot be made: {name}: {text}" for name, text in plan["failures"].items()]
+    warnings = [f"warning: {text}" for text in plan["warnings"]]
     return (
-        f"<table>{head}</table><table><thead><tr>{titles}</tr></thead>"
-        f"<tbody>{body}</tbody></table>{notes}"
+        _table_html([], _collection_rows(plan))
+        + _table_html(*_split(_alike_rows(plan)))
+        + "".join(f"<p>{html.escape(text)}</p>" for text in (*failures, *warnings))
     )
+
+
+def _split(rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    return rows[0], rows[1:]
+
+
+def _table_html(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    titles = "".join(f"<th>{html.escape(text)}</th>" for text in head)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td style='text-align:left'>{html.escape(c)}</td>" for c in row)
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _collection_rows(plan: Facts) -> list[tuple[str, str]]:
+    labels = f" and {count(plan['labels'], 'label image')}" * bool(plan["labels"])
+    failed = f"; {count(plan['failed'], 'image')} cannot be made" * bool(plan["failed"])
+    return [
+        ("source", f"{plan['source']}, a {plan['kind']}"),
+        ("images", f"{plan['images']}{labels}{failed}"),
+        ("reads", f"{human_bytes(plan['bytes_read'])} decoded at most"),
+        ("writes", f"{human_bytes(plan['bytes_written'])} before compression, all levels"),
+        ("regions", f"{plan['regions']}"),
+        (
+            "memory",
+            f"{human_bytes(plan['memory']['total'])} at most, {count(plan['workers'], 'worker')}",
+        ),
+    ]
+
+
+def _alike_rows(plan: Facts) -> list[list[str]]:
+    rows = [["images", "first", "shape", "voxel size", "target", "voxel size", "labels"]]
+    for row in plan["alike"]:
+        source, target = row["source"], row["target"]
+        rows.append(
+            [
+                str(row["count"]),
+                row["first"],
+                f"{times(source['shape'])} {source['dtype']}",
+                times(source["voxel_size"]),
+                times(target["shape"]),
+                f"{times(target['voxel_size'])} {_units(target)}",
+                ", ".join(name.removeprefix("labels/") for name in row["labels"]) or "-",
+            ]
+        )
+    return rows
 
 
 def info_text(facts: Facts) -> str:
@@ -178,13 +250,9 @@ def info_text(facts: Facts) -> str:
 
 def run_text(run: Facts) -> str:
     """Return the facts of a finished run for the terminal."""
-    times_of, target, labels = run["times"], run["target"], run["labels"]
+    times_of, labels = run["times"], run.get("labels", ())
     seconds = max(times_of["wall_seconds"], 1e-9)
-    text = (
-        f"{run['path']}: {times(target['shape'])} voxels of {times(target['voxel_size'])} "
-        f"{_units(target)}, {count(run['levels'], 'level')}, "
-        f"{human_bytes(run['stored_bytes'])} stored"
-    )
+    text = _made_text(run)
     for label in labels:
         text += f"\n{label['path']}: {human_bytes(label['stored_bytes'])} stored"
     regions = run["regions"] + sum(label["regions"] for label in labels)
@@ -197,6 +265,18 @@ def run_text(run: Facts) -> str:
         f"{times_of['voxels'] / seconds / 1e6:.0f} Mvoxel/s, "
         f"{human_bytes(times_of['nbytes'] / seconds)}/s before compression\n"
         f"{_bottleneck(times_of)}"
+    )
+
+
+def _made_text(run: Facts) -> str:
+    stored = f"{human_bytes(run['stored_bytes'])} stored"
+    if "images" in run:
+        labels = f" and {count(run['label_images'], 'label image')}" * bool(run["label_images"])
+        return f"{run['path']}: {count(run['images'], 'image')}{labels}, {stored}"
+    target = run["target"]
+    return (
+        f"{run['path']}: {times(target['shape'])} voxels of {times(target['voxel_size'])} "
+        f"{_units(target)}, {count(run['levels'], 'level')}, {stored}"
     )
 
 

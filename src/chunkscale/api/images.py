@@ -88,8 +88,9 @@ def open_source(
     source_translation: Sequence[float] | None = None,
     source_unit: str | None = None,
     storage_options: StorageOptions | None = None,
+    mirrored: bool = False,
 ) -> Source:
-    """Open the source of a plan; see `plan_resampling`.
+    """Open the source of a plan; see `plan_resampling` and `SourceOptions`.
 
     A run opens its array again, with the cache that was planned: until then no chunk is read.
     """
@@ -100,6 +101,7 @@ def open_source(
         translation=source_translation,
         unit=source_unit,
         io=StoreIO(threads=io_threads()),
+        mirrored=mirrored,
     )
     return opening.open_source(source, given)
 

@@ -3,32 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, overload
 
 from numpy.typing import ArrayLike
 
+from chunkscale.api.collections import collection_of, planned_collection
 from chunkscale.api.defaults import DEFAULT_CODEC, DEFAULT_VERSION
-from chunkscale.api.grids import leveled, opened_like
-from chunkscale.api.images import open_source, selected
-from chunkscale.api.labels import planned_labels
 from chunkscale.api.parameters import PlanParameters
-from chunkscale.api.plans import Means, PlannedImage, means_of, plan_source
-from chunkscale.api.request import Request, request_of
+from chunkscale.api.planned import planned_image
+from chunkscale.api.plans import means_of
+from chunkscale.api.request import request_of
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName
 from chunkscale.geometry.pyramid import PyramidRule
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
+from chunkscale.plan.collection import CollectionPlan
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
 from chunkscale.sources.image import Image
 from chunkscale.storage.stores import normalise
 
 
+@overload
 def plan_resampling(
     source: PathLike | Source | ArrayLike,
     *,
+    images: None = None,
+    destination: PathLike | None = None,
+    resume: bool = False,
+    client: Any = None,
+    storage_options: StorageOptions | None = None,
+    **parameters: Unpack[PlanParameters],
+) -> ResamplePlan: ...
+
+
+@overload
+def plan_resampling(
+    source: PathLike | Source | ArrayLike,
+    *,
+    images: str | Sequence[str],
+    destination: PathLike | None = None,
+    resume: bool = False,
+    client: Any = None,
+    storage_options: StorageOptions | None = None,
+    **parameters: Unpack[PlanParameters],
+) -> ResamplePlan | CollectionPlan: ...
+
+
+def plan_resampling(
+    source: PathLike | Source | ArrayLike,
+    *,
+    images: str | Sequence[str] | None = None,
     voxel_size: VoxelSize | None = None,
     zoom: float | None = None,
     factor: VoxelSize | None = None,
@@ -62,7 +88,7 @@ def plan_resampling(
     client: Any = None,
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
-) -> ResamplePlan:
+) -> ResamplePlan | CollectionPlan:
     """Say what a run would read, compute and write; touch nothing.
 
     Parameters
@@ -70,6 +96,10 @@ def plan_resampling(
     source : str, path-like, Image or array
         OME-Zarr image: local path, or URL with http(s), s3, gs or az. Or an
         array of NumPy or Dask, or what turns into one: see `resample`.
+    images : str or sequence of str, optional
+        Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
+        patterns like ``"B/03/0,B/04/*"``. Each is made with these parameters, and the
+        collection is mirrored.
     voxel_size : float, str, mapping or sequence, default "finest"
         Of the target, in the source's unit or with one (``"500nm"``): a number for all
         spatial axes, numbers by axis (``"z=1,y=0.5,x=0.5"`` or a mapping; axes left out
@@ -151,15 +181,15 @@ def plan_resampling(
     Returns
     -------
     ResamplePlan
-        Of the image; ``labels`` has those of its labels.
+        Of the image; ``labels`` has those of its labels. A `CollectionPlan` for `images` of a
+        collection.
 
     Raises
     ------
     ChunkscaleError
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
-    plans = planned(
-        source,
+    parameters = PlanParameters(
         voxel_size=voxel_size,
         zoom=zoom,
         factor=factor,
@@ -189,49 +219,11 @@ def plan_resampling(
         device=device,
         device_memory=device_memory,
         source_storage_options=source_storage_options,
-        destination=destination,
-        resume=resume,
-        client=client,
-        storage_options=storage_options,
     )
-    return plans[0].plan
-
-
-def planned(
-    source: PathLike | Source | ArrayLike,
-    *,
-    destination: PathLike | None = None,
-    resume: bool = False,
-    client: Any = None,
-    storage_options: StorageOptions | None = None,
-    **parameters: Unpack[PlanParameters],
-) -> list[PlannedImage]:
-    """Plan an image, which comes first, and its labels; see `plan_resampling`."""
-    request = request_of(parameters, storage_options)
+    request = request_of(parameters, storage_options, images)
     place = None if destination is None else normalise(destination, request.storage.target)
+    collection = collection_of(source, request)
     means = means_of(request.resources, client)
-    return planned_image(source, request, means, destination=place, resume=resume)
-
-
-def planned_image(
-    source: PathLike | Source | ArrayLike,
-    request: Request,
-    means: Means,
-    *,
-    destination: str | None,
-    resume: bool,
-) -> list[PlannedImage]:
-    """Plan an image, which comes first, and its labels."""
-    image = open_source(source, **request.opening, storage_options=request.storage.reach)
-    image = selected(image, *map(request.selection.get, ("channels", "timepoints", "crop")))
-    target = opened_like(image, request.target, request.storage.reach)
-    image, notices = leveled(image, request.level, target)
-    place: Any = {"destination": destination, "resume": resume}
-    plan = plan_source(image, target, request.layout, means, notices=notices, **place)
-    labels, found = planned_labels(image, plan, request, means, **place)
-    plan = replace(
-        plan,
-        labels=tuple((label.name, label.plan) for label in labels),
-        warnings=tuple(dict.fromkeys((*plan.warnings, *found))),
-    )
-    return [PlannedImage(plan=plan, source=image), *labels]
+    if collection is not None:
+        return planned_collection(collection, request, means, destination=place, resume=resume).plan
+    return planned_image(source, request, means, destination=place, resume=resume)[0].plan

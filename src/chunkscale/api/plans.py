@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,23 @@ class PlannedImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A plan that images share which are alike: with the same metadata, too.
+
+    Parameters
+    ----------
+    plan : ResamplePlan
+    attributes : mapping
+    mended : tuple of Notice
+        What these attributes are mended of.
+    """
+
+    plan: ResamplePlan
+    attributes: Mapping[str, Any]
+    mended: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What a run may use, where it runs; the same for all of its images.
 
@@ -61,11 +78,14 @@ class Means:
     is_given : bool
         Whether the memory was asked for.
     cluster : DaskCluster, optional
+    known : dict
+        Plans of images that were planned before, by all that a plan depends on.
     """
 
     limits: tuple[Limits, ...]
     is_given: bool
     cluster: DaskCluster | None
+    known: dict[Any, Known] = field(default_factory=dict, compare=False, repr=False)
 
 
 def means_of(resources: Resources, client: Any) -> Means:
@@ -86,8 +106,10 @@ def plan_source(
     resume: bool = False,
     notices: Sequence[Notice] = (),
 ) -> ResamplePlan:
-    """Plan for a source that is open; see `plan_resampling`."""
-    what = _what(image, target, layout, tuple(notices))
+    """Plan for a source that is open; see `plan_resampling`.
+
+    Images that are alike share a plan, but for what each says of itself.
+    """
     if not image.uri:
         if resume:
             raise OptionError(
@@ -95,6 +117,63 @@ def plan_source(
                 "store it as OME-Zarr first, or start anew with overwrite=True"
             )
         check_here(image.path, means.cluster)
+    key = (_facts(image), repr(target), repr(layout), destination)
+    known = means.known.get(key)
+    if known is None or known.attributes != image.attributes:
+        known = _known(image, target, layout, means, destination=destination, resume=resume)
+        while len(means.known) >= _MOST_KNOWN:
+            del means.known[next(iter(means.known))]
+        if not resume:
+            means.known[key] = known
+    plan = known.plan
+    return replace(
+        plan,
+        source=replace(plan.source, uri=image.uri, path=image.path),
+        warnings=tuple(dict.fromkeys((*image.notices, *known.mended, *notices, *plan.warnings))),
+    )
+
+
+#: More kinds of images are rare in a collection.
+_MOST_KNOWN = 64
+
+
+def _facts(image: Source) -> tuple[Any, ...]:
+    """Return all of a source that a plan depends on."""
+    array = image.array
+    return (
+        *(image.whole, image.array_grid, image.grid, tuple(image.part.items()).__repr__()),
+        *(array.shape, array.dtype.str, array.chunk, decoded_share(array)),
+        *(bool(image.uri), image.is_label, image.opaque),
+    )
+
+
+def _known(
+    image: Source,
+    target: Target,
+    layout: StorageLayout,
+    means: Means,
+    *,
+    destination: str | None,
+    resume: bool,
+) -> Known:
+    """Plan for the first of images that are alike."""
+    what = _what(image, target, layout)
+    plan = _planned(what, image, layout, means, destination=destination, resume=resume)
+    origin = aligned_grid(image.whole, plan.target_grid)
+    _, mended = carried(image.attributes, origin, plan.target_grid, plan.dtype)
+    return Known(plan=plan, attributes=image.attributes, mended=mended)
+
+
+def _planned(
+    what: Resampling,
+    image: Source,
+    layout: StorageLayout,
+    means: Means,
+    *,
+    destination: str | None,
+    resume: bool,
+) -> ResamplePlan:
+    """Return the cheapest plan, or what continues the output that is there."""
     make = partial(
         make_plan,
         what,
@@ -133,7 +212,6 @@ def _what(
     image: Source,
     target: Target,
     layout: StorageLayout,
-    notices: tuple[Notice, ...],
 ) -> Resampling:
     """Return what is to be computed; refuse what cannot be."""
     array = image.array
@@ -141,7 +219,6 @@ def _what(
         f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
     )
     source_grid, target_grid, said = source_and_target(image.whole, target, image.grid)
-    _, mended = carried(image.attributes, source_grid, target_grid, array.dtype.name)
     if image.array_grid != image.whole:
         source_grid = aligned_grid(image.array_grid, target_grid)
     return Resampling(
@@ -164,7 +241,7 @@ def _what(
         pyramid=options.pyramid_rule(layout.pyramid),
         ngff_version=layout.version,
         codec=layout.codec,
-        notices=tuple(dict.fromkeys((*image.notices, *said, *mended, *notices))),
+        notices=said,
     )
 
 

@@ -48,7 +48,11 @@ class Request:
     label_method: str = "nearest"
 
 
-def request_of(parameters: PlanParameters, storage_options: StorageOptions | None) -> Request:
+def request_of(
+    parameters: PlanParameters,
+    storage_options: StorageOptions | None,
+    images: str | Sequence[str] | None = None,
+) -> Request:
     """Return what is asked for; refuse what no image could be written with."""
     given: dict[str, Any] = dict(parameters)
     given["version"] = given.pop("ome_zarr_version", DEFAULT_VERSION)
@@ -60,7 +64,8 @@ def request_of(parameters: PlanParameters, storage_options: StorageOptions | Non
         layout=_group(StorageLayout, given),
         resources=_group(Resources, given),
         storage=Storage(target=storage_options, source=sources),
-        **_picked(given, ("level", "images", "labels", "label_method")),
+        images=images,
+        **_picked(given, ("level", "labels", "label_method")),
     )
     if request.layout.version not in WRITABLE_VERSIONS:
         raise OptionError(

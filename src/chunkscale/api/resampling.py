@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from numpy.typing import ArrayLike
 
+from chunkscale.api.collections import (
+    ResampledCollection,
+    carry_out_collection,
+    collection_of,
+    planned_collection,
+)
 from chunkscale.api.images import reopened
 from chunkscale.api.notices import warn_of
 from chunkscale.api.parameters import PlanParameters, check_names
-from chunkscale.api.planning import planned
+from chunkscale.api.planned import planned_image
+from chunkscale.api.plans import means_of
+from chunkscale.api.request import Request, request_of
 from chunkscale.api.running import Resampled, carry_out
 from chunkscale.parameters import Existing, PathLike, StorageOptions
+from chunkscale.plan.collection import CollectionPlan
+from chunkscale.plan.model import ResamplePlan
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
 
 if TYPE_CHECKING:
+    from chunkscale.run.dask_cluster import DaskCluster
     from chunkscale.run.records import ProgressCallback
 
 
+@overload
 def resample(
     source: PathLike | Source | ArrayLike,
     destination: PathLike,
     *,
+    images: None = None,
     overwrite: bool = False,
     resume: bool = False,
     take_over: bool = False,
@@ -34,7 +49,44 @@ def resample(
     progress: ProgressCallback | None = None,
     storage_options: StorageOptions | None = None,
     **parameters: Unpack[PlanParameters],
-) -> Resampled:
+) -> Resampled: ...
+
+
+@overload
+def resample(
+    source: PathLike | Source | ArrayLike,
+    destination: PathLike,
+    *,
+    images: str | Sequence[str],
+    overwrite: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+    client: Any = None,
+    scheduler: PathLike | None = None,
+    resources: Mapping[str, float] | None = None,
+    log: PathLike | None = None,
+    progress: ProgressCallback | None = None,
+    storage_options: StorageOptions | None = None,
+    **parameters: Unpack[PlanParameters],
+) -> Resampled | ResampledCollection: ...
+
+
+def resample(
+    source: PathLike | Source | ArrayLike,
+    destination: PathLike,
+    *,
+    images: str | Sequence[str] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+    client: Any = None,
+    scheduler: PathLike | None = None,
+    resources: Mapping[str, float] | None = None,
+    log: PathLike | None = None,
+    progress: ProgressCallback | None = None,
+    storage_options: StorageOptions | None = None,
+    **parameters: Unpack[PlanParameters],
+) -> Resampled | ResampledCollection:
     """Resample an OME-Zarr image or an array of any size into a new OME-Zarr image.
 
     Parameters
@@ -48,6 +100,9 @@ def resample(
         stay in this process, and their runs cannot be resumed.
     destination : str or path-like
         Of the new image: local path, or URL with s3, gs or az.
+    images : str or sequence of str, optional
+        Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
+        patterns like ``"B/03/0,B/04/*"``. The collection is mirrored at `destination`.
     overwrite : bool, default False
         Replace an image at `destination`, or an unfinished one. It is deleted
         after all checks have passed and before anything is written.
@@ -81,6 +136,7 @@ def resample(
     Returns
     -------
     Resampled
+        Or a `ResampledCollection`, for `images` of a collection.
 
     Raises
     ------
@@ -113,25 +169,60 @@ def resample(
     """
     check_names(parameters, "resample")
     existing = Existing(overwrite=overwrite, resume=resume, take_over=take_over)
-    target = check_destination(destination, existing, storage_options)
+    request = request_of(parameters, storage_options, images)
     with connect(client, scheduler, resources) as cluster:
         # What is stored there may have changed since it was opened.
-        images = planned(
-            reopened(source),
-            destination=target,
-            resume=resume,
-            client=cluster,
-            storage_options=storage_options,
-            **parameters,
-        )
-        warn_of(images[0].plan.warnings, stacklevel=3)
-        return carry_out(images, target, existing, cluster=cluster, log=log, progress=progress)
+        prepared = prepare(reopened(source), destination, request, existing, cluster)
+        warn_of(prepared.plan.warnings, stacklevel=3)
+        return prepared.carry_out(log=log, progress=progress)
 
 
-def check_destination(
-    destination: PathLike, existing: Existing, storage_options: StorageOptions | None = None
-) -> str:
-    """Return the output path, which remembers its options, or refuse it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A run that has been planned, at a destination that was checked.
+
+    Parameters
+    ----------
+    plan : ResamplePlan or CollectionPlan
+    regions : int
+        Of all images.
+    carry_out : callable
+        Does it; takes `log` and `progress` as `resample`.
+    """
+
+    plan: ResamplePlan | CollectionPlan
+    regions: int
+    carry_out: Callable[..., Resampled | ResampledCollection]
+
+
+def prepare(
+    source: PathLike | Source | ArrayLike,
+    destination: PathLike,
+    request: Request,
+    existing: Existing,
+    cluster: DaskCluster | None,
+) -> Prepared:
+    """Plan a run; refuse what cannot be done, before anything is written."""
+    from chunkscale.output.collection_places import checked_collection
     from chunkscale.output.destination import checked_destination
 
-    return checked_destination(destination, existing, storage_options)
+    collection = collection_of(source, request)
+    if collection is None:
+        target = checked_destination(destination, existing, request.storage.target)
+        means = means_of(request.resources, cluster)
+        images = planned_image(source, request, means, destination=target, resume=existing.resume)
+        return Prepared(
+            plan=images[0].plan,
+            regions=sum(image.plan.region_count for image in images),
+            carry_out=partial(carry_out, images, target, existing, cluster=cluster),
+        )
+    target = checked_collection(destination, collection, existing, request.storage.target)
+    means = means_of(request.resources, cluster)
+    planned = planned_collection(
+        collection, request, means, destination=target, resume=existing.resume
+    )
+    return Prepared(
+        plan=planned.plan,
+        regions=planned.plan.regions,
+        carry_out=partial(carry_out_collection, planned, target, existing, cluster=cluster),
+    )

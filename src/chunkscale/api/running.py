@@ -248,7 +248,7 @@ def carry_out(
     memory = plan.promise
     run = Run(target=target, existing=existing, cluster=cluster)
     check_images(images, run)
-    with _log(log) as note:
+    with log_to(log) as note:
         if cluster is None:
             local_scheduler()  # the configuration may be another one than when it was planned
         whole = Whole.of([image.plan for image in images])
@@ -306,7 +306,7 @@ class Whole:
 
 
 @contextlib.contextmanager
-def _log(path: PathLike | None) -> Iterator[LogCallback | None]:
+def log_to(path: PathLike | None) -> Iterator[LogCallback | None]:
     """Yield a function that appends lines of JSON to a file."""
     if path is None:
         yield None

@@ -150,6 +150,17 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--like", metavar="OTHER", help="take the grid of another OME-Zarr image")
     _source_size(group)
+    images = group.add_mutually_exclusive_group()
+    images.add_argument(
+        "--all",
+        dest="images",
+        action="store_const",
+        const="all",
+        help="all images of SRC, a plate, a series or a folder of images, which is mirrored",
+    )
+    images.add_argument(
+        "--images", metavar="NAME[,NAME]", help="some of them, like B/03/0 or B/*/0"
+    )
     group.add_argument(
         "--channels", metavar="LIST", help="take these alone: indices or names, like 0,DAPI"
     )

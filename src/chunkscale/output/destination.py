@@ -9,10 +9,19 @@ from chunkscale.errors import ChunkscaleError, DestinationError, OptionError
 from chunkscale.output import leases
 from chunkscale.output.labels import own_arrays
 from chunkscale.output.notes import seen_through
-from chunkscale.output.places import check_links, check_parent, foreign_entries, is_blank
-from chunkscale.output.record import LAYOUT_KEYS, STATE_KEYS, Found, is_unfinished, level_paths
+from chunkscale.output.places import check_links, check_parent, foreign_entries, is_blank, tidy
+from chunkscale.output.record import (
+    LAYOUT_KEYS,
+    STATE_KEYS,
+    Found,
+    check_same,
+    is_unfinished,
+    level_paths,
+    recipe,
+)
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.model import ResamplePlan, SourceArray
+from chunkscale.sources.base import Source
 from chunkscale.sources.formats import format_end
 from chunkscale.storage import objects as contents
 from chunkscale.storage.archives import ENDS
@@ -197,6 +206,19 @@ def unfinished(target: str) -> Found | None:
         memory=int(record.get("memory", 0)),
         objects=dict(objects) if isinstance(objects, Mapping) else {},
     )
+
+
+def is_whole(plan: ResamplePlan, source: Source, target: str) -> int:
+    """Return the stored bytes of an output that is finished as planned, and has all its objects.
+
+    0 if it is not; nothing is read of it but its list.
+    """
+    found = unfinished(target)
+    if found is None or not found.finished:
+        return 0
+    check_same(target, found, recipe(plan, source))
+    counts, _, nbytes = tidy(target, [level.path for level in plan.levels])
+    return nbytes if counts == found.objects else 0
 
 
 #: Levels of other programs lie so many folders below their image, or fewer.
