@@ -17,7 +17,8 @@ from chunkscale._version import __version__
 if TYPE_CHECKING:
     from chunkscale.api.arrays import resample_array
     from chunkscale.api.collections import ResampledCollection
-    from chunkscale.api.images import check, info, open_image
+    from chunkscale.api.describing import info
+    from chunkscale.api.images import check, open_image
     from chunkscale.api.planning import plan_resampling
     from chunkscale.api.resampling import resample
     from chunkscale.api.running import Resampled
@@ -53,7 +54,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "api.arrays": "resample_array",
     "api.collections": "ResampledCollection",
-    "api.images": "check info open_image",
+    "api.describing": "info",
+    "api.images": "check open_image",
     "api.planning": "plan_resampling",
     "api.resampling": "resample",
     "api.running": "Resampled",

@@ -7,7 +7,7 @@ here knows where they come from.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from chunkscale.text import count, human_bytes, table, times
@@ -218,11 +218,34 @@ def _alike_rows(plan: Facts) -> list[list[str]]:
     return rows
 
 
+def _tree_lines(facts: Facts) -> Iterator[str]:
+    yield f"{facts['path']}: a {facts['kind']}, {count(len(facts['images']), 'image')}"
+    yield from _member_lines(facts["members"], "image")
+    yield from (f"  {path}" for path in facts["images"][len(facts["members"]) :])
+    yield from (f"warning: {text}" for text in facts["warnings"])
+
+
+def _member_lines(members: Sequence[Facts], head: str) -> list[str]:
+    """Return the table of images below another group."""
+    if not members:
+        return []
+    rows = [[head, "axes", "shape", "voxel size", *["labels"] * (head == "image")]]
+    for member in members:
+        if member["problem"]:
+            cells = ["-", member["problem"], "-", "-"]
+        else:
+            shape = f"{times(member['shape'])} {member['dtype']}"
+            size = f"{times(member['voxel_size'])} {_units(member)}"
+            labels = ", ".join(name.removeprefix("labels/") for name in member["labels"])
+            cells = [_axes(member), shape, size, labels or "-"]
+        rows.append([member["path"], *cells][: len(rows[0])])
+    return table(rows)
+
+
 def info_text(facts: Facts) -> str:
     """Return the facts of `chunkscale.info` for the terminal."""
     if "images" in facts:
-        listing = [f"  {path}" for path in facts["images"]] or ["  (none found)"]
-        return "\n".join([f"{facts['path']}: a collection of images", *listing])
+        return "\n".join(_tree_lines(facts))
     names = [axis["name"] for axis in facts["axes"]]
     units = {axis["name"]: axis["unit"] for axis in facts["axes"]}
     sizes = ", ".join(
@@ -242,10 +265,8 @@ def info_text(facts: Facts) -> str:
         lines.insert(1, f"name        {facts['name']}")
     if facts["channels"]:
         lines.append(f"channels    {', '.join(facts['channels'])}")
-    if facts["labels"]:
-        lines.append(f"labels      {', '.join(facts['labels'])}")
-    rows = _level_rows(facts["levels"])
-    return "\n".join([*lines, *table(rows), *(f"warning: {text}" for text in facts["warnings"])])
+    rows = [*table(_level_rows(facts["levels"])), *_member_lines(facts["label_images"], "labels")]
+    return "\n".join([*lines, *rows, *(f"warning: {text}" for text in facts["warnings"])])
 
 
 def run_text(run: Facts) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
-from chunkscale.errors import MultipleImagesError
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources import opening
@@ -163,27 +162,3 @@ def check(
 
 def _location(path: PathLike | Image, storage_options: StorageOptions | None) -> str:
     return path.uri if isinstance(path, Image) else normalise(path, storage_options)
-
-
-def info(
-    path: PathLike,
-    *,
-    source_voxel_size: VoxelSize | None = None,
-    storage_options: StorageOptions | None = None,
-) -> dict[str, Any]:
-    """Return what there is to know of an image or of a collection, as JSON values.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Of an image, a plate, or any other collection of images.
-    source_voxel_size, storage_options : optional
-        See `open_image`.
-    """
-    try:
-        image = open_image(
-            path, source_voxel_size=source_voxel_size, storage_options=storage_options
-        )
-        return image.as_dict()
-    except MultipleImagesError as error:
-        return {"path": normalise(path, storage_options), "images": list(error.paths)}

@@ -81,7 +81,7 @@ def _plan_options(arguments: argparse.Namespace) -> PlanParameters:
 
 
 def info(arguments: argparse.Namespace) -> int:
-    from chunkscale.api.images import info
+    from chunkscale.api.describing import info
 
     size = arguments.source_voxel_size
     facts = info(arguments.source, source_voxel_size=size, **reach_options(arguments))

@@ -48,17 +48,19 @@ SAMPLE_EDGES = {2: 256, 3: 48}
 SAMPLES = 3
 
 
+UNFINISHED = (
+    "the run that wrote it did not finish; go on with resume=True (--resume), or replace it with "
+    "overwrite=True (--overwrite)"
+)
+
+
 def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
     """Check one image; see `chunkscale.check`."""
     attributes = group_document(uri).attributes
     record = attributes.get("chunkscale")
     record = record if isinstance(record, Mapping) else {}
     if record.get("state") == "unfinished":
-        fault = (
-            "the run that wrote it did not finish; go on with resume=True (--resume), or replace "
-            "it with overwrite=True (--overwrite)"
-        )
-        return CheckReport(path=uri, faults=(fault,))
+        return CheckReport(path=uri, faults=(UNFINISHED,))
     target = open_ome_zarr(uri, sizes=sizes if source is None else None, io=io)
     arrays, faults = _levels(target)
     shapes = {path: array.shape for path, array in arrays.items()}

@@ -26,6 +26,8 @@ class CheckReport:
         What is strange, and may be meant.
     images : int
         Labels are counted as well.
+    labels : int
+        How many of these are labels.
     levels : int
         Of all of them.
     chunks_read : int
@@ -37,6 +39,7 @@ class CheckReport:
     faults: tuple[str, ...]
     notes: tuple[str, ...] = ()
     images: int = 1
+    labels: int = 0
     levels: int = 0
     chunks_read: int = 0
     regions_compared: int = 0
@@ -53,6 +56,7 @@ class CheckReport:
             "faults": list(self.faults),
             "notes": list(self.notes),
             "images": self.images,
+            "labels": self.labels,
             "levels": self.levels,
             "chunks_read": self.chunks_read,
             "regions_compared": self.regions_compared,
@@ -89,6 +93,7 @@ class CheckReport:
             faults=(*self.faults, *named(other.faults))[:MOST_FAULTS],
             notes=(*self.notes, *named(other.notes))[:MOST_FAULTS],
             images=self.images + other.images,
+            labels=self.labels + other.labels,
             levels=self.levels + other.levels,
             chunks_read=self.chunks_read + other.chunks_read,
             regions_compared=self.regions_compared + other.regions_compared,
