@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import shutil
 import socket
 import threading
 import time
@@ -9,8 +10,10 @@ from contextlib import nullcontext
 from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
+import plates
 import pytest
 import zarr
+from mirrors import mirrored
 from numpy.testing import assert_array_equal
 from outputs import assert_same_output, stored
 from servers import serving
@@ -28,6 +31,7 @@ from chunkscale.errors import (
     SourceNotFoundError,
 )
 from chunkscale.geometry.box import Box
+from chunkscale.sources.collections import open_collection
 
 pytest.importorskip("aiohttp")
 pytest.importorskip("fsspec")
@@ -373,6 +377,28 @@ def test_collections_are_listed_without_a_listing(kind, stack, server):
     image = open_image(server.url(f"{where}/{listed[0]}"))
     assert image.is_label == (kind == "labels")
     assert_array_equal(whole(image.uri), whole(path))
+
+
+def test_a_plate_is_mirrored_from_a_web_server(server, tmp_path):
+    """Its wells are listed in its metadata; a folder has no list there."""
+    plates.plate(server.folder / "p.zarr", wells={"B/03": ["0"], "D/10": ["0", "2"]})
+    plates.series(server.folder / "s.zarr", listed=False, xml=plates.ome_xml(2))
+    for name in ("p.zarr", "s.zarr"):
+        mirrored(server.folder / name, tmp_path / "near")
+        mirrored(server.url(name), tmp_path / "far")
+        near, far = (open_collection(tmp_path / p) for p in ("near", "far"))
+        assert list(far.images()) == list(near.images())
+        documents = [
+            {n: c for n, c in stored(tmp_path / p).items() if n != "zarr.json" and "/c/" not in n}
+            for p in ("near", "far")
+        ]
+        assert sorted(documents[0]) == sorted(documents[1])
+        for part in ("B/03/zarr.json", "OME/zarr.json", "OME/METADATA.ome.xml"):
+            assert documents[0].get(part) == documents[1].get(part)
+        shutil.rmtree(tmp_path / "near")
+        shutil.rmtree(tmp_path / "far")
+    with pytest.raises(SourceNotFoundError):
+        open_collection(server.url(""))
 
 
 def test_outputs_are_local(stack, server, capsys):

@@ -9,8 +9,10 @@ import sys
 
 import clouds
 import numpy as np
+import plates
 import pytest
 import s3
+from mirrors import ON, OVER, begin, fill, mirrored
 from numpy.testing import assert_array_equal
 from outputs import LAYOUTS, stack_with_holes, stored
 
@@ -23,9 +25,11 @@ from chunkscale.errors import (
     MetadataError,
     NotAnImageError,
     OptionError,
+    SourceNotFoundError,
 )
 from chunkscale.geometry.box import Box
 from chunkscale.output import leases
+from chunkscale.sources.collections import open_collection
 from chunkscale.storage import objects as contents
 from chunkscale.storage import patience
 from chunkscale.storage.buckets.access import opened_bucket, root
@@ -618,3 +622,83 @@ except chunkscale.CorruptChunkError as error:
     assert told.stderr == ""
     assert told.returncode == 0
     assert "chunk (0, 1, 2)" in told.stdout
+
+
+# --- collections ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reached(port, monkeypatch):
+    """Let plain URLs reach the endpoint."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    opened_bucket.cache_clear()
+
+
+@pytest.mark.usefixtures("reached")
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_folder_of_collections_is_mirrored_between_buckets(version, bucket, tmp_path):
+    """Listed as a local one, and the same documents come out, whatever lies beside them."""
+    folder = tmp_path / "f"
+    plates.plate(folder / "p.zarr", version, wells={"B/03": ["0", "1"], "C/01": ["0"]})
+    plates.series(folder / "s.zarr", version, xml=plates.ome_xml(2))
+    plates.image(folder / "a/img2", version)
+    (folder / "notes.txt").write_text("text")
+    url = bucket.upload(folder, "in")
+    near, far = open_collection(folder), open_collection(url)
+    told = []
+    assert list(far.images(told.append)) == list(near.images())
+    assert [n.text for n in told] == [
+        f"left behind is what is no OME-Zarr image: 'notes.txt' (in {url!r})"
+    ]
+    mirrored(folder, tmp_path / "out", version)
+    mirrored(url, bucket.url("out"), version)
+    found, expected = bucket.stored("out"), stored(tmp_path / "out")
+    assert sorted(found) == sorted(expected)
+    for name in ("p.zarr", "p.zarr/B/03", "s.zarr", "s.zarr/OME", "p.zarr/B"):
+        for file in ("zarr.json",) if version == "0.5" else (".zattrs", ".zgroup"):
+            assert found[f"{name}/{file}"] == expected[f"{name}/{file}"]
+    assert found["s.zarr/OME/METADATA.ome.xml"] == expected["s.zarr/OME/METADATA.ome.xml"]
+
+
+@pytest.mark.usefixtures("reached")
+def test_a_mirror_in_a_bucket_is_continued_or_replaced_and_nothing_else(bucket, tmp_path):
+    source = plates.plate(tmp_path / "p.zarr", wells={"B/03": ["0", "1"]})
+    url = bucket.url("out.zarr")
+    fill(begin(source, url, existing=ON), source, ["B/03/0"])
+    with pytest.raises(DestinationError, match="did not finish"):
+        begin(source, url)
+    assert open_collection(url) is None
+    mirrored(source, url, existing=ON, patterns=["B/03/1"])
+    assert list(open_collection(url).images()) == ["B/03/1"]
+    bucket.put("out.zarr/B/03/mine.csv", b"1,2")
+    before = bucket.stored("out.zarr")
+    with pytest.raises(DestinationError, match=r"'B/03/mine\.csv'"):
+        begin(source, url, existing=OVER)
+    assert bucket.stored("out.zarr") == before
+    bucket.delete("out.zarr/B/03/mine.csv")
+    begin(source, url, "0.4", existing=OVER)
+    assert sorted(bucket.stored("out.zarr")) == [".zattrs", ".zgroup"]
+
+
+@pytest.mark.usefixtures("reached")
+def test_what_a_server_refuses_or_fails_at_is_not_left_out(port, bucket, proxy, tmp_path):
+    """A well that could not be read is in the list, and a list that could not be read fails."""
+    source = plates.plate(tmp_path / "p.zarr", wells={"B/03": ["0"], "B/04": ["0"]}, made=False)
+    bucket.upload(source, "p.zarr")
+    url = normalise(bucket.url("p.zarr"), {"endpoint": proxy.url})
+    proxy.faults["B/04/zarr.json"] = 403
+    told = []
+    assert list(open_collection(url).images(told.append)) == ["B/03/0", "B/04"]
+    assert "well 'B/04'" in told[0].text
+    proxy.faults["B/04/zarr.json"] = 500
+    assert list(open_collection(url).images(told.append)) == ["B/03/0", "B/04"]
+    assert "cannot be reached" in told[1].text
+    plates.series(tmp_path / "s.zarr", names="012", listed=False)
+    bucket.upload(tmp_path / "s.zarr", "s.zarr")
+    url = normalise(bucket.url("s.zarr"), {"endpoint": proxy.url})
+    assert list(open_collection(url).images()) == ["0", "1", "2"]
+    for name in ("s.zarr/1/zarr.json", "s.zarr/OME/zarr.json", "s.zarr/zarr.json"):
+        proxy.faults = {name: 500}
+        with pytest.raises(SourceNotFoundError, match="cannot be reached"):
+            list(open_collection(url).images())

@@ -74,7 +74,9 @@ def mirrored_well(
         if field["path"] in made and field["path"] not in fields:
             fields[field["path"]] = _mended(field, "images[].", wrong.append, acquisition=_id)
     well["images"] = list(fields.values())
-    _set_version(well, version)
+    well.pop("version", None)
+    if version == "0.4":  # later ones say it beside
+        well["version"] = version
     result = beside_unknown(attributes, version, {"well": well})
     found = MadeWell(
         path=path,
@@ -124,7 +126,8 @@ def mirrored_plate(
     else:
         whole = len(made) == len(listed) and all(well.whole for well in wells)
         plate["acquisitions"] = _acquisitions(plate, wells, whole, say)
-    _set_version(plate, version)
+    # In 0.5, too: not all readers look for it beside.
+    plate["version"] = version
     inner = {"plate": plate} | layout_of(attributes)
     notices += _notices("plate", wrong)
     return beside_unknown(attributes, version, inner), notices
@@ -140,13 +143,6 @@ def _notices(what: str, wrong: Sequence[str]) -> tuple[Notice, ...]:
         return ()
     text = f"the {what} breaks rules, and is mended in the output: {some(wrong, _SHOWN, '; ')}"
     return (Notice("metadata", text),)
-
-
-def _set_version(holder: dict[str, Any], version: str) -> None:
-    """Say the version where 0.4 does; later ones say it beside."""
-    holder.pop("version", None)
-    if version == "0.4":
-        holder["version"] = version
 
 
 def _mended(

@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
 
-from chunkscale.errors import AccessDeniedError, MetadataError, Notice, SourceNotFoundError
+from chunkscale.errors import AccessDeniedError, MetadataError, Notice
 from chunkscale.ome.carry import json_safe
-from chunkscale.ome.entries import plain_path
 from chunkscale.ome.model import Multiscale
 from chunkscale.ome.omexml import MOST_BYTES, MadeImage, revised
 from chunkscale.ome.read import describe
 from chunkscale.ome.write import beside_unknown
 from chunkscale.output.collection import Mirror
 from chunkscale.output.collection_places import OME_XML
-from chunkscale.sources.collections import CollectionSource, series_of
-from chunkscale.sources.documents import each, quick_document
+from chunkscale.sources.collections import CollectionSource, ome_group
+from chunkscale.sources.documents import each
 from chunkscale.sources.folders import Tell
 from chunkscale.storage import objects as contents
 from chunkscale.storage.documents import array_facts, stored_group
@@ -46,9 +44,9 @@ def mirror_ome(
         Gets a notice of what is left out.
     """
     origin, at = join(source.uri, "OME"), join(mirror.uri, prefix, "OME")
-    listed = source.paths
-    if source.kind == "plate":
-        listed = tuple(map(plain_path, series_of(source.uri, tell)))
+    attributes, listed = ome_group(source.uri, tell)
+    if source.kind != "plate":
+        listed = source.paths
     in_order = source.kind != "plate" or made <= set(listed)
     if not listed or not in_order:
         listed = tuple(source.images())
@@ -64,11 +62,8 @@ def mirror_ome(
                 tell(Notice(notice.kind, f"{join(origin, OME_XML)!r}: {notice.text}"))
     except (MetadataError, AccessDeniedError) as error:
         tell(Notice("lost", f"{join(origin, OME_XML)!r} is left behind: {error}"))
-    attributes: dict[str, Any] = {}
-    with contextlib.suppress(SourceNotFoundError, MetadataError):  # it need be no group
-        attributes, notices = json_safe(quick_document(origin).attributes)
     series = {"series": [path for path in listed if path in made]}
-    result = beside_unknown(attributes, mirror.version, series)
+    result = beside_unknown(json_safe(attributes)[0], mirror.version, series)
     put_group(at, zarr_format=mirror.zarr_format, attributes=result)
     _tell_others(origin, tell)
 

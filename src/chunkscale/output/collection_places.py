@@ -30,7 +30,7 @@ from chunkscale.storage import objects as contents
 from chunkscale.storage.documents import stored_group
 from chunkscale.storage.groups import set_attributes
 from chunkscale.storage.locations import join
-from chunkscale.storage.names import DROPPINGS, METADATA_FILES, NOTES, STRAY
+from chunkscale.storage.names import METADATA_FILES, NOTES, is_dropping
 from chunkscale.storage.stores import store_of
 from chunkscale.text import some_names
 
@@ -48,10 +48,10 @@ def checked_collection(
 ) -> str:
     """Return the path where a mirror of a collection may be written, or refuse it."""
     target = writable(destination, existing, storage_options)
+    refuse_overlap(source.uri, (source.uri,), target)
     check_collection_place(target, existing)
     check_parent(target)
     check_name(target)
-    refuse_overlap(source.uri, (source.uri,), target)
     return target
 
 
@@ -162,10 +162,9 @@ def is_made_image(attributes: Mapping[str, Any]) -> bool:
 
 
 def _entries(uri: str) -> Iterator[str]:
-    """Yield what lies in a group beside its metadata and what programs leave everywhere."""
+    """Yield what lies in a group beside its metadata, our notes and what belongs to nobody."""
     for name in contents.names(uri):
-        plain = name in METADATA_FILES or name.startswith(NOTES)
-        if not plain and not STRAY.fullmatch(name) and not DROPPINGS.fullmatch(name):
+        if not (name in METADATA_FILES or name.startswith(NOTES) or is_dropping(name)):
             yield name
 
 

@@ -57,7 +57,8 @@ def publish_collection(
     attributes = _mirrored(mirror, source, "", made, notices.setdefault)
     record = {name: value for name, value in mirror.record.items() if name not in STATE_KEYS}
     record |= {"image_count": len(made), "state": "finished"}
-    if said := list(dict.fromkeys((*source.notices, *told, *notices))):
+    before = dict.fromkeys((*source.notices, *told))
+    if said := before | notices:
         record["notices"] = [str(notice) for notice in said]
     there = group_attributes(mirror.uri).get("chunkscale")
     if there not in (mirror.record, record):
@@ -68,7 +69,7 @@ def publish_collection(
     finished = {**attributes, "chunkscale": record}
     # From here on a reader takes the group for a collection.
     put_group(mirror.uri, zarr_format=mirror.zarr_format, attributes=finished)
-    return tuple(notices)
+    return tuple(notice for notice in notices if notice not in before)
 
 
 def _check_finished(mirror: Mirror, made: AbstractSet[str]) -> None:

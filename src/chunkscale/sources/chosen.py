@@ -52,10 +52,12 @@ def chosen(
     idle = set(wanted)
 
     def within(path: str) -> bool:
-        return any(matches(pattern, _parts(path), partly=True) for pattern in wanted.values())
+        parts = tuple(path.split("/"))
+        return any(matches(pattern, parts, partly=True) for pattern in wanted.values())
 
     for path in collection.images(listen, within):
-        found = [text for text in wanted if matches(wanted[text], _parts(path))]
+        parts = tuple(path.split("/"))
+        found = [text for text, pattern in wanted.items() if matches(pattern, parts)]
         idle.difference_update(found)
         if found:
             yield path
@@ -90,14 +92,12 @@ def matches(pattern: Pattern, path: Pattern, *, partly: bool = False) -> bool:
         return bool(partly and pattern) or all(part == "**" for part in pattern)
     if not pattern:
         return False
-    first, *rest = pattern
+    first, rest = pattern[0], pattern[1:]
     if first == "**":
-        return matches(tuple(rest), path, partly=partly) or matches(
-            pattern, path[1:], partly=partly
-        )
+        return matches(rest, path, partly=partly) or matches(pattern, path[1:], partly=partly)
     # A name may hold brackets that stand for nothing.
     alike = path[0] == first or fnmatchcase(path[0], first)
-    return alike and matches(tuple(rest), path[1:], partly=partly)
+    return alike and matches(rest, path[1:], partly=partly)
 
 
 def _no_image(collection: CollectionSource, text: str) -> str:

@@ -29,8 +29,9 @@ from chunkscale.ome.versions import holds_ngff
 from chunkscale.sources.documents import Document, documents, quick_document
 from chunkscale.sources.folders import Tell, Within, groups_below
 from chunkscale.sources.left_behind import place_notices, place_of
+from chunkscale.storage.failures import refuse_unreached
 from chunkscale.storage.locations import join
-from chunkscale.storage.names import DROPPINGS, METADATA_FILES
+from chunkscale.storage.names import METADATA_FILES, is_dropping
 from chunkscale.storage.stores import normalise, store_of
 from chunkscale.text import some_names
 
@@ -88,7 +89,8 @@ class CollectionSource:
         tell : callable, optional
             Gets a `Notice` of what is found to be strange on the way.
         within : callable, optional
-            Whether what lies at a path, or below it, is wanted; elsewhere nothing is looked at.
+            Whether anything at a path, or below it, is wanted: other wells and folders are not
+            looked into.
         """
         for path, inner in self.members(tell, within):
             if inner is None:
@@ -113,7 +115,7 @@ class CollectionSource:
             found = _numbered(self.uri)
         else:
             found = iter(self.paths)
-        yield from ((path, None) for path in found if within(path))
+        yield from ((path, None) for path in found)
 
 
 def _within_below(within: Within, folder: str, path: str) -> bool:
@@ -135,7 +137,8 @@ def open_collection(path: str | os.PathLike[str]) -> CollectionSource | None:
         document = quick_document(uri)
     except AccessDeniedError:
         raise
-    except SourceNotFoundError:
+    except SourceNotFoundError as error:
+        refuse_unreached(error)
         store = store_of(uri)
         if not (os.path.isdir(uri) if store.is_local else store.lists and store.names(uri)):
             raise
@@ -166,7 +169,7 @@ def _opened(uri: str, document: Document, found: Collection) -> CollectionSource
     notices = list(document.notices)
     listed = found.paths
     if found.kind == "bioformats2raw":
-        listed = series_of(uri, notices.append)
+        _, listed = ome_group(uri, notices.append)
     elif found.kind == "scene":
         notices.append(
             Notice(
@@ -251,16 +254,25 @@ def well_paths(
     return None
 
 
-def series_of(uri: str, tell: Tell) -> tuple[str, ...]:
-    """Return the images that the group ``OME`` lists; nothing if they are only numbered."""
+def ome_group(uri: str, tell: Tell) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the attributes of the group ``OME``, and the images that it lists.
+
+    There are none where images are only numbered. It need not even be a group.
+    """
+    attributes: dict[str, Any] = {}
     try:
-        listed = describe(quick_document(join(uri, "OME")).attributes)
-    except (SourceNotFoundError, NotAnImageError):
-        return ()
+        attributes = quick_document(join(uri, "OME")).attributes
+        found = describe(attributes)
+    except NotAnImageError:
+        return attributes, ()
+    except SourceNotFoundError as error:
+        refuse_unreached(error)
+        return {}, ()
     except MetadataError as error:
         tell(Notice("metadata", f"{uri!r}: the list of images in OME is not taken: {error}"))
-        return ()
-    return listed.paths if isinstance(listed, Collection) and listed.kind == "series" else ()
+        return attributes, ()
+    listed = found.paths if isinstance(found, Collection) and found.kind == "series" else ()
+    return attributes, tuple(map(plain_path, listed))
 
 
 def _numbered(uri: str) -> Iterator[str]:
@@ -268,6 +280,7 @@ def _numbered(uri: str) -> Iterator[str]:
     names = map(str, itertools.count())
     for k, document in enumerate(documents(join(uri, name) for name in names)):
         if isinstance(document, SourceNotFoundError):
+            refuse_unreached(document)
             return
         yield str(k)
 
@@ -311,7 +324,7 @@ def _beside(collection: CollectionSource) -> Iterator[Notice]:
         name
         for name in names
         if name not in known
-        and not (name.startswith(".") or DROPPINGS.fullmatch(name))
+        and not (name.startswith(".") or is_dropping(name))
         and not (numbered and name.isdecimal())
     ]
     if left:

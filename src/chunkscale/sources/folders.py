@@ -12,7 +12,7 @@ from chunkscale.ome.versions import holds_ngff
 from chunkscale.sources.documents import Document, each
 from chunkscale.storage.documents import ABSENT, read_document
 from chunkscale.storage.locations import above, join
-from chunkscale.storage.names import DROPPINGS, METADATA_FILES
+from chunkscale.storage.names import METADATA_FILES, is_dropping
 from chunkscale.storage.stores import resolved, store_of
 from chunkscale.text import some_names
 
@@ -78,7 +78,7 @@ def _walk(uri: str, prefix: str, within: Within) -> Iterator[Found]:
         name
         for name in sorted(store_of(uri).names(uri), key=natural)
         if name not in METADATA_FILES
-        and not (name.startswith(".") or DROPPINGS.fullmatch(name))
+        and not (name.startswith(".") or is_dropping(name))
         and within(prefix + name)
     ]
     looks = each(_look, (join(uri, name) for name in names))

@@ -72,6 +72,12 @@ def clear_metadata_errors(what: str) -> Any:
         raise SourceNotFoundError(f"{what} cannot be reached: {first_line(error)}") from error
 
 
+def refuse_unreached(error: SourceNotFoundError) -> None:
+    """Raise an error again that says of a store that it failed, and not that nothing is there."""
+    if isinstance(error.__cause__, StoreError):
+        raise error
+
+
 class BadObjectError(OSError):
     """What lies at the place of a chunk or shard is not what was written."""
 

@@ -22,6 +22,11 @@ CHUNK = re.compile(r"c(?:[./]\d+)*|\d+(?:[./]\d+)*")
 DROPPINGS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
 
 
+def is_dropping(name: str) -> bool:
+    """Whether desktops or killed processes have left it: it belongs to nobody."""
+    return bool(DROPPINGS.fullmatch(name) or STRAY.fullmatch(name))
+
+
 def is_chunk_path(path: str) -> bool:
     """Whether an object of an array is one: not metadata, and nothing that is no part of it."""
     return CHUNK.fullmatch(path) is not None
