@@ -115,8 +115,9 @@ def overhead(folder: Path, edge: int = 100, local_too: bool = True) -> None:
     from chunkscale.output.leases import acquire
     from chunkscale.output.ledger import Ledger
     from chunkscale.run.dask_cluster import DaskCluster
-    from chunkscale.run.runs import run_plan
-    from chunkscale.run.worker import Job
+    from chunkscale.run.driver import Track
+    from chunkscale.run.job import ImageJob, Job
+    from chunkscale.run.runs import run_job
     from chunkscale.storage.engine import StoreIO
     from chunkscale.storage.reader import open_array
 
@@ -139,7 +140,8 @@ def overhead(folder: Path, edge: int = 100, local_too: bool = True) -> None:
         if local_too:
             clusters["threads"] = None
         for name, cluster in clusters.items():
-            job = Job(run=name, plan=many, source=source, target=())
+            image = ImageJob(plan=many, source=source, target=())
+            job = Job(run=name, images=(image,), workers=many.workers)
             notes = Ledger(str(folder / name), acquire(str(folder / name)))
             first: list[float] = []
 
@@ -149,7 +151,7 @@ def overhead(folder: Path, edge: int = 100, local_too: bool = True) -> None:
 
             before, begun = _resident(), time.perf_counter()
             with mock.patch("chunkscale.run.local.run_region", _nothing):
-                run_plan(job, ledger=notes, progress=progress, cluster=cluster)
+                run_job(job, [Track(plan=many, ledger=notes)], progress=progress, cluster=cluster)
             seconds = time.perf_counter() - begun
             print(
                 f"{name}: {regions} regions in {seconds:.0f} s, "

@@ -16,9 +16,12 @@ from chunkscale._version import __version__
 
 if TYPE_CHECKING:
     from chunkscale.api.arrays import resample_array
-    from chunkscale.api.images import check, info, open_image
+    from chunkscale.api.collections import ResampledCollection
+    from chunkscale.api.describing import info
+    from chunkscale.api.images import check, open_image
     from chunkscale.api.planning import plan_resampling
-    from chunkscale.api.resampling import Resampled, resample
+    from chunkscale.api.resampling import resample
+    from chunkscale.api.running import Resampled
     from chunkscale.errors import (
         AccessDeniedError,
         AliasingWarning,
@@ -41,17 +44,21 @@ if TYPE_CHECKING:
     from chunkscale.geometry.box import Box
     from chunkscale.geometry.grid import Axis, VoxelGrid
     from chunkscale.geometry.pyramid import Level
+    from chunkscale.plan.collection import CollectionPlan
     from chunkscale.plan.model import ResamplePlan
     from chunkscale.run.records import Progress
     from chunkscale.sources.image import Image
     from chunkscale.targets import target_grid
-    from chunkscale.verify import CheckReport
+    from chunkscale.verify.report import CheckReport
 
 _HOMES = {
     "api.arrays": "resample_array",
-    "api.images": "check info open_image",
+    "api.collections": "ResampledCollection",
+    "api.describing": "info",
+    "api.images": "check open_image",
     "api.planning": "plan_resampling",
-    "api.resampling": "Resampled resample",
+    "api.resampling": "resample",
+    "api.running": "Resampled",
     "errors": (
         "AccessDeniedError AliasingWarning ChunkscaleError ChunkscaleWarning ClusterError "
         "CorruptChunkError DestinationError DeviceError ForkError GridError MemoryBudgetError "
@@ -62,10 +69,11 @@ _HOMES = {
     "geometry.grid": "Axis VoxelGrid",
     "geometry.pyramid": "Level",
     "targets": "target_grid",
+    "plan.collection": "CollectionPlan",
     "plan.model": "ResamplePlan",
     "run.records": "Progress",
     "sources.image": "Image",
-    "verify": "CheckReport",
+    "verify.report": "CheckReport",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -78,6 +86,7 @@ __all__ = [
     "ChunkscaleError",
     "ChunkscaleWarning",
     "ClusterError",
+    "CollectionPlan",
     "CorruptChunkError",
     "DestinationError",
     "DeviceError",
@@ -94,6 +103,7 @@ __all__ = [
     "RegionError",
     "ResamplePlan",
     "Resampled",
+    "ResampledCollection",
     "SourceNotFoundError",
     "VoxelGrid",
     "__version__",

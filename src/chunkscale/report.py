@@ -7,7 +7,7 @@ here knows where they come from.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from chunkscale.text import count, human_bytes, table, times
@@ -55,6 +55,7 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
         ("target", f"{_axes(target)} {times(target['shape'])} {dtype}, {how}"),
         ("", f"voxel size {times(target['voxel_size'])} {_units(target)}"),
         ("", f"translation {times(target['translation'])}"),
+        *_label_rows(plan["labels"]),
         ("format", f"OME-Zarr {plan['ome_zarr_version']}, {plan['codec']}"),
         (
             "reads",
@@ -78,6 +79,19 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
     ]
 
 
+def _label_rows(labels: Mapping[str, Facts]) -> list[tuple[str, str]]:
+    """Say what becomes of the labels of an image."""
+    return [
+        (
+            "" if k else "labels",
+            f"{name}: {times(plan['source']['shape'])} {plan['source']['dtype']} -> "
+            f"{times(plan['target']['shape'])}, {plan['method']}, "
+            f"{human_bytes(plan['bytes_written'])} in {count(plan['regions'], 'region')}",
+        )
+        for k, (name, plan) in enumerate(labels.items())
+    ]
+
+
 def _device_text(use: Facts | None) -> str:
     if use is None:
         return "CPU"
@@ -95,44 +109,143 @@ def plan_text(plan: Facts) -> str:
     return "\n".join(lines)
 
 
-def plan_summary(plan: Facts, cluster: object = None) -> str:
+def run_summary(plan: Facts, cluster: object = None) -> str:
     """Return what a user wants to know before a run, in two or three lines."""
+    text = _collection_summary(plan) if "images" in plan else _plan_summary(plan)
+    return text if cluster is None else f"{text} in each worker process\ncluster {cluster}"
+
+
+def _plan_summary(plan: Facts) -> str:
     source, target = plan["source"], plan["target"]
-    where = "" if cluster is None else f" in each worker process\ncluster {cluster}"
+    labels = plan["labels"].values()
+    written = plan["bytes_written"] + sum(label["bytes_written"] for label in labels)
+    regions = plan["regions"] + sum(label["regions"] for label in labels)
+    along = f" and {count(len(labels), 'label image')}" if labels else ""
     return (
         f"{times(source['shape'])} voxels of {times(source['voxel_size'])} -> "
-        f"{times(target['shape'])} of {times(target['voxel_size'])} {_units(target)}\n"
-        f"{human_bytes(plan['bytes_written'])} in "
+        f"{times(target['shape'])} of {times(target['voxel_size'])} {_units(target)}{along}\n"
+        f"{human_bytes(written)} in "
         f"{count(len(plan['levels']), 'level')} before compression, "
-        f"{count(plan['regions'], 'region')}, at most "
-        f"{human_bytes(plan['memory']['total'])} of memory{where}"
+        f"{count(regions, 'region')}, at most "
+        f"{human_bytes(plan['memory']['total'])} of memory"
+    )
+
+
+def _collection_summary(plan: Facts) -> str:
+    labels = f" and {count(plan['labels'], 'label image')}" * bool(plan["labels"])
+    return (
+        f"{count(plan['images'], 'image')}{labels} of {plan['source']}, a {plan['kind']}\n"
+        f"{human_bytes(plan['bytes_written'])} before compression, "
+        f"{count(plan['regions'], 'region')}, at most {human_bytes(plan['memory']['total'])} of "
+        "memory"
     )
 
 
 def plan_html(plan: Facts) -> str:
     """Return the facts of a plan for a notebook."""
-    head = "".join(
-        f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>"
-        f"{html.escape(text)}</td></tr>"
-        for name, text in _plan_rows(plan)
-    )
-    first, *rest = _level_rows(plan["levels"])
-    titles = "".join(f"<th>{cell}</th>" for cell in first)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rest
-    )
     notes = "".join(f"<p><b>warning:</b> {html.escape(text)}</p>" for text in plan["warnings"])
+    levels = _table_html(*_split(_level_rows(plan["levels"])))
+    return _table_html([], _plan_rows(plan)) + levels + notes
+
+
+def collection_text(plan: Facts) -> str:
+    """Return the facts of the plan of a collection for the terminal."""
+    lines = [f"{name:<9}{text}" for name, text in _collection_rows(plan)]
+    lines += table(_alike_rows(plan))
+    if plan["others"]:
+        lines.append(f"  and {count(plan['others'], 'image')} of other kinds")
+    lines += [f"cannot be made: {name}: {text}" for name, text in plan["failures"].items()]
+    return "\n".join([*lines, *(f"warning: {text}" for text in plan["warnings"])])
+
+
+def collection_html(plan: Facts) -> str:
+    """Return the facts of the plan of a collection for a notebook."""
+    failures = [f"cannot be made: {name}: {text}" for name, text in plan["failures"].items()]
+    warnings = [f"warning: {text}" for text in plan["warnings"]]
     return (
-        f"<table>{head}</table><table><thead><tr>{titles}</tr></thead>"
-        f"<tbody>{body}</tbody></table>{notes}"
+        _table_html([], _collection_rows(plan))
+        + _table_html(*_split(_alike_rows(plan)))
+        + "".join(f"<p>{html.escape(text)}</p>" for text in (*failures, *warnings))
     )
+
+
+def _split(rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    return rows[0], rows[1:]
+
+
+def _table_html(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    titles = "".join(f"<th>{html.escape(text)}</th>" for text in head)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td style='text-align:left'>{html.escape(c)}</td>" for c in row)
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _collection_rows(plan: Facts) -> list[tuple[str, str]]:
+    labels = f" and {count(plan['labels'], 'label image')}" * bool(plan["labels"])
+    failed = f"; {count(plan['failed'], 'image')} cannot be made" * bool(plan["failed"])
+    return [
+        ("source", f"{plan['source']}, a {plan['kind']}"),
+        ("images", f"{plan['images']}{labels}{failed}"),
+        ("reads", f"{human_bytes(plan['bytes_read'])} decoded at most"),
+        ("writes", f"{human_bytes(plan['bytes_written'])} before compression, all levels"),
+        ("regions", f"{plan['regions']}"),
+        (
+            "memory",
+            f"{human_bytes(plan['memory']['total'])} at most, {count(plan['workers'], 'worker')}",
+        ),
+    ]
+
+
+def _alike_rows(plan: Facts) -> list[list[str]]:
+    rows = [["images", "first", "shape", "voxel size", "target", "voxel size", "labels"]]
+    for row in plan["alike"]:
+        source, target = row["source"], row["target"]
+        rows.append(
+            [
+                str(row["count"]),
+                row["first"],
+                f"{times(source['shape'])} {source['dtype']}",
+                times(source["voxel_size"]),
+                times(target["shape"]),
+                f"{times(target['voxel_size'])} {_units(target)}",
+                ", ".join(name.removeprefix("labels/") for name in row["labels"]) or "-",
+            ]
+        )
+    return rows
+
+
+def _tree_lines(facts: Facts) -> Iterator[str]:
+    yield f"{facts['path']}: a {facts['kind']}, {count(len(facts['images']), 'image')}"
+    yield from _member_lines(facts["members"], "image")
+    yield from (f"  {path}" for path in facts["images"][len(facts["members"]) :])
+    yield from (f"warning: {text}" for text in facts["warnings"])
+
+
+def _member_lines(members: Sequence[Facts], head: str) -> list[str]:
+    """Return the table of images below another group."""
+    if not members:
+        return []
+    rows = [[head, "axes", "shape", "voxel size", *["labels"] * (head == "image")]]
+    for member in members:
+        if member["problem"]:
+            cells = ["-", member["problem"], "-", "-"]
+        else:
+            shape = f"{times(member['shape'])} {member['dtype']}"
+            size = f"{times(member['voxel_size'])} {_units(member)}"
+            labels = ", ".join(name.removeprefix("labels/") for name in member["labels"])
+            cells = [_axes(member), shape, size, labels or "-"]
+        rows.append([member["path"], *cells][: len(rows[0])])
+    return table(rows)
 
 
 def info_text(facts: Facts) -> str:
     """Return the facts of `chunkscale.info` for the terminal."""
     if "images" in facts:
-        listing = [f"  {path}" for path in facts["images"]] or ["  (none found)"]
-        return "\n".join([f"{facts['path']}: a collection of images", *listing])
+        return "\n".join(_tree_lines(facts))
     names = [axis["name"] for axis in facts["axes"]]
     units = {axis["name"]: axis["unit"] for axis in facts["axes"]}
     sizes = ", ".join(
@@ -152,23 +265,20 @@ def info_text(facts: Facts) -> str:
         lines.insert(1, f"name        {facts['name']}")
     if facts["channels"]:
         lines.append(f"channels    {', '.join(facts['channels'])}")
-    if facts["labels"]:
-        lines.append(f"labels      {', '.join(facts['labels'])}")
-    rows = _level_rows(facts["levels"])
-    return "\n".join([*lines, *table(rows), *(f"warning: {text}" for text in facts["warnings"])])
+    rows = [*table(_level_rows(facts["levels"])), *_member_lines(facts["label_images"], "labels")]
+    return "\n".join([*lines, *rows, *(f"warning: {text}" for text in facts["warnings"])])
 
 
 def run_text(run: Facts) -> str:
     """Return the facts of a finished run for the terminal."""
-    times_of, target = run["times"], run["target"]
+    times_of, labels = run["times"], run.get("labels", ())
     seconds = max(times_of["wall_seconds"], 1e-9)
-    text = (
-        f"{run['path']}: {times(target['shape'])} voxels of {times(target['voxel_size'])} "
-        f"{_units(target)}, {count(run['levels'], 'level')}, "
-        f"{human_bytes(run['stored_bytes'])} stored"
-    )
+    text = _made_text(run)
+    for label in labels:
+        text += f"\n{label['path']}: {human_bytes(label['stored_bytes'])} stored"
+    regions = run["regions"] + sum(label["regions"] for label in labels)
     if times_of["resumed_regions"]:
-        text += f"\n{times_of['resumed_regions']} of {count(run['regions'], 'region')} were there"
+        text += f"\n{times_of['resumed_regions']} of {count(regions, 'region')} were there"
     if not times_of["regions"]:
         return f"{text}, and nothing was missing"
     return (
@@ -176,6 +286,18 @@ def run_text(run: Facts) -> str:
         f"{times_of['voxels'] / seconds / 1e6:.0f} Mvoxel/s, "
         f"{human_bytes(times_of['nbytes'] / seconds)}/s before compression\n"
         f"{_bottleneck(times_of)}"
+    )
+
+
+def _made_text(run: Facts) -> str:
+    stored = f"{human_bytes(run['stored_bytes'])} stored"
+    if "images" in run:
+        labels = f" and {count(run['label_images'], 'label image')}" * bool(run["label_images"])
+        return f"{run['path']}: {count(run['images'], 'image')}{labels}, {stored}"
+    target = run["target"]
+    return (
+        f"{run['path']}: {times(target['shape'])} voxels of {times(target['voxel_size'])} "
+        f"{_units(target)}, {count(run['levels'], 'level')}, {stored}"
     )
 
 

@@ -10,7 +10,7 @@ import chunkscale
 from chunkscale.api.parameters import PlanParameters
 
 #: Of `plan_resampling`, what `resample` has parameters of its own for.
-OWN = {"source", "destination", "resume", "client", "storage_options"}
+OWN = {"source", "images", "destination", "resume", "client", "storage_options"}
 
 
 def test_resample_takes_what_plan_resampling_takes():

@@ -1,8 +1,6 @@
 """What a source says or has and an output cannot hold is announced, and noted in the output."""
 
 import json
-import re
-import shlex
 import shutil
 
 import numpy as np
@@ -148,70 +146,16 @@ def with_labels(path, names):
     return path
 
 
-def other_labels(path, axes="zyx", shape=(3, 7, 9), size=(3.0, 1.5, 1.25)):
-    """Write a label image with voxels of its own."""
-    ids = np.random.default_rng(5).integers(0, 900, shape).astype("uint32")
-    kinds = {"t": "time", "c": "channel"}
-    listed = [{"name": n, "type": kinds.get(n, "space")} for n in axes]
-    for axis in listed:
-        axis.update({"unit": "micrometer"} if axis["type"] == "space" else {})
-    zarr.create_array(path / "0", data=ids, chunks=shape, zarr_format=2, overwrite=True)
-    scale = [{"type": "scale", "scale": [1.0] * (len(axes) - 3) + list(size)}]
-    entry = {"axes": listed, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
-    attributes = {"multiscales": [{"version": "0.4", **entry}], "image-label": {"version": "0.4"}}
-    store(path, attributes, 2)
-    return ids
-
-
-@pytest.mark.parametrize(
-    "options",
-    [[], ["--voxel-size", "z=1,y=2,x=0.75um"], ["--crop", "z=1:5,y=2:18"], ["--method", "cubic"],
-     ["--factor", "2,1,1", "--antialias"], ["--ome-zarr-version", "0.5", "--levels", "1"]],
-)  # fmt: skip
-@pytest.mark.parametrize(("axes", "shape"), [("zyx", (3, 7, 9)), ("czyx", (1, 3, 7, 9))])
-def test_the_printed_command_puts_labels_on_the_grid_of_the_output(
-    axes, shape, options, tmp_path, capsys, monkeypatch
-):
-    """As printed, whatever voxels they have, and however the output was made; and lists them."""
-    path = with_labels(tmp_path / "my image.zarr", ["cells", "some nuclei"])
-    ids = [other_labels(path / "labels" / name, axes, shape) for name in ("cells", "some nuclei")]
-    monkeypatch.chdir(tmp_path)
-    assert main(["resample", str(path), "DST", *options]) == 0
-    text = next(n.text for n in chunkscale.open_image(path).notices if n.kind == "lost")
-    assert "('labels/cells', 'labels/some nuclei')" in text
-    printed = re.search(r"chunkscale resample .*", text).group()
-    for k, name in enumerate(("cells", "some nuclei")):
-        assert main([word.replace("cells", name) for word in shlex.split(printed)[1:]]) == 0
-        label = chunkscale.open_image(f"DST/labels/{name}")
-        assert label.is_label
-        grids = [g.replace(axes=g.axes[-3:], shape=g.shape[-3:], voxel_size=g.voxel_size[-3:],
-                           translation=g.translation[-3:])
-                 for g in (label.grid, chunkscale.open_image("DST").grid)]  # fmt: skip
-        assert grids[0] == grids[1]
-        assert set(np.unique(zarr.open_array(label.array.uri)[...])) <= set(np.unique(ids[k]))
-    assert chunkscale.open_image("DST").labels == ("labels/cells", "labels/some nuclei")
-    assert chunkscale.check("DST/labels/cells")
-
-
 @pytest.mark.parametrize("lacking", ["", "0", "0/.zarray", ".zattrs"])
-def test_a_label_that_is_listed_and_not_there_is_no_label(lacking, tmp_path, capsys):
-    """It is a fault, and no command is printed that would fail."""
+def test_a_label_that_is_listed_and_not_there_is_no_label(lacking, tmp_path):
+    """It is a fault, and does not keep the others from going along."""
     path = with_labels(tmp_path / "a.zarr", ["gone", "cells"])
     at = path / "labels" / "gone" / lacking
     shutil.rmtree(at) if at.is_dir() else at.unlink()
     image = chunkscale.open_image(path)
     assert image.labels == ("labels/cells",)
     assert any("'labels/gone' is listed" in text for text in chunkscale.check(path).faults)
-    (text,) = (n.text for n in image.notices if n.kind == "lost")
-    assert "gone" not in text
-    assert f"{path}/labels/cells DST/labels/cells" in text
-    shutil.rmtree(path / "labels" / "cells")
-    assert [n.kind for n in chunkscale.open_image(path).notices] == ["metadata", "metadata"]
-
-
-def test_many_labels_are_counted(tmp_path, capsys):
-    (text,) = lost(with_labels(tmp_path / "a.zarr", list("abcde")), tmp_path, capsys)
-    assert "('labels/a', 'labels/b', 'labels/c' and 2 more)" in text
+    assert [name for name, _ in chunkscale.plan_resampling(path).labels] == ["labels/cells"]
 
 
 def test_a_list_of_labels_that_is_none(tmp_path, capsys):

@@ -256,7 +256,7 @@ def test_what_fails_after_the_first_write_is_no_refusal(
     monkeypatch.setattr(
         {
             "publish": "chunkscale.output.publish.publish",
-            "unfinished": "chunkscale.api.planning.unfinished",
+            "unfinished": "chunkscale.api.plans.unfinished",
         }[step],
         fail,
     )

@@ -624,7 +624,7 @@ def test_check_finds_an_unfinished_store(version, volume, tmp_path, monkeypatch,
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("chunkscale.run.runs.run_plan", stop)
+    monkeypatch.setattr("chunkscale.run.runs.run_job", stop)
     arguments = ["resample", str(source), str(out), "--ome-zarr-version", version]
     assert main(arguments) == 4
     assert "unfinished" in capsys.readouterr().err

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 from simulation import SimulatedCluster, simulate
 
-from chunkscale.run.driver import Driver
+from chunkscale.run.driver import Driver, Track
+from chunkscale.run.job import ImageJob, Job
 from chunkscale.run.records import Batch, Record
 from chunkscale.run.window import MOST_LOSSES, run_on_cluster
 
@@ -101,9 +102,10 @@ def test_what_came_back_together_is_kept_when_a_run_is_stopped():
     one_pass = SimpleNamespace(indices=range(9), region_count=9)
     plan = SimpleNamespace(region_count=9, levels=[], passes=[one_pass])
     noted, cluster = Noted(), Cluster()
-    driver = Driver(plan, None, noted, None, None)
+    job = Job(run="run", images=(ImageJob(plan=plan, source=None, target=()),), workers=2)
+    driver = Driver(job, [Track(plan=plan, ledger=noted)])
     with pytest.raises(KeyboardInterrupt):
-        run_on_cluster(cluster, SimpleNamespace(plan=plan), driver)
+        run_on_cluster(cluster, job, driver)
     assert sorted(noted.regions) == list(range(len(noted.regions)))
     assert len(noted.regions) > 3
 

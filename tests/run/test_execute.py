@@ -20,7 +20,8 @@ from dask.callbacks import Callback
 from outputs import budget
 
 import chunkscale
-from chunkscale.api.resampling import carry_out
+from chunkscale.api.plans import PlannedImage
+from chunkscale.api.running import carry_out
 from chunkscale.parameters import Existing
 from chunkscale.run.local import _Active
 from chunkscale.run.records import Record
@@ -120,7 +121,7 @@ def test_what_dask_cannot_run_is_refused(config, message, workers, stack, tmp_pa
         with pytest.raises(chunkscale.OptionError, match=message):
             chunkscale.resample(stack, out, workers=workers)
         with pytest.raises(chunkscale.OptionError, match=message):
-            carry_out(plan, str(out), Existing(), source=source)
+            carry_out([PlannedImage(plan=plan, source=source)], str(out), Existing())
     assert not out.exists()
 
 

@@ -8,9 +8,10 @@ import pytest
 import chunkscale
 from chunkscale.errors import CorruptChunkError, DeviceError
 from chunkscale.plan.model import ResamplePlan
+from chunkscale.run.job import ImageJob, Job
 from chunkscale.run.records import Failure, Record
 from chunkscale.run.region import process_region
-from chunkscale.run.worker import Job, OpenJob, _opened_jobs, run_batch, run_region, stop_run
+from chunkscale.run.worker import OpenJob, _opened_jobs, run_batch, run_region, stop_run
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.failures import is_transient
 from chunkscale.storage.reader import ArrayReader
@@ -63,10 +64,9 @@ def job(make_image, noise, tmp_path):
     out = tmp_path / "out.zarr"
     plan: ResamplePlan = chunkscale.resample(source, out).plan
     io = StoreIO(threads=1)
-    return Job(
-        run=str(tmp_path), plan=plan, source=ArrayReader(str(source / "0"), io),
-        target=tuple(ArrayWriter(str(out / level.path), io) for level in plan.levels),
-    )  # fmt: skip
+    target = tuple(ArrayWriter(str(out / level.path), io) for level in plan.levels)
+    image = ImageJob(plan=plan, source=ArrayReader(str(source / "0"), io), target=target)
+    return Job(run=str(tmp_path), images=(image,), workers=plan.workers)
 
 
 @pytest.mark.parametrize("failures", [0, 1, 4, 5])

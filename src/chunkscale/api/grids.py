@@ -40,19 +40,22 @@ def fill_value(target: Target, dtype: str) -> float | int | None:
 
 
 def opened_like(source: Source, target: Target, reach: StorageOptions | None) -> Target:
+    """Return a target for a source whose `like` is open; see `with_open_like`."""
+    if target.like is not None and source.grid != source.whole:
+        raise OptionError(
+            "like gives the whole target grid, so a crop of the source has no meaning beside it; "
+            "leave one of them out"
+        )
+    return with_open_like(target, reach)
+
+
+def with_open_like(target: Target, reach: StorageOptions | None) -> Target:
     """Return a target whose `like` is open, if it is a path; `reach` is for that.
 
     What is said of the source's voxels does not hold for that image.
     """
     _check_one(target)
-    if target.like is None:
-        return target
-    if source.grid != source.whole:
-        raise OptionError(
-            "like gives the whole target grid, so a crop of the source has no meaning beside it; "
-            "leave one of them out"
-        )
-    if isinstance(target.like, VoxelGrid | Image | Part):
+    if target.like is None or isinstance(target.like, VoxelGrid | Image | Part):
         return target
     try:
         return replace(target, like=open_image(target.like, storage_options=reach))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
-from chunkscale.errors import MultipleImagesError
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources import opening
@@ -23,7 +22,7 @@ from chunkscale.storage.stores import normalise
 from chunkscale.targets import source_sizes
 
 if TYPE_CHECKING:
-    from chunkscale.verify import CheckReport
+    from chunkscale.verify.report import CheckReport
 
 
 def open_image(
@@ -88,8 +87,9 @@ def open_source(
     source_translation: Sequence[float] | None = None,
     source_unit: str | None = None,
     storage_options: StorageOptions | None = None,
+    mirrored: bool = False,
 ) -> Source:
-    """Open the source of a plan; see `plan_resampling`.
+    """Open the source of a plan; see `plan_resampling` and `SourceOptions`.
 
     A run opens its array again, with the cache that was planned: until then no chunk is read.
     """
@@ -100,6 +100,7 @@ def open_source(
         translation=source_translation,
         unit=source_unit,
         io=StoreIO(threads=io_threads()),
+        mirrored=mirrored,
     )
     return opening.open_source(source, given)
 
@@ -128,7 +129,7 @@ def check(
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
 ) -> CheckReport:
-    """Say whether an OME-Zarr image is complete and valid, and right.
+    """Say whether an OME-Zarr image and its labels are complete and valid, and right.
 
     Parameters
     ----------
@@ -149,39 +150,15 @@ def check(
     CheckReport
         True in a boolean context if nothing is wrong; ``faults`` says what is.
     """
-    from chunkscale.verify import check_image
+    from chunkscale.verify.dataset import check_dataset
 
     reach = storage_options if source_storage_options is None else source_storage_options
     target = _location(destination, storage_options)
     origin: object = source
     if isinstance(source, str | bytes | os.PathLike | Image):
         origin = _location(cast(PathLike | Image, source), reach)
-    return check_image(target, origin, StoreIO(threads=io_threads()), _sizes(source_voxel_size))
+    return check_dataset(target, origin, StoreIO(threads=io_threads()), _sizes(source_voxel_size))
 
 
 def _location(path: PathLike | Image, storage_options: StorageOptions | None) -> str:
     return path.uri if isinstance(path, Image) else normalise(path, storage_options)
-
-
-def info(
-    path: PathLike,
-    *,
-    source_voxel_size: VoxelSize | None = None,
-    storage_options: StorageOptions | None = None,
-) -> dict[str, Any]:
-    """Return what there is to know of an image or of a collection, as JSON values.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Of an image, a plate, or any other collection of images.
-    source_voxel_size, storage_options : optional
-        See `open_image`.
-    """
-    try:
-        image = open_image(
-            path, source_voxel_size=source_voxel_size, storage_options=storage_options
-        )
-        return image.as_dict()
-    except MultipleImagesError as error:
-        return {"path": normalise(path, storage_options), "images": list(error.paths)}

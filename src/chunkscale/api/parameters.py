@@ -29,6 +29,8 @@ class PlanParameters(TypedDict, total=False):
     channels: Indices | None
     timepoints: Indices | None
     crop: Crop | None
+    labels: bool | str | Sequence[str]
+    label_method: Literal["mode", "nearest"]
     level: int | str
     method: MethodName | None
     antialias: bool

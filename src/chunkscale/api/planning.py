@@ -2,54 +2,59 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
-from functools import partial
-from typing import Any, Literal, TypeVar, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Unpack, overload
 
 from numpy.typing import ArrayLike
 
-from chunkscale import options
-from chunkscale.api.defaults import CHUNK_EDGES, DEFAULT_CODEC, DEFAULT_VERSION
-from chunkscale.api.grids import fill_value, leveled, opened_like, source_and_target
-from chunkscale.api.images import open_source, selected
+from chunkscale.api.collections import collection_of, planned_collection
+from chunkscale.api.defaults import DEFAULT_CODEC, DEFAULT_VERSION
 from chunkscale.api.parameters import PlanParameters
-from chunkscale.api.resources import check_here, limits_at, places
-from chunkscale.errors import MemoryBudgetError, Notice, OptionError
-from chunkscale.geometry.grid import VoxelGrid, aligned_grid
+from chunkscale.api.planned import planned_image
+from chunkscale.api.plans import means_of
+from chunkscale.api.request import request_of
+from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName
-from chunkscale.geometry.pyramid import Layout, PyramidRule
+from chunkscale.geometry.pyramid import PyramidRule
 from chunkscale.geometry.selection import Crop, Indices
-from chunkscale.ome.carry import carried
-from chunkscale.ome.versions import WRITABLE_VERSIONS
-from chunkscale.output.destination import unfinished
-from chunkscale.output.record import check_same, recipe, stored_layout
-from chunkscale.parameters import (
-    PathLike,
-    Resources,
-    Shape,
-    Storage,
-    StorageLayout,
-    StorageOptions,
-    Target,
-    VoxelSize,
-)
-from chunkscale.plan.memory import Limits
-from chunkscale.plan.model import ResamplePlan, Resampling, SourceArray
-from chunkscale.plan.planner import make_plan
-from chunkscale.run.connect import connect
+from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
+from chunkscale.plan.collection import CollectionPlan
+from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
 from chunkscale.sources.image import Image
-from chunkscale.sources.parts import decoded_share, part_text
-from chunkscale.storage.codecs import parse_codec
-from chunkscale.storage.locations import join
-from chunkscale.storage.stores import normalise, store_of
+from chunkscale.storage.stores import normalise
+
+
+@overload
+def plan_resampling(
+    source: PathLike | Source | ArrayLike,
+    *,
+    images: None = None,
+    destination: PathLike | None = None,
+    resume: bool = False,
+    client: Any = None,
+    storage_options: StorageOptions | None = None,
+    **parameters: Unpack[PlanParameters],
+) -> ResamplePlan: ...
+
+
+@overload
+def plan_resampling(
+    source: PathLike | Source | ArrayLike,
+    *,
+    images: str | Sequence[str],
+    destination: PathLike | None = None,
+    resume: bool = False,
+    client: Any = None,
+    storage_options: StorageOptions | None = None,
+    **parameters: Unpack[PlanParameters],
+) -> ResamplePlan | CollectionPlan: ...
 
 
 def plan_resampling(
     source: PathLike | Source | ArrayLike,
     *,
+    images: str | Sequence[str] | None = None,
     voxel_size: VoxelSize | None = None,
     zoom: float | None = None,
     factor: VoxelSize | None = None,
@@ -62,6 +67,8 @@ def plan_resampling(
     channels: Indices | None = None,
     timepoints: Indices | None = None,
     crop: Crop | None = None,
+    labels: bool | str | Sequence[str] = True,
+    label_method: Literal["mode", "nearest"] = "nearest",
     level: int | str = 0,
     method: MethodName | None = None,
     antialias: bool = False,
@@ -81,7 +88,7 @@ def plan_resampling(
     client: Any = None,
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
-) -> ResamplePlan:
+) -> ResamplePlan | CollectionPlan:
     """Say what a run would read, compute and write; touch nothing.
 
     Parameters
@@ -89,6 +96,10 @@ def plan_resampling(
     source : str, path-like, Image or array
         OME-Zarr image: local path, or URL with http(s), s3, gs or az. Or an
         array of NumPy or Dask, or what turns into one: see `resample`.
+    images : str or sequence of str, optional
+        Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
+        patterns like ``"B/03/0,B/04/*"``. Each is made with these parameters, and the
+        collection is mirrored.
     voxel_size : float, str, mapping or sequence, default "finest"
         Of the target, in the source's unit or with one (``"500nm"``): a number for all
         spatial axes, numbers by axis (``"z=1,y=0.5,x=0.5"`` or a mapping; axes left out
@@ -114,6 +125,12 @@ def plan_resampling(
     channels, timepoints, crop : optional
         Take a part of the source; see `Image.select`. What is cropped has the voxels that
         the whole would have there.
+    labels : bool, str or sequence of str, default True
+        Take the image's labels along, or some of them by name (``"nuclei,cells"``): onto the
+        same grid, with as many levels.
+    label_method : {"mode", "nearest"}
+        What labels are made with: the most frequent one of the voxels that fall into one of the
+        target (the nearest where an axis grows), or always the nearest.
     level : int or "auto", default 0
         Read this stored level of the image instead of the finest. ``"auto"`` takes the
         coarsest that is as fine as the target along every axis and agrees with level 0. Its
@@ -164,14 +181,15 @@ def plan_resampling(
     Returns
     -------
     ResamplePlan
+        Of the image; ``labels`` has those of its labels. A `CollectionPlan` for `images` of a
+        collection.
 
     Raises
     ------
     ChunkscaleError
         Whatever `resample` would refuse; see `chunkscale.errors`.
     """
-    plan, _ = planned(
-        source,
+    parameters = PlanParameters(
         voxel_size=voxel_size,
         zoom=zoom,
         factor=factor,
@@ -184,6 +202,8 @@ def plan_resampling(
         channels=channels,
         timepoints=timepoints,
         crop=crop,
+        labels=labels,
+        label_method=label_method,
         level=level,
         method=method,
         antialias=antialias,
@@ -199,170 +219,11 @@ def plan_resampling(
         device=device,
         device_memory=device_memory,
         source_storage_options=source_storage_options,
-        destination=destination,
-        resume=resume,
-        client=client,
-        storage_options=storage_options,
     )
-    return plan
-
-
-def planned(
-    source: PathLike | Source | ArrayLike,
-    *,
-    destination: PathLike | None = None,
-    resume: bool = False,
-    client: Any = None,
-    storage_options: StorageOptions | None = None,
-    **parameters: Unpack[PlanParameters],
-) -> tuple[ResamplePlan, Source]:
-    """Return a plan, and the source as it is read then; see `plan_resampling`."""
-    given: dict[str, Any] = dict(parameters)
-    given["version"] = given.pop("ome_zarr_version", DEFAULT_VERSION)
-    storage = Storage(target=storage_options, source=given.pop("source_storage_options", None))
-    image = open_source(
-        source,
-        given.pop("source_voxel_size", None),
-        axes=given.pop("axes", None),
-        source_translation=given.pop("source_translation", None),
-        source_unit=given.pop("source_unit", None),
-        storage_options=storage.reach,
-    )
-    image = selected(image, *(given.pop(name, None) for name in ("channels", "timepoints", "crop")))
-    target = opened_like(image, _some(Target, given), storage.reach)
-    image, notices = leveled(image, given.pop("level", 0), target)
-    plan = plan_source(
-        image,
-        target,
-        _some(StorageLayout, given),
-        _some(Resources, given),
-        destination=None if destination is None else normalise(destination, storage.target),
-        resume=resume,
-        client=client,
-        notices=notices,
-    )
-    return plan, image
-
-
-_Group = TypeVar("_Group", Target, StorageLayout, Resources)
-
-
-def _some(group: type[_Group], given: Mapping[str, Any]) -> _Group:
-    """Return a group of parameters with those that are given."""
-    return group(**{f.name: given[f.name] for f in fields(group) if f.name in given})
-
-
-def plan_source(
-    image: Source,
-    target: Target,
-    layout: StorageLayout,
-    resources: Resources,
-    *,
-    destination: str | None,
-    resume: bool,
-    client: Any,
-    notices: tuple[Notice, ...],
-) -> ResamplePlan:
-    """Plan for a source that is open; see `plan_resampling`."""
-    if layout.version not in WRITABLE_VERSIONS:
-        raise OptionError(
-            f"OME-Zarr version {layout.version!r} cannot be written; use "
-            f"{' or '.join(WRITABLE_VERSIONS)}"
-        )
-    parse_codec(layout.codec)
-    what = _what(image, target, layout, notices)
-    if resume and not image.uri:
-        raise OptionError(
-            f"resume needs a source that can be known again, and an {image.path} cannot; store it "
-            "as OME-Zarr first, or start anew with overwrite=True"
-        )
-    make = partial(
-        make_plan,
-        what,
-        levels=options.positive("levels", layout.levels),
-        free_disk=None if destination is None else store_of(destination).free_bytes(destination),
-    )
-    with connect(client) as cluster:
-        if not image.uri:
-            check_here(image.path, cluster)
-        devices = places(resources, cluster)
-        limits = [limits_at(resources, cluster, place) for place in devices]
-    layouts = partial(options.layouts, what.target_grid, edges=CHUNK_EDGES)
-    if resume and destination is not None:
-        found = unfinished(destination)
-        if found is not None:
-            stored = stored_layout(found)
-            if resources.memory is None:
-                # What is free differs from run to run, and must not keep one from being continued.
-                limits += [_raised(x, stored.memory) for x in limits]
-            # A shard that is asked for goes with the chunk that is there.
-            inner = layout if layout.chunk is not None else replace(layout, chunk=stored.chunk)
-            wanted = recipe(_first_that_fits(make, limits, layouts(inner)), image)
-            check_same(destination, found, wanted, asked=layout.asked)
-            again = partial(
-                make, regions=stored.regions, levels=stored.levels, shards=stored.shards
-            )
-            return _first_that_fits(again, limits, [(Layout(chunk=stored.chunk), False)])
-    return _first_that_fits(make, limits, layouts(layout))
-
-
-def _raised(limits: Limits, memory: int) -> Limits:
-    """Return limits with the memory of an earlier run, as far as the system gives it."""
-    most = memory if limits.ceiling is None else min(memory, limits.ceiling)
-    if most <= limits.memory:
-        return limits
-    return replace(limits, memory=most, memory_from="the run that is continued")
-
-
-def _what(
-    image: Source,
-    target: Target,
-    layout: StorageLayout,
-    notices: tuple[Notice, ...],
-) -> Resampling:
-    """Return what is to be computed; refuse what cannot be."""
-    array = image.array
-    options.check_dtype(
-        f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
-    )
-    source_grid, target_grid, said = source_and_target(image.whole, target, image.grid)
-    _, mended = carried(image.attributes, source_grid, target_grid, array.dtype.name)
-    if image.array_grid != image.whole:
-        source_grid = aligned_grid(image.array_grid, target_grid)
-    return Resampling(
-        source=SourceArray(
-            uri=image.uri,
-            path=image.path,
-            shape=array.shape,
-            dtype=array.dtype.name,
-            chunk=array.chunk,
-            is_label=image.is_label,
-            recomputed=image.opaque,
-            part=part_text(image.part),
-            decoded_share=decoded_share(array),
-        ),
-        source_grid=source_grid,
-        target_grid=target_grid,
-        method=options.method(target.method, image.is_label, target.antialias),
-        antialias=target.antialias,
-        outside=fill_value(target, array.dtype.name),
-        pyramid=options.pyramid_rule(layout.pyramid),
-        ngff_version=layout.version,
-        codec=layout.codec,
-        notices=tuple(dict.fromkeys((*image.notices, *said, *mended, *notices))),
-    )
-
-
-def _first_that_fits(
-    make: Callable[..., ResamplePlan],
-    limits: Iterable[Limits],
-    layouts: Iterable[tuple[Layout, bool]],
-) -> ResamplePlan:
-    refusal: MemoryBudgetError | None = None
-    for limit, (layout, shards) in itertools.product(limits, layouts):
-        try:
-            return make(limits=limit, layout=layout, shard=shards)
-        except MemoryBudgetError as error:
-            refusal = error
-    assert refusal is not None
-    raise refusal
+    request = request_of(parameters, storage_options, images)
+    place = None if destination is None else normalise(destination, request.storage.target)
+    collection = collection_of(source, request)
+    means = means_of(request.resources, client)
+    if collection is not None:
+        return planned_collection(collection, request, means, destination=place, resume=resume).plan
+    return planned_image(source, request, means, destination=place, resume=resume)[0].plan

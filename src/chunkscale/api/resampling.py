@@ -2,80 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from numpy.typing import ArrayLike
 
-from chunkscale.api.images import io_threads, reopened
+from chunkscale.api.collections import (
+    ResampledCollection,
+    carry_out_collection,
+    collection_of,
+    planned_collection,
+)
+from chunkscale.api.images import reopened
 from chunkscale.api.notices import warn_of
 from chunkscale.api.parameters import PlanParameters, check_names
-from chunkscale.api.planning import planned
-from chunkscale.errors import OptionError
+from chunkscale.api.planned import planned_image
+from chunkscale.api.plans import means_of
+from chunkscale.api.request import Request, request_of
+from chunkscale.api.running import Resampled, carry_out
 from chunkscale.parameters import Existing, PathLike, StorageOptions
+from chunkscale.plan.collection import CollectionPlan
 from chunkscale.plan.model import ResamplePlan
-from chunkscale.report import run_text
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
-from chunkscale.storage import objects as contents
-from chunkscale.storage.engine import StoreIO
-from chunkscale.text import text_html
 
 if TYPE_CHECKING:
     from chunkscale.run.dask_cluster import DaskCluster
-    from chunkscale.run.records import LogCallback, ProgressCallback, RunTimes
+    from chunkscale.run.records import ProgressCallback
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Resampled:
-    """What a finished run did.
-
-    Parameters
-    ----------
-    path : str
-        The output.
-    plan : ResamplePlan
-    times : RunTimes
-        Seconds by stage, summed over the workers.
-    stored_bytes : int
-        Size of all levels as they are stored.
-    """
-
-    path: str
-    plan: ResamplePlan
-    times: RunTimes
-    stored_bytes: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what was done as JSON values."""
-        return {
-            "path": self.path,
-            "target": self.plan.target_grid.as_dict(),
-            "levels": len(self.plan.levels),
-            "regions": self.plan.region_count,
-            "stored_bytes": self.stored_bytes,
-            "times": asdict(self.times),
-        }
-
-    def __str__(self) -> str:
-        return run_text(self.as_dict())
-
-    def __repr__(self) -> str:
-        return f"<Resampled {self.path!r}>"
-
-    def _repr_html_(self) -> str:
-        return text_html(str(self))
-
-
+@overload
 def resample(
     source: PathLike | Source | ArrayLike,
     destination: PathLike,
     *,
+    images: None = None,
     overwrite: bool = False,
     resume: bool = False,
     take_over: bool = False,
@@ -86,7 +49,44 @@ def resample(
     progress: ProgressCallback | None = None,
     storage_options: StorageOptions | None = None,
     **parameters: Unpack[PlanParameters],
-) -> Resampled:
+) -> Resampled: ...
+
+
+@overload
+def resample(
+    source: PathLike | Source | ArrayLike,
+    destination: PathLike,
+    *,
+    images: str | Sequence[str],
+    overwrite: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+    client: Any = None,
+    scheduler: PathLike | None = None,
+    resources: Mapping[str, float] | None = None,
+    log: PathLike | None = None,
+    progress: ProgressCallback | None = None,
+    storage_options: StorageOptions | None = None,
+    **parameters: Unpack[PlanParameters],
+) -> Resampled | ResampledCollection: ...
+
+
+def resample(
+    source: PathLike | Source | ArrayLike,
+    destination: PathLike,
+    *,
+    images: str | Sequence[str] | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+    client: Any = None,
+    scheduler: PathLike | None = None,
+    resources: Mapping[str, float] | None = None,
+    log: PathLike | None = None,
+    progress: ProgressCallback | None = None,
+    storage_options: StorageOptions | None = None,
+    **parameters: Unpack[PlanParameters],
+) -> Resampled | ResampledCollection:
     """Resample an OME-Zarr image or an array of any size into a new OME-Zarr image.
 
     Parameters
@@ -100,6 +100,9 @@ def resample(
         stay in this process, and their runs cannot be resumed.
     destination : str or path-like
         Of the new image: local path, or URL with s3, gs or az.
+    images : str or sequence of str, optional
+        Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
+        patterns like ``"B/03/0,B/04/*"``. The collection is mirrored at `destination`.
     overwrite : bool, default False
         Replace an image at `destination`, or an unfinished one. It is deleted
         after all checks have passed and before anything is written.
@@ -124,7 +127,8 @@ def resample(
     **parameters
         Those of `plan_resampling`: ``voxel_size``, ``zoom``, ``factor``, ``shape``,
         ``like``, ``source_voxel_size``, ``axes``, ``source_translation``,
-        ``source_unit``, ``channels``, ``timepoints``, ``crop``, ``level``, ``method``,
+        ``source_unit``, ``channels``, ``timepoints``, ``crop``, ``labels``,
+        ``label_method``, ``level``, ``method``,
         ``antialias``, ``outside``, ``chunk``, ``shard``, ``levels``, ``pyramid``,
         ``ome_zarr_version``, ``codec``, ``memory``, ``workers``, ``device``,
         ``device_memory``, ``source_storage_options``.
@@ -132,6 +136,7 @@ def resample(
     Returns
     -------
     Resampled
+        Or a `ResampledCollection`, for `images` of a collection.
 
     Raises
     ------
@@ -164,90 +169,60 @@ def resample(
     """
     check_names(parameters, "resample")
     existing = Existing(overwrite=overwrite, resume=resume, take_over=take_over)
-    target = check_destination(destination, existing, storage_options)
+    request = request_of(parameters, storage_options, images)
     with connect(client, scheduler, resources) as cluster:
         # What is stored there may have changed since it was opened.
-        plan, image = planned(
-            reopened(source),
-            destination=target,
-            resume=resume,
-            client=cluster,
-            storage_options=storage_options,
-            **parameters,
-        )
-        warn_of(plan.warnings, stacklevel=3)
-        return carry_out(
-            plan, target, existing, source=image, cluster=cluster, log=log, progress=progress
-        )
+        prepared = prepare(reopened(source), destination, request, existing, cluster)
+        warn_of(prepared.plan.warnings, stacklevel=3)
+        return prepared.carry_out(log=log, progress=progress)
 
 
-def carry_out(
-    plan: ResamplePlan,
-    target: str,
-    existing: Existing,
-    *,
-    source: Source,
-    cluster: DaskCluster | None = None,
-    log: PathLike | None = None,
-    progress: ProgressCallback | None = None,
-) -> Resampled:
-    """Do what a plan says, with the source that it was made for and a target that was checked.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A run that has been planned, at a destination that was checked.
 
-    See `resample` and `check_destination`.
+    Parameters
+    ----------
+    plan : ResamplePlan or CollectionPlan
+    regions : int
+        Of all images.
+    carry_out : callable
+        Does it; takes `log` and `progress` as `resample`.
     """
-    from chunkscale.output.destination import check_apart, check_room, check_unread, unfinished
-    from chunkscale.output.labels import check_label_place, list_label
-    from chunkscale.output.publish import publish
-    from chunkscale.output.writing import writing
-    from chunkscale.run.local import local_scheduler
-    from chunkscale.run.runs import run_plan
-    from chunkscale.run.worker import Job
 
-    if not (progress is None or callable(progress)):
-        raise OptionError(f"progress {progress!r} cannot be called; give a function")
-    check_apart(plan.source, target)
-    check_label_place(plan, target)
-    if existing.overwrite and source.opaque:
-        check_unread(plan.source, target)
-    if not contents.exists(target):
-        check_room(plan, target)
-    found = unfinished(target) if existing.resume else None
-    with _log(log) as note:
-        if cluster is None:
-            local_scheduler()  # the configuration may be another one than when it was planned
-        threads = io_threads() if cluster is None else cluster.shape().codec_threads
-        source = source.within(StoreIO(threads=threads, cache_bytes=plan.memory.cache))
-        io = StoreIO(threads=threads)
-        with writing(plan, target, source, found, existing, io) as out:
-            job = Job(run=uuid.uuid4().hex, plan=plan, source=source.array, target=out.levels)
-            times = run_plan(
-                job, done=out.done, ledger=out.ledger, progress=progress, log=note, cluster=cluster
-            )
-            stored = publish(plan, out, source)
-    list_label(plan, target)
-    return Resampled(path=target, plan=plan, times=times, stored_bytes=stored)
+    plan: ResamplePlan | CollectionPlan
+    regions: int
+    carry_out: Callable[..., Resampled | ResampledCollection]
 
 
-@contextlib.contextmanager
-def _log(path: PathLike | None) -> Iterator[LogCallback | None]:
-    """Yield a function that appends lines of JSON to a file."""
-    if path is None:
-        yield None
-        return
-    if not isinstance(path, str | os.PathLike):
-        raise OptionError(f"log {path!r} is not a path; give that of a file")
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(open(path, "a", 1, "utf-8"))
-        except OSError as error:
-            raise OptionError(f"log {os.fspath(path)!r} cannot be written: {error}") from error
-        yield lambda entry: print(json.dumps(entry), file=file)
-
-
-def check_destination(
-    destination: PathLike, existing: Existing, storage_options: StorageOptions | None = None
-) -> str:
-    """Return the output path, which remembers its options, or refuse it."""
+def prepare(
+    source: PathLike | Source | ArrayLike,
+    destination: PathLike,
+    request: Request,
+    existing: Existing,
+    cluster: DaskCluster | None,
+) -> Prepared:
+    """Plan a run; refuse what cannot be done, before anything is written."""
+    from chunkscale.output.collection_places import checked_collection
     from chunkscale.output.destination import checked_destination
 
-    return checked_destination(destination, existing, storage_options)
+    collection = collection_of(source, request)
+    if collection is None:
+        target = checked_destination(destination, existing, request.storage.target)
+        means = means_of(request.resources, cluster)
+        images = planned_image(source, request, means, destination=target, resume=existing.resume)
+        return Prepared(
+            plan=images[0].plan,
+            regions=sum(image.plan.region_count for image in images),
+            carry_out=partial(carry_out, images, target, existing, cluster=cluster),
+        )
+    target = checked_collection(destination, collection, existing, request.storage.target)
+    means = means_of(request.resources, cluster)
+    planned = planned_collection(
+        collection, request, means, destination=target, resume=existing.resume
+    )
+    return Prepared(
+        plan=planned.plan,
+        regions=planned.plan.regions,
+        carry_out=partial(carry_out_collection, planned, target, existing, cluster=cluster),
+    )

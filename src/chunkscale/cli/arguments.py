@@ -150,6 +150,17 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--like", metavar="OTHER", help="take the grid of another OME-Zarr image")
     _source_size(group)
+    images = group.add_mutually_exclusive_group()
+    images.add_argument(
+        "--all",
+        dest="images",
+        action="store_const",
+        const="all",
+        help="all images of SRC, a plate, a series or a folder of images, which is mirrored",
+    )
+    images.add_argument(
+        "--images", metavar="NAME[,NAME]", help="some of them, like B/03/0 or B/*/0"
+    )
     group.add_argument(
         "--channels", metavar="LIST", help="take these alone: indices or names, like 0,DAPI"
     )
@@ -161,6 +172,21 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
         metavar="AXIS=A:B,...",
         help="take this box alone, in voxels or lengths, without its ends: z=10:50,y=200:900 or "
         "z=5um:20um",
+    )
+    labels = group.add_mutually_exclusive_group()
+    labels.add_argument(
+        "--labels",
+        metavar="NAME[,NAME]",
+        help="labels that go along, on the same grid (default: all of the image's)",
+    )
+    labels.add_argument(
+        "--no-labels", dest="labels", action="store_false", default=None, help="leave them"
+    )
+    group.add_argument(
+        "--label-method",
+        choices=("mode", "nearest"),
+        help="what labels are made with: the most frequent one of the voxels that fall into one "
+        "(default: mode), or the nearest",
     )
     group.add_argument(
         "--level",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from chunkscale.cli.screen import print_json, progress_bar, terminable
 from chunkscale.errors import OptionError
 from chunkscale.parameters import Existing
-from chunkscale.report import info_text, plan_summary
+from chunkscale.report import info_text, run_summary
 
 if TYPE_CHECKING:
     from chunkscale.api.parameters import PlanParameters
@@ -55,6 +55,8 @@ _PLAN_OPTIONS = (
     "channels",
     "timepoints",
     "crop",
+    "labels",
+    "label_method",
     "level",
     "method",
     "antialias",
@@ -79,7 +81,7 @@ def _plan_options(arguments: argparse.Namespace) -> PlanParameters:
 
 
 def info(arguments: argparse.Namespace) -> int:
-    from chunkscale.api.images import info
+    from chunkscale.api.describing import info
 
     size = arguments.source_voxel_size
     facts = info(arguments.source, source_voxel_size=size, **reach_options(arguments))
@@ -93,7 +95,8 @@ def info(arguments: argparse.Namespace) -> int:
 def plan(arguments: argparse.Namespace) -> int:
     from chunkscale.api.planning import plan_resampling
 
-    plan = plan_resampling(arguments.source, **_plan_options(arguments), **reach_options(arguments))
+    options: Any = {**_plan_options(arguments), **reach_options(arguments)}
+    plan = plan_resampling(arguments.source, images=arguments.images, **options)
     if arguments.json:
         print_json(plan.as_dict())
     else:
@@ -102,33 +105,27 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def resample(arguments: argparse.Namespace) -> int:
-    from chunkscale.api.planning import planned
-    from chunkscale.api.resampling import carry_out, check_destination
+    from chunkscale.api.request import request_of
+    from chunkscale.api.resampling import prepare
     from chunkscale.run.connect import connect
 
     existing = Existing(
         overwrite=arguments.overwrite, resume=arguments.resume, take_over=arguments.take_over
     )
     reach = reach_options(arguments)
-    target = check_destination(arguments.destination, existing, reach["storage_options"])
+    options = _plan_options(arguments)
+    options["source_storage_options"] = reach["source_storage_options"]
+    request = request_of(options, reach["storage_options"], arguments.images)
     resources = parse_resources(arguments.resources)
     with (
         terminable(lambda: arguments.writing) as told,
         connect(None, arguments.scheduler, resources) as cluster,
     ):
-        options = _plan_options(arguments)
-        plan, source = planned(
-            arguments.source,
-            destination=target,
-            resume=arguments.resume,
-            client=cluster,
-            **options,
-            **reach,
-        )
-        print(plan_summary(plan.as_dict(), cluster), flush=True)
-        for text in plan.warnings:
+        prepared = prepare(arguments.source, arguments.destination, request, existing, cluster)
+        print(run_summary(prepared.plan.as_dict(), cluster), flush=True)
+        for text in prepared.plan.warnings:
             print(f"warning: {text}", file=sys.stderr)
-        with progress_bar(plan.region_count) as show:
+        with progress_bar(prepared.regions) as show:
 
             def shown(progress: Progress) -> None:
                 show(progress)
@@ -136,15 +133,7 @@ def resample(arguments: argparse.Namespace) -> int:
                     raise KeyboardInterrupt  # between two regions
 
             arguments.writing = True
-            run = carry_out(
-                plan,
-                target,
-                existing,
-                source=source,
-                cluster=cluster,
-                log=arguments.log,
-                progress=shown,
-            )
+            run = prepared.carry_out(log=arguments.log, progress=shown)
     print(run)
     return DONE
 

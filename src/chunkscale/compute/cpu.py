@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,16 @@ class Cpu:
 
     Parameters
     ----------
-    plan : ResamplePlan
-        Its kernels are loaded, or compiled, at once: compilers need memory that
+    plans : sequence of ResamplePlan
+        Their kernels are loaded, or compiled, at once: compilers need memory that
         regions are promised.
     """
 
-    def __init__(self, plan: ResamplePlan) -> None:
+    def __init__(self, plans: Sequence[ResamplePlan]) -> None:
         self._backend = get_backend("cpu")
         self._workspace = Workspace()
-        _load_kernels(plan, self._backend)
+        for plan in {id(plan): plan for plan in plans}.values():
+            _load_kernels(plan, self._backend)
 
     def levels(
         self, plan: ResamplePlan, region: Region, read: ReadInto

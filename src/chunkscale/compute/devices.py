@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -16,16 +17,18 @@ from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.foreign import is_on_gpu
 
 
-def open_device(plan: ResamplePlan) -> Device:
-    """Return the device that a plan names, with what the plan allows it."""
-    if plan.device == "cpu":
-        return Cpu(plan)
+def open_device(plans: Sequence[ResamplePlan]) -> Device:
+    """Return the device that plans name, with what they allow it for regions of any of them."""
+    if plans[0].device == "cpu":
+        return Cpu(plans)
     from chunkscale.compute.gpu.device import Gpu
 
     device_choices("gpu")  # refuses where there is none
-    get_backend("cuda").compiled(np.dtype(plan.dtype))  # type: ignore[attr-defined]
-    assert plan.device_memory is not None
-    return Gpu(plan.device_memory.lanes, plan.device_memory.per_lane)
+    for dtype in {plan.dtype for plan in plans}:
+        get_backend("cuda").compiled(np.dtype(dtype))  # type: ignore[attr-defined]
+    needed = [plan.device_memory for plan in plans if plan.device_memory is not None]
+    # Each keeps below what the device has free: so many of the largest fit whatever they hold.
+    return Gpu(min(memory.lanes for memory in needed), max(memory.per_lane for memory in needed))
 
 
 def array_backend(array: object, device: str) -> Backend:

@@ -12,8 +12,6 @@ from chunkscale.ome.versions import ngff_namespace
 from chunkscale.output import leases
 from chunkscale.output.destination import (
     check_name,
-    is_unfinished,
-    level_paths,
     refuse_overlap,
     writable,
 )
@@ -25,6 +23,7 @@ from chunkscale.output.places import (
     foreign_entries,
     is_blank,
 )
+from chunkscale.output.record import is_unfinished, level_paths
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.sources.collections import CollectionSource
 from chunkscale.storage import objects as contents

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
 
 from chunkscale.errors import ChunkscaleError, DestinationError, OptionError
-from chunkscale.ome.model import Multiscale
-from chunkscale.ome.read import describe
 from chunkscale.output import leases
+from chunkscale.output.labels import own_arrays
 from chunkscale.output.notes import seen_through
-from chunkscale.output.places import check_links, check_parent, foreign_entries, is_blank
-from chunkscale.output.record import LAYOUT_KEYS, STATE_KEYS, Found
+from chunkscale.output.places import check_links, check_parent, foreign_entries, is_blank, tidy
+from chunkscale.output.record import (
+    LAYOUT_KEYS,
+    STATE_KEYS,
+    Found,
+    check_same,
+    is_unfinished,
+    level_paths,
+    recipe,
+)
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.model import ResamplePlan, SourceArray
+from chunkscale.sources.base import Source
 from chunkscale.sources.formats import format_end
 from chunkscale.storage import objects as contents
 from chunkscale.storage.archives import ENDS
@@ -97,7 +104,7 @@ def _disposable_state(target: str, overwrite: bool) -> str:
     try:
         attributes = group_attributes(target)
         record = attributes.get("chunkscale")
-        arrays = level_paths(attributes)
+        arrays = [*level_paths(attributes), *own_arrays(target, attributes)]
         goes = overwrite or _is_rest(record)
         foreign = foreign_entries(target, arrays) if goes else []
     except ChunkscaleError as error:
@@ -111,20 +118,6 @@ def _disposable_state(target: str, overwrite: bool) -> str:
             "is never overwritten; choose another path or remove it yourself"
         )
     return " (the output of a run that did not finish)" if is_unfinished(record) else ""
-
-
-def is_unfinished(record: object) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(record, Mapping) and record.get("state") == "unfinished"
-
-
-def level_paths(attributes: Mapping[str, Any]) -> list[str]:
-    """Return the paths of the levels of an image, or of an unfinished one."""
-    record = attributes.get("chunkscale")
-    if is_unfinished(record):
-        levels = record.get("levels")
-        return [str(path) for path in levels] if isinstance(levels, list) else []
-    found = describe(attributes)
-    return [d.path for d in found.datasets] if isinstance(found, Multiscale) else []
 
 
 def is_free(target: str) -> bool:
@@ -213,6 +206,19 @@ def unfinished(target: str) -> Found | None:
         memory=int(record.get("memory", 0)),
         objects=dict(objects) if isinstance(objects, Mapping) else {},
     )
+
+
+def is_whole(plan: ResamplePlan, source: Source, target: str) -> int:
+    """Return the stored bytes of an output that is finished as planned, and has all its objects.
+
+    0 if it is not; nothing is read of it but its list.
+    """
+    found = unfinished(target)
+    if found is None or not found.finished:
+        return 0
+    check_same(target, found, recipe(plan, source))
+    counts, _, nbytes = tidy(target, [level.path for level in plan.levels])
+    return nbytes if counts == found.objects else 0
 
 
 #: Levels of other programs lie so many folders below their image, or fewer.

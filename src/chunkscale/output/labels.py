@@ -19,7 +19,7 @@ from chunkscale.errors import (
 )
 from chunkscale.ome.model import Multiscale
 from chunkscale.ome.read import describe
-from chunkscale.output.record import zarr_format_of
+from chunkscale.output.record import level_paths, zarr_format_of
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.documents import group_document
 from chunkscale.storage import objects as contents
@@ -44,6 +44,30 @@ def check_label_place(plan: ResamplePlan, target: str) -> None:
             f"{version}, and would be of {plan.ngff_version}: readers find none of another "
             f"version; use ome_zarr_version={version!r} (--ome-zarr-version {version})"
         )
+
+
+def own_arrays(target: str, attributes: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the arrays of an output's labels, those that were made with it.
+
+    Others below it, drawn by hand or made from something else, are not the output's to delete.
+    """
+    origin = _source_of(attributes)
+    found: list[str] = []
+    for name in contents.names(join(target, "labels")) if origin else []:
+        place = f"labels/{name}"
+        try:
+            inner = group_attributes(join(target, place))
+        except (SourceNotFoundError, MetadataError):
+            continue
+        if _source_of(inner).replace("\\", "/").startswith(f"{origin}/labels/"):
+            found += [f"{place}/{path}" for path in level_paths(inner)]
+    return found
+
+
+def _source_of(attributes: Mapping[str, Any]) -> str:
+    record = attributes.get("chunkscale")
+    source = record.get("source") if isinstance(record, Mapping) else None
+    return source.replace("\\", "/").rstrip("/") if isinstance(source, str) else ""
 
 
 def list_label(plan: ResamplePlan, target: str) -> None:

@@ -50,7 +50,7 @@ def begun_by_another(uri: str) -> DestinationError:
 def foreign_entries(uri: str, arrays: Iterable[str]) -> list[str]:
     """Return what lies in a group beside its metadata, these arrays and their chunks."""
     paths = [tuple(path.split("/")) for path in arrays]
-    return [name for name in _foreign(uri, paths) if name != NOTES]
+    return [name for name in _foreign(uri, paths) if name.rpartition("/")[2] != NOTES]
 
 
 def _foreign(uri: str, arrays: Sequence[tuple[str, ...]]) -> Iterator[str]:
@@ -179,11 +179,13 @@ def discard(uri: str, arrays: Iterable[str] = ()) -> None:
 
 def _unpublish(uri: str, arrays: Iterable[str]) -> None:
     try:
-        group_attributes(uri)
+        record = group_attributes(uri).get("chunkscale")
     except (SourceNotFoundError, MetadataError):
         return  # it was no image
+    source = record.get("source") if isinstance(record, dict) else None
+    rest = {"state": "unfinished", "levels": list(arrays), "source": source}
     try:
-        set_attributes(uri, {"chunkscale": {"state": "unfinished", "levels": list(arrays)}})
+        set_attributes(uri, {"chunkscale": rest})
     except OSError:
         if not store_of(uri).is_local:
             raise

@@ -58,7 +58,8 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     # Not the grid of the plan, which is that of a coarser level where one is read.
     origin = aligned_grid(source.whole, plan.target_grid)
     kept, notices = carried(source.attributes, origin, plan.target_grid, plan.source.dtype)
-    notices = tuple(dict.fromkeys((*source.notices, *notices)))
+    left = (notice for notice in plan.warnings if notice.kind in ("lost", "asked"))
+    notices = tuple(dict.fromkeys((*source.notices, *left, *notices)))
     if notices:
         record["notices"] = [str(notice) for notice in notices]
     # Last of all: from here on a reader takes the group for an image.

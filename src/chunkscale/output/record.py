@@ -9,10 +9,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from chunkscale._version import __version__
 from chunkscale.errors import DestinationError
+from chunkscale.ome.model import Multiscale
+from chunkscale.ome.read import describe
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
 
@@ -139,6 +141,20 @@ STATE_KEYS = ("state", "run", "memory", "objects", "notices")
 def unfinished_attributes(plan: ResamplePlan, made: Mapping[str, Any]) -> dict[str, Any]:
     state = {"run": uuid.uuid4().hex, "memory": plan.memory.total, "state": "unfinished"}
     return {"chunkscale": {**made, **state}}
+
+
+def is_unfinished(record: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(record, Mapping) and record.get("state") == "unfinished"
+
+
+def level_paths(attributes: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the levels of an image, or of an unfinished one."""
+    record = attributes.get("chunkscale")
+    if is_unfinished(record):
+        levels = record.get("levels")
+        return [str(path) for path in levels] if isinstance(levels, list) else []
+    found = describe(attributes)
+    return [d.path for d in found.datasets] if isinstance(found, Multiscale) else []
 
 
 def zarr_format_of(plan: ResamplePlan) -> Literal[2, 3]:

@@ -18,9 +18,9 @@ from chunkscale.output.destination import (
     check_by_content,
     check_place,
     is_free,
-    level_paths,
     unfinished,
 )
+from chunkscale.output.labels import own_arrays
 from chunkscale.output.ledger import Ledger, forget, recorded
 from chunkscale.output.places import (
     begun_by_another,
@@ -33,6 +33,7 @@ from chunkscale.output.places import (
 from chunkscale.output.record import (
     Found,
     check_same,
+    level_paths,
     recipe,
     unfinished_attributes,
     zarr_format_of,
@@ -153,7 +154,8 @@ def _discard(target: str) -> None:
     if is_empty(target):
         return
     try:
-        arrays = level_paths(group_attributes(target))
+        attributes = group_attributes(target)
+        arrays = [*level_paths(attributes), *own_arrays(target, attributes)]
     except ChunkscaleError:
         arrays = []  # a blank place
     discard(target, arrays)

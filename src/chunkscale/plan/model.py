@@ -178,6 +178,8 @@ class ResamplePlan:
     bytes_read : int
         Decoded bytes of all chunks that the regions touch, at most.
     warnings : tuple of Notice
+    labels : tuple of (str, ResamplePlan)
+        Those of the image's labels, by their path below it.
     """
 
     source: SourceArray
@@ -197,6 +199,7 @@ class ResamplePlan:
     bytes_read: int
     warnings: tuple[Notice, ...]
     mapping: tuple[AxisMapping, ...]
+    labels: tuple[tuple[str, ResamplePlan], ...] = ()
 
     @property
     def target_grid(self) -> VoxelGrid:
@@ -217,6 +220,11 @@ class ResamplePlan:
     def region_count(self) -> int:
         """Number of regions of all passes."""
         return sum(p.region_count for p in self.passes)
+
+    @property
+    def promise(self) -> int:
+        """Most bytes of memory that the whole run takes, with the labels."""
+        return max(self.memory.total, *(plan.memory.total for _, plan in self.labels), 0)
 
     @property
     def bytes_written(self) -> int:
@@ -344,7 +352,8 @@ class ResamplePlan:
                 "base": self.memory.base,
                 "chunk_buffers": self.memory.buffers,
                 "per_worker": self.memory.per_worker,
-                "total": self.memory.total,
+                "total": self.promise,
             },
+            "labels": {name: plan.as_dict() for name, plan in self.labels},
             "warnings": [str(notice) for notice in self.warnings],
         }

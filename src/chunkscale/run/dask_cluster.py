@@ -19,9 +19,10 @@ from chunkscale._version import __version__
 from chunkscale.errors import ClusterError, OptionError
 from chunkscale.host.limits import memory_limits
 from chunkscale.host.memory import bystander_bytes
+from chunkscale.run.job import Job
 from chunkscale.run.local import codec_threads
 from chunkscale.run.records import Batch, Outcome
-from chunkscale.run.worker import Job, run_batch, stop_run
+from chunkscale.run.worker import run_batch, stop_run
 
 if TYPE_CHECKING:
     from distributed import Client

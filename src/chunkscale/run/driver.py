@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import RegionError
+from chunkscale.errors import ChunkscaleError, RegionError
 from chunkscale.output.ledger import Ledger
 from chunkscale.plan.model import ResamplePlan
+from chunkscale.run.job import Job
 from chunkscale.run.records import (
     Failure,
     LogCallback,
@@ -29,33 +32,36 @@ MOST_FAILURES = 20
 SHOWN_FAILURES = 10
 
 
-class Driver:
-    """Takes outcomes in: counts, ledger, progress, log and failures."""
+@dataclass(slots=True)
+class Track:
+    """What a driver knows of one image.
 
-    def __init__(
-        self,
-        plan: ResamplePlan,
-        done: NDArray[np.bool_] | None,
-        ledger: Ledger | None,
-        progress: ProgressCallback | None,
-        log: LogCallback | None,
-    ) -> None:
-        self.plan = plan
-        self.done = done
-        self.ledger = ledger
-        self.progress = progress
-        self.log = log
-        self.times = RunTimes()
-        if done is not None:
-            self.times.resumed_regions = int(np.count_nonzero(done))
-        left = plan.region_count - self.times.resumed_regions
-        voxels = sum(level.grid.size for level in plan.levels)
-        self.voxels = voxels * left // plan.region_count
-        self.failures: list[Failure] = []
-        self.failed_in_a_row = 0
+    Parameters
+    ----------
+    plan : ResamplePlan
+    done : ndarray of bool, optional
+        Regions that are finished already.
+    ledger : Ledger, optional
+        Told of every finished region.
+    failures : list of Failure
+        An image that has one gets no further pass.
+    """
 
-    def missing(self, indices: range) -> Iterator[int]:
-        """Yield those of a pass that are not done."""
+    plan: ResamplePlan
+    done: NDArray[np.bool_] | None = None
+    ledger: Ledger | None = None
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def resumed(self) -> int:
+        """Regions that are finished already."""
+        return 0 if self.done is None else int(np.count_nonzero(self.done))
+
+    def missing(self, number: int) -> Iterator[int]:
+        """Yield the regions of a pass that are not done."""
+        if self.failures or number >= len(self.plan.passes):
+            return
+        indices = self.plan.passes[number].indices
         if self.done is None:
             yield from indices
             return
@@ -63,55 +69,13 @@ class Driver:
             part = self.done[start : min(start + 65536, indices.stop)]
             yield from (start + np.flatnonzero(~part)).tolist()
 
-    def take(self, outcome: Outcome, worker: str, slots: int) -> None:
-        """Take one outcome in."""
-        self._note(outcome, worker)
-        if isinstance(outcome, Failure):
-            self.failures.append(outcome)
-            self.failed_in_a_row += 1
-            if self.failed_in_a_row >= max(MOST_FAILURES, 2 * slots):
-                self.raise_failures()
-            return
-        self.failed_in_a_row = 0
-        self.times.add(outcome)
-        self.tick()
-
-    def keep(self, outcomes: Iterable[Outcome], worker: str) -> None:
-        """Note down what was finished while the error that ends the run was raised."""
-        for outcome in outcomes:
-            with contextlib.suppress(OSError):  # of the log: the run has an error already
-                self._note(outcome, worker)
-
-    def _note(self, outcome: Outcome, worker: str) -> None:
-        # The ledger first: an interrupt may come in between.
-        if isinstance(outcome, Record) and self.ledger is not None:
-            self.ledger.add(outcome.index, outcome.stored)
-        if self.log is not None:
-            self.log(_log_entry(outcome, worker))
-
-    def tick(self) -> None:
-        """Show progress, and note down what is finished if it is time to."""
-        if self.ledger is not None:
-            self.ledger.tick()
-        if self.progress is not None:
-            self.progress(
-                Progress(
-                    regions=self.times.regions + self.times.resumed_regions,
-                    total_regions=self.plan.region_count,
-                    voxels=self.times.voxels,
-                    total_voxels=self.voxels,
-                    nbytes=self.times.nbytes,
-                    seconds=self.times.wall_seconds,
-                )
-            )
-
-    def raise_failures(self) -> None:
-        """Raise what went wrong, if something did."""
+    def error(self) -> ChunkscaleError | None:
+        """Return what went wrong, if something did."""
         if not self.failures:
-            return
+            return None
         first = self.failures[0].error
         if len(self.failures) == 1:
-            raise first
+            return first
         shown = [f"  {failure.error}" for failure in self.failures[:SHOWN_FAILURES]]
         more = len(self.failures) - len(shown)
         text = "\n".join(
@@ -124,11 +88,116 @@ class Driver:
         )
         kinds = {type(failure.error) for failure in self.failures}
         error = kinds.pop()(text) if len(kinds) == 1 else RegionError(text)
-        raise error from first
+        error.__cause__ = first
+        return error
 
 
-def _log_entry(outcome: Outcome, worker: str) -> dict[str, Any]:
-    entry = {"time": round(time.time(), 3), "region": outcome.index, "worker": worker}
+class Driver:
+    """Takes outcomes in: counts, ledgers, progress, log and failures.
+
+    Parameters
+    ----------
+    job : Job
+    tracks : sequence of Track
+        Of its images.
+    progress : callable, optional
+    log : callable, optional
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        tracks: Sequence[Track],
+        progress: ProgressCallback | None = None,
+        log: LogCallback | None = None,
+    ) -> None:
+        self.job = job
+        self.tracks = tracks
+        self.progress = progress
+        self.log = log
+        self.times = RunTimes(resumed_regions=sum(track.resumed for track in tracks))
+        self.voxels = sum(
+            sum(level.grid.size for level in track.plan.levels)
+            * (track.plan.region_count - track.resumed)
+            // track.plan.region_count
+            for track in tracks
+        )
+        self.failed_in_a_row = 0
+
+    def missing(self, number: int) -> Iterator[int]:
+        """Yield the regions of a pass that are not done; of no image that failed before."""
+        for track, start in zip(self.tracks, self.job.starts, strict=False):
+            yield from (start + index for index in track.missing(number))
+
+    def take(self, outcome: Outcome, worker: str, slots: int) -> None:
+        """Take one outcome in."""
+        track = self._note(outcome, worker)
+        if isinstance(outcome, Failure):
+            track.failures.append(outcome)
+            self.failed_in_a_row += 1
+            if self.failed_in_a_row >= max(MOST_FAILURES, 2 * slots):
+                raise track.error() or outcome.error
+            return
+        self.failed_in_a_row = 0
+        self.times.add(outcome)
+        self.tick()
+
+    def keep(self, outcomes: Iterable[Outcome], worker: str) -> None:
+        """Note down what was finished while the error that ends the run was raised."""
+        for outcome in outcomes:
+            with contextlib.suppress(OSError):  # of the log: the run has an error already
+                self._note(outcome, worker)
+
+    def _note(self, outcome: Outcome, worker: str) -> Track:
+        position, index = self.job.locate(outcome.index)
+        track = self.tracks[position]
+        # The ledger first: an interrupt may come in between.
+        if isinstance(outcome, Record) and track.ledger is not None:
+            track.ledger.add(index, outcome.stored)
+        if self.log is not None:
+            place = track.ledger.uri if track.ledger is not None else ""
+            self.log(_log_entry(replace(outcome, index=index), worker, place))
+        return track
+
+    def tick(self) -> None:
+        """Show progress, and note down what is finished if it is time to."""
+        self._tell(operator.methodcaller("tick"))
+        if self.progress is not None:
+            self.progress(
+                Progress(
+                    regions=self.times.regions + self.times.resumed_regions,
+                    total_regions=self.job.region_count,
+                    voxels=self.times.voxels,
+                    total_voxels=self.voxels,
+                    nbytes=self.times.nbytes,
+                    seconds=self.times.wall_seconds,
+                )
+            )
+
+    def flush(self) -> None:
+        """Note down what is finished."""
+        self._tell(operator.methodcaller("flush"))
+
+    def _tell(self, call: Callable[[Ledger], None]) -> None:
+        """Call a method of every ledger; what one of several finds out ends its image alone."""
+        for track in self.tracks:
+            if track.ledger is None:
+                continue
+            try:
+                call(track.ledger)
+            except RegionError as error:
+                if len(self.tracks) == 1:
+                    raise
+                track.failures.append(Failure(0, error))
+
+
+def _log_entry(outcome: Outcome, worker: str, place: str) -> dict[str, Any]:
+    entry = {
+        "time": round(time.time(), 3),
+        "output": place,
+        "region": outcome.index,
+        "worker": worker,
+    }
     if isinstance(outcome, Failure):
         return {**entry, "error": str(outcome.error)}
     return {

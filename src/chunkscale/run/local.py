@@ -17,8 +17,9 @@ from typing import Any
 from chunkscale.errors import OptionError
 from chunkscale.host.limits import usable_cores
 from chunkscale.run.driver import Driver
+from chunkscale.run.job import Job
 from chunkscale.run.records import Outcome
-from chunkscale.run.worker import Job, OpenJob, run_region
+from chunkscale.run.worker import OpenJob, run_region
 
 #: Regions per worker in one local graph: the idle tail of a window is a small part of it.
 WINDOW = 64
@@ -109,27 +110,24 @@ def codec_threads() -> int:
 
 
 def run_locally(job: Job, driver: Driver) -> None:
-    plan = job.plan
     active = _Active(OpenJob.of(job))
     driver.times.started = time.perf_counter()
-    most = max(one_pass.region_count for one_pass in plan.passes)
 
     def take(outcome: Outcome) -> None:
         active.untaken.pop(outcome.index, None)
-        driver.take(outcome, "local", plan.workers)
+        driver.take(outcome, "local", job.workers)
 
     try:
-        with _scheduler(plan.workers, most) as get:
-            for one_pass in plan.passes:
-                left = driver.missing(one_pass.indices)
-                while window := list(itertools.islice(left, WINDOW * plan.workers)):
-                    _compute(active, window, get, take)
+        with _scheduler(job.workers, max(job.pass_counts)) as get:
+            for number in range(len(job.pass_counts)):
+                left = driver.missing(number)
                 # Later passes read what this one has written.
-                driver.raise_failures()
+                while window := list(itertools.islice(left, WINDOW * job.workers)):
+                    _compute(active, window, get, take)
     finally:
         active.wait()
         driver.keep(active.untaken.values(), "local")
-    driver.times.worker_seconds = driver.times.wall_seconds * plan.workers
+    driver.times.worker_seconds = driver.times.wall_seconds * job.workers
 
 
 class _Active:

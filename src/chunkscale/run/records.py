@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from chunkscale.errors import ChunkscaleError
@@ -111,6 +111,15 @@ class RunTimes:
         self.compute_seconds += record.compute_seconds
         self.write_seconds += record.write_seconds
         self.wall_seconds = time.perf_counter() - self.started
+
+    def __add__(self, later: RunTimes) -> RunTimes:
+        """Return the sums of two runs, one after the other."""
+        sums = {
+            f.name: getattr(self, f.name) + getattr(later, f.name)
+            for f in fields(self)
+            if f.name != "started"
+        }
+        return RunTimes(**sums, started=self.started)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,36 +1,33 @@
-"""Run a plan: every region that is not done, pass after pass, on any scheduler."""
+"""Run a job: every region that is not done, pass after pass, on any scheduler."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
-from chunkscale.output.ledger import Ledger
-from chunkscale.run.driver import Driver
+from chunkscale.run.driver import Driver, Track
+from chunkscale.run.job import Job
 from chunkscale.run.local import run_locally
 from chunkscale.run.records import LogCallback, ProgressCallback, RunTimes
 from chunkscale.run.window import Cluster, run_on_cluster
-from chunkscale.run.worker import Job
 
 
-def run_plan(
+def run_job(
     job: Job,
+    tracks: Sequence[Track],
     *,
-    done: NDArray[np.bool_] | None = None,
-    ledger: Ledger | None = None,
     progress: ProgressCallback | None = None,
     log: LogCallback | None = None,
     cluster: Cluster | None = None,
 ) -> RunTimes:
-    """Process every region of a plan that is not done, pass after pass.
+    """Process every region of the images of a job that is not done, pass after pass.
+
+    What cannot be made is in the tracks afterwards: all that could be done beside it is.
 
     Parameters
     ----------
     job : Job
-    done : ndarray of bool, optional
-        By region.
-    ledger : Ledger, optional
-        Told of every finished region.
+    tracks : sequence of Track
+        Of its images: what is done, and who is told of it.
     progress : callable, optional
         Called with a `Progress` after every region, in the calling thread,
         and while a cluster finishes none. What it raises stops the run.
@@ -41,20 +38,15 @@ def run_plan(
 
     Raises
     ------
-    RegionError
-        Naming the regions that failed and why, when all others of their pass
-        are finished. Nothing is written any more.
     ChunkscaleError
-        As the regions raised it, if all of them raised the same (a corrupt
-        chunk, say).
+        If regions fail one after another, and nothing else. Nothing is written any more.
     """
-    driver = Driver(job.plan, done, ledger, progress, log)
+    driver = Driver(job, tracks, progress, log)
     try:
         if cluster is None:
             run_locally(job, driver)
         else:
             run_on_cluster(cluster, job, driver)
     finally:
-        if ledger is not None:
-            ledger.flush()
+        driver.flush()
     return driver.times

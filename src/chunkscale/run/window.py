@@ -11,8 +11,8 @@ from typing import Protocol
 
 from chunkscale.errors import RegionError
 from chunkscale.run.driver import Driver
+from chunkscale.run.job import Job
 from chunkscale.run.records import Batch, Failure
-from chunkscale.run.worker import Job
 
 #: A batch takes this many seconds, or more where a scheduler could not follow ...
 BATCH_SECONDS = 0.25
@@ -197,10 +197,8 @@ def run_on_cluster(cluster: Cluster, job: Job, driver: Driver) -> None:
 
     cluster.start(job)
     try:
-        for one_pass in job.plan.passes:
-            indices = driver.missing(one_pass.indices)
-            run_window(cluster, indices, one_pass.region_count, take, tick, keep=keep)
-            driver.raise_failures()
+        for number, count in enumerate(job.pass_counts):
+            run_window(cluster, driver.missing(number), count, take, tick, keep=keep)
     except BaseException:
         for batch in cluster.stop():
             keep(batch)

@@ -7,45 +7,23 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from chunkscale.compute.devices import open_device
 from chunkscale.compute.levels import Device
 from chunkscale.errors import ChunkscaleError, ClusterError, CorruptChunkError, RegionError
 from chunkscale.host import allocator
-from chunkscale.plan.model import ResamplePlan
+from chunkscale.run.job import ImageJob, Job
 from chunkscale.run.records import Failure, Outcome
 from chunkscale.run.region import process_region
-from chunkscale.sources.base import Voxels
 from chunkscale.storage.failures import is_transient
-from chunkscale.storage.writer import ArrayWriter
 
 #: Seconds before each further attempt at a region whose store failed; half of each is random.
 WAITS = (0.2, 0.8, 3.0, 10.0)
 
 #: Runs whose arrays and buffers a process holds: the one that works, and one that ends.
 MOST_OPEN = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a process has to know of a run. Small where it is pickled, and open elsewhere again.
-
-    Parameters
-    ----------
-    run : str
-        Names the run.
-    plan : ResamplePlan
-    source : Voxels
-    target : tuple of ArrayWriter
-        The levels.
-    """
-
-    run: str
-    plan: ResamplePlan
-    source: Voxels
-    target: tuple[ArrayWriter, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +34,7 @@ class OpenJob:
     ----------
     job : Job
     turns : threading.Semaphore
-        For as many regions at once as the plan has memory for.
+        For as many regions at once as there is memory for.
     device : Device
     """
 
@@ -67,8 +45,8 @@ class OpenJob:
     @classmethod
     def of(cls, job: Job) -> OpenJob:
         """Prepare for the regions of a job."""
-        turns = threading.Semaphore(job.plan.workers)
-        return cls(job, turns=turns, device=open_device(job.plan))
+        turns = threading.Semaphore(job.workers)
+        return cls(job, turns=turns, device=open_device([image.plan for image in job.images]))
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(_opened, self.job.run, pickle.dumps(self.job)), ()
@@ -133,27 +111,31 @@ def run_batch(run: str, payload: bytes, indices: Sequence[int]) -> Iterator[Outc
             yield run_region(opened, index)
 
 
-def run_region(opened: OpenJob, index: int) -> Outcome:
+def run_region(opened: OpenJob, number: int) -> Outcome:
     """Make one region; ask again, with growing waits, where a store fails for a while."""
+    position, index = opened.job.locate(number)
+    image = opened.job.images[position]
     waits = iter(WAITS)
     while True:
         try:
             with opened.turns:
-                job = opened.job
-                return process_region(job.plan, index, job.source, job.target, opened.device)
+                record = process_region(
+                    image.plan, index, image.source, image.target, opened.device
+                )
+                return replace(record, index=number)
         except Exception as error:
             wait = next(waits, None)
             if wait is None or not is_transient(error):
-                return Failure(index, _explained(opened.job.plan, index, error))
+                return Failure(number, _explained(image, index, error))
             # Workers that fail together must not come back together.
             time.sleep(wait * random.uniform(0.5, 1.0))
 
 
-def _explained(plan: ResamplePlan, index: int, error: Exception) -> ChunkscaleError:
+def _explained(image: ImageJob, index: int, error: Exception) -> ChunkscaleError:
     # What is refused before anything is written has another exit code.
     if isinstance(error, RegionError | CorruptChunkError | ClusterError):
         return error
-    level, box = plan.region(index).boxes[0]
+    level, box = image.plan.region(index).boxes[0]
     failure = RegionError(
         f"region {index} (voxels {box} of level {level}) failed: {error or repr(error)}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from chunkscale.storage.documents import array_facts
 from chunkscale.storage.locations import join, nearest
 from chunkscale.storage.stores import store_of
 
-#: Labels that a notice names; what one says of a whole plate of them would fill the screen.
+#: Labels whose faults are told; those of a whole plate would fill the screen.
 _MOST_NAMED = 3
 
 
@@ -88,9 +87,7 @@ def _why_unread(uri: str, path: str) -> str:
     return f"its array {array!r} {fact.problem}" if fact.problem else ""
 
 
-def left_behind(
-    uri: str, attributes: Mapping[str, Any], labels: tuple[str, ...]
-) -> Iterator[Notice]:
+def left_behind(attributes: Mapping[str, Any]) -> Iterator[Notice]:
     """Yield what OME-Zarr 0.4 and 0.5 cannot hold, and what lies outside of the image's arrays."""
     if coordinates := further_coordinates(attributes):
         yield Notice(
@@ -98,16 +95,6 @@ def left_behind(
             "further coordinate systems and transformations are left behind, because OME-Zarr 0.4 "
             f"and 0.5 cannot hold them: {coordinates}; they still apply, for an output lies in the "
             "coordinates that its source's voxels have",
-        )
-    if labels:
-        names = ", ".join(repr(path) for path in labels[:_MOST_NAMED])
-        more = f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
-        command = shlex.join(["chunkscale", "resample", join(uri, labels[0])])
-        beside = shlex.quote(f"DST/{labels[0]}")
-        yield Notice(
-            "lost",
-            f"its labels are left behind ({names}{more}); to have them in the output DST, on its "
-            f"grid, resample each of them when it is finished: {command} {beside} --like DST",
         )
 
 

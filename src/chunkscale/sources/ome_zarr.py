@@ -39,6 +39,10 @@ from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import above, join
 from chunkscale.storage.reader import ArrayReader, open_array
 from chunkscale.storage.stores import normalise
+from chunkscale.text import some
+
+#: Images of a collection that an error lists.
+_MOST_LISTED = 40
 
 
 def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
@@ -82,9 +86,11 @@ def open_ome_zarr(
     listed = _described(uri, attributes)
     if isinstance(listed, Collection):
         paths = list_images(uri, document, listed)
-        listing = "\n  ".join(paths) or "(none found)"
+        listing = some(paths, _MOST_LISTED, "\n  ") or "(none found)"
         raise MultipleImagesError(
-            f"{uri!r} is a {listed.kind} collection; open one of its images:\n  {listing}", paths
+            f"{uri!r} is a {listed.kind} collection; give one of its images, or take them together "
+            f"with images='all' (--all):\n  {listing}",
+            paths,
         )
     facts = array_facts((join(uri, d.path) for d in listed.datasets), document.zarr_format)
     found, ordered = largest_first(listed, facts)
@@ -117,7 +123,7 @@ def open_ome_zarr(
             *metadata_notices(attributes, found, given),
             *mended(attributes, grid, array.dtype.name)[1],
             *contradictions(found, ordered, array, listed),
-            *left_behind(uri, attributes, labels),
+            *left_behind(attributes),
             *(() if mirrored or place is None else place_notices(place)),
             *unclear,
         ),

@@ -1,11 +1,11 @@
-"""Checking a stored image: is it complete, valid and right."""
+"""Check one stored image: is it complete, valid and right."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,74 +40,18 @@ from chunkscale.storage.locations import join
 from chunkscale.storage.objects import chunk_count
 from chunkscale.storage.reader import ArrayReader, read_all
 from chunkscale.storage.stores import store_of
-from chunkscale.text import count
+from chunkscale.verify.report import MOST_FAULTS, CheckReport
 
 #: Edge of the regions that are recomputed, by number of spatial axes, and how many per axis.
 SAMPLE_EDGES = {2: 256, 3: 48}
 
 SAMPLES = 3
 
-MOST_FAULTS = 20
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
-    """What was checked, and what is wrong.
-
-    Parameters
-    ----------
-    path : str
-    faults : tuple of str
-        Empty if nothing is wrong.
-    notes : tuple of str
-        What is strange, and may be meant.
-    levels : int
-    chunks_read : int
-    regions_compared, voxels_compared : int
-        Recomputed from the source; 0 if none was given.
-    """
-
-    path: str
-    faults: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    levels: int = 0
-    chunks_read: int = 0
-    regions_compared: int = 0
-    voxels_compared: int = 0
-
-    def __bool__(self) -> bool:
-        return not self.faults
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report as JSON values."""
-        return {
-            "path": self.path,
-            "ok": bool(self),
-            "faults": list(self.faults),
-            "notes": list(self.notes),
-            "levels": self.levels,
-            "chunks_read": self.chunks_read,
-            "regions_compared": self.regions_compared,
-            "voxels_compared": self.voxels_compared,
-        }
-
-    def __str__(self) -> str:
-        lines = [f"fault: {text}" for text in self.faults]
-        lines += [f"note: {text}" for text in self.notes]
-        compared = (
-            f", {self.voxels_compared} voxels in {self.regions_compared} regions compared with "
-            "the source"
-            if self.regions_compared
-            else ""
-        )
-        verdict = "nothing wrong" if self else count(len(self.faults), "fault")
-        return "\n".join(
-            [
-                *lines,
-                f"{self.path}: {verdict}; {count(self.levels, 'level')}, {self.chunks_read} chunks "
-                f"read{compared}",
-            ]
-        )
+UNFINISHED = (
+    "the run that wrote it did not finish; go on with resume=True (--resume), or replace it with "
+    "overwrite=True (--overwrite)"
+)
 
 
 def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
@@ -116,11 +60,7 @@ def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = Non
     record = attributes.get("chunkscale")
     record = record if isinstance(record, Mapping) else {}
     if record.get("state") == "unfinished":
-        fault = (
-            "the run that wrote it did not finish; go on with resume=True (--resume), or replace "
-            "it with overwrite=True (--overwrite)"
-        )
-        return CheckReport(path=uri, faults=(fault,))
+        return CheckReport(path=uri, faults=(UNFINISHED,))
     target = open_ome_zarr(uri, sizes=sizes if source is None else None, io=io)
     arrays, faults = _levels(target)
     shapes = {path: array.shape for path, array in arrays.items()}

@@ -1,0 +1,356 @@
+"""Many images in one run: planned one after another, made together, published as a collection."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from chunkscale.api.grids import with_open_like
+from chunkscale.api.planned import planned_image
+from chunkscale.api.plans import Means, PlannedImage
+from chunkscale.api.request import Request
+from chunkscale.api.running import Made, Run, Whole, batches, log_to, make_batch
+from chunkscale.errors import ChunkscaleError, Notice, OptionError, RegionError
+from chunkscale.parameters import Existing, PathLike
+from chunkscale.plan.collection import CollectionPlan, Survey
+from chunkscale.report import run_text
+from chunkscale.sources.chosen import chosen
+from chunkscale.sources.collections import CollectionSource, open_collection
+from chunkscale.storage.locations import join
+from chunkscale.storage.stores import normalise, store_of
+from chunkscale.text import human_bytes, some, text_html
+
+if TYPE_CHECKING:
+    from chunkscale.output.collection import Mirror
+    from chunkscale.run.dask_cluster import DaskCluster
+    from chunkscale.run.records import ProgressCallback, RunTimes
+
+#: Images whose plans wait for the run; the others are opened a second time.
+MOST_WAITING = 1000
+
+#: A run whose last so many images all failed does not go on.
+MOST_FAILED = 20
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ResampledCollection:
+    """What a finished run of many images did.
+
+    Parameters
+    ----------
+    path : str
+        The output.
+    plan : CollectionPlan
+    times : RunTimes
+        Seconds by stage, summed over the workers.
+    stored_bytes : int
+        Size of all levels of all images as they are stored.
+    notices : tuple of Notice
+        What was found while the collection was mirrored.
+    """
+
+    path: str
+    plan: CollectionPlan
+    times: RunTimes
+    stored_bytes: int
+    notices: tuple[Notice, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was done as JSON values."""
+        return {
+            "path": self.path,
+            "kind": self.plan.kind,
+            "images": self.plan.images,
+            "label_images": self.plan.labels,
+            "regions": self.plan.regions,
+            "stored_bytes": self.stored_bytes,
+            "times": asdict(self.times),
+            "notices": [str(notice) for notice in self.notices],
+        }
+
+    def __str__(self) -> str:
+        return run_text(self.as_dict())
+
+    def __repr__(self) -> str:
+        return f"<ResampledCollection {self.path!r}>"
+
+    def _repr_html_(self) -> str:
+        return text_html(str(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCollection:
+    """A collection whose images can be planned again and again, one after another.
+
+    Parameters
+    ----------
+    source : CollectionSource
+    request : Request
+    means : Means
+    plan : CollectionPlan
+    waiting : list
+        What was planned of its first images.
+    """
+
+    source: CollectionSource
+    request: Request
+    means: Means
+    plan: CollectionPlan
+    waiting: list[tuple[str, list[PlannedImage] | ChunkscaleError]] = field(default_factory=list)
+
+
+def collection_of(source: object, request: Request) -> CollectionSource | None:
+    """Return the collection that images are asked of; None for an image of its own.
+
+    Raises
+    ------
+    OptionError
+        If there are no images to choose from.
+    """
+    if request.images is None:
+        return None
+    found = None
+    if not hasattr(source, "shape") and not hasattr(source, "grid"):
+        found = open_collection(normalise(source, request.storage.reach))  # type: ignore[arg-type]
+    if found is None and patterns_of(request) is not None:
+        raise OptionError(
+            f"images {request.images!r} are asked for, and {str(source)!r} is one image; leave "
+            "that out"
+        )
+    return found
+
+
+def patterns_of(request: Request) -> Sequence[str] | None:
+    """Return the names and patterns of images that are asked for; None for all."""
+    asked = request.images
+    if asked is None or asked == ALL:
+        return None
+    return asked.split(",") if isinstance(asked, str) else asked
+
+
+def planned_collection(
+    source: CollectionSource,
+    request: Request,
+    means: Means,
+    *,
+    destination: str | None = None,
+    resume: bool = False,
+) -> PlannedCollection:
+    """Look at every image of a collection that is asked for, and add up what they cost.
+
+    Raises
+    ------
+    ChunkscaleError
+        If none of them can be made.
+    """
+    target = with_open_like(request.target, request.storage.reach)
+    request = replace(request, target=target)  # one for all images
+    survey = Survey()
+    waiting: list[tuple[str, list[PlannedImage] | ChunkscaleError]] = []
+    for notice in source.notices:
+        survey.say(notice)
+    first_error: ChunkscaleError | None = None
+    names = chosen(source, patterns_of(request), survey.say)
+    for name, images in _each(source, names, request, means, destination, resume):
+        if len(waiting) < MOST_WAITING:
+            waiting.append((name, images))
+        if isinstance(images, ChunkscaleError):
+            first_error = first_error or images
+            survey.fail(name, images)
+        else:
+            survey.add(name, [image.plan for image in images])
+    if not survey.images:
+        if first_error is None:
+            raise OptionError(f"{source.uri!r} holds no image; give another path")
+        raise first_error
+    if destination is not None:
+        free = store_of(destination).free_bytes(destination)
+        if free is not None and survey.bytes_written > free:
+            survey.say(
+                Notice(
+                    "disk",
+                    f"up to {human_bytes(survey.bytes_written)} are written before compression, "
+                    f"and only {human_bytes(free)} are free where the output goes",
+                )
+            )
+    plan = survey.plan(source.uri, source.kind)
+    return PlannedCollection(
+        source=source, request=request, means=means, plan=plan, waiting=waiting
+    )
+
+
+def _each(
+    source: CollectionSource,
+    names: Iterator[str],
+    request: Request,
+    means: Means,
+    destination: str | None,
+    resume: bool,
+) -> Iterator[tuple[str, list[PlannedImage] | ChunkscaleError]]:
+    """Yield the plans of images and their labels, by name, or why there are none."""
+    for name in names:
+        try:
+            images = planned_image(
+                join(source.uri, name),
+                request,
+                means,
+                destination=None if destination is None else join(destination, name),
+                resume=resume,
+                mirrored=True,
+            )
+        except ChunkscaleError as error:
+            yield name, error
+            continue
+        yield name, [replace(i, name=join(name, i.name) if i.name else name) for i in images]
+
+
+def carry_out_collection(
+    planned: PlannedCollection,
+    target: str,
+    existing: Existing,
+    *,
+    cluster: DaskCluster | None = None,
+    log: PathLike | None = None,
+    progress: ProgressCallback | None = None,
+) -> ResampledCollection:
+    """Make the images of a collection at a target that was checked; see `chunkscale.resample`."""
+    from chunkscale.output import leases
+    from chunkscale.output.collection import begin_collection
+    from chunkscale.output.collection_publish import publish_collection
+
+    recipe = _recipe(planned.request)
+    version = planned.request.layout.version
+    mirror = begin_collection(target, planned.source, recipe, version, existing)
+    lease = leases.acquire(target, take_over=existing.take_over)
+    with leases.kept(target, lease), log_to(log) as note:
+        mine = Existing(resume=existing.resume, take_over=existing.take_over)
+        run = Run(target=target, existing=mine, cluster=cluster, log=note)
+        made = _Making(planned, run, mirror)
+        made.make(progress)
+        if made.errors:
+            raise made.error()
+        told = [notice for notice in planned.plan.warnings if notice.kind in ("lost", "asked")]
+        notices = publish_collection(mirror, planned.source, made.names, told)
+    return ResampledCollection(
+        path=target,
+        plan=planned.plan,
+        times=made.times,
+        stored_bytes=made.stored,
+        notices=notices,
+    )
+
+
+class _Making:
+    """The images of a collection on their way: batch after batch, errors put aside."""
+
+    def __init__(self, planned: PlannedCollection, run: Run, mirror: Mirror) -> None:
+        from chunkscale.run.records import RunTimes
+
+        self.planned, self.run, self.mirror = planned, run, mirror
+        self.times: RunTimes = RunTimes()
+        self.stored = 0
+        self.names: list[str] = []
+        self.errors: list[tuple[str, ChunkscaleError]] = []
+        self._failed_in_a_row = 0
+
+    def make(self, progress: ProgressCallback | None) -> None:
+        """Make all that can be made."""
+        plan = self.planned.plan
+        whole = Whole(regions=plan.regions, voxels=plan.voxels)
+        for batch in batches(self._images(), plan.promise):
+            shown = None if progress is None else whole.behind(self.times, progress)
+            made, spent = make_batch(
+                batch, replace(self.run, progress=shown), plan.promise, alone=False
+            )
+            self.times = self.times + spent
+            for one in made:
+                self._take(one)
+
+    def error(self) -> ChunkscaleError:
+        """Return what is told of the images that failed."""
+        names = {name for name, _ in self.errors}
+        shown = some([f"{name}: {error}" for name, error in self.errors], 10, "\n  ")
+        return RegionError(
+            f"{len(names)} of {self.planned.plan.images + self.planned.plan.failed} images could "
+            f"not be made, and the output {self.run.target!r} stays unfinished; all others are "
+            "done. Once the cause is removed, go on with resume=True (--resume), or leave these "
+            f"out (images=..., --images) and start anew with overwrite=True:\n  {shown}"
+        )
+
+    def _take(self, made: Made) -> None:
+        if made.error is None:
+            self.stored += made.stored_bytes
+            self._failed_in_a_row = 0
+        else:
+            self._fail(made.image.name, made.error)
+
+    def _fail(self, name: str, error: ChunkscaleError) -> None:
+        self.errors.append((name, error))
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= MOST_FAILED:
+            raise self.error()
+
+    def _images(self) -> Iterator[PlannedImage]:
+        """Yield the images and labels that are to be made, as they are wanted."""
+        from chunkscale.output.collection import begin_member
+
+        for name, images in self._plans():
+            self.names.append(name)
+            if isinstance(images, ChunkscaleError):
+                self._fail(name, images)
+                continue
+            try:
+                begin_member(self.mirror, name)
+            except ChunkscaleError as error:
+                self._fail(name, error)
+                continue
+            for image in images:
+                if not self._is_there(image):
+                    yield image
+
+    def _plans(self) -> Iterator[tuple[str, list[PlannedImage] | ChunkscaleError]]:
+        """Yield what the survey has kept, and plan the rest again."""
+        planned = self.planned
+        # Each is let go when it is made.
+        while planned.waiting:
+            yield planned.waiting.pop(0)
+        names = chosen(planned.source, patterns_of(planned.request))
+        rest = itertools.islice(names, MOST_WAITING, None)
+        place = self.run.target if self.run.existing.resume else None
+        yield from _each(
+            planned.source, rest, planned.request, planned.means, place, place is not None
+        )
+
+    def _is_there(self, image: PlannedImage) -> bool:
+        """Whether an image is whole; of a finished collection each is looked at in detail."""
+        from chunkscale.output.destination import is_whole
+
+        if not self.run.existing.resume or self.mirror.finished:
+            return False
+        with contextlib.suppress(ChunkscaleError):  # who continues it is told why
+            if stored := is_whole(image.plan, image.source, self.run.place(image)):
+                self.stored += stored
+                self.times.resumed_regions += image.plan.region_count
+                return True
+        return False
+
+
+def _recipe(request: Request) -> dict[str, Any]:
+    """Return what all images of a collection depend on, as JSON values: what is no default."""
+    given: dict[str, Any] = {**request.opening, **request.selection}
+    groups: tuple[Any, ...] = (request, request.target, request.layout)
+    for group in groups:
+        values = {f.name: getattr(group, f.name) for f in fields(group)}
+        given |= {
+            f.name: values[f.name]
+            for f in fields(group)
+            if f.default is not MISSING and f.default != values[f.name]
+        }
+    parameters: dict[str, Any] = json.loads(json.dumps(given, default=str))
+    return {"parameters": parameters}

@@ -1,0 +1,74 @@
+"""Say what an image or a collection of images is."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from chunkscale.api.images import open_image
+from chunkscale.errors import ChunkscaleError
+from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
+from chunkscale.sources.collections import CollectionSource, open_collection
+from chunkscale.storage.locations import join
+from chunkscale.storage.stores import normalise
+
+#: Images of a collection that are opened; the others are listed.
+MOST_OPENED = 1000
+
+
+def info(
+    path: PathLike,
+    *,
+    source_voxel_size: VoxelSize | None = None,
+    storage_options: StorageOptions | None = None,
+) -> dict[str, Any]:
+    """Return what there is to know of an image or of a collection, as JSON values.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Of an image, a plate, or any other collection of images.
+    source_voxel_size, storage_options : optional
+        See `open_image`.
+
+    Returns
+    -------
+    dict
+        Of an image its axes, shape, voxel size, levels, labels and more. Of a collection its
+        ``kind``, the paths of its ``images``, and in ``members`` the shape, the voxel size and
+        the labels of the first `MOST_OPENED` of them.
+    """
+    uri = normalise(path, storage_options)
+    collection = open_collection(uri)
+    if collection is not None:
+        return _collection_facts(collection, source_voxel_size)
+    image = open_image(uri, source_voxel_size=source_voxel_size)
+    labels = [_member(join(image.uri, name), name, None) for name in image.labels]
+    return {**image.as_dict(), "label_images": labels}
+
+
+def _collection_facts(collection: CollectionSource, size: VoxelSize | None) -> dict[str, Any]:
+    said: list[str] = [str(notice) for notice in collection.notices]
+    images = list(collection.images(lambda notice: said.append(str(notice))))
+    members = [
+        _member(join(collection.uri, name), name, size)
+        for name in itertools.islice(images, MOST_OPENED)
+    ]
+    return {
+        "path": collection.uri,
+        "kind": collection.kind,
+        "images": images,
+        "members": members,
+        "warnings": list(dict.fromkeys(said)),
+    }
+
+
+def _member(uri: str, name: str, size: VoxelSize | None) -> dict[str, Any]:
+    """Return the line of an image in the tree that it belongs to."""
+    try:
+        image = open_image(uri, source_voxel_size=size)
+    except ChunkscaleError as error:
+        return {"path": name, "problem": str(error)}
+    facts = image.as_dict()
+    kept = ("axes", "shape", "voxel_size", "dtype", "bytes", "labels")
+    return {"path": name, "problem": "", **{key: facts[key] for key in kept}}

@@ -1,0 +1,76 @@
+"""Check an image and its labels, or all of a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from chunkscale.errors import ChunkscaleError, Notice
+from chunkscale.sources.base import Sizes
+from chunkscale.sources.collections import CollectionSource, open_collection
+from chunkscale.sources.left_behind import label_paths
+from chunkscale.storage.engine import StoreIO
+from chunkscale.storage.locations import join
+from chunkscale.verify.image import UNFINISHED, check_image
+from chunkscale.verify.report import CheckReport
+
+
+def check_dataset(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
+    """Check an image and its labels, or every image of a collection; see `chunkscale.check`."""
+    collection = open_collection(uri)
+    if collection is None:
+        return _with_labels(uri, source, io, sizes)
+    faults: list[str] = []
+    if record_of(collection).get("state") == "unfinished":
+        faults.append(UNFINISHED)
+
+    def tell(notice: Notice) -> None:
+        if notice.kind == "metadata":
+            faults.append(str(notice))
+
+    for notice in collection.notices:
+        tell(notice)
+    report = CheckReport(path=uri, faults=(), images=0)
+    for name in collection.images(tell):
+        origin = join(source, name) if isinstance(source, str) else None
+        try:
+            found = _with_labels(join(uri, name), origin, io, sizes)
+        except ChunkscaleError as error:
+            found = CheckReport(path=uri, faults=(str(error),))
+        report = report.beside(found, name)
+    wanted = record_of(collection).get("image_count")
+    if isinstance(wanted, int) and wanted != report.images - report.labels:
+        faults.append(
+            f"it lists {report.images - report.labels} images, and the run that wrote it made "
+            f"{wanted}"
+        )
+    return replace(report, faults=(*faults, *report.faults))
+
+
+def record_of(collection: CollectionSource) -> Mapping[str, object]:
+    """Return what a collection of this package says of itself."""
+    record = collection.attributes.get("chunkscale")
+    return record if isinstance(record, Mapping) else {}
+
+
+def _with_labels(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
+    report = check_image(uri, source, io, sizes)
+    labels, _ = label_paths(uri)
+    theirs = label_paths(source)[0] if isinstance(source, str) and labels else ()
+    for path in labels:
+        origin = join(source, path) if isinstance(source, str) and path in theirs else None
+        # What the source's labels were taken to be is in the record of ours.
+        said = _checked(join(uri, path), origin, io, sizes if source is None else None)
+        if source is not None and origin is None:
+            note = "it was not compared, for the source has no such labels"
+            said = replace(said, notes=(*said.notes, note))
+        report = report.beside(replace(said, labels=1), path)
+    return report
+
+
+def _checked(uri: str, source: str | None, io: StoreIO, sizes: Sizes | None) -> CheckReport:
+    """Check one image; what keeps it from being opened is a fault of it."""
+    try:
+        return check_image(uri, source, io, sizes)
+    except ChunkscaleError as error:
+        return CheckReport(path=uri, faults=(str(error),))
