@@ -18,7 +18,8 @@ from zarr import codecs
 
 import chunkscale
 from chunkscale.api.arrays import resample_array
-from chunkscale.api.images import check, info, open_image
+from chunkscale.api.describing import info
+from chunkscale.api.images import check, open_image
 from chunkscale.api.planning import plan_resampling
 from chunkscale.api.resampling import resample
 from chunkscale.cli.main import main

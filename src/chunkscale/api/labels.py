@@ -36,6 +36,11 @@ def chosen_labels(image: Image | None, asked: bool | str | Sequence[str]) -> tup
     listed = () if image is None else image.labels
     if isinstance(asked, bool):
         return listed if asked else ()
+    if not isinstance(asked, str | Sequence):
+        raise OptionError(
+            f"labels {asked!r} is neither True nor False nor a list of names; give it like "
+            "'nuclei,cells'"
+        )
     names = asked.split(",") if isinstance(asked, str) else asked
     wanted = [f"labels/{str(name).strip().removeprefix('labels/')}" for name in names]
     for path in wanted:

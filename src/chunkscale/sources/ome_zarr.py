@@ -44,6 +44,13 @@ from chunkscale.text import some
 #: Images of a collection that an error lists.
 _MOST_LISTED = 40
 
+#: How all of them are taken, by the kind of the group that lists them.
+_TOGETHER = {
+    "": "take them together with images='all' (--all)",
+    "labels": "the image that they go along with",
+    "series": "the group above with images='all' (--all)",
+}
+
 
 def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
     """Open a path; an image that is open already stays as it is, unless sizes are given."""
@@ -86,10 +93,11 @@ def open_ome_zarr(
     listed = _described(uri, attributes)
     if isinstance(listed, Collection):
         paths = list_images(uri, document, listed)
+        way = listed.kind if listed.kind in _TOGETHER else ""
         listing = some(paths, _MOST_LISTED, "\n  ") or "(none found)"
         raise MultipleImagesError(
-            f"{uri!r} is a {listed.kind} collection; give one of its images, or take them together "
-            f"with images='all' (--all):\n  {listing}",
+            f"{uri!r} is a {listed.kind} collection; give one of its images, or {_TOGETHER[way]}:"
+            f"\n  {listing}",
             paths,
         )
     facts = array_facts((join(uri, d.path) for d in listed.datasets), document.zarr_format)
