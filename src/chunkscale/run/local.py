@@ -15,7 +15,7 @@ from multiprocessing.pool import Pool, ThreadPool
 from typing import Any
 
 from chunkscale.errors import OptionError
-from chunkscale.host.limits import usable_cores
+from chunkscale.host.limits import Limit, usable_cores
 from chunkscale.run.driver import Driver
 from chunkscale.run.job import Job
 from chunkscale.run.records import Outcome
@@ -46,11 +46,14 @@ class LocalScheduler:
         The user's.
     workers : int
         Regions at once: as many as the pool has, or one per core, as `origin` says.
+    threads : int
+        That encode and decode: one per core that this process may use.
     """
 
     scheduler: str | Callable[..., Any]
     pool: Executor | Pool | None
     workers: int
+    threads: int
     origin: str = "dask.config"
 
     @property
@@ -89,24 +92,32 @@ def local_scheduler() -> LocalScheduler:
             "multiprocessing.pool.ThreadPool, or leave it out"
         )
     number: Any = dask.config.get("num_workers", None)
-    origin = "dask.config" if number else usable_cores().origin
-    number = number or codec_threads()
+    cores = usable_cores()
+    threads = codec_threads(cores)
+    origin = "dask.config" if number else cores.origin
+    number = number or threads
     if not isinstance(number, int) or number < 1:
         raise OptionError(
             f"num_workers {number!r} of dask.config is not a whole number above 0; correct it or "
             "leave it out"
         )
     if chosen in _SYNCHRONOUS:
-        return LocalScheduler(chosen, None, 1)
+        return LocalScheduler(chosen, None, 1, threads)
     size = getattr(pool, "_max_workers", None) or getattr(pool, "_processes", None)
-    return LocalScheduler(chosen, pool, size or number, "dask.config" if size else origin)
+    return LocalScheduler(chosen, pool, size or number, threads, "dask.config" if size else origin)
 
 
-def codec_threads() -> int:
-    """Return how many threads may encode and decode: one per core that this process may use."""
+def codec_threads(cores: Limit | None = None) -> int:
+    """Return how many threads may encode and decode: one per core that this process may use.
+
+    Parameters
+    ----------
+    cores : Limit, optional
+        What `usable_cores` says, where that is known.
+    """
     from dask.system import CPU_COUNT
 
-    return min(int(CPU_COUNT), usable_cores().amount)
+    return min(int(CPU_COUNT), (cores or usable_cores()).amount)
 
 
 def run_locally(job: Job, driver: Driver) -> None:
