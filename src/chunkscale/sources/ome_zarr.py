@@ -151,7 +151,7 @@ def _level_0(uri: str, image: Multiscale, facts: Facts, io: StoreIO) -> ArrayRea
     try:
         if missing:
             raise SourceNotFoundError(f"it {facts[missing].problem}, and by its scale it is finer")
-        return open_array(join(uri, path), io)
+        return open_array(join(uri, path), io, facts[0].document)
     except SourceNotFoundError as error:
         there = shapes_text(image, facts)
         remedy = there and (

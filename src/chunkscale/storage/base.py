@@ -123,12 +123,8 @@ class Store(Protocol):
         """Turn what tensorstore raises into clear errors, if it is not clear."""
         return contextlib.nullcontext()
 
-    def require(self, opened: Any, name: str) -> None:
-        """Raise if a document that is needed could not be got, which zarr took for missing."""
-        return
-
-    def why_missing(self, uri: str, opened: Any) -> Exception | None:
-        """Return what is wrong where zarr found nothing in a store, if it is more than that."""
+    def why_missing(self, uri: str) -> Exception | None:
+        """Return what is wrong where nothing is found, if it is more than that."""
         return None
 
     def resolved(self, uri: str) -> str:
