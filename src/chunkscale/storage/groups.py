@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from chunkscale.errors import MetadataError, SourceNotFoundError
@@ -178,16 +180,19 @@ def set_attributes(
 
 
 def compose_multiscales(
-    *,
-    version: str,
-    name: str | None,
-    axes: Sequence[Mapping[str, Any]],
-    datasets: Sequence[Mapping[str, Any]],
+    *, version: str, axes: Sequence[Mapping[str, Any]], datasets: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return the group attributes that ome-zarr writes for a multiscale image.
 
-    They are composed in memory; nothing is stored.
+    They are composed in memory; nothing is stored. The name is left to `complete_attributes`.
     """
+    composed: dict[str, Any] = json.loads(_composed(version, json.dumps([axes, datasets])))
+    return composed
+
+
+@lru_cache(maxsize=64)
+def _composed(version: str, axes_and_datasets: str) -> str:
+    """Compose them as a text: images that are alike have the same, and it takes a millisecond."""
     import zarr
     from zarr.storage import MemoryStore
 
@@ -199,7 +204,6 @@ def compose_multiscales(
 
     fmt = format_from_version(version)
     group = zarr.open_group(MemoryStore(), mode="w", zarr_format=fmt.zarr_format)
-    write_multiscales_metadata(
-        group, [dict(d) for d in datasets], fmt=fmt, axes=[dict(a) for a in axes], name=name
-    )
-    return dict(group.attrs)
+    axes, datasets = json.loads(axes_and_datasets)
+    write_multiscales_metadata(group, datasets, fmt=fmt, axes=axes)
+    return json.dumps(dict(group.attrs))
