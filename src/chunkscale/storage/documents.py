@@ -42,10 +42,14 @@ class ArrayDocument:
         """How the document is called."""
         return "zarr.json" if self.zarr_format == 3 else ".zarray"
 
+    @property
+    def text(self) -> str:
+        """What it says, to be compared: a number may be NaN, which equals nothing."""
+        return json.dumps(self.content, sort_keys=True)
+
     def digest(self) -> str:
         """Return a hash of what it says."""
-        text = json.dumps(self.content, sort_keys=True)  # of texts, because a number may be NaN
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
