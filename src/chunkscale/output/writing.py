@@ -83,6 +83,8 @@ def writing(
 ) -> Iterator[Output]:
     """Make a new output, or take the one over that was found; hold its lease.
 
+    What is finished is noted down at the end if an exception passes.
+
     Parameters
     ----------
     plan : ResamplePlan
@@ -147,7 +149,11 @@ def writing(
         if found is not None:
             done = _finished(plan, target, levels, found, notes, made)
             attributes = group_attributes(target)
-        yield Output(uri=target, levels=levels, attributes=attributes, ledger=notes, done=done)
+        try:
+            yield Output(uri=target, levels=levels, attributes=attributes, ledger=notes, done=done)
+        except BaseException:
+            notes.flush()  # what is published needs no notes
+            raise
 
 
 def _discard(target: str) -> None:
