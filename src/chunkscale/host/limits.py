@@ -56,7 +56,7 @@ def core_limits(root: Path = Path("/"), environ: Mapping[str, str] = os.environ)
         quota, period = [*words, "", ""][:2]
         if not words:
             quota = _text(f"{group}/cpu.cfs_quota_us")
-            period = _text(f"{group}/cpu.cfs_period_us")
+            period = _text(f"{group}/cpu.cfs_period_us") if quota else ""
         if quota.isdigit() and period.isdigit() and int(quota) and int(period):
             yield Limit(math.ceil(int(quota) / int(period)), f"the quota of the cgroup {group}")
     for job, names in _BATCH_CORES.items():

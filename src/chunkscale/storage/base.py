@@ -30,8 +30,6 @@ class Store(Protocol):
         Whether it has folders, links and drafts of objects, which other stores have not.
     lists, writable : bool
         What it is able to do.
-    fails_clearly : bool
-        Whether zarr tells its failures from damaged metadata.
     """
 
     schemes: tuple[str, ...]
@@ -39,7 +37,6 @@ class Store(Protocol):
     is_local: bool = False
     lists: bool = True
     writable: bool = True
-    fails_clearly: bool = True
 
     def normalise(self, text: str, options: StoreOptions) -> str:
         """Return the location that an address of a user means, or refuse it."""

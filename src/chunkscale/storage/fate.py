@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 
 from chunkscale.errors import AccessDeniedError, MetadataError, SourceNotFoundError
-from chunkscale.storage.failures import StoreError
 from chunkscale.storage.stores import store_of
 
 
@@ -43,7 +42,5 @@ def fate(uri: str, is_there: Callable[[], bool]) -> str:
         if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError | None):
             raise
         return "has gone"
-    except MetadataError as error:
-        if not store_of(uri).fails_clearly:
-            raise StoreError(str(error), True) from error
+    except MetadataError:
         return "has been damaged"

@@ -26,7 +26,7 @@ class Http(Store):
 
     schemes = ("http", "https")
     kind = "a web address"
-    lists = writable = fails_clearly = False
+    lists = writable = False
 
     def normalise(self, text: str, options: StoreOptions) -> str:
         split_checked(text, "the URL")
