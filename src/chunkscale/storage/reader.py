@@ -24,7 +24,7 @@ from chunkscale.storage.engine import Once, StoreIO, open_tensorstore, settled
 from chunkscale.storage.failures import BadObjectError, first_line, is_denied, is_transient
 from chunkscale.storage.fate import fate, metadata_file
 from chunkscale.storage.files import refuse_pipes
-from chunkscale.storage.holes import refuse_false_hole, refuse_other_key, refuse_other_keys
+from chunkscale.storage.holes import Look, refuse_false_hole, refuse_other_key, refuse_other_keys
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import is_chunk_path
 from chunkscale.storage.objects import chunk_indices, holds_chunks
@@ -61,11 +61,11 @@ class ArrayReader:
         What is decoded together (the inner chunk of a shard).
     shard : tuple of int or None
     codec : str
-    beyond : str
-        Name of a stored chunk that lies outside of the array, as `open_array` found it.
+    look : holes.Look
+        What `open_array` saw of its objects.
     """
 
-    beyond = ""
+    look = Look()
     _read_only = True
 
     def __init__(self, uri: str, io: StoreIO, document: ArrayDocument | None = None) -> None:
@@ -126,12 +126,19 @@ class ArrayReader:
         names = stated or self._array.attrs.get("_ARRAY_DIMENSIONS")
         return tuple(names) if isinstance(names, list | tuple) else None
 
-    def refuse_other_keys(self) -> str:
-        """Raise where its chunks have other names; see `holes.refuse_other_keys`."""
+    @property
+    def beyond(self) -> str:
+        """Name of a stored chunk that lies outside of the array, as far as it was looked for."""
+        return self.look.beyond
+
+    def looked_at(self) -> Look:
+        """Refuse other names of chunks; see `holes.refuse_other_keys`."""
         return refuse_other_keys(self.uri, self._array)
 
     def is_hollow(self) -> bool:
         """Whether no chunk is stored, as far as the store tells: all voxels are fill value."""
+        if self.look.full:
+            return False
         first = self._array.metadata.encode_chunk_key((0,) * len(self.shape))
         return is_chunk_path(first) and holds_chunks(self.uri) is False
 
@@ -335,7 +342,7 @@ def open_array(uri: str, io: StoreIO, document: ArrayDocument | None = None) -> 
     document = read_array(uri) if document is None else with_attributes(uri, document)
     opened = ArrayReader(uri, io, document)
     refuse_misread(uri, document)
-    opened.beyond = opened.refuse_other_keys()
+    opened.look = opened.looked_at()
     return opened
 
 
