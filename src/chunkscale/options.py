@@ -17,7 +17,7 @@ from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName, find_method
 from chunkscale.geometry.pyramid import RULES, Layout, PyramidRule
 from chunkscale.parameters import Shape, StorageLayout
-from chunkscale.text import count
+from chunkscale.text import by_commas, count
 
 if TYPE_CHECKING:
     from chunkscale.host.limits import Limit
@@ -83,7 +83,7 @@ def shape_option(name: str, value: Shape | None, grid: VoxelGrid) -> tuple[int, 
         if isinstance(value, bool):
             raise TypeError
         if isinstance(value, str):
-            numbers = [int(part) for part in value.replace("x", ",").split(",")]
+            numbers = [int(part) for part in by_commas(value).split(",")]
         elif isinstance(value, Sequence | np.ndarray):
             numbers = [operator.index(cast(Any, number)) for number in value]
         else:
