@@ -26,7 +26,7 @@ from grids import grid_for
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage.engine import StoreIO
-from chunkscale.storage.groups import start_group
+from chunkscale.storage.groups import put_group
 from chunkscale.storage.locations import join
 from chunkscale.storage.reader import open_array
 from chunkscale.storage.stores import normalise
@@ -58,7 +58,7 @@ def measure(uri: str, data: np.ndarray, engine: str, threads: int, sharded: bool
         path="0", grid=grid, factors=(1,) * 3, chunk=(CHUNK,) * 3,
         shard=(SHARD,) * 3 if sharded else None,
     )  # fmt: skip
-    start_group(uri, zarr_format=3, attributes={})
+    put_group(uri, zarr_format=3, attributes={})
     io = StoreIO(threads=2, engine=engine)
     (writer,) = create_levels(uri, [level], io, dtype="uint16", codec="blosc-lz4", zarr_format=3)
     reader = open_array(join(uri, "0"), io)

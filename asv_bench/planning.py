@@ -29,7 +29,7 @@ def write_sparse_source(path: str, shape: tuple[int, ...] = SHAPE) -> None:
     from chunkscale.ome.model import Dataset
     from chunkscale.ome.write import multiscale_attributes
     from chunkscale.storage.engine import StoreIO
-    from chunkscale.storage.groups import start_group
+    from chunkscale.storage.groups import put_group
     from chunkscale.storage.writer import create_levels
 
     axes = tuple(Axis(name=name, unit="micrometer") for name in "zyx")
@@ -39,7 +39,7 @@ def write_sparse_source(path: str, shape: tuple[int, ...] = SHAPE) -> None:
     attributes = multiscale_attributes(
         version="0.5", axes=axes, levels=[dataset], name="sparse", source=None
     )
-    start_group(path, zarr_format=3, attributes=attributes)
+    put_group(path, zarr_format=3, attributes=attributes)
     create_levels(
         path, levels, StoreIO(threads=1), dtype="uint16", codec="blosc-lz4", zarr_format=3
     )

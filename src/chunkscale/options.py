@@ -7,7 +7,7 @@ an error that names the option, its value and the remedy.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,7 +17,7 @@ from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import MethodName, find_method
 from chunkscale.geometry.pyramid import RULES, Layout, PyramidRule
 from chunkscale.parameters import Shape, StorageLayout
-from chunkscale.text import count
+from chunkscale.text import by_commas, count
 
 if TYPE_CHECKING:
     from chunkscale.host.limits import Limit
@@ -51,9 +51,16 @@ def parse_bytes(value: int | float | str, name: str = "memory") -> int:
 OWN_PART = 0.9
 
 
-def default_memory(workers: int) -> Limit:
-    """Return what a run may hold if nobody says, no more than one with good regions uses."""
-    from chunkscale.host.limits import Limit, memory_limits
+def default_memory(workers: int, limits: Iterable[Limit]) -> Limit:
+    """Return what a run may hold if nobody says, no more than one with good regions uses.
+
+    Parameters
+    ----------
+    workers : int
+    limits : iterable of Limit
+        Those of this process; see `chunkscale.host.limits.memory_limits`.
+    """
+    from chunkscale.host.limits import Limit
     from chunkscale.host.memory import available_bytes
 
     found = [
@@ -61,7 +68,7 @@ def default_memory(workers: int) -> Limit:
         Limit(available_bytes() // 2, "half of the memory that is free"),
         *(
             Limit(int(limit.amount * OWN_PART), f"{OWN_PART:.0%} of {limit.origin}")
-            for limit in memory_limits()
+            for limit in limits
         ),
     ]
     return min(found, key=lambda limit: limit.amount)
@@ -76,7 +83,7 @@ def shape_option(name: str, value: Shape | None, grid: VoxelGrid) -> tuple[int, 
         if isinstance(value, bool):
             raise TypeError
         if isinstance(value, str):
-            numbers = [int(part) for part in value.replace("x", ",").split(",")]
+            numbers = [int(part) for part in by_commas(value).split(",")]
         elif isinstance(value, Sequence | np.ndarray):
             numbers = [operator.index(cast(Any, number)) for number in value]
         else:

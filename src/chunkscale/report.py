@@ -265,7 +265,10 @@ def info_text(facts: Facts) -> str:
         lines.insert(1, f"name        {facts['name']}")
     if facts["channels"]:
         lines.append(f"channels    {', '.join(facts['channels'])}")
-    rows = [*table(_level_rows(facts["levels"])), *_member_lines(facts["label_images"], "labels")]
+    rows = [
+        *table(_level_rows(facts["levels"])),
+        *_member_lines(facts.get("label_images", ()), "labels"),
+    ]
     return "\n".join([*lines, *rows, *(f"warning: {text}" for text in facts["warnings"])])
 
 

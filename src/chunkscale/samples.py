@@ -16,7 +16,7 @@ from chunkscale.geometry.pyramid import Layout, pyramid
 from chunkscale.ome.model import Dataset
 from chunkscale.ome.write import multiscale_attributes
 from chunkscale.storage.engine import StoreIO
-from chunkscale.storage.groups import set_attributes, start_group
+from chunkscale.storage.groups import put_group, set_attributes
 from chunkscale.storage.stores import normalise
 from chunkscale.storage.writer import create_levels
 
@@ -98,7 +98,7 @@ def write_image(
     wanted = chunk or (1, 1, 32, 128, 128)[-data.ndim :]
     fitting = tuple(min(c, n) for c, n in zip(wanted, data.shape, strict=True))
     levels = pyramid(grid, [(1,) * grid.ndim], {0: Layout(chunk=fitting)})
-    start_group(uri, zarr_format=zarr_format, attributes={})
+    put_group(uri, zarr_format=zarr_format, attributes={}, new=True)
     (writer,) = create_levels(
         uri, levels, StoreIO(threads=1), dtype=data.dtype.name, codec=codec, zarr_format=zarr_format
     )

@@ -13,6 +13,7 @@ from chunkscale.errors import OptionError
 from chunkscale.geometry.grid import VoxelGrid, reshaped_grid, resized_grid
 from chunkscale.geometry.units import Length, metres, parse_length
 from chunkscale.parameters import Shape, VoxelSize
+from chunkscale.text import by_commas
 
 _SIZE_HINT = (
     "give a number in the unit of the source, one with a unit like 500nm, one for each spatial "
@@ -61,12 +62,15 @@ def target_grid(
     (0.2, 0.202, 0.202)
     >>> target_grid(stack, shape="z=172,y=160").voxel_size
     (0.5, 0.49995, 0.202)
+    >>> target_grid(stack, shape="64x64x64") == target_grid(stack, shape=64)
+    True
     """
     if not (isinstance(zoom, int | float | np.number) and math.isfinite(zoom) and zoom > 0):
         raise OptionError(f"zoom {zoom!r} is not a positive finite number")
     names = {source.axes[i].name: i for i in source.spatial}
     if shape is not None:
-        counts = _by_axis("shape", shape, _parse("shape", shape, _whole, _SHAPE_HINT), names)
+        spelled = by_commas(shape) if isinstance(shape, str) else shape
+        counts = _by_axis("shape", shape, _parse("shape", spelled, _whole, _SHAPE_HINT), names)
         return reshaped_grid(source, {names[name]: n for name, n in counts.items()})
     if factor is not None:
         factors = _by_axis("factor", factor, _parse("factor", factor, _number, _FACTOR_HINT), names)

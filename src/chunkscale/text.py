@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -62,6 +63,17 @@ def times(values: Iterable[float] | None) -> str:
         if values is None
         else " x ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values)
     )
+
+
+def by_commas(text: str) -> str:
+    """Return a list of numbers with commas, also where an x stands between them.
+
+    Examples
+    --------
+    >>> by_commas("64 x 128x128"), by_commas("x=3,y=4")
+    ('64,128,128', 'x=3,y=4')
+    """
+    return re.sub(r"(?<=\d)\s*x\s*(?=\d)", ",", text)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import chunkscale
 from chunkscale.cli.main import main
+from chunkscale.options import shape_option
 from chunkscale.targets import target_grid
 
 ZYX = tuple(chunkscale.Axis(name=name, unit="micrometer") for name in "zyx")
@@ -87,6 +88,12 @@ def test_a_shape_may_leave_axes_out():
     assert target_grid(STACK, shape="z=256").shape == (256, 396, 393)
     assert target_grid(STACK, shape=64).shape == (64, 64, 64)
     assert target_grid(STACK, shape={"x": 3}).shape == (86, 396, 3)
+
+
+def test_an_x_may_stand_between_the_numbers_of_a_shape_and_of_a_chunk():
+    """As reports print them."""
+    assert target_grid(STACK, shape="64x32 x 16").shape == (64, 32, 16)
+    assert shape_option("chunk", "64x32 x 16", STACK) == (64, 32, 16)
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,15 @@ def test_a_plan_keeps_within_the_limit_and_says_whose_it_is(make_image, noise, l
         chunkscale.plan_resampling(source)
 
 
+def test_a_plan_asks_once_what_memory_there_may_be(make_image, noise, monkeypatch):
+    """Each look opens ten files and more, which small images would feel."""
+    source, looks = make_image(noise((8, 8, 8)), (2, 0.5, 0.5), chunk=(8, 8, 8)), []
+    real = limits.memory_limits
+    monkeypatch.setattr(limits, "memory_limits", lambda *given: looks.append(1) or real(*given))
+    chunkscale.plan_resampling(source)
+    assert len(looks) == 1
+
+
 def test_a_resumed_run_keeps_within_the_limit(make_image, noise, limited, tmp_path):
     """What the run before was promised is taken over only as far as the system gives it."""
     source, out = make_image(noise((48, 96, 96)), (2, 0.5, 0.5), chunk=(16, 48, 48)), tmp_path / "o"

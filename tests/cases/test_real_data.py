@@ -14,7 +14,8 @@ import pytest
 import zarr
 from numpy.testing import assert_array_equal
 
-from chunkscale.api.images import check, info, open_image
+from chunkscale.api.describing import info
+from chunkscale.api.images import check, open_image
 from chunkscale.api.planning import plan_resampling
 from chunkscale.api.resampling import resample
 from chunkscale.cli.main import main

@@ -927,6 +927,19 @@ def test_levels_must_shrink_and_have_paths_of_their_own() -> None:
     assert "from the largest to the smallest" in faults[1]
 
 
+def test_levels_in_another_order_are_one_fault() -> None:
+    """They are compared with one another from the largest."""
+    attributes = make("0.4", levels=LEVELS[::-1])
+    for strict in (False, True):
+        (fault,) = validate(attributes, SHAPES[::-1], strict_geometry=strict)
+        assert "from the largest to the smallest" in fault
+
+
+def test_a_level_shrinks_along_every_axis() -> None:
+    faults = validate(make("0.4", levels=LEVELS[:2]), [(8, 4, 4), (4, 8, 3)])
+    assert any("is larger along an axis" in fault for fault in faults)
+
+
 # --- real files --------------------------------------------------------------
 
 

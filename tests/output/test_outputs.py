@@ -15,7 +15,8 @@ from strict import schema_faults
 
 import chunkscale
 from chunkscale.api import images
-from chunkscale.api.images import info, open_image
+from chunkscale.api.describing import info
+from chunkscale.api.images import open_image
 from chunkscale.api.planning import plan_resampling
 from chunkscale.api.resampling import resample
 from chunkscale.cli.main import main

@@ -22,8 +22,8 @@ from chunkscale.cli.main import main
 from chunkscale.host.identity import identity
 from chunkscale.options import parse_bytes
 from chunkscale.output import leases as leases_module
+from chunkscale.output import ledger, places
 from chunkscale.output import notes as notes_module
-from chunkscale.output import places
 from chunkscale.output.notes import note_names
 from chunkscale.output.record import recipe
 from chunkscale.run.region import process_region
@@ -91,6 +91,34 @@ def test_regions_that_end_after_an_interruption_are_kept(own_pool, stack, tmp_pa
     assert len(begun) > 1
     run = chunkscale.resample(stack, out, resume=True, chunk=8)
     assert run.times.resumed_regions == len(begun)
+
+
+@pytest.mark.parametrize("publishing", ["goes well", "fails"])
+def test_what_is_published_at_once_is_not_noted_down(publishing, stack, tmp_path, monkeypatch):
+    """And if it cannot be published it is, so that nothing of it is made again."""
+    noted, put = [], ledger.put_note
+
+    def watched(uri, name, text):
+        noted.append(name)
+        put(uri, name, text)
+
+    def fail(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(ledger, "put_note", watched)
+    monkeypatch.setattr(ledger, "FLUSH_SECONDS", (1e9, 1e9))
+    run = {"chunk": 16, "workers": 2}
+    if publishing == "goes well":
+        chunkscale.resample(stack, tmp_path / "out", **run)
+        assert not noted
+        return
+    with monkeypatch.context() as patch:
+        patch.setattr("chunkscale.output.publish.set_attributes", fail)
+        with pytest.raises(OSError, match="no space left"):
+            chunkscale.resample(stack, tmp_path / "out", **run)
+    assert len(noted) == 1
+    again = chunkscale.resample(stack, tmp_path / "out", resume=True, **run)
+    assert again.times.resumed_regions == again.plan.region_count
 
 
 def test_resume_starts_where_nothing_is(stack, tmp_path):

@@ -18,7 +18,8 @@ from zarr import codecs
 
 import chunkscale
 from chunkscale.api.arrays import resample_array
-from chunkscale.api.images import check, info, open_image
+from chunkscale.api.describing import info
+from chunkscale.api.images import check, open_image
 from chunkscale.api.planning import plan_resampling
 from chunkscale.api.resampling import resample
 from chunkscale.cli.main import main
@@ -192,13 +193,13 @@ def test_arrays_opened_by_many_threads_leave_the_warning_filters_alone(tmp_path)
 def test_a_warning_passes_while_another_thread_opens_an_array(tmp_path, monkeypatch):
     """Only zarr-python is muted."""
     path = make(tmp_path / "a.zarr")
-    original = zarr.open_array
+    original = zarr.Array.from_dict
 
     def warn(*arguments, **options):
         warnings.warn("of the user", AliasingWarning, stacklevel=1)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(zarr, "open_array", warn)
+    monkeypatch.setattr(zarr.Array, "from_dict", warn)
     with pytest.warns(AliasingWarning, match="of the user"):
         open_image(path)
 

@@ -18,7 +18,8 @@ from numpy.testing import assert_array_equal
 from outputs import assert_same_output, stored
 from servers import serving
 
-from chunkscale.api.images import check, info, open_image
+from chunkscale.api.describing import info
+from chunkscale.api.images import check, open_image
 from chunkscale.api.planning import plan_resampling
 from chunkscale.api.resampling import resample
 from chunkscale.cli.main import main

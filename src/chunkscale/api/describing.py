@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from chunkscale.api.images import open_image
-from chunkscale.errors import ChunkscaleError
+from chunkscale.errors import ChunkscaleError, MultipleImagesError
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources.collections import CollectionSource, open_collection
 from chunkscale.storage.locations import join
@@ -42,7 +42,10 @@ def info(
     collection = open_collection(uri)
     if collection is not None:
         return _collection_facts(collection, source_voxel_size)
-    image = open_image(uri, source_voxel_size=source_voxel_size)
+    try:
+        image = open_image(uri, source_voxel_size=source_voxel_size)
+    except MultipleImagesError as error:  # a group that lists images which lie elsewhere
+        return _listed_facts(uri, "list of images", list(error.paths), source_voxel_size)
     labels = [_member(join(image.uri, name), name, None) for name in image.labels]
     return {**image.as_dict(), "label_images": labels}
 
@@ -50,17 +53,14 @@ def info(
 def _collection_facts(collection: CollectionSource, size: VoxelSize | None) -> dict[str, Any]:
     said: list[str] = [str(notice) for notice in collection.notices]
     images = list(collection.images(lambda notice: said.append(str(notice))))
-    members = [
-        _member(join(collection.uri, name), name, size)
-        for name in itertools.islice(images, MOST_OPENED)
-    ]
-    return {
-        "path": collection.uri,
-        "kind": collection.kind,
-        "images": images,
-        "members": members,
-        "warnings": list(dict.fromkeys(said)),
-    }
+    facts = _listed_facts(collection.uri, collection.kind, images, size)
+    return {**facts, "warnings": list(dict.fromkeys(said))}
+
+
+def _listed_facts(uri: str, kind: str, images: list[str], size: VoxelSize | None) -> dict[str, Any]:
+    opened = itertools.islice(images, MOST_OPENED)
+    members = [_member(join(uri, name), name, size) for name in opened]
+    return {"path": uri, "kind": kind, "images": images, "members": members, "warnings": []}
 
 
 def _member(uri: str, name: str, size: VoxelSize | None) -> dict[str, Any]:

@@ -36,6 +36,11 @@ def chosen_labels(image: Image | None, asked: bool | str | Sequence[str]) -> tup
     listed = () if image is None else image.labels
     if isinstance(asked, bool):
         return listed if asked else ()
+    if not isinstance(asked, str | Sequence):
+        raise OptionError(
+            f"labels {asked!r} is neither True nor False nor a list of names; give it like "
+            "'nuclei,cells'"
+        )
     names = asked.split(",") if isinstance(asked, str) else asked
     wanted = [f"labels/{str(name).strip().removeprefix('labels/')}" for name in names]
     for path in wanted:
@@ -170,10 +175,6 @@ def _gaps(label: VoxelGrid, target: VoxelGrid) -> Iterator[tuple[float, float]]:
     """Yield by how many label voxels the target reaches beyond either end of the labels."""
     for i in label.spatial:
         j, size = target.position(label.axes[i].name), label.voxel_size[i]
-        ends = []
-        for grid, k in ((label, i), (target, j)):
-            low = grid.translation[k] - grid.voxel_size[k] / 2
-            ends.append((low, low + grid.shape[k] * grid.voxel_size[k]))
-        (first, last), (start, stop) = ends
+        (first, last), (start, stop) = label.extent(i), target.extent(j)
         slack = 8 * np.finfo(float).eps * max(map(abs, (first, last, start, stop))) / size
         yield (first - start) / size - slack, (stop - last) / size - slack

@@ -85,4 +85,4 @@ def _group(group: type[_Group], given: Mapping[str, Any]) -> _Group:
 
 
 def _picked(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: given[name] for name in names if given.get(name) is not None}
+    return {name: given[name] for name in names if name in given}

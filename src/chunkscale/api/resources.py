@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from chunkscale import options
 from chunkscale.api.defaults import MOST_WORKERS
-from chunkscale.api.images import io_threads
 from chunkscale.compute.devices import device_choices, device_memory_bytes
 from chunkscale.errors import OptionError
 from chunkscale.parameters import Resources
@@ -49,6 +48,7 @@ def limits_at(resources: Resources, cluster: DaskCluster | None, device: str) ->
 
     wanted, origin = options.positive("workers", resources.workers), "as given"
     shape = None if cluster is None else cluster.shape()
+    threads = 0 if shape is None else shape.codec_threads
     if shape is not None and shape.processes:
         if wanted is not None:
             raise OptionError(
@@ -59,6 +59,7 @@ def limits_at(resources: Resources, cluster: DaskCluster | None, device: str) ->
     elif cluster is None or wanted is None:
         # With workers, too: what Dask cannot run is refused before anything is written.
         local = local_scheduler()
+        threads = threads or local.threads
         if wanted is None:
             wanted, origin = min(local.workers, MOST_WORKERS[device]), local.origin
     memory, ceiling = _memory(resources, shape, wanted)
@@ -70,7 +71,7 @@ def limits_at(resources: Resources, cluster: DaskCluster | None, device: str) ->
         ceiling_from="" if ceiling is None else ceiling.origin,
         workers=wanted,
         workers_from=origin,
-        threads=shape.codec_threads if shape is not None else io_threads(),
+        threads=threads,
         slots=shape.slots if shape is not None else 0,
         bystanders=bystander_bytes() if bystanders is None else bystanders,
         device_memory=None
@@ -83,14 +84,13 @@ def _memory(resources: Resources, shape: Shape | None, workers: int) -> tuple[Li
     """Return what a process may hold, and above what the system ends it."""
     from chunkscale.host.limits import Limit, memory_limits
 
-    ceiling: Limit | None = None
-    if shape is not None:
-        memory = Limit(shape.memory or 0, "the workers' own limit, less what Dask keeps free")
-        if not shape.memory:
-            memory = options.default_memory(workers)
-    else:
-        memory = options.default_memory(workers)
-        ceiling = min(memory_limits(), key=lambda limit: limit.amount, default=None)
+    told = 0 if shape is None else shape.memory
+    limits = () if told else tuple(memory_limits())
     if resources.memory is not None:
         memory = Limit(options.parse_bytes(resources.memory), "as given")
+    elif told:
+        memory = Limit(told, "the workers' own limit, less what Dask keeps free")
+    else:
+        memory = options.default_memory(workers, limits)
+    ceiling = min(limits, key=lambda limit: limit.amount, default=None) if shape is None else None
     return memory, ceiling

@@ -8,7 +8,7 @@ further out. No arrays and no files here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -131,6 +131,17 @@ class VoxelGrid:
     def size(self) -> int:
         """Number of voxels."""
         return math.prod(self.shape)
+
+    def extent(self, i: int) -> tuple[float, float]:
+        """Return where an axis begins and ends: at the outer edges of its voxels.
+
+        Examples
+        --------
+        >>> VoxelGrid(axes=(Axis(name="z"),), shape=(10,), voxel_size=(0.5,)).extent(0)
+        (-0.25, 4.75)
+        """
+        low = self.translation[i] - self.voxel_size[i] / 2
+        return low, low + self.shape[i] * self.voxel_size[i]
 
     def replace(self, **changes: object) -> Self:
         """Return a copy with some fields changed."""
@@ -264,7 +275,7 @@ def covering_box(grid: VoxelGrid, part: VoxelGrid) -> Box:
     start, stop = [0] * grid.ndim, list(grid.shape)
     for i in grid.spatial:
         size = grid.voxel_size[i]
-        edge = part.translation[i] - part.voxel_size[i] / 2 - (grid.translation[i] - size / 2)
+        edge = part.extent(i)[0] - grid.extent(i)[0]
         first, last = (
             math.floor(x / size + 0.5 + 1e-9 * max(1.0, abs(x / size)))
             for x in (edge, edge + part.shape[i] * part.voxel_size[i])
@@ -357,12 +368,3 @@ def refuse_far(grid: VoxelGrid) -> None:
                 f"{size!r} voxels cannot be told apart so far from 0; correct the translation, or "
                 "choose larger voxels"
             )
-
-
-def clip(box: Box, shape: Iterable[int]) -> Box:
-    """Return the part of `box` inside an array of that shape."""
-    pairs = tuple(zip(box.start, box.stop, shape, strict=True))
-    return Box(
-        start=tuple(min(max(a, 0), n) for a, _, n in pairs),
-        stop=tuple(min(max(b, 0), n) for _, b, n in pairs),
-    )

@@ -19,17 +19,12 @@ def extent_text(grid: VoxelGrid) -> str:
     """Return where a grid begins and ends along its spatial axes, with its units."""
     parts, units = [], []
     for i in grid.spatial:
-        low, high = _extent(grid, i)
+        low, high = grid.extent(i)
         parts.append(f"{grid.axes[i].name} {low:.9g} to {high:.9g}")
         units.append(grid.axes[i].unit or "(no unit)")
     if len(set(units)) == 1:
         return f"{', '.join(parts)} {units[0]}"
     return ", ".join(f"{part} {unit}" for part, unit in zip(parts, units, strict=True))
-
-
-def _extent(grid: VoxelGrid, i: int) -> tuple[float, float]:
-    low = grid.translation[i] - grid.voxel_size[i] / 2
-    return low, low + grid.shape[i] * grid.voxel_size[i]
 
 
 def check_overlap(source: VoxelGrid, target: VoxelGrid) -> None:
@@ -42,7 +37,7 @@ def check_overlap(source: VoxelGrid, target: VoxelGrid) -> None:
     """
     apart = []
     for i in source.spatial:
-        (a, b), (c, d) = _extent(source, i), _extent(target, i)
+        (a, b), (c, d) = source.extent(i), target.extent(i)
         if min(b, d) - max(a, c) <= _TOUCH * min(source.voxel_size[i], target.voxel_size[i]):
             apart.append(source.axes[i].name)
     if apart:
@@ -80,7 +75,7 @@ def strange_match(
     covered = 1.0
     for i in source.spatial:
         j = other.position(source.axes[i].name)
-        low, high = _extent(source, i)
+        low, high = source.extent(i)
         size, origin, count = other.voxel_size[j], other.translation[j], other.shape[j]
         first = max(0, math.ceil((low - origin) / size - _TOUCH))
         last = min(count - 1, math.floor((high - origin) / size + _TOUCH))

@@ -170,8 +170,7 @@ def _interval(name: str, given: Any, value: Crop, grid: VoxelGrid) -> tuple[int,
         ) from error
     start, stop = 0 if first is None else first, count if last is None else last
     if not 0 <= start < stop <= count:
-        low = grid.translation[i] - grid.voxel_size[i] / 2
-        high = low + count * grid.voxel_size[i]
+        low, high = grid.extent(i)
         raise OptionError(
             f"crop {value!r}: {given!r} is no part of axis {name}, which has {count} voxels, from "
             f"{low:.6g} to {high:.6g} {grid.axes[i].unit or ''}".rstrip()

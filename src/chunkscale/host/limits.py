@@ -42,25 +42,23 @@ def memory_limits(
         Where ``proc`` and ``sys`` are.
     environ : mapping
     """
-    groups = [*_groups(root, "memory", ("memory",)), *_groups(root, "", ("", "unified"))]
-    found = itertools.chain(
-        *map(_group_memory, groups), _slurm_memory(environ), _shell_memory(usable_cores().amount)
-    )
+    groups = _groups(root, {"memory": ("memory",), "": ("", "unified")})
+    found = itertools.chain(*map(_group_memory, groups), _slurm_memory(environ), _shell_memory())
     total = psutil.virtual_memory().total
     yield from (limit for limit in found if limit.amount < total)
 
 
 def core_limits(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> Iterator[Limit]:
     """Yield how many cores this process may use, by control groups and batch systems."""
-    for name, mounts in (("cpu", ("cpu", "cpu,cpuacct", "cpuacct,cpu")), ("", ("", "unified"))):
-        for group in _groups(root, name, mounts):
-            words = _text(group / "cpu.max").split()
-            quota, period = [*words, "", ""][:2]
-            if not words:
-                quota = _text(group / "cpu.cfs_quota_us")
-                period = _text(group / "cpu.cfs_period_us")
-            if quota.isdigit() and period.isdigit() and int(quota) and int(period):
-                yield Limit(math.ceil(int(quota) / int(period)), f"the quota of the cgroup {group}")
+    mounts = {"cpu": ("cpu", "cpu,cpuacct", "cpuacct,cpu"), "": ("", "unified")}
+    for group in _groups(root, mounts):
+        words = _text(f"{group}/cpu.max").split()
+        quota, period = [*words, "", ""][:2]
+        if not words:
+            quota = _text(f"{group}/cpu.cfs_quota_us")
+            period = _text(f"{group}/cpu.cfs_period_us") if quota else ""
+        if quota.isdigit() and period.isdigit() and int(quota) and int(period):
+            yield Limit(math.ceil(int(quota) / int(period)), f"the quota of the cgroup {group}")
     for job, names in _BATCH_CORES.items():
         given = [name for name in names if job in environ and _number(environ.get(name))]
         for name in given[:1]:
@@ -86,48 +84,61 @@ _BATCH_CORES = {
 }
 
 
-def _groups(root: Path, controller: str, mounts: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the control group of this process and those above it, as far as they are mounted."""
-    path = ""
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, names, found = [*line.split(":", 2), "", ""][:3]
-        if controller in names.split(","):
-            path = found
-    parts = [part for part in path.split("/") if part not in ("", "..")]
-    for name in mounts:
-        mount = root / "sys/fs/cgroup" / name
-        # A container may see its own group alone, at the mount, or just the end of the path.
-        ways = (mount.joinpath(*parts[start:]) for start in range(len(parts) + 1))
-        group = next(filter(os.path.isdir, ways), None)
-        while group is not None:
-            yield group
-            group = None if group == mount else group.parent
+def _groups(root: Path, mounts: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Yield the control groups of this process and those above them, as far as they are mounted.
+
+    Parameters
+    ----------
+    root : Path
+    mounts : mapping
+        By controller, which has no name in version 2: where its groups may be mounted.
+    """
+    paths: dict[str, str] = {}
+    for line in _text(os.path.join(root, "proc/self/cgroup")).splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        paths |= dict.fromkeys(controllers.split(","), path)
+    for controller, names in mounts.items():
+        parts = [part for part in paths.get(controller, "").split("/") if part not in ("", "..")]
+        for name in names:
+            mount = os.path.join(root, "sys/fs/cgroup", name).rstrip("/")
+            # A container may see its own group alone, at the mount, or just the end of the path.
+            ways = (os.path.join(mount, *parts[start:]) for start in range(len(parts) + 1))
+            group = next(filter(os.path.isdir, ways), mount)
+            while os.path.isdir(group):
+                yield group
+                group = os.path.dirname(group) if group != mount else ""
 
 
-def _group_memory(group: Path) -> Iterator[Limit]:
+#: Version 1 has no word for "no limit", but the largest number of pages.
+_UNLIMITED = 2**62
+
+
+def _group_memory(group: str) -> Iterator[Limit]:
     """Yield what a control group leaves to this process of its limits."""
     stat = dict(
-        line.split(" ", 1) for line in _text(group / "memory.stat").splitlines() if " " in line
+        line.split(" ", 1) for line in _text(f"{group}/memory.stat").splitlines() if " " in line
     )
+    said = [_text(f"{group}/memory.{name}") for name in ("max", "high", "limit_in_bytes")]
+    # Above a group of version 1 there may be others that a container does not see.
+    said.append(stat.get("hierarchical_memory_limit", ""))
+    limits = [int(text) for text in said if text.isdigit() and int(text) < _UNLIMITED]
+    if not limits:
+        return
     old = "total_" if "total_active_file" in stat else ""
     cache = sum(_number(stat.get(f"{old}{kind}_file")) for kind in ("active", "inactive"))
     used = next(
         filter(
-            None, (_number(_text(group / f"memory.{n}")) for n in ("current", "usage_in_bytes"))
+            None, (_number(_text(f"{group}/memory.{n}")) for n in ("current", "usage_in_bytes"))
         ),
         0,
     )
     own = psutil.Process().memory_info()
     others = max(0, used - cache - (own.rss - getattr(own, "shared", 0)))
-    said = [_text(group / f"memory.{name}") for name in ("max", "high", "limit_in_bytes")]
-    # Above a group of version 1 there may be others that a container does not see.
-    for text in (*said, stat.get("hierarchical_memory_limit", "")):
-        if text.strip().isdigit():
-            most = int(text)
-            origin = f"the limit of {human_bytes(most)} of the cgroup {group}"
-            if others:
-                origin += f", of which others use {human_bytes(others)}"
-            yield Limit(max(0, most - others), origin)
+    for most in limits:
+        origin = f"the limit of {human_bytes(most)} of the cgroup {group}"
+        if others:
+            origin += f", of which others use {human_bytes(others)}"
+        yield Limit(max(0, most - others), origin)
 
 
 def _slurm_memory(environ: Mapping[str, str]) -> Iterator[Limit]:
@@ -154,19 +165,19 @@ def _slurm_memory(environ: Mapping[str, str]) -> Iterator[Limit]:
 _RESERVED = {"RLIMIT_AS": (512 * MIB, 256 * MIB), "RLIMIT_DATA": (0, 64 * MIB)}
 
 
-def _shell_memory(cores: int) -> Iterator[Limit]:
+def _shell_memory() -> Iterator[Limit]:
     """Yield what ``ulimit`` leaves; of RLIMIT_RSS Linux takes no notice."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    own = psutil.Process().memory_info()
-    taken = {"RLIMIT_AS": own.vms, "RLIMIT_DATA": getattr(own, "data", 0)}
     for name, (reserved, each) in _RESERVED.items():
         most = resource.getrlimit(getattr(resource, name))[0]
         if 0 <= most != resource.RLIM_INFINITY:
-            left = max(0, most - taken[name] + own.rss - reserved)
-            left -= min(left // 2, each * cores)
+            own = psutil.Process().memory_info()
+            taken = own.vms if name == "RLIMIT_AS" else getattr(own, "data", 0)
+            left = max(0, most - taken + own.rss - reserved)
+            left -= min(left // 2, each * usable_cores().amount)
             yield Limit(left, f"the limit of {human_bytes(most)} of the shell ({name})")
 
 
@@ -175,7 +186,7 @@ def _number(text: str | None) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _text(path: Path) -> str:
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return path.read_text().strip()
+def _text(path: str) -> str:
+    with contextlib.suppress(OSError, UnicodeDecodeError), open(path) as file:
+        return file.read().strip()
     return ""

@@ -1,4 +1,4 @@
-"""The levels of a pyramid cover one space: sizes of voxels against numbers of voxels."""
+"""The levels of a pyramid: their order, and that they cover one space."""
 
 from __future__ import annotations
 
@@ -7,9 +7,53 @@ from collections.abc import Iterator, Sequence
 
 from chunkscale.ome.model import Dataset, Multiscale
 from chunkscale.ome.transforms import is_usable
+from chunkscale.text import times
 
 #: Beside rounding: sizes are written with as few as six digits.
 _FUZZ = 1e-4
+
+
+def largest_first(shapes: Sequence[Sequence[int]]) -> list[int]:
+    """Return the positions of levels from the largest; those whose shape is not known stay.
+
+    Their scales are no help: either may be wrong, and voxels are what is read.
+
+    Examples
+    --------
+    >>> largest_first([(2, 2), (), (4, 4)])
+    [2, 1, 0]
+    """
+    known = [k for k, shape in enumerate(shapes) if shape]
+    order = list(range(len(shapes)))
+    for place, k in zip(known, sorted(known, key=lambda k: -math.prod(shapes[k])), strict=True):
+        order[place] = k
+    return order
+
+
+def shapes_text(paths: Sequence[str], shapes: Sequence[Sequence[int]]) -> str:
+    """Name the levels that are there."""
+    pairs = zip(paths, shapes, strict=True)
+    return ", ".join(f"{path!r} ({times(shape)})" for path, shape in pairs if shape)
+
+
+def order_faults(paths: Sequence[str], shapes: Sequence[Sequence[int]]) -> Iterator[str]:
+    """Yield that levels are not listed from the largest to the smallest.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        As they are listed.
+    shapes : sequence of sequence of int
+        Empty where that is not known.
+    """
+    order = largest_first(shapes)
+    if order != list(range(len(paths))):
+        first, *_ = ordered = [paths[k] for k in order]
+        yield (
+            f"the datasets are listed as {', '.join(map(repr, paths))}, and not from the largest "
+            f"to the smallest: {shapes_text(ordered, [shapes[k] for k in order])}; the largest, "
+            f"{first!r}, is taken as level 0"
+        )
 
 
 def extent_faults(image: Multiscale, shapes: Sequence[Sequence[int]]) -> Iterator[str]:

@@ -45,7 +45,7 @@ class Multiscale:
     name : str or None
     axes : tuple of Axis
     datasets : tuple of Dataset
-        As they are listed; `sources.contradictions.largest_first` puts them in order.
+        As they are listed; `sources.contradictions.ordered` puts them in order.
     kind : str or None
         The NGFF "type": how the smaller levels were made.
     is_label : bool

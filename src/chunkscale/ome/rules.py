@@ -14,6 +14,7 @@ from chunkscale.errors import GridError, MetadataError, Notice
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.axes import raw_axes, type_notices
 from chunkscale.ome.entries import SYSTEMS, TRANSFORMS, mappings, short
+from chunkscale.ome.extents import largest_first, order_faults
 from chunkscale.ome.lost import leads_on
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import coarser_grid, describe, grid_of, number_notices
@@ -96,10 +97,12 @@ def validate(
         except (MetadataError, GridError) as error:
             faults.append(str(error))
     if len(grids) == len(image.datasets):
-        listed = [grids[level] for level in sorted(grids)]
-        faults.extend(_order_faults(image, listed))
+        shapes = [grids[level].shape for level in sorted(grids)]
+        faults.extend(order_faults([dataset.path for dataset in image.datasets], shapes))
+        ordered = [(level, grids[level]) for level in largest_first(shapes)]
+        faults.extend(_growth_faults(image, ordered))
         if strict_geometry:
-            faults.extend(_geometry_faults(image, listed))
+            faults.extend(_geometry_faults(image, ordered))
     return faults
 
 
@@ -177,19 +180,23 @@ def _list_faults(transforms: object, where: str, *, known: bool = False) -> Iter
         yield f"the {TRANSFORMS} of {where} have no scale; there must be exactly one"
 
 
-def _order_faults(image: Multiscale, grids: Sequence[VoxelGrid]) -> Iterator[str]:
-    pairs = itertools.pairwise(grids)
-    for (before, grid), dataset in zip(pairs, image.datasets[1:], strict=True):
+#: Levels from the largest: where each is listed, and its grid.
+_Ordered = Sequence[tuple[int, VoxelGrid]]
+
+
+def _growth_faults(image: Multiscale, levels: _Ordered) -> Iterator[str]:
+    for (_, before), (level, grid) in itertools.pairwise(levels):
         if any(a < b for a, b in zip(before.shape, grid.shape, strict=True)):
             yield (
-                f"dataset {dataset.path!r} {grid.shape} is larger than the one before it "
-                f"{before.shape}; datasets must be listed from the largest to the smallest"
+                f"dataset {image.datasets[level].path!r} {grid.shape} is larger along an axis than "
+                f"the one before it {before.shape}; levels must shrink or stay along each"
             )
 
 
-def _geometry_faults(image: Multiscale, grids: Sequence[VoxelGrid]) -> Iterator[str]:
-    first = grids[0]
-    for level, dataset in enumerate(image.datasets):
+def _geometry_faults(image: Multiscale, levels: _Ordered) -> Iterator[str]:
+    first = before = levels[0][1]
+    for level, grid in levels:
+        dataset = image.datasets[level]
         kinds = [e.get("type") for e in mappings(image.raw["datasets"][level].get(TRANSFORMS))]
         if not uses_systems(image.raw, image.version) and kinds != ["scale", "translation"]:
             yield (
@@ -198,9 +205,10 @@ def _geometry_faults(image: Multiscale, grids: Sequence[VoxelGrid]) -> Iterator[
             )
         for i, axis in enumerate(image.axes):
             where = f"dataset {dataset.path!r}, axis {axis.name!r}"
-            if level:
-                yield from _step_faults(grids[level - 1], grids[level], i, where)
-            yield from _position_faults(first, grids[level], i, where)
+            if grid is not first:
+                yield from _step_faults(before, grid, i, where)
+            yield from _position_faults(first, grid, i, where)
+        before = grid
 
 
 def _step_faults(before: VoxelGrid, grid: VoxelGrid, i: int, where: str) -> Iterator[str]:

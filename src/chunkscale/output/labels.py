@@ -23,7 +23,7 @@ from chunkscale.output.record import level_paths, zarr_format_of
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.documents import group_document
 from chunkscale.storage import objects as contents
-from chunkscale.storage.groups import group_attributes, set_attributes, start_group
+from chunkscale.storage.groups import group_attributes, put_group, set_attributes
 from chunkscale.storage.locations import above, join
 from chunkscale.storage.stores import store_of
 
@@ -136,7 +136,7 @@ def _listed(plan: ResamplePlan, group: str, name: str) -> bool:
         try:
             attributes = group_attributes(group)
         except SourceNotFoundError:
-            start_group(group, zarr_format=zarr_format_of(plan), attributes={})
+            put_group(group, zarr_format=zarr_format_of(plan), attributes={}, new=True)
             continue
         nested = zarr_format_of(plan) == 3
         inner: Any = attributes.get("ome", {}) if nested else attributes

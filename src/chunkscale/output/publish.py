@@ -86,7 +86,6 @@ def _image_attributes(plan: ResamplePlan, kept: Mapping[str, Any], name: str) ->
     kind = METHODS[plan.method].levels
     composed = compose_multiscales(
         version=plan.ngff_version,
-        name=name,
         axes=axis_entries(plan.target_grid.axes),
         datasets=dataset_entries(levels),
     )

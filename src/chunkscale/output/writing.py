@@ -45,7 +45,7 @@ from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
 from chunkscale.storage import objects as contents
 from chunkscale.storage.engine import StoreIO
-from chunkscale.storage.groups import group_attributes, set_attributes, start_group
+from chunkscale.storage.groups import group_attributes, put_group, set_attributes
 from chunkscale.storage.reader import read_all
 from chunkscale.storage.writer import ArrayWriter, create_levels
 
@@ -82,6 +82,8 @@ def writing(
     io: StoreIO,
 ) -> Iterator[Output]:
     """Make a new output, or take the one over that was found; hold its lease.
+
+    What is finished is noted down at the end if an exception passes.
 
     Parameters
     ----------
@@ -129,11 +131,11 @@ def writing(
                 check_by_content(plan.source, target)
             forget(target)
             _discard(target)
-            attributes = start_group(
-                target,
-                zarr_format=zarr_format_of(plan),
-                attributes=unfinished_attributes(plan, made),
-            )
+            attributes = unfinished_attributes(plan, made)
+            try:
+                put_group(target, zarr_format=zarr_format_of(plan), attributes=attributes, new=True)
+            except FileExistsError:
+                raise begun_by_another(target) from None
         levels = create_levels(
             target,
             plan.levels,
@@ -147,7 +149,11 @@ def writing(
         if found is not None:
             done = _finished(plan, target, levels, found, notes, made)
             attributes = group_attributes(target)
-        yield Output(uri=target, levels=levels, attributes=attributes, ledger=notes, done=done)
+        try:
+            yield Output(uri=target, levels=levels, attributes=attributes, ledger=notes, done=done)
+        except BaseException:
+            notes.flush()  # what is published needs no notes
+            raise
 
 
 def _discard(target: str) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import operator
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -161,7 +160,7 @@ class Driver:
 
     def tick(self) -> None:
         """Show progress, and note down what is finished if it is time to."""
-        self._tell(operator.methodcaller("tick"))
+        self._look()
         if self.progress is not None:
             self.progress(
                 Progress(
@@ -174,17 +173,13 @@ class Driver:
                 )
             )
 
-    def flush(self) -> None:
-        """Note down what is finished."""
-        self._tell(operator.methodcaller("flush"))
-
-    def _tell(self, call: Callable[[Ledger], None]) -> None:
-        """Call a method of every ledger; what one of several finds out ends its image alone."""
+    def _look(self) -> None:
+        """Let every ledger see whether it is time; what one of several finds out ends its image."""
         for track in self.tracks:
             if track.ledger is None:
                 continue
             try:
-                call(track.ledger)
+                track.ledger.tick()
             except RegionError as error:
                 if len(self.tracks) == 1:
                     raise

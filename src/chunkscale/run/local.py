@@ -10,12 +10,12 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing.pool import Pool, ThreadPool
 from typing import Any
 
 from chunkscale.errors import OptionError
-from chunkscale.host.limits import usable_cores
+from chunkscale.host.limits import Limit, usable_cores
 from chunkscale.run.driver import Driver
 from chunkscale.run.job import Job
 from chunkscale.run.records import Outcome
@@ -34,7 +34,7 @@ _CLUSTERS = ("dask.distributed", "distributed")
 _LOCAL = (*_SYNCHRONOUS, *_THREADS, "processes", "multiprocessing")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LocalScheduler:
     """Where regions run without a cluster, as ``dask.config`` says.
 
@@ -44,14 +44,33 @@ class LocalScheduler:
         As ``dask.compute`` takes it.
     pool : Executor or Pool or None
         The user's.
-    workers : int
-        Regions at once: as many as the pool has, or one per core, as `origin` says.
+    number : int, optional
+        Regions at once: as many as the pool has, or as ``num_workers`` says; one per core if
+        neither does.
     """
 
     scheduler: str | Callable[..., Any]
     pool: Executor | Pool | None
-    workers: int
-    origin: str = "dask.config"
+    number: int | None
+
+    @cached_property
+    def _cores(self) -> Limit:
+        return usable_cores()
+
+    @property
+    def threads(self) -> int:
+        """Those that encode and decode: one per core that this process may use."""
+        return codec_threads(self._cores)
+
+    @property
+    def workers(self) -> int:
+        """Regions at once."""
+        return self.number or self.threads
+
+    @property
+    def origin(self) -> str:
+        """Who says how many."""
+        return "dask.config" if self.number else self._cores.origin
 
     @property
     def shares_memory(self) -> bool:
@@ -88,10 +107,8 @@ def local_scheduler() -> LocalScheduler:
             f"pool {pool!r} of dask.config is none; set a ThreadPoolExecutor or a "
             "multiprocessing.pool.ThreadPool, or leave it out"
         )
-    number: Any = dask.config.get("num_workers", None)
-    origin = "dask.config" if number else usable_cores().origin
-    number = number or codec_threads()
-    if not isinstance(number, int) or number < 1:
+    number: Any = dask.config.get("num_workers", None) or None
+    if number is not None and (not isinstance(number, int) or number < 1):
         raise OptionError(
             f"num_workers {number!r} of dask.config is not a whole number above 0; correct it or "
             "leave it out"
@@ -99,14 +116,20 @@ def local_scheduler() -> LocalScheduler:
     if chosen in _SYNCHRONOUS:
         return LocalScheduler(chosen, None, 1)
     size = getattr(pool, "_max_workers", None) or getattr(pool, "_processes", None)
-    return LocalScheduler(chosen, pool, size or number, "dask.config" if size else origin)
+    return LocalScheduler(chosen, pool, size or number)
 
 
-def codec_threads() -> int:
-    """Return how many threads may encode and decode: one per core that this process may use."""
+def codec_threads(cores: Limit | None = None) -> int:
+    """Return how many threads may encode and decode: one per core that this process may use.
+
+    Parameters
+    ----------
+    cores : Limit, optional
+        What `usable_cores` says, where that is known.
+    """
     from dask.system import CPU_COUNT
 
-    return min(int(CPU_COUNT), usable_cores().amount)
+    return min(int(CPU_COUNT), (cores or usable_cores()).amount)
 
 
 def run_locally(job: Job, driver: Driver) -> None:

@@ -42,11 +42,8 @@ def run_job(
         If regions fail one after another, and nothing else. Nothing is written any more.
     """
     driver = Driver(job, tracks, progress, log)
-    try:
-        if cluster is None:
-            run_locally(job, driver)
-        else:
-            run_on_cluster(cluster, job, driver)
-    finally:
-        driver.flush()
+    if cluster is None:
+        run_locally(job, driver)
+    else:
+        run_on_cluster(cluster, job, driver)
     return driver.times

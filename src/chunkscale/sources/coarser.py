@@ -73,7 +73,7 @@ def _disagreements(first: VoxelGrid, grid: VoxelGrid) -> Iterator[str]:
                 yield f"it has {grid.shape[i]} voxels along {axis.name} and not {first.shape[i]}"
             continue
         fine, coarse = first.voxel_size[i], grid.voxel_size[i]
-        begin, start = first.translation[i] - fine / 2, grid.translation[i] - coarse / 2
+        begin, start = first.extent(i)[0], grid.extent(i)[0]
         if abs(start - begin) > _SHIFT * fine:
             yield f"along {axis.name} it begins at {start:.6g} and not at {begin:.6g}"
         length, covered = first.shape[i] * fine, grid.shape[i] * coarse

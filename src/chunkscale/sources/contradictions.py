@@ -8,31 +8,25 @@ from dataclasses import replace
 
 from chunkscale.errors import Notice
 from chunkscale.ome.entries import axis_names
-from chunkscale.ome.extents import extent_faults
+from chunkscale.ome.extents import extent_faults, largest_first, order_faults
 from chunkscale.ome.model import Multiscale
 from chunkscale.ome.versions import minor_version
 from chunkscale.storage.documents import ArrayFacts
 from chunkscale.storage.reader import ArrayReader
-from chunkscale.text import times
 
 Facts = tuple[ArrayFacts, ...]
 
 
-def largest_first(image: Multiscale, facts: Sequence[ArrayFacts]) -> tuple[Multiscale, Facts]:
-    """Put levels whose arrays are there from the largest to the smallest; the others stay.
-
-    Their scales are no help: either may be wrong, and voxels are what is read.
-    """
-    sizes = {
-        k: math.prod(fact.shape)
-        for k, fact in enumerate(facts)
-        if len(fact.shape) == len(image.axes)
-    }
-    order = list(range(len(facts)))
-    for place, k in zip(sizes, sorted(sizes, key=lambda k: -sizes[k]), strict=True):
-        order[place] = k
+def ordered(image: Multiscale, facts: Sequence[ArrayFacts]) -> tuple[Multiscale, Facts]:
+    """Put levels whose arrays are there from the largest to the smallest; the others stay."""
+    order = largest_first(_shapes(image, facts))
     datasets = tuple(image.datasets[k] for k in order)
     return replace(image, datasets=datasets), tuple(facts[k] for k in order)
+
+
+def _shapes(image: Multiscale, facts: Sequence[ArrayFacts]) -> list[tuple[int, ...]]:
+    """Return the shapes of levels, empty where one is not that of such an image."""
+    return [fact.shape if len(fact.shape) == len(image.axes) else () for fact in facts]
 
 
 def missing_first(image: Multiscale, facts: Facts) -> int | None:
@@ -48,37 +42,29 @@ def missing_first(image: Multiscale, facts: Facts) -> int | None:
     return None
 
 
-def shapes_text(image: Multiscale, facts: Facts) -> str:
-    """Name the levels that are there."""
-    return ", ".join(
-        f"{dataset.path!r} ({times(fact.shape)})"
-        for dataset, fact in zip(image.datasets, facts, strict=True)
-        if not fact.problem
-    )
-
-
 def contradictions(
-    image: Multiscale, facts: Facts, array: ArrayReader, listed: Multiscale
+    listed: Multiscale, facts: Sequence[ArrayFacts], array: ArrayReader
 ) -> Iterator[Notice]:
     """Yield what is wrong between an image's metadata and its arrays.
 
     Parameters
     ----------
-    image : Multiscale
-        Its levels from the largest to the smallest.
-    facts : tuple of ArrayFacts
-        Of each level.
-    array : ArrayReader
-        Level 0.
     listed : Multiscale
         The image as it is listed.
+    facts : sequence of ArrayFacts
+        Of each level.
+    array : ArrayReader
+        The largest one.
     """
+    paths = [dataset.path for dataset in listed.datasets]
+    texts = [*order_faults(paths, _shapes(listed, facts))]
+    image, facts = ordered(listed, facts)
     facts = (ArrayFacts(shape=array.shape, dtype=facts[0].dtype), *facts[1:])
-    texts = [*_order(image, facts, listed), *_names(image, facts, array)]
+    texts += _names(image, facts, array)
     for dataset, fact in zip(image.datasets, facts, strict=True):
         texts += _level(image, dataset.path, fact, facts[0])
-    shapes = [f.shape if len(f.shape) == len(image.axes) else () for f in facts]
-    yield from (Notice("metadata", text) for text in (*texts, *extent_faults(image, shapes)))
+    texts += extent_faults(image, _shapes(image, facts))
+    yield from (Notice("metadata", text) for text in texts)
     if array.beyond:
         yield Notice("metadata", beyond_text(image.datasets[0].path, array))
     if array.is_hollow():
@@ -97,17 +83,6 @@ def beyond_text(path: str, array: ArrayReader) -> str:
         f"{array.shape} and is not read; correct the shape if it belongs there (an append that did "
         "not end?), or delete it"
     )
-
-
-def _order(image: Multiscale, facts: Facts, listed: Multiscale) -> Iterator[str]:
-    paths = [dataset.path for dataset in listed.datasets]
-    first = image.datasets[0].path
-    if paths != [dataset.path for dataset in image.datasets]:
-        yield (
-            f"the datasets are listed as {', '.join(map(repr, paths))}, and not from the largest "
-            f"to the smallest: {shapes_text(image, facts)}; the largest, {first!r}, is "
-            "taken as level 0"
-        )
 
 
 def _level(image: Multiscale, path: str, fact: ArrayFacts, first: ArrayFacts) -> Iterator[str]:

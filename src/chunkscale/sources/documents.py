@@ -59,8 +59,7 @@ def _beside(uri: str, taken: int, other: int, *, also: bool) -> str:
 def quick_document(uri: str) -> Document:
     """Return what `group_document` does, without looking for a second format where one tells.
 
-    It takes a small read or two, where zarr takes a millisecond: a plate of 10^5 wells is listed
-    in seconds.
+    It takes a small read or two instead of three: a plate of 10^5 wells is listed in seconds.
     """
     newer, problem = read_document(join(uri, "zarr.json"))
     if newer is not None and newer.get("node_type") == "group":

@@ -161,8 +161,10 @@ class Image:
         return found and f"{self.uri!r} {found}"
 
     def _is_there(self) -> bool:
-        found = describe(group_document(self.uri).attributes)
-        return _geometry(found, self.path) == _geometry(self.multiscale, self.path)
+        attributes = group_document(self.uri).attributes
+        if attributes == self.attributes:
+            return True
+        return _geometry(describe(attributes), self.path) == _geometry(self.multiscale, self.path)
 
     @property
     def channels(self) -> list[str]:

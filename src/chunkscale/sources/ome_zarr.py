@@ -18,18 +18,13 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.grid import refuse_far
 from chunkscale.ome.carry import mended
+from chunkscale.ome.extents import shapes_text
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of
 from chunkscale.ome.rules import metadata_notices
 from chunkscale.sources.base import Sizes, SourceOptions
 from chunkscale.sources.collections import list_images
-from chunkscale.sources.contradictions import (
-    Facts,
-    contradictions,
-    largest_first,
-    missing_first,
-    shapes_text,
-)
+from chunkscale.sources.contradictions import Facts, contradictions, missing_first, ordered
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.formats import other_format
 from chunkscale.sources.image import Image
@@ -43,6 +38,13 @@ from chunkscale.text import some
 
 #: Images of a collection that an error lists.
 _MOST_LISTED = 40
+
+#: How all of them are taken, by the kind of the group that lists them.
+_TOGETHER = {
+    "": "take them together with images='all' (--all)",
+    "labels": "the image that they go along with",
+    "series": "the group above with images='all' (--all)",
+}
 
 
 def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
@@ -86,17 +88,18 @@ def open_ome_zarr(
     listed = _described(uri, attributes)
     if isinstance(listed, Collection):
         paths = list_images(uri, document, listed)
+        way = listed.kind if listed.kind in _TOGETHER else ""
         listing = some(paths, _MOST_LISTED, "\n  ") or "(none found)"
         raise MultipleImagesError(
-            f"{uri!r} is a {listed.kind} collection; give one of its images, or take them together "
-            f"with images='all' (--all):\n  {listing}",
+            f"{uri!r} is a {listed.kind} collection; give one of its images, or {_TOGETHER[way]}:"
+            f"\n  {listing}",
             paths,
         )
     facts = array_facts((join(uri, d.path) for d in listed.datasets), document.zarr_format)
-    found, ordered = largest_first(listed, facts)
+    found, levels = ordered(listed, facts)
     if document.zarr_format == 2:
         refuse_two_arrays(join(uri, found.datasets[0].path))
-    array = _level_0(uri, found, ordered, io)
+    array = _level_0(uri, found, levels, io)
     spatial = [axis.name for axis in found.axes if axis.kind == "space"]
     given = {} if sizes is None else dict(sizes(spatial))
     try:
@@ -117,12 +120,12 @@ def open_ome_zarr(
         array=array,
         labels=labels,
         given=given,
-        shapes=tuple(fact.shape for fact in ordered),
+        shapes=tuple(fact.shape for fact in levels),
         notices=(
             *document.notices,
             *metadata_notices(attributes, found, given),
             *mended(attributes, grid, array.dtype.name)[1],
-            *contradictions(found, ordered, array, listed),
+            *contradictions(listed, facts, array),
             *left_behind(attributes),
             *(() if mirrored or place is None else place_notices(place)),
             *unclear,
@@ -157,9 +160,10 @@ def _level_0(uri: str, image: Multiscale, facts: Facts, io: StoreIO) -> ArrayRea
     try:
         if missing:
             raise SourceNotFoundError(f"it {facts[missing].problem}, and by its scale it is finer")
-        return open_array(join(uri, path), io)
+        return open_array(join(uri, path), io, facts[0].document)
     except SourceNotFoundError as error:
-        there = shapes_text(image, facts)
+        paths = [dataset.path for dataset in image.datasets]
+        there = shapes_text(paths, [fact.shape for fact in facts])
         remedy = there and (
             f"; there are {there}: restore {path!r}, or take it out of the list of datasets to use "
             "what is there"

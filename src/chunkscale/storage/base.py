@@ -30,8 +30,6 @@ class Store(Protocol):
         Whether it has folders, links and drafts of objects, which other stores have not.
     lists, writable : bool
         What it is able to do.
-    fails_clearly : bool
-        Whether zarr tells its failures from damaged metadata.
     """
 
     schemes: tuple[str, ...]
@@ -39,7 +37,6 @@ class Store(Protocol):
     is_local: bool = False
     lists: bool = True
     writable: bool = True
-    fails_clearly: bool = True
 
     def normalise(self, text: str, options: StoreOptions) -> str:
         """Return the location that an address of a user means, or refuse it."""
@@ -123,12 +120,8 @@ class Store(Protocol):
         """Turn what tensorstore raises into clear errors, if it is not clear."""
         return contextlib.nullcontext()
 
-    def require(self, opened: Any, name: str) -> None:
-        """Raise if a document that is needed could not be got, which zarr took for missing."""
-        return
-
-    def why_missing(self, uri: str, opened: Any) -> Exception | None:
-        """Return what is wrong where zarr found nothing in a store, if it is more than that."""
+    def why_missing(self, uri: str) -> Exception | None:
+        """Return what is wrong where nothing is found, if it is more than that."""
         return None
 
     def resolved(self, uri: str) -> str:

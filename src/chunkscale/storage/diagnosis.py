@@ -10,10 +10,8 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from chunkscale.errors import MetadataError
-from chunkscale.storage.documents import read_document
+from chunkscale.storage.documents import ArrayDocument
 from chunkscale.storage.failures import first_line
-from chunkscale.storage.locations import join
-from chunkscale.storage.stores import store_of
 
 #: Bytes of an item by kind of number, as far as they can be resampled.
 _ITEMS = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8)}
@@ -29,11 +27,9 @@ _EXTRAS = {"zfpy": "zfpy", "pcodec": "pcodec", "msgpack2": "msgpack", "crc32c": 
 _SPECIAL = ("NaN", "Infinity", "-Infinity")
 
 
-def refuse_misread(uri: str, zarr_format: int) -> None:
+def refuse_misread(uri: str, document: ArrayDocument) -> None:
     """Raise for what zarr-python opens, and takes for something else than its metadata says."""
-    name = "zarr.json" if zarr_format == 3 else ".zarray"
-    document, _ = read_document(join(uri, name))
-    for fault in _misread(document, name, zarr_format) if document else ():
+    for fault in _misread(document.content, document.name, document.zarr_format):
         raise MetadataError(f"array {uri!r} cannot be opened: {fault}")
 
 
@@ -54,18 +50,11 @@ def _misread(document: Mapping[str, Any], name: str, zarr_format: int) -> Iterat
         )
 
 
-def why_unopened(uri: str, error: BaseException) -> str:
+def why_unopened(document: ArrayDocument, error: BaseException) -> str:
     """Return why zarr-python does not open an array, and what to do."""
-    for name in ("zarr.json", ".zarray"):
-        try:
-            document = json.loads(store_of(uri).get(join(uri, name)) or b"null")
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(document, Mapping):
-            found = next(_faults(document, name), None)
-            if found is not None:
-                return found
-    return f"{first_line(error)}; its metadata is damaged, or needs what this environment lacks"
+    faults = _faults(document.content, document.name)
+    damaged = "its metadata is damaged, or needs what this environment lacks"
+    return next(faults, f"{first_line(error)}; {damaged}")
 
 
 def format_fault(document: Mapping[str, Any] | None, name: str) -> str:

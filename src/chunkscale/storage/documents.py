@@ -1,18 +1,19 @@
-"""Metadata documents as they are stored, read without opening what they describe."""
+"""Metadata documents of zarr as they are stored."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from chunkscale.errors import MetadataError
-from chunkscale.storage.failures import first_line
+from chunkscale.errors import AccessDeniedError, MetadataError, SourceNotFoundError
+from chunkscale.storage.failures import StoreError, clear_metadata_errors, first_line
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
 
@@ -20,6 +21,35 @@ from chunkscale.storage.stores import store_of
 _REQUESTS = 8
 
 ABSENT = "does not exist"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayDocument:
+    """What is stored of an array besides its chunks.
+
+    Parameters
+    ----------
+    zarr_format : {2, 3}
+    content : dict
+        Its document; of zarr 2 with its attributes, which are a document of their own there.
+    """
+
+    zarr_format: Literal[2, 3]
+    content: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """How the document is called."""
+        return "zarr.json" if self.zarr_format == 3 else ".zarray"
+
+    @property
+    def text(self) -> str:
+        """What it says, to be compared: a number may be NaN, which equals nothing."""
+        return json.dumps(self.content, sort_keys=True)
+
+    def digest(self) -> str:
+        """Return a hash of what it says."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,15 +65,37 @@ class ArrayFacts:
     names : tuple, optional
         Of the dimensions, where they have any (zarr 3).
     problem : str
+    document : ArrayDocument, optional
+        Without the attributes of zarr 2.
     """
 
     shape: tuple[int, ...] = ()
     dtype: str = ""
     names: tuple[str | None, ...] | None = None
     problem: str = ""
+    document: ArrayDocument | None = None
 
 
-def read_document(uri: str) -> tuple[Mapping[str, Any] | None, str]:
+def parsed(content: bytes | None, name: str) -> dict[str, Any]:
+    """Return the JSON object of a document.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        If there is none.
+    """
+    found = json.loads(content or b"")
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} is no object")
+    return found
+
+
+def encoded(document: Mapping[str, Any]) -> bytes:
+    """Return a document as zarr-python spells it."""
+    return json.dumps(document, indent=2).encode()
+
+
+def read_document(uri: str) -> tuple[dict[str, Any] | None, str]:
     """Return the JSON object at a location, or None and why there is none."""
     try:
         content = store_of(uri).get(uri)
@@ -55,13 +107,112 @@ def read_document(uri: str) -> tuple[Mapping[str, Any] | None, str]:
     return (found, "") if isinstance(found, dict) else (None, "is no JSON object")
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a store says when it is asked for documents of a place.
+
+    Parameters
+    ----------
+    uri : str
+    found : dict of str to bytes
+    failures : dict of str to OSError
+        Of those that may be there. Servers tell many things of what is not there, so that these
+        count only where no other document tells what the place is.
+    """
+
+    uri: str
+    found: dict[str, bytes]
+    failures: dict[str, OSError]
+
+    def why_missing(self) -> Exception | None:
+        """Return what is wrong where nothing is found, if it is more than that."""
+        kinds = (StoreError, AccessDeniedError, OSError)
+        failures = (e for kind in kinds for e in self.failures.values() if isinstance(e, kind))
+        return next(failures, None) or store_of(self.uri).why_missing(self.uri)
+
+
+def ask(uri: str, names: Iterable[str]) -> Answers:
+    """Ask for documents of these names below a location; what a local one raises passes."""
+    listed, store = list(names), store_of(uri)
+
+    def look(name: str) -> bytes | OSError | None:
+        try:
+            return store.get(join(uri, name))
+        except OSError as error:
+            if store.is_local:
+                raise
+            return error
+
+    if store.is_local:
+        answers = list(map(look, listed))
+    else:
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            answers = list(pool.map(look, listed))
+    named = dict(zip(listed, answers, strict=True))
+    return Answers(
+        uri,
+        found={name: answer for name, answer in named.items() if isinstance(answer, bytes)},
+        failures={name: answer for name, answer in named.items() if isinstance(answer, OSError)},
+    )
+
+
+def read_array(uri: str, zarr_format: Literal[2, 3] | None = None) -> ArrayDocument:
+    """Read the document of an array: the newer one of two, unless a format is asked for.
+
+    Raises
+    ------
+    SourceNotFoundError
+        If there is none; `AccessDeniedError` if that cannot be told.
+    MetadataError
+        If it is none.
+    """
+    names = ["zarr.json"] * (zarr_format != 2) + [".zarray", ".zattrs"] * (zarr_format != 3)
+    with clear_metadata_errors(f"array {uri!r}"):
+        answers = ask(uri, names)
+        if document := array_document(answers.found):
+            return document
+        if answers.found.keys() - {".zattrs"}:
+            raise MetadataError(f"{uri!r} is a zarr group where an array should be")
+        if error := answers.why_missing():
+            raise error
+        needed = " nor ".join(name for name in names if name != ".zattrs")
+        raise SourceNotFoundError(f"array {uri!r} does not exist: there is no {needed}")
+
+
+def array_document(found: Mapping[str, bytes]) -> ArrayDocument | None:
+    """Return the document of an array out of those of its place; None if none is an array's."""
+    if "zarr.json" in found:
+        document = parsed(found["zarr.json"], "zarr.json")
+        if document.get("node_type") != "group":
+            return ArrayDocument(zarr_format=3, content=document)
+    if ".zarray" in found:  # a tool may have left the zarr.json of a group beside it
+        return _of_zarr_2(parsed(found[".zarray"], ".zarray"), found.get(".zattrs"))
+    return None
+
+
+def _of_zarr_2(document: Mapping[str, Any], attributes: bytes | None) -> ArrayDocument:
+    own = {} if attributes is None else parsed(attributes, ".zattrs")
+    return ArrayDocument(zarr_format=2, content={**document, "attributes": own})
+
+
+def with_attributes(uri: str, document: ArrayDocument) -> ArrayDocument:
+    """Return a document with the attributes of its array, of which facts have none."""
+    if document.zarr_format == 3:
+        return document
+    with clear_metadata_errors(f"array {uri!r}"):
+        return _of_zarr_2(document.content, ask(uri, [".zattrs"]).found.get(".zattrs"))
+
+
 def stored_group(uri: str) -> Mapping[str, Any] | None:
     """Return the attributes of a group as its own documents have them; None if it is none."""
     newer, _ = read_document(join(uri, "zarr.json"))
     if newer is not None:
         found = newer.get("attributes") or {}
         return found if newer.get("node_type") == "group" and isinstance(found, dict) else None
-    return zarr_2_beside(uri)
+    # Some servers send an object of their own for whatever they do not have.
+    if "zarr_format" not in (read_document(join(uri, ".zgroup"))[0] or {}):
+        return None
+    return read_document(join(uri, ".zattrs"))[0] or {}
 
 
 def array_facts(uris: Iterable[str], zarr_format: int) -> list[ArrayFacts]:
@@ -70,20 +221,21 @@ def array_facts(uris: Iterable[str], zarr_format: int) -> list[ArrayFacts]:
     They are looked for in the format of their group first.
     """
     listed = list(uris)
-    look = partial(_array_facts, formats=(zarr_format, 5 - zarr_format))
+    look = partial(_array_facts, formats=(3, 2) if zarr_format == 3 else (2, 3))
     if all(store_of(uri).is_local for uri in listed):
         return [look(uri) for uri in listed]
     with ThreadPoolExecutor(_REQUESTS) as pool:
         return list(pool.map(look, listed))
 
 
-def _array_facts(uri: str, formats: tuple[int, int]) -> ArrayFacts:
+def _array_facts(uri: str, formats: tuple[Literal[2, 3], ...]) -> ArrayFacts:
     problems = []
     for zarr_format in formats:
-        name = "zarr.json" if zarr_format == 3 else ".zarray"
-        found, problem = read_document(join(uri, name))
+        found, problem = read_document(join(uri, "zarr.json" if zarr_format == 3 else ".zarray"))
         if found is not None and found.get("node_type", "array") == "array":
-            return _facts(found)
+            return replace(
+                _facts(found), document=ArrayDocument(zarr_format=zarr_format, content=found)
+            )
         problems.append(problem or ABSENT)  # a stray group says nothing of an array
     return ArrayFacts(problem=next((text for text in problems if text != ABSENT), ABSENT))
 
@@ -121,11 +273,3 @@ def refuse_two_arrays(uri: str) -> None:
                 f"array {uri!r} has metadata of both zarr formats, and its group is of zarr 2: "
                 "delete its zarr.json if its chunks belong to .zarray, or else its .zarray"
             )
-
-
-def zarr_2_beside(uri: str) -> Mapping[str, Any] | None:
-    """Return the attributes of a zarr 2 group that lies at the place of a zarr 3 group."""
-    # Some servers send an object of their own for whatever they do not have.
-    if "zarr_format" not in (read_document(join(uri, ".zgroup"))[0] or {}):
-        return None
-    return read_document(join(uri, ".zattrs"))[0] or {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -57,7 +56,7 @@ TRANSIENT_CODES = (*BUSY_CODES, "INTERNAL", "UNKNOWN")
 
 @contextlib.contextmanager
 def clear_metadata_errors(what: str) -> Any:
-    """Turn what zarr raises for unreadable metadata into this package's errors."""
+    """Turn what is raised for metadata that cannot be read into this package's errors."""
     try:
         yield
     except ChunkscaleError:
@@ -66,10 +65,12 @@ def clear_metadata_errors(what: str) -> Any:
         raise SourceNotFoundError(f"{what} does not exist: {first_line(error)}") from error
     except PermissionError as error:
         raise AccessDeniedError(f"{what} may not be read: {first_line(error)}") from error
-    except json.JSONDecodeError as error:
-        raise MetadataError(f"the metadata of {what} is not valid JSON: {error}") from error
     except OSError as error:
         raise SourceNotFoundError(f"{what} cannot be reached: {first_line(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise MetadataError(
+            f"the metadata of {what} is not valid JSON: {first_line(error)}"
+        ) from error
 
 
 def refuse_unreached(error: SourceNotFoundError) -> None:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable
-from typing import Any
 
 from chunkscale.errors import AccessDeniedError, MetadataError, SourceNotFoundError
-from chunkscale.storage.failures import StoreError
 from chunkscale.storage.stores import store_of
-
-
-def metadata_digest(array: Any) -> str:
-    text = json.dumps(array.metadata.to_dict(), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def metadata_file(uri: str, zarr_format: int) -> tuple[tuple[int, int], int] | None:
@@ -51,7 +42,5 @@ def fate(uri: str, is_there: Callable[[], bool]) -> str:
         if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError | None):
             raise
         return "has gone"
-    except MetadataError as error:
-        if not store_of(uri).fails_clearly:
-            raise StoreError(str(error), True) from error
+    except MetadataError:
         return "has been damaged"

@@ -34,17 +34,18 @@ class Files(Store):
         return os.path.abspath(os.path.expanduser(path))
 
     def zarr_store(self, uri: str) -> Any:
-        for name in _METADATA:
-            _refuse_special(os.path.join(uri, name))
-        return Path(uri)  # zarr takes a text for a URL, and cuts it at "#"
+        from zarr.storage import LocalStore
+
+        return LocalStore(uri)
 
     def kvstore(self, uri: str) -> dict[str, Any] | None:
         return {"driver": "file", "path": uri.rstrip("/") + "/"}
 
     def get(self, uri: str) -> bytes | None:
-        _refuse_special(uri)
         try:
-            return Path(uri).read_bytes()
+            _refuse_special(uri)
+            with open(uri, "rb") as file:
+                return file.read()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
 
@@ -125,19 +126,14 @@ class Files(Store):
         return shutil.disk_usage(path).free
 
 
-#: Of zarr arrays and groups, in both formats.
-_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
-
-
 def _refuse_special(path: str) -> None:
     """Refuse pipes and devices where a file should be: to open one may wait for ever."""
-    with contextlib.suppress(OSError):
-        mode = os.stat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            raise MetadataError(
-                f"{path!r} is a pipe, a device or the like where a file should be; put that file "
-                "in its place"
-            )
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise MetadataError(
+            f"{path!r} is a pipe, a device or the like where a file should be; put that file in "
+            "its place"
+        )
 
 
 def refuse_pipes(paths: Iterable[str]) -> None:

@@ -8,20 +8,20 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from chunkscale.errors import MetadataError, SourceNotFoundError
 from chunkscale.storage.archives import archive_in, unpack_text
 from chunkscale.storage.diagnosis import format_fault
-from chunkscale.storage.documents import read_document, zarr_2_beside
-from chunkscale.storage.failures import clear_metadata_errors, first_line
+from chunkscale.storage.documents import Answers, ask, encoded, parsed
+from chunkscale.storage.failures import StoreError, clear_metadata_errors
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import clear_write_errors, store_of
-from chunkscale.storage.zarr_stores import filter_lock, muted_zarr, open_group
+from chunkscale.storage.zarr_stores import filter_lock
 
-_ARRAY_FOR_GROUP = (
-    "{!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it"
-)
+#: What zarr 3 has in a group's document; anything else has to say that it need not be understood.
+_KEYS = ("zarr_format", "node_type", "attributes", "consolidated_metadata")
 
 
 def group_attributes(uri: str) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def group_attributes(uri: str) -> dict[str, Any]:
     SourceNotFoundError
         If there is no zarr group.
     """
-    return dict(_open_group(uri).attrs)
+    return next(iter(attributes_by_format(uri).values()))
 
 
 def attributes_by_format(uri: str) -> dict[int, dict[str, Any]]:
@@ -42,99 +42,82 @@ def attributes_by_format(uri: str) -> dict[int, dict[str, Any]]:
 
     There are two if tools have left metadata of both formats there.
     """
-    group = _open_group(uri)
-    found = {int(group.metadata.zarr_format): dict(group.attrs)}
-    other = zarr_2_beside(uri) if 3 in found else None
-    return found if other is None else found | {2: dict(other)}
+    return {
+        zarr_format: document["attributes"] for zarr_format, document in _documents(uri).items()
+    }
 
 
-def _open_group(uri: str) -> Any:
-    import zarr
-    from zarr.errors import ContainsArrayError, NodeTypeValidationError
-
-    store = store_of(uri)
-    if store.is_local and not os.path.isdir(uri):
+def _documents(uri: str) -> dict[int, dict[str, Any]]:
+    """Return the documents of a group by zarr format, as the newer one has them: in one piece."""
+    if store_of(uri).is_local and not os.path.isdir(uri):
         if archive := archive_in(uri):
             raise SourceNotFoundError(unpack_text(uri, archive))
         if not os.path.exists(uri):
             raise SourceNotFoundError(f"{uri!r} does not exist; check the path")
     with clear_metadata_errors(f"{uri!r}"):
-        opened = store.zarr_store(uri)
-        try:
-            with muted_zarr():
-                group = zarr.open_group(opened, mode="r", use_consolidated=False)
-            if group.metadata.zarr_format == 2:
-                store.require(opened, ".zattrs")
-            return group
-        except (ContainsArrayError, NodeTypeValidationError) as error:
-            raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
-        except FileNotFoundError as error:
-            if store.is_local and os.path.exists(os.path.join(uri, ".zarray")):
-                raise MetadataError(_ARRAY_FOR_GROUP.format(uri)) from error
-            archive = archive_in(uri)
-            text = (
-                f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
-                "give the path of an OME-Zarr image"
-            )
-            raise store.why_missing(uri, opened) or SourceNotFoundError(
-                unpack_text(uri, archive) if archive else text
-            ) from error
-        except (OSError, json.JSONDecodeError):
-            raise
-        except Exception as error:  # zarr has no common base for bad group metadata
-            documents = ((name, read_document(join(uri, name))[0]) for name in _DOCUMENTS)
-            faults = filter(None, (format_fault(found, name) for name, found in documents))
-            raise MetadataError(
-                f"the metadata of {uri!r} cannot be understood: {next(faults, first_line(error))}"
-            ) from error
+        answers = ask(uri, ("zarr.json", ".zgroup", ".zattrs"))
+        if "zarr.json" in answers.found:
+            document = _checked(uri, parsed(answers.found["zarr.json"], "zarr.json"), "zarr.json")
+            beside = _beside(answers.found)
+            return {3: document} | ({} if beside is None else {2: beside})
+        if ".zgroup" not in answers.found:
+            raise _why_none(uri, answers)
+        if isinstance(failure := answers.failures.get(".zattrs"), StoreError):
+            raise failure
+        document = parsed(answers.found[".zgroup"], ".zgroup")
+        attributes = answers.found.get(".zattrs")
+        document["attributes"] = None if attributes is None else parsed(attributes, ".zattrs")
+        return {2: _checked(uri, document, ".zgroup")}
 
 
-_DOCUMENTS = ("zarr.json", ".zgroup")
+def _checked(uri: str, document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a group's document with its attributes, or refuse it."""
+    if document.get("node_type") == "array":
+        raise MetadataError(_ARRAY_FOR_GROUP.format(uri))
+    document["attributes"] = attributes = document.get("attributes") or {}
+    fault = format_fault(document, name)
+    if not isinstance(attributes, dict):
+        fault = f"its attributes are {attributes!r}, and no object"
+    elif name == "zarr.json":
+        if document.get("node_type", "group") != "group":
+            fault = f"its node_type is {document['node_type']!r}"
+        for key in document.keys() - set(_KEYS):
+            known = document[key]
+            if not (isinstance(known, dict) and known.get("must_understand") is False):
+                fault = f"its {name} has {key!r}, which zarr does not know"
+    if fault:
+        raise MetadataError(f"the metadata of {uri!r} cannot be understood: {fault}")
+    return document
 
 
-def start_group(
-    uri: str, *, zarr_format: Literal[2, 3], attributes: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Create the group of an image, without the metadata that would make it one.
-
-    Returns
-    -------
-    dict
-        Its attributes.
-    """
-    import zarr
-
-    store = store_of(uri)
-    with clear_write_errors(uri) if store.is_local else contextlib.nullcontext():
-        group = zarr.create_group(
-            store.zarr_store(uri), zarr_format=zarr_format, attributes=dict(attributes)
-        )
-    return dict(group.attrs)
+def _beside(found: Mapping[str, bytes]) -> dict[str, Any] | None:
+    """Return the document of a group of zarr 2 that lies at the place of one of zarr 3."""
+    document: dict[str, Any] = {}
+    for name, key in ((".zgroup", None), (".zattrs", "attributes")):
+        with contextlib.suppress(ValueError, RecursionError):
+            content = parsed(found.get(name), name)
+            document |= content if key is None else {key: content}
+    # Some servers send an object of their own for whatever they do not have.
+    return {"attributes": {}, **document} if "zarr_format" in document else None
 
 
-def set_attributes(
-    uri: str, attributes: Mapping[str, Any], *, instead_of: Mapping[str, Any] | None = None
-) -> bool:
-    """Replace the attributes of a group in one write.
+_ARRAY_FOR_GROUP = (
+    "{!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it"
+)
 
-    Parameters
-    ----------
-    uri : str
-    attributes : mapping
-    instead_of : mapping, optional
-        What they have to be, looked at just before; otherwise nothing is written.
 
-    Returns
-    -------
-    bool
-        Whether they were written.
-    """
-    group = open_group(uri)
-    if instead_of is not None and dict(group.attrs) != instead_of:
-        return False
-    with clear_write_errors(uri):
-        group.attrs.put(dict(attributes))
-    return True
+def _why_none(uri: str, answers: Answers) -> Exception:
+    """Return the error of a place that holds no group."""
+    if store_of(uri).is_local and os.path.exists(os.path.join(uri, ".zarray")):
+        return MetadataError(_ARRAY_FOR_GROUP.format(uri))
+    if error := answers.why_missing():
+        return error
+    archive = archive_in(uri)
+    text = (
+        f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
+        "give the path of an OME-Zarr image"
+    )
+    return SourceNotFoundError(unpack_text(uri, archive) if archive else text)
 
 
 def put_group(
@@ -158,25 +141,58 @@ def put_group(
     try:
         with clear_write_errors(uri):
             for name, document in documents.items():
-                content = json.dumps(document, indent=2, allow_nan=False).encode()
-                store_of(uri).put(join(uri, name), content, new=new and name != ".zattrs")
+                at = join(uri, name)
+                store_of(uri).put(at, encoded(document), new=new and name != ".zattrs")
     except OSError as error:
         if error.errno == errno.EEXIST:
             raise FileExistsError(error.errno, "it is there", uri) from error
         raise
 
 
+def set_attributes(
+    uri: str, attributes: Mapping[str, Any], *, instead_of: Mapping[str, Any] | None = None
+) -> bool:
+    """Replace the attributes of a group in one write.
+
+    Parameters
+    ----------
+    uri : str
+    attributes : mapping
+    instead_of : mapping, optional
+        What they have to be, looked at just before; otherwise nothing is written.
+
+    Returns
+    -------
+    bool
+        Whether they were written.
+    """
+    zarr_format, document = next(iter(_documents(uri).items()))
+    if instead_of is not None and document["attributes"] != instead_of:
+        return False
+    document["attributes"] = dict(attributes)
+    document.pop("consolidated_metadata", None)  # which would be stale
+    name, content = (
+        ("zarr.json", document) if zarr_format == 3 else (".zattrs", document["attributes"])
+    )
+    with clear_write_errors(uri):
+        store_of(uri).put(join(uri, name), encoded(content))
+    return True
+
+
 def compose_multiscales(
-    *,
-    version: str,
-    name: str | None,
-    axes: Sequence[Mapping[str, Any]],
-    datasets: Sequence[Mapping[str, Any]],
+    *, version: str, axes: Sequence[Mapping[str, Any]], datasets: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return the group attributes that ome-zarr writes for a multiscale image.
 
-    They are composed in memory; nothing is stored.
+    They are composed in memory; nothing is stored. The name is left to `complete_attributes`.
     """
+    composed: dict[str, Any] = json.loads(_composed(version, json.dumps([axes, datasets])))
+    return composed
+
+
+@lru_cache(maxsize=64)
+def _composed(version: str, axes_and_datasets: str) -> str:
+    """Compose them as a text: images that are alike have the same, and it takes a millisecond."""
     import zarr
     from zarr.storage import MemoryStore
 
@@ -188,7 +204,6 @@ def compose_multiscales(
 
     fmt = format_from_version(version)
     group = zarr.open_group(MemoryStore(), mode="w", zarr_format=fmt.zarr_format)
-    write_multiscales_metadata(
-        group, [dict(d) for d in datasets], fmt=fmt, axes=[dict(a) for a in axes], name=name
-    )
-    return dict(group.attrs)
+    axes, datasets = json.loads(axes_and_datasets)
+    write_multiscales_metadata(group, datasets, fmt=fmt, axes=axes)
+    return json.dumps(dict(group.attrs))

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from chunkscale.errors import MetadataError
 from chunkscale.geometry.box import cell_counts
@@ -122,19 +122,29 @@ def _numbers(path: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", path)]
 
 
-def refuse_other_keys(uri: str, array: Any) -> str:
+class Look(NamedTuple):
+    """What a look at the objects of an array has shown.
+
+    Parameters
+    ----------
+    beyond : str
+        The name of a chunk that lies outside of the array, if there is any.
+    full : bool
+        Whether one lies in it for sure.
+    """
+
+    beyond: str = ""
+    full: bool = False
+
+
+def refuse_other_keys(uri: str, array: Any) -> Look:
     """Raise where an array seems to have chunks that nobody would look for.
 
     One look: at some of what lies there, or where nothing lists that, at a few places.
-
-    Returns
-    -------
-    str
-        The name of a chunk that lies outside of the array, if there is any.
     """
     keys = _Keys(array)
     if keys.first not in keys.forms or not all(keys.counts):
-        return ""
+        return Look()
     store = store_of(uri)
     paths = store.first_objects(uri)
     if paths is None:
@@ -143,7 +153,7 @@ def refuse_other_keys(uri: str, array: Any) -> str:
         if not any(store.has(join(uri, keys.named(keys.first, index))) for index in places):
             for index in places:
                 refuse_other_key(uri, array, index)
-        return ""
+        return Look()
     named = [path for path in sorted(paths) if not _is_no_chunk(path, keys)]
     forms = {path: keys.form_of(path) for path in named}
     there = keys.first in forms.values()
@@ -158,7 +168,7 @@ def refuse_other_keys(uri: str, array: Any) -> str:
     beyond = list(filter(keys.beyond, named))
     if beyond and len(paths) < FIRST:
         _refuse_other_start(uri, keys, beyond, [path for path in named if forms[path]])
-    return beyond[0] if beyond else ""
+    return Look(beyond[0] if beyond else "", full=there)
 
 
 def _refuse_other_start(uri: str, keys: _Keys, beyond: list[str], inside: list[str]) -> None:

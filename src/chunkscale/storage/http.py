@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from typing import Any, NoReturn
 
-from chunkscale.errors import (
-    AccessDeniedError,
-    OptionError,
-    SourceNotFoundError,
-)
+from chunkscale.errors import OptionError, SourceNotFoundError
 from chunkscale.storage.base import Store
 from chunkscale.storage.failures import clear_answers
-from chunkscale.storage.locations import Location, StoreOptions, plain, query_of, split_checked
+from chunkscale.storage.locations import (
+    Location,
+    StoreOptions,
+    above,
+    plain,
+    query_of,
+    split_checked,
+)
+from chunkscale.storage.names import METADATA_FILES
 
 
 class Http(Store):
@@ -21,7 +26,7 @@ class Http(Store):
 
     schemes = ("http", "https")
     kind = "a web address"
-    lists = writable = fails_clearly = False
+    lists = writable = False
 
     def normalise(self, text: str, options: StoreOptions) -> str:
         split_checked(text, "the URL")
@@ -50,24 +55,15 @@ class Http(Store):
     def clear_answers(self, uri: str) -> contextlib.AbstractContextManager[None]:
         return clear_answers()
 
-    def require(self, opened: Any, name: str) -> None:
-        if name in opened.failed:
-            raise opened.failed[name]
-
-    def why_missing(self, uri: str, opened: Any) -> Exception | None:
-        if opened.failed:
-            return next(iter(opened.failed.values()))  # type: ignore[no-any-return]
-        if opened.denied:
-            return AccessDeniedError(opened.denied[0])
-        if opened.strange:
-            return SourceNotFoundError(
-                f"{uri!r} has no metadata: what the server sends for {opened.strange[0]!r} is no "
-                "valid JSON of zarr (a web page?); give the URL of an OME-Zarr image"
-            )
-        return None
-
     def get(self, uri: str) -> bytes | None:
-        return _web(uri).part(uri)  # type: ignore[no-any-return]
+        found: bytes | None = _web(uri).part(uri)
+        name = uri.rpartition("/")[2]
+        if found is not None and name in METADATA_FILES and _is_page(name, found):
+            raise SourceNotFoundError(
+                f"{above(uri)!r} has no metadata: what the server sends for {name!r} is no valid "
+                "JSON of zarr (a web page?); give the URL of an OME-Zarr image"
+            )
+        return found
 
     def has(self, uri: str) -> bool:
         with contextlib.suppress(OSError):
@@ -83,6 +79,20 @@ class Http(Store):
         )
 
     put = names = objects = sizes = exists = delete = _refuse
+
+
+def _is_page(name: str, content: bytes) -> bool:
+    """Whether what a server sends in place of a document is something else, and no damaged one.
+
+    A page, or JSON that says "not found".
+    """
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+    if not isinstance(document, dict):
+        return True
+    return bool(document) and "zarr_format" not in document and name != ".zattrs"
 
 
 def _web(uri: str) -> Any:

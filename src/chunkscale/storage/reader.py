@@ -19,16 +19,17 @@ from chunkscale.errors import CorruptChunkError, MetadataError
 from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.storage.codecs import codec_text
 from chunkscale.storage.diagnosis import refuse_misread
+from chunkscale.storage.documents import ArrayDocument, read_array, with_attributes
 from chunkscale.storage.engine import Once, StoreIO, open_tensorstore, settled
 from chunkscale.storage.failures import BadObjectError, first_line, is_denied, is_transient
-from chunkscale.storage.fate import fate, metadata_digest, metadata_file
+from chunkscale.storage.fate import fate, metadata_file
 from chunkscale.storage.files import refuse_pipes
-from chunkscale.storage.holes import refuse_false_hole, refuse_other_key, refuse_other_keys
+from chunkscale.storage.holes import Look, refuse_false_hole, refuse_other_key, refuse_other_keys
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import is_chunk_path
 from chunkscale.storage.objects import chunk_indices, holds_chunks
 from chunkscale.storage.stores import store_of
-from chunkscale.storage.zarr_stores import open_zarr, regular_chunks
+from chunkscale.storage.zarr_stores import regular_chunks, zarr_array
 
 #: So many boxes with holes are looked at for chunks of other names, by each process.
 _LOOKS = 4
@@ -46,8 +47,8 @@ class ArrayReader:
     ----------
     uri : str
     io : StoreIO
-    array : zarr.Array, optional
-        The array, where it is open already: zarr takes two milliseconds for that.
+    document : ArrayDocument, optional
+        Its metadata, where they are known already.
 
     Attributes
     ----------
@@ -60,19 +61,20 @@ class ArrayReader:
         What is decoded together (the inner chunk of a shard).
     shard : tuple of int or None
     codec : str
-    beyond : str
-        Name of a stored chunk that lies outside of the array, as `open_array` found it.
+    look : holes.Look
+        What `open_array` saw of its objects.
     """
 
-    beyond = ""
-    _mode: Literal["r", "r+"] = "r"
+    look = Look()
+    _read_only = True
 
-    def __init__(self, uri: str, io: StoreIO, array: Any = None) -> None:
+    def __init__(self, uri: str, io: StoreIO, document: ArrayDocument | None = None) -> None:
         self.uri = uri
         self.io = io
         self._store = store_of(uri)
-        self._array = open_zarr(uri, self._mode) if array is None else array
-        self._file = metadata_file(uri, self._array.metadata.zarr_format)
+        self._document = read_array(uri) if document is None else document
+        self._array = zarr_array(uri, self._document, read_only=self._read_only)
+        self._file = metadata_file(uri, self._document.zarr_format)
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype: np.dtype[Any] = np.dtype(self._array.dtype).newbyteorder("=")
         self.chunk: tuple[int, ...] = regular_chunks(uri, self._array)
@@ -81,7 +83,7 @@ class ArrayReader:
         self.codec = codec_text(self._array)
         # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
-        self.zarr_format: Literal[2, 3] = self._array.metadata.zarr_format
+        self.zarr_format = self._document.zarr_format
         self._tensorstore = Once(self._opened)
         self._looks = _LOOKS
 
@@ -111,11 +113,11 @@ class ArrayReader:
 
     def within(self, io: StoreIO) -> ArrayReader:
         """Return the same array with other limits."""
-        return ArrayReader(self.uri, io, self._array)
+        return ArrayReader(self.uri, io, self._document)
 
     def digest(self) -> str:
         """Return a hash of the array's metadata."""
-        return metadata_digest(self._array)
+        return self._document.digest()
 
     @property
     def dimension_names(self) -> tuple[Any, ...] | None:
@@ -124,8 +126,19 @@ class ArrayReader:
         names = stated or self._array.attrs.get("_ARRAY_DIMENSIONS")
         return tuple(names) if isinstance(names, list | tuple) else None
 
+    @property
+    def beyond(self) -> str:
+        """Name of a stored chunk that lies outside of the array, as far as it was looked for."""
+        return self.look.beyond
+
+    def looked_at(self) -> Look:
+        """Refuse other names of chunks; see `holes.refuse_other_keys`."""
+        return refuse_other_keys(self.uri, self._array)
+
     def is_hollow(self) -> bool:
         """Whether no chunk is stored, as far as the store tells: all voxels are fill value."""
+        if self.look.full:
+            return False
         first = self._array.metadata.encode_chunk_key((0,) * len(self.shape))
         return is_chunk_path(first) and holds_chunks(self.uri) is False
 
@@ -138,12 +151,12 @@ class ArrayReader:
         return fate(self.uri, self._is_there)
 
     def _is_there(self) -> bool:
-        found = metadata_digest(open_zarr(self.uri, self._mode, self.zarr_format))
+        found = read_array(self.uri, self.zarr_format)
         file = metadata_file(self.uri, self.zarr_format)
         # Some file systems number a file anew while it stays, and who touches one leaves it in
         # its place: one that was put there since is new in both.
         same = self._file is None or file is None or any(map(operator.eq, self._file, file))
-        return same and found == self.digest()
+        return same and found.text == self._document.text
 
     def _read(self, box: Box, out: NDArray[Any] | None = None, fast: Any = None) -> NDArray[Any]:
         if self.io.faults is not None:
@@ -310,8 +323,15 @@ class ArrayReader:
         return tile(index, self.chunk, self.shape)
 
 
-def open_array(uri: str, io: StoreIO) -> ArrayReader:
+def open_array(uri: str, io: StoreIO, document: ArrayDocument | None = None) -> ArrayReader:
     """Open the array at `uri` for reading.
+
+    Parameters
+    ----------
+    uri : str
+    io : StoreIO
+    document : ArrayDocument, optional
+        What `array_facts` has read of it.
 
     Raises
     ------
@@ -319,10 +339,10 @@ def open_array(uri: str, io: StoreIO) -> ArrayReader:
         Also if chunks lie there whose names are not those that its metadata declares: they
         would be taken for missing.
     """
-    array = open_zarr(uri, "r")
-    refuse_misread(uri, array.metadata.zarr_format)
-    opened = ArrayReader(uri, io, array)
-    opened.beyond = refuse_other_keys(uri, array)
+    document = read_array(uri) if document is None else with_attributes(uri, document)
+    opened = ArrayReader(uri, io, document)
+    refuse_misread(uri, document)
+    opened.look = opened.looked_at()
     return opened
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +18,6 @@ from chunkscale.errors import AccessDeniedError
 from chunkscale.storage import patience
 from chunkscale.storage.failures import StoreError, first_line, is_transient
 from chunkscale.storage.locations import join, query_of
-from chunkscale.storage.names import METADATA_FILES
 
 
 def address(uri: str, query: str = "") -> str:
@@ -102,12 +100,7 @@ def part(uri: str, **limits: int) -> bytes | None:
 
 
 class WebStore(FsspecStore):
-    """What lies below one address.
-
-    Who may not list a place may be told 403 of what is not there: that is "not there" of
-    metadata alone, of which zarr tries names that never were. So is what is sent in its place, and
-    any failure; all of them are kept, for who needs what was not there.
-    """
+    """The chunks below one address."""
 
     supports_listing = False
 
@@ -115,34 +108,18 @@ class WebStore(FsspecStore):
         system = Addresses(query=query_of(uri), asynchronous=True)
         super().__init__(system, read_only=read_only, path=address(uri))
         self.uri = uri
-        self.denied: list[str] = []
-        self.failed: dict[str, StoreError] = {}
-        self.strange: list[str] = []
 
     def with_read_only(self, read_only: bool = False) -> WebStore:
         return WebStore(self.uri, read_only=read_only)
 
     async def get(self, key: str, *args: Any, **options: Any) -> Any:
-        is_metadata = key.rpartition("/")[2] in METADATA_FILES
         try:
-            with clearly(join(self.uri, key), is_chunk=not is_metadata):
-                found = await super().get(key, *args, **options)
-        except AccessDeniedError as error:
-            if not is_metadata:
-                raise
-            self.denied.append(str(error))
-            return None
+            with clearly(join(self.uri, key), is_chunk=True):
+                return await super().get(key, *args, **options)
+        except AccessDeniedError:
+            raise
         except FileNotFoundError:
             return None
-        except StoreError as error:
-            if not is_metadata:
-                raise
-            self.failed[key] = error
-            return None
-        if is_metadata and found is not None and _is_page(key, found.to_bytes()):
-            self.strange.append(key)
-            return None
-        return found
 
     async def exists(self, key: str) -> bool:
         with clearly(join(self.uri, key)):
@@ -151,17 +128,3 @@ class WebStore(FsspecStore):
     async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:
         with clearly(self.uri, is_chunk=True):
             return await super().get_partial_values(prototype, key_ranges)
-
-
-def _is_page(key: str, content: bytes) -> bool:
-    """Whether what a server sends in place of a document is something else, and no damaged one.
-
-    A page, or JSON that says "not found".
-    """
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        return not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
-    if not isinstance(document, dict):
-        return True
-    return bool(document) and "zarr_format" not in document and not key.endswith(".zattrs")

@@ -1,4 +1,4 @@
-"""Arrays as zarr-python opens them."""
+"""Arrays as zarr-python takes them, made of their documents."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import math
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any
 
 from chunkscale.errors import MetadataError
 from chunkscale.storage.diagnosis import grid_fault, why_unopened
-from chunkscale.storage.documents import read_document
-from chunkscale.storage.failures import clear_metadata_errors, first_line
-from chunkscale.storage.locations import join
+from chunkscale.storage.documents import ArrayDocument
 from chunkscale.storage.stores import store_of
 
 #: Bytes that no index reaches.
@@ -27,10 +26,7 @@ filter_lock = threading.Lock()
 
 @contextlib.contextmanager
 def muted_zarr() -> Iterator[None]:
-    """Mute what zarr-python finds unusual in the files of other writers: no news to a reader.
-
-    It warns in a thread of its own, so that the filter cannot be this thread's alone.
-    """
+    """Mute what zarr-python finds unusual in the files of other writers: no news to a reader."""
     with filter_lock, warnings.catch_warnings():
         # By module, because other threads' warnings must pass in the meantime.
         for category in (UserWarning, RuntimeWarning):
@@ -38,27 +34,34 @@ def muted_zarr() -> Iterator[None]:
         yield
 
 
-def open_zarr(uri: str, mode: Literal["r", "r+"], zarr_format: Literal[2, 3] | None = None) -> Any:
-    import zarr
-    from zarr.errors import ContainsGroupError, NodeTypeValidationError
+def zarr_array(uri: str, document: ArrayDocument, *, read_only: bool = True) -> Any:
+    """Return an array as zarr-python would open it; nothing is read.
 
-    with clear_metadata_errors(f"array {uri!r}"):
-        opened = store_of(uri).zarr_store(uri)
-        try:
-            with muted_zarr():
-                return zarr.open_array(opened, mode=mode, zarr_format=zarr_format)
-        except (ContainsGroupError, NodeTypeValidationError) as error:
-            if zarr_format is None and read_document(join(uri, ".zarray"))[0] is not None:
-                return open_zarr(uri, mode, 2)  # a tool has left the zarr.json of a group beside it
-            raise MetadataError(f"{uri!r} is a zarr group where an array should be") from error
-        except FileNotFoundError as error:
-            raise (store_of(uri).why_missing(uri, opened) or error) from error
-        except (OSError, json.JSONDecodeError):
-            raise
-        except Exception as error:  # zarr has no common base for bad array metadata
-            raise MetadataError(
-                f"array {uri!r} cannot be opened: {why_unopened(uri, error)}"
-            ) from error
+    Raises
+    ------
+    MetadataError
+        If zarr-python does not understand its document.
+    """
+    import zarr
+    from zarr.storage import StorePath
+
+    place = StorePath(store_of(uri).zarr_store(uri).with_read_only(read_only))
+    try:
+        return zarr.Array(zarr.AsyncArray(metadata=_metadata(document.text), store_path=place))
+    except Exception as error:  # zarr has no common base for bad array metadata
+        raise MetadataError(
+            f"array {uri!r} cannot be opened: {why_unopened(document, error)}"
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _metadata(text: str) -> Any:
+    """Return what zarr-python makes of a document: of images that are alike it is the same."""
+    import zarr
+    from zarr.storage import MemoryStore, StorePath
+
+    with muted_zarr():
+        return zarr.Array.from_dict(StorePath(MemoryStore()), json.loads(text)).metadata
 
 
 def regular_chunks(uri: str, array: Any) -> tuple[int, ...]:
@@ -74,24 +77,3 @@ def regular_chunks(uri: str, array: Any) -> tuple[int, ...]:
                 f"array {uri!r} has {what} {voxels}, which nothing could hold; correct its metadata"
             )
     return chunks
-
-
-def open_group(uri: str, zarr_format: Literal[2, 3] | None = None) -> Any:
-    """Open a group that is to be written to."""
-    import zarr
-
-    with clear_metadata_errors(f"{uri!r}"):
-        try:
-            with muted_zarr():
-                return zarr.open_group(
-                    store_of(uri).zarr_store(uri),
-                    mode="r+",
-                    zarr_format=zarr_format,
-                    use_consolidated=False,
-                )
-        except (OSError, json.JSONDecodeError):
-            raise
-        except Exception as error:  # zarr has no common base for bad group metadata
-            raise MetadataError(
-                f"the metadata of {uri!r} cannot be understood: {first_line(error)}"
-            ) from error

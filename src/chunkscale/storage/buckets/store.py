@@ -58,9 +58,7 @@ class Buckets(Store):
     def zarr_store(self, uri: str) -> Any:
         return bucket_store_type()(uri)
 
-    def why_missing(self, uri: str, opened: Any) -> ChunkscaleError | None:
-        if opened.denied:
-            return AccessDeniedError(opened.denied[0])
+    def why_missing(self, uri: str) -> ChunkscaleError | None:
         try:
             self.names(uri)
         except AccessDeniedError:
@@ -95,11 +93,11 @@ class Buckets(Store):
         return clear_answers(uri)
 
     def get(self, uri: str) -> bytes | None:
+        bucket, key = open_bucket(uri)  # which says what to install where obstore is missing
         import obstore
 
         try:
             with clear_bucket_errors(uri):
-                bucket, key = open_bucket(uri)
                 return bytes(obstore.get(bucket, key).bytes())
         except SourceNotFoundError:
             raise  # the bucket, or a refusal
