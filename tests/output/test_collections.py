@@ -360,6 +360,19 @@ def test_a_collection_is_continued_with_the_same_recipe_only(tmp_path):
         begin(other, out, existing=ON)
 
 
+def test_a_source_that_has_changed_is_not_published(tmp_path):
+    """An image that no well lists any more would be lost in the plate."""
+    source, out = plates.plate(tmp_path / "p.zarr"), tmp_path / "out.zarr"
+    for path, into in ((source, out), (source / "D/10", tmp_path / "well.zarr")):
+        mirror = begin(path, into)
+        images = fill(mirror, path, ["**/[02]"])
+        plates.ngff(source / "D/10", {"well": {"images": [{"path": "0"}]}})
+        with pytest.raises(RegionError, match=r"lists \d of the \d images.*has changed"):
+            publish_collection(mirror, open_collection(path), images)
+        assert open_collection(into) is None
+        plates.ngff(source / "D/10", {"well": {"images": [{"path": k} for k in "012"]}})
+
+
 def test_who_was_replaced_does_not_publish(tmp_path):
     source, out = plates.plate(tmp_path / "p.zarr", wells={"B/03": ["0"]}), tmp_path / "out.zarr"
     loser = begin(source, out)

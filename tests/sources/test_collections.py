@@ -272,6 +272,16 @@ def test_a_folder_holds_collections(tmp_path):
     assert members == {"day 1/p.zarr": "plate", "s.zarr": "bioformats2raw"}
 
 
+def test_a_damaged_collection_in_a_folder_stays_in_the_list(tmp_path):
+    plates.image(tmp_path / "f/x")
+    for name, wells in (("p", [{"path": "B"}, {"path": "B/1"}]), ("q", 5)):
+        plates.ngff(tmp_path / "f" / name, {"plate": {"wells": wells}})
+    assert listed(tmp_path / "f") == (["p", "q", "x"], [])
+    for name in "pq":
+        with pytest.raises(MetadataError):
+            chunkscale.open_image(tmp_path / "f" / name)
+
+
 def test_a_folder_passes_unfinished_outputs_and_links_that_lead_up(tmp_path):
     path = tmp_path / "f"
     plates.image(path / "x")
@@ -402,6 +412,11 @@ def test_an_image_that_is_mirrored_loses_no_place(tmp_path):
     plates.image(field / "labels/cells")
     assert opened(field, mirrored=True).labels == ("labels/cells",)
     assert opened(field / "labels/cells", mirrored=True).is_label
+    found = plates.attributes(field)
+    found["ome"]["multiscales"][0]["coordinateSystems"] = [{"name": "stage", "axes": []}]
+    plates.put(field, found)
+    (notice,) = opened(field, mirrored=True).notices
+    assert "the system 'stage'" in notice.text
 
 
 def test_info_lists_what_a_collection_yields(tmp_path):

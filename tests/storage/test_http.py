@@ -400,6 +400,8 @@ def test_a_plate_is_mirrored_from_a_web_server(server, tmp_path):
         shutil.rmtree(tmp_path / "far")
     with pytest.raises(SourceNotFoundError):
         open_collection(server.url(""))
+    plates.put(server.folder / "group", {})
+    assert open_collection(server.url("group")) is None
 
 
 def test_outputs_are_local(stack, server, capsys):

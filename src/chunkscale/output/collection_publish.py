@@ -93,7 +93,8 @@ def _mirrored(
     if source.kind == "plate":
         result = _plate(mirror, source, prefix, made, tell)
     elif source.kind == "well":
-        result, _, notices = mirrored_well(source.attributes, mirror.version, "", made)
+        result, well, notices = mirrored_well(source.attributes, mirror.version, "", made)
+        _check_listed(mirror, source, well.fields, len(made))
         _tell_of(source.uri, notices, tell)
     else:
         attributes, notices = json_safe(source.attributes)
@@ -158,16 +159,20 @@ def _plate(
         at = join(mirror.uri, prefix, path)
         put_group(at, zarr_format=mirror.zarr_format, attributes=attributes)
         wells.append(well)
-    if sum(well.fields for well in wells) != len(made):
-        raise RegionError(
-            f"the wells of {source.uri!r} do not list all of the {len(made)} images that were made "
-            f"of them, so {mirror.uri!r} stays unfinished; begin anew with overwrite=True "
-            "(--overwrite)"
-        )
+    _check_listed(mirror, source, sum(well.fields for well in wells), len(made))
     name = source.uri.replace("\\", "/").rstrip("/").rpartition("/")[2]
     result, notices = mirrored_plate(source.attributes, mirror.version, wells, name)
     _tell_of(source.uri, notices, tell)
     return result
+
+
+def _check_listed(mirror: Mirror, source: CollectionSource, listed: int, made: int) -> None:
+    if listed != made:
+        raise RegionError(
+            f"{source.uri!r} lists {listed} of the {made} images that were made of it, so "
+            f"{mirror.uri!r} stays unfinished: it has changed; begin anew with overwrite=True "
+            "(--overwrite)"
+        )
 
 
 def _tell_of(uri: str, notices: Iterable[Notice], tell: Tell) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +33,9 @@ from chunkscale.storage.locations import join
 from chunkscale.storage.names import METADATA_FILES, is_dropping
 from chunkscale.storage.stores import normalise, store_of
 from chunkscale.text import some_names
+
+#: So many numbered images are looked for at once.
+_MOST_AHEAD = 64
 
 #: What `Collection.kind` may be where images lie below a group.
 _KINDS = ("plate", "well", "bioformats2raw", "scene")
@@ -139,8 +141,7 @@ def open_collection(path: str | os.PathLike[str]) -> CollectionSource | None:
         raise
     except SourceNotFoundError as error:
         refuse_unreached(error)
-        store = store_of(uri)
-        if not (os.path.isdir(uri) if store.is_local else store.lists and store.names(uri)):
+        if not (_names(uri) or (store_of(uri).is_local and os.path.isdir(uri))):
             raise
         return _folder(uri, Document({}, 0))
     if not holds_ngff(document.attributes):
@@ -202,7 +203,15 @@ def _folder(uri: str, document: Document) -> CollectionSource | None:
         attributes=document.attributes,
         notices=document.notices,
     )
-    return folder if next(folder.images(), None) is not None else None
+    found = next(folder.images(), None) if _names(uri) else None
+    return None if found is None else folder
+
+
+def _names(uri: str) -> list[str]:
+    """Return what lies in a folder; nothing where it cannot be listed."""
+    with contextlib.suppress(AccessDeniedError):
+        return store_of(uri).names(uri) if store_of(uri).lists else []
+    return []
 
 
 def _each_once(uri: str, listed: Sequence[str], tell: Tell) -> tuple[str, ...]:
@@ -225,11 +234,11 @@ def _each_once(uri: str, listed: Sequence[str], tell: Tell) -> tuple[str, ...]:
 def _fields(uri: str, listed: Sequence[str], tell: Tell, within: Within) -> Iterator[str]:
     wells = [well for well in listed if within(well)]
     for well, document in zip(wells, documents(join(uri, w) for w in wells), strict=True):
-        fields = well_paths(uri, well, document, tell)
+        fields = _well_fields(uri, well, document, tell)
         yield from [well] if fields is None else (f"{well}/{field}" for field in fields)
 
 
-def well_paths(
+def _well_fields(
     uri: str, well: str, document: Document | ChunkscaleError, tell: Tell
 ) -> tuple[str, ...] | None:
     """Return the fields of a well of a plate; None if it cannot be read."""
@@ -277,12 +286,16 @@ def ome_group(uri: str, tell: Tell) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 def _numbered(uri: str) -> Iterator[str]:
     """Yield the images called 0, 1, 2 and so on, up to the first that is not there."""
-    names = map(str, itertools.count())
-    for k, document in enumerate(documents(join(uri, name) for name in names)):
-        if isinstance(document, SourceNotFoundError):
-            refuse_unreached(document)
-            return
-        yield str(k)
+    start, size = 0, 1
+    while True:
+        names = [str(k) for k in range(start, start + size)]
+        for name, document in zip(names, documents(join(uri, n) for n in names), strict=True):
+            if isinstance(document, SourceNotFoundError):
+                refuse_unreached(document)
+                return
+            yield name
+        # So that a few images do not take many requests, nor many images one after the other.
+        start, size = start + size, min(2 * size, _MOST_AHEAD)
 
 
 def _in_folder(
@@ -292,17 +305,16 @@ def _in_folder(
         if document is None:
             yield path, None
             continue
-        at = join(uri, path)
         try:
             found = describe(document.attributes)
+            inner = None
+            if isinstance(found, Collection) and found.kind in _KINDS:
+                inner = _opened(join(uri, path), document, found)
         except MetadataError:
             yield path, None  # whoever opens it is told why
             continue
-        if isinstance(found, Multiscale):
-            yield path, None
-        elif found.kind in _KINDS:
-            inner = _opened(at, document, found)
-            for notice in inner.notices:
+        if inner is not None or isinstance(found, Multiscale):
+            for notice in inner.notices if inner else ():
                 tell(notice)
             yield path, inner
         else:
@@ -315,14 +327,10 @@ def _beside(collection: CollectionSource) -> Iterator[Notice]:
     known = {path.partition("/")[0] for path in collection.paths} | {*METADATA_FILES}
     if collection.has_layout:
         known.add("OME")
-    names: list[str] = []
-    with contextlib.suppress(OSError):  # not everybody may list a bucket
-        if store_of(collection.uri).lists:
-            names = store_of(collection.uri).names(collection.uri)
     numbered = collection.kind == "bioformats2raw" and not collection.paths
     left = [
         name
-        for name in names
+        for name in _names(collection.uri)
         if name not in known
         and not (name.startswith(".") or is_dropping(name))
         and not (numbered and name.isdecimal())
