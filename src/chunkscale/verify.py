@@ -23,7 +23,7 @@ from chunkscale.errors import (
 from chunkscale.geometry.box import Box, cell_counts, whole
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.mapping import AxisMapping, axis_table, grid_mapping, inside_range
-from chunkscale.geometry.methods import METHODS, find_method
+from chunkscale.geometry.methods import find_method
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
 from chunkscale.sources.base import Sizes, Source, SourceOptions
@@ -278,7 +278,7 @@ def _compare(
 ) -> Iterator[tuple[int, list[str]]]:
     """Recompute boxes of every level; yield voxels compared and faults found."""
     method = find_method(record.get("method"), is_label=target.is_label).name
-    downsample = METHODS[method].levels
+    downsample = options.downsample(record.get("downsample"), method, is_label=False)
     outside = record.get("outside", "edge")
     fill = options.outside(outside, target.array.dtype.name)
     grid = _source_grid(source, target, record)

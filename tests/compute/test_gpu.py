@@ -295,6 +295,7 @@ def run_cases(draw):
     what = draw(
         st.sampled_from([{}, {"antialias": True}, {"method": "nearest"}, {"method": "mode"}])
     )
+    what["downsample"] = draw(st.sampled_from([None, "mean", "mode", "nearest", "max"]))
     what = {**what, "voxel_size": tuple(draw(st.floats(0.15, 5)) for _ in range(3))}
     how = {
         "chunk": draw(st.integers(4, 32)),

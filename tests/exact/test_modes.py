@@ -120,8 +120,7 @@ def test_halving_is_the_mode_of_the_pyramid(make_image, tmp_path, noise, dtype, 
     """Odd ends and single planes included."""
     data = (noise(shape) % 3).astype(dtype)
     out = tmp_path / "out.zarr"
-    how = {"voxel_size": "same", "method": "nearest"}
-    chunkscale.resample(make_image(data), out, levels=2, **how)
+    chunkscale.resample(make_image(data), out, voxel_size="same", downsample="mode", levels=2)
     target = [2.0 if n > 1 else 1.0 for n in shape]
     level = chunkscale.open_image(out).as_dask(1).compute()
     np.testing.assert_array_equal(mode(data, voxel_size=target), level)
@@ -183,6 +182,7 @@ def test_a_run_makes_what_arrays_have_and_check_finds_it(make_image, tmp_path, v
         source, out, voxel_size=size, method="mode", chunk=8, levels=2, ome_zarr_version=version
     )
     assert run.plan.region_count > 4
+    assert run.plan.downsample == "mode"
     assert run.plan.warnings == ()
     found = chunkscale.open_image(out)
     expected = mode(data, source_voxel_size=(1.0, 0.3, 0.3), voxel_size=size)

@@ -320,6 +320,8 @@ def levels_of(path):
         {"voxel_size": 0.6, "method": "cubic"},
         {"voxel_size": 0.7, "method": "nearest"},
         {"voxel_size": (2.5, 0.8, 1.7), "method": "mode"},
+        {"voxel_size": 0.7, "downsample": "max"},
+        {"voxel_size": 0.7, "downsample": "nearest"},
     ],
     ids=str,
 )
@@ -330,8 +332,9 @@ def test_any_cut_gives_the_bytes_of_the_whole(make_image, tmp_path, dtype, optio
     data[2:5, :, 3:9] = np.finfo(dtype).max
     data[:, :7, 15:] = NAN
     source = make_image(data, chunk=(4, 8, 9))
-    how = METHODS[options.get("method", "linear")].levels
-    expected = [chunkscale.resample_array(data, source_voxel_size=1.0, device="cpu", **options)]
+    what = {**options}
+    how = what.pop("downsample", METHODS[options.get("method", "linear")].levels)
+    expected = [chunkscale.resample_array(data, source_voxel_size=1.0, device="cpu", **what)]
     for _ in range(2):
         factors = [2 if n > 1 else 1 for n in expected[-1].shape]
         backend = get_backend("reference")

@@ -25,9 +25,9 @@ def levels_of(path):
     return [image.as_dask(i).compute() for i in range(len(image.multiscale.datasets))]
 
 
-def whole_pyramid(data, count, method="linear", **options):
+def whole_pyramid(data, count, method="linear", downsample=None, **options):
     """Resample in one go, and halve the whole of each level along the axes that are to be."""
-    how = METHODS[method].levels
+    how = downsample or METHODS[method].levels
     levels = [chunkscale.resample_array(data, method=method, device="cpu", **options)]
     backend = get_backend("cpu")
     source = grid_for(data.shape, options.get("source_voxel_size"))
@@ -66,6 +66,8 @@ DEVICE_CUTS = {
         {"voxel_size": 0.8, "antialias": True},
         {"voxel_size": "z=0.31,y=0.9,x=0.17"},
         {"voxel_size": "z=3.2,y=0.45,x=0.7", "method": "mode"},
+        {"voxel_size": 0.35, "downsample": "max"},
+        {"voxel_size": "finest", "downsample": "nearest"},
     ],
     ids=str,
 )
@@ -110,6 +112,9 @@ class _nothing:
         ("float32", {"voxel_size": "z=0.31,y=0.5,x=0.5", "antialias": True}),
         ("uint64", {"method": "nearest"}),
         ("uint32", {"voxel_size": "z=0.1,y=0.3,x=0.5", "method": "mode"}),
+        ("float16", {"downsample": "max"}),
+        ("int16", {"downsample": "nearest"}),
+        ("uint8", {"downsample": "mode"}),
         ("bool", {"voxel_size": "z=0.1,y=0.2,x=0.3"}),
     ],
     ids=str,
@@ -186,7 +191,7 @@ def test_channels_and_times_pass_through(make_image, tmp_path, noise, axes, devi
         {},
         {"method": "nearest", "ome_zarr_version": "0.4"},
         {"antialias": True, "voxel_size": 2.5, "shard": 0},
-        {"method": "mode", "voxel_size": 1.3},
+        {"method": "mode", "voxel_size": 1.3, "downsample": "nearest"},
         {"like": True, "outside": 7, "shard": 16},
     ],
     ids=str,

@@ -18,7 +18,7 @@ from chunkscale.api.parameters import PlanParameters
 from chunkscale.api.resources import check_here, limits_at, places
 from chunkscale.errors import MemoryBudgetError, Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
-from chunkscale.geometry.methods import MethodName
+from chunkscale.geometry.methods import Downsample, MethodName
 from chunkscale.geometry.pyramid import Layout, PyramidRule
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.ome.carry import carried
@@ -70,6 +70,7 @@ def plan_resampling(
     shard: int | Sequence[int] | str | None = None,
     levels: int | None = None,
     pyramid: PyramidRule = "auto",
+    downsample: Downsample | None = None,
     ome_zarr_version: str = DEFAULT_VERSION,
     codec: str = DEFAULT_CODEC,
     memory: int | str | None = None,
@@ -134,6 +135,10 @@ def plan_resampling(
         Which axes are halved from level to level: those whose voxels are less than twice as
         large as the smallest, so that coarse levels tend to isotropy; all; all but z; or
         none, as there is one level.
+    downsample : {"mean", "mode", "nearest", "max"}, optional
+        What a coarser level has of the voxels of a cell: their mean, the most frequent, the
+        one after the middle, or the largest. Default: mode where the method is nearest or
+        mode, else mean, which labels cannot have.
     ome_zarr_version : {"0.5", "0.4"}
     codec : str, default "blosc-lz4"
         ``blosc-lz4``, ``blosc-zstd``, ``zstd``, ``gzip`` or ``none``, with a
@@ -192,6 +197,7 @@ def plan_resampling(
         shard=shard,
         levels=levels,
         pyramid=pyramid,
+        downsample=downsample,
         ome_zarr_version=ome_zarr_version,
         codec=codec,
         memory=memory,
@@ -325,6 +331,7 @@ def _what(
     options.check_dtype(
         f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
     )
+    method = options.method(target.method, image.is_label, target.antialias)
     source_grid, target_grid, said = source_and_target(image.whole, target, image.grid)
     _, mended = carried(image.attributes, source_grid, target_grid, array.dtype.name)
     if image.array_grid != image.whole:
@@ -343,10 +350,11 @@ def _what(
         ),
         source_grid=source_grid,
         target_grid=target_grid,
-        method=options.method(target.method, image.is_label, target.antialias),
+        method=method,
         antialias=target.antialias,
         outside=fill_value(target, array.dtype.name),
         pyramid=options.pyramid_rule(layout.pyramid),
+        downsample=options.downsample(layout.downsample, method, image.is_label),
         ngff_version=layout.version,
         codec=layout.codec,
         notices=tuple(dict.fromkeys((*image.notices, *said, *mended, *notices))),

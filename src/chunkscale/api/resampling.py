@@ -126,8 +126,8 @@ def resample(
         ``like``, ``source_voxel_size``, ``axes``, ``source_translation``,
         ``source_unit``, ``channels``, ``timepoints``, ``crop``, ``level``, ``method``,
         ``antialias``, ``outside``, ``chunk``, ``shard``, ``levels``, ``pyramid``,
-        ``ome_zarr_version``, ``codec``, ``memory``, ``workers``, ``device``,
-        ``device_memory``, ``source_storage_options``.
+        ``downsample``, ``ome_zarr_version``, ``codec``, ``memory``, ``workers``,
+        ``device``, ``device_memory``, ``source_storage_options``.
 
     Returns
     -------

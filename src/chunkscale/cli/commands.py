@@ -63,6 +63,7 @@ _PLAN_OPTIONS = (
     "shard",
     "levels",
     "pyramid",
+    "downsample",
     "ome_zarr_version",
     "codec",
     "memory",

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from chunkscale.compute.levels import ReadInto, reduce_box, region_levels, resample_box
 from chunkscale.compute.workspace import Workspace
 from chunkscale.geometry.box import Box
-from chunkscale.geometry.methods import METHODS
 from chunkscale.kernels.backend import Backend, get_backend
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.plan.regions import Region
@@ -61,5 +60,4 @@ def _load_kernels(plan: ResamplePlan, backend: Backend) -> None:
         backend=backend,
     )
     for factors in {plan.level_ratio(k - 1, k) for k in range(1, len(plan.levels))}:
-        how = METHODS[plan.method].levels
-        reduce_box(np.full(factors, voxel), factors, downsample=how, backend=backend)
+        reduce_box(np.full(factors, voxel), factors, downsample=plan.downsample, backend=backend)

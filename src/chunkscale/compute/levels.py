@@ -18,7 +18,7 @@ from chunkscale.geometry.mapping import (
     rebased,
     source_box,
 )
-from chunkscale.geometry.methods import METHODS, Downsample
+from chunkscale.geometry.methods import Downsample
 from chunkscale.geometry.pyramid import halving
 from chunkscale.kernels.backend import Backend, Factors, Tables
 from chunkscale.plan.model import ResamplePlan
@@ -243,7 +243,7 @@ def region_levels(
     """
     first, box = region.boxes[0]
     coarser = [empty(place, owned.shape) for place, (_, owned) in enumerate(region.boxes[1:], 2)]
-    reduced = partial(reduce_box, downsample=METHODS[plan.method].levels, backend=backend)
+    reduced = partial(reduce_box, downsample=plan.downsample, backend=backend)
     if first == 0:
         yield from _slabs(plan, region, read, empty, backend, *coarser[:1])
     else:
@@ -274,7 +274,7 @@ def _slabs(
         assert block is not None
         return cut(block, source, part)
 
-    averages = METHODS[plan.method].levels == "mean"
+    averages = plan.downsample == "mean"
     for turn, box in enumerate(plan.slabs(region)):
         out = empty(turn % 2, box.shape)
         means = None
@@ -292,9 +292,7 @@ def _slabs(
             means=means if averages else None,
         )
         if means is not None and not averages:
-            reduce_box(
-                out, ratio, downsample=METHODS[plan.method].levels, backend=backend, out=means[1]
-            )
+            reduce_box(out, ratio, downsample=plan.downsample, backend=backend, out=means[1])
         yield 0, box, out
 
 

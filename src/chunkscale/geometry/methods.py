@@ -17,6 +17,14 @@ Kind = Literal["pick", "lerp", "weights", "cells"]
 #: What a coarser level has of the voxels of a cell.
 Downsample = Literal["mean", "mode", "nearest", "max"]
 
+#: The same in words. A level of modes, or of nearest voxels, is the one before resampled so.
+DOWNSAMPLING: dict[Downsample, str] = {
+    "mean": "averages the voxels of a cell",
+    "mode": "takes the most frequent one",
+    "nearest": "takes the one after the middle",
+    "max": "takes the largest",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
