@@ -14,7 +14,7 @@ import numpy as np
 
 from chunkscale.errors import OptionError
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.geometry.methods import MethodName, find_method
+from chunkscale.geometry.methods import DOWNSAMPLING, METHODS, Downsample, MethodName, find_method
 from chunkscale.geometry.pyramid import RULES, Layout, PyramidRule
 from chunkscale.parameters import Shape, StorageLayout
 from chunkscale.text import by_commas, count
@@ -207,6 +207,22 @@ def pyramid_rule(value: str) -> PyramidRule:
         if value == rule:
             return rule
     raise OptionError(f"pyramid {value!r} is not known; choose one of {', '.join(RULES)}")
+
+
+def downsample(value: str | None, method: str, is_label: bool) -> Downsample:
+    """Return what levels are made with; if it is not given, as the method says."""
+    chosen = METHODS[method]
+    if value is None:
+        return chosen.levels
+    if value not in DOWNSAMPLING:
+        *first, last = DOWNSAMPLING
+        raise OptionError(f"downsample {value!r} is unknown; use {', '.join(first)} or {last}")
+    if value == "mean" and is_label and not chosen.blends:
+        raise OptionError(
+            "downsample 'mean' would make ids that no label of this image has; leave it out, which "
+            "takes the most frequent of each cell, or use nearest or max"
+        )
+    return value
 
 
 def positive(name: str, value: int | None) -> int | None:

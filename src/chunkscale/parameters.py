@@ -42,6 +42,7 @@ class StorageLayout:
     shard: Shape | None = None
     levels: int | None = None
     pyramid: str = "auto"
+    downsample: str | None = None
     version: str = "0.5"
     codec: str = "blosc-lz4"
 

@@ -62,7 +62,11 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
             f"{human_bytes(plan['bytes_read'])} decoded at most "
             f"({plan['read_amplification']:.2f} times the source)",
         ),
-        ("writes", f"{human_bytes(plan['bytes_written'])} before compression, all levels"),
+        (
+            "writes",
+            f"{human_bytes(plan['bytes_written'])} before compression, all levels"
+            + f"; coarser ones by {plan['downsample']}" * (len(plan["levels"]) > 1),
+        ),
         (
             "regions",
             f"{plan['regions']} in {count(len(plan['passes']), 'pass', 'es')}, "

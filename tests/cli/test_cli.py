@@ -193,6 +193,7 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
         (["--source-voxel-size", "finest"], "finest"),
         (["--source-voxel-size", "z=-1"], "-1"),
         (["--method", "nearest", "--antialias"], "antialias"),
+        (["--method", "mode", "--antialias"], "antialias"),
         (["--outside", "red"], "'red'"),
         (["--outside", "70000"], "uint16"),
         (["--chunk", "0"], "below 1"),

@@ -22,6 +22,7 @@ from test_kernels import (
     INTEGERS,
     KINDS,
     assert_same,
+    halves,
     linear,
     picks,
     random_block,
@@ -58,8 +59,8 @@ class OnDevice:
     def mean(self, block, factors):
         return self._run("mean", block, factors)
 
-    def mode(self, block, factors):
-        return self._run("mode", block, factors)
+    def maximum(self, block, factors):
+        return self._run("maximum", block, factors)
 
     def _run(self, name, block, argument):
         import cupy
@@ -87,10 +88,12 @@ def test_resample_has_the_bits_of_the_reference(axes, dtype, seed):
 @settings(max_examples=600)
 @given(small_shapes, st.sampled_from(FACTORS), st.sampled_from(DTYPES), seeds)
 def test_reductions_have_the_bits_of_the_reference(shape, factors, dtype, seed):
-    """Means and modes of any cells."""
+    """Means, maxima and modes of any cells."""
     block = random_block(dtype, shape, seed, special=0.3)
     assert_same(cuda.mean(block, factors), reference.mean(block, factors))
-    assert_same(cuda.mode(block, factors), reference.mode(block, factors))
+    assert_same(cuda.maximum(block, factors), reference.maximum(block, factors))
+    modes = halves(shape, factors)
+    assert_same(cuda.resample(block, modes), reference.resample(block, modes))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -109,7 +112,7 @@ def test_nan_infinity_and_extremes_have_the_bits_of_the_cpu(dtype, kind, special
         assert_same(cuda.resample(block, tables), expected)
         assert_same(Hosted(2**18).resample(block, tables), expected)
     for factors in FACTORS:
-        for name in ("mean", "mode"):
+        for name in ("mean", "maximum"):
             expected = getattr(reference, name)(block, factors)
             assert_same(getattr(cpu, name)(block, factors), expected)
             assert_same(getattr(cuda, name)(block, factors), expected)
@@ -126,7 +129,23 @@ def test_many_blocks_and_planes_have_the_bits_of_the_cpu(dtype, kind):
         expected = cpu.resample(block, tables)
         assert_same(cuda.resample(block, tables), expected)
         assert_same(cuda.mean(expected, (2, 2, 2)), cpu.mean(expected, (2, 2, 2)))
-        assert_same(cuda.mode(expected, (2, 1, 2)), cpu.mode(expected, (2, 1, 2)))
+        assert_same(cuda.maximum(expected, (2, 1, 2)), cpu.maximum(expected, (2, 1, 2)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("special", [0.001, 0.5])
+@pytest.mark.parametrize(
+    "steps", [(3, 3, 3), (1.5, 2.5, 7), (2, 5, 15.9), (2.2, 9, 16.1), (30, 30, 40), (0.5, 1, 300)]
+)
+def test_modes_of_small_and_large_cells_have_the_bits_of_the_cpu(dtype, special, steps):
+    """By threads and by warps: labels, noise, and cells at the border that are smaller."""
+    noise = random_block(dtype, (31, 61, 301), 4, special=special)
+    labels = noise[::7, ::7, ::7].repeat(7, 0).repeat(7, 1).repeat(7, 2)
+    for block in (noise, np.ascontiguousarray(labels[:31, :61, :301])):
+        tables = zoom_tables(block.shape, [1 / step for step in steps], "mode")
+        expected = get_backend("cpu").resample(block, tables)
+        assert_same(cuda.resample(block, tables), expected)
+        assert_same(Hosted(2**20).resample(block, tables), expected)
 
 
 @pytest.mark.parametrize("dtype", ["?", *INTEGERS])
@@ -179,7 +198,8 @@ def test_kernels_are_compiled_once_per_data_type(monkeypatch):
             for zoom in ((5, 1, 1), (0.4, 0.4, 0.4), (1, 1.3, 2)):
                 cuda.resample(block, zoom_tables(shape, zoom, kind))
             cuda.mean(block, (2, 2, 2))
-            cuda.mode(block, (1, 2, 2))
+            cuda.maximum(block, (1, 2, 2))
+            cuda.resample(block, halves(shape, (2, 3, 31)))
     assert made == ["typedef unsigned short T;", "typedef float T;"]
 
 
@@ -272,7 +292,10 @@ def levels_of(path):
 def run_cases(draw):
     """Draw an image, what to make of it, and how to cut it."""
     shape = tuple(draw(st.integers(1, n)) for n in (2, 12, 40, 40))
-    what = draw(st.sampled_from([{}, {"antialias": True}, {"method": "nearest"}]))
+    what = draw(
+        st.sampled_from([{}, {"antialias": True}, {"method": "nearest"}, {"method": "mode"}])
+    )
+    what["downsample"] = draw(st.sampled_from([None, "mean", "mode", "nearest", "max"]))
     what = {**what, "voxel_size": tuple(draw(st.floats(0.15, 5)) for _ in range(3))}
     how = {
         "chunk": draw(st.integers(4, 32)),

@@ -254,11 +254,15 @@ def simple_jobs() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     for dtype in DTYPES:
         yield f"linear-{dtype}", {"dtype": dtype}, {}
         yield f"nearest-{dtype}", {"dtype": dtype}, {"method": "nearest", "voxel_size": 0.7}
+        yield f"mode-{dtype}", {"dtype": dtype}, {"method": "mode", "voxel_size": (2.9, 0.7, 1.3)}
+        yield f"max-{dtype}", {"dtype": dtype}, {"downsample": "max", "levels": 3, "chunk": 8}
         shrink = {"antialias": True, "voxel_size": (1.3, 1.7, 0.9)}
         yield f"antialias-{dtype}", {"dtype": dtype, "version": "0.4"}, shrink
     for dtype in ("float16", "float32", "float64"):
         special = {"dtype": dtype, "special": True}
         yield f"special-{dtype}", special, {}
+        yield f"special-max-{dtype}", special, {"downsample": "max", "levels": 3, "chunk": 8}
+        yield f"special-mode-{dtype}", special, {"method": "mode", "voxel_size": 2.1}
         yield f"special-antialias-{dtype}", special, {"antialias": True, "voxel_size": 2.1}
     small = {"shape": (9, 30, 34), "size": (2.0, 0.3, 0.3), "chunks": (3, 16, 16)}
     for name, options in {
@@ -279,6 +283,8 @@ def simple_jobs() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         "levels-1": {"levels": 1},
         "levels-max": {"levels": 6, "chunk": 4},
         "nearest-levels": {"levels": 4, "method": "nearest", "chunk": 8},
+        "levels-of-nearest": {"levels": 4, "downsample": "nearest", "chunk": 8},
+        "levels-of-modes": {"levels": 4, "downsample": "mode", "chunk": 8},
         "codec-blosc-zstd": {"codec": "blosc-zstd"},
         "codec-zstd": {"codec": "zstd:7"},
         "codec-gzip": {"codec": "gzip:1", "ome_zarr_version": "0.4"},
@@ -383,6 +389,7 @@ def run_like_jobs(jobs: Jobs) -> None:
     jobs.resample("like-edge", source, like=other)
     jobs.resample("like-outside", source, like=other, outside=-7, levels=2, chunk=8)
     jobs.resample("like-nearest", source, like=other, outside="0", method="nearest")
+    jobs.resample("like-mode", source, like=nano, outside="0", method="mode")
     jobs.resample("like-antialias", source, like=nano, outside=3, antialias=True)
     floats = jobs.place("like-floats", shape=(8, 30, 30), dtype="float32", version="0.4")
     jobs.resample("like-nan", floats, like=other, outside=float("nan"))

@@ -16,16 +16,17 @@ import pytest
 from grids import grid_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kernels import FACTORS, FLOATS, KINDS, axis_mapping, random_block, whole_tables
+from test_kernels import FACTORS, FLOATS, MIXED, axis_mapping, random_block, whole_tables
 
 import chunkscale
 from chunkscale.compute.levels import reduce_box
 from chunkscale.geometry.mapping import axis_table
+from chunkscale.geometry.methods import METHODS
 from chunkscale.kernels import cpu, reference
 from chunkscale.kernels.backend import get_backend
 
 NAN, INF = np.nan, np.inf
-METHODS = [{}, {"antialias": True}, {"method": "cubic"}, {"method": "cubic", "antialias": True}]
+BLENDING = [{}, {"antialias": True}, {"method": "cubic"}, {"method": "cubic", "antialias": True}]
 
 
 def bits(array):
@@ -99,7 +100,7 @@ def test_opposite_extremes_are_mixed(dtype, device):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("options", METHODS, ids=str)
+@pytest.mark.parametrize("options", BLENDING, ids=str)
 def test_finite_voxels_give_finite_numbers(dtype, options, device):
     """At the ends of the range overshoot is clamped, as it is for integers."""
     most = np.finfo(dtype).max
@@ -179,7 +180,7 @@ def wild_block(dtype, shape, seed, share, most):
 
 @st.composite
 def cases(draw):
-    kinds = [draw(st.sampled_from(KINDS)) for _ in range(3)]
+    kinds = [draw(st.sampled_from(MIXED)) for _ in range(3)]
     steps = [draw(st.sampled_from([0.2, 1 / 3, 0.5, 1.0, 1.5, 2.0, 3.7])) for _ in range(3)]
     shape = tuple(draw(st.integers(1, 7)) for _ in range(3))
     offset = draw(st.sampled_from([0.0, 0.3, -1.5]))
@@ -271,7 +272,7 @@ def test_every_nan_that_is_computed_is_the_same(dtype, payload, negative, device
         (1.0, 1.0, 0.4),
         (2.0, 1.5, 1.0),
     ]
-    for voxel_size, options in itertools.product(sizes, METHODS):
+    for voxel_size, options in itertools.product(sizes, BLENDING):
         result = chunkscale.resample_array(
             data, source_voxel_size=1.0, voxel_size=voxel_size, device=device, **options
         )
@@ -287,14 +288,15 @@ def test_every_nan_that_is_computed_is_the_same(dtype, payload, negative, device
         int(np.ones(1, dtype).view(kind)[0]),
     }
     backend = get_backend("cuda" if device == "gpu" else "cpu")
-    for reduce in (reference.mean, reference.mode, backend.mean, backend.mode):
+    for reduce, how in itertools.product((reference, backend), ("mean", "max", "mode")):
         block = np.full((4, 4, 4), value)
-        if device == "gpu" and "cuda" in reduce.__module__:
+        if device == "gpu" and reduce is backend:
             import cupy
 
-            found = cupy.asnumpy(reduce(cupy.asarray(block), (2, 2, 1)))
-        else:
-            found = reduce(block, (2, 2, 1))
+            block = cupy.asarray(block)
+        found = reduce_box(block, (2, 2, 1), downsample=how, backend=reduce)
+        if device == "gpu" and reduce is backend:
+            found = cupy.asnumpy(found)
         assert set(bits(found).ravel().tolist()) == {one_nan(dtype)}
 
 
@@ -317,6 +319,9 @@ def levels_of(path):
         {"voxel_size": (0.8, 2.3, 0.3), "antialias": True},
         {"voxel_size": 0.6, "method": "cubic"},
         {"voxel_size": 0.7, "method": "nearest"},
+        {"voxel_size": (2.5, 0.8, 1.7), "method": "mode"},
+        {"voxel_size": 0.7, "downsample": "max"},
+        {"voxel_size": 0.7, "downsample": "nearest"},
     ],
     ids=str,
 )
@@ -327,18 +332,19 @@ def test_any_cut_gives_the_bytes_of_the_whole(make_image, tmp_path, dtype, optio
     data[2:5, :, 3:9] = np.finfo(dtype).max
     data[:, :7, 15:] = NAN
     source = make_image(data, chunk=(4, 8, 9))
-    expected = [chunkscale.resample_array(data, source_voxel_size=1.0, device="cpu", **options)]
-    method = options.get("method", "linear")
+    what = {**options}
+    how = what.pop("downsample", METHODS[options.get("method", "linear")].levels)
+    expected = [chunkscale.resample_array(data, source_voxel_size=1.0, device="cpu", **what)]
     for _ in range(2):
         factors = [2 if n > 1 else 1 for n in expected[-1].shape]
         backend = get_backend("reference")
-        expected.append(reduce_box(expected[-1], factors, method=method, backend=backend))
+        expected.append(reduce_box(expected[-1], factors, downsample=how, backend=backend))
     for number, cut in enumerate(
         ({"chunk": 64}, {"chunk": 8, "workers": 2}, {"chunk": (7, 16, 5), "shard": 0})
     ):
         out = tmp_path / f"{number}.zarr"
-        how = {"levels": 3, "pyramid": "all", "device": device}
-        chunkscale.resample(source, out, **how, **options, **cut)
+        which = {"levels": 3, "pyramid": "all", "device": device}
+        chunkscale.resample(source, out, **which, **options, **cut)
         for found, wanted in zip(levels_of(out), expected, strict=True):
             np.testing.assert_array_equal(bits(found), bits(wanted))
         assert chunkscale.check(out, source=source)

@@ -10,6 +10,7 @@ from outputs import assert_same_output, budget
 
 import chunkscale
 from chunkscale.compute.levels import reduce_box
+from chunkscale.geometry.methods import METHODS
 from chunkscale.geometry.pyramid import level_factors
 from chunkscale.kernels.backend import get_backend
 
@@ -24,8 +25,9 @@ def levels_of(path):
     return [image.as_dask(i).compute() for i in range(len(image.multiscale.datasets))]
 
 
-def whole_pyramid(data, count, method="linear", **options):
+def whole_pyramid(data, count, method="linear", downsample=None, **options):
     """Resample in one go, and halve the whole of each level along the axes that are to be."""
+    how = downsample or METHODS[method].levels
     levels = [chunkscale.resample_array(data, method=method, device="cpu", **options)]
     backend = get_backend("cpu")
     source = grid_for(data.shape, options.get("source_voxel_size"))
@@ -33,7 +35,7 @@ def whole_pyramid(data, count, method="linear", **options):
     merged = level_factors(target)
     for finer, coarser in itertools.pairwise(merged[:count]):
         factors = [b // a for a, b in zip(finer, coarser, strict=True)]
-        levels.append(reduce_box(levels[-1], factors, method=method, backend=backend))
+        levels.append(reduce_box(levels[-1], factors, downsample=how, backend=backend))
     return levels
 
 
@@ -63,6 +65,9 @@ DEVICE_CUTS = {
         {"voxel_size": 0.35},
         {"voxel_size": 0.8, "antialias": True},
         {"voxel_size": "z=0.31,y=0.9,x=0.17"},
+        {"voxel_size": "z=3.2,y=0.45,x=0.7", "method": "mode"},
+        {"voxel_size": 0.35, "downsample": "max"},
+        {"voxel_size": "finest", "downsample": "nearest"},
     ],
     ids=str,
 )
@@ -106,6 +111,10 @@ class _nothing:
         ("float16", {"voxel_size": 0.15}),
         ("float32", {"voxel_size": "z=0.31,y=0.5,x=0.5", "antialias": True}),
         ("uint64", {"method": "nearest"}),
+        ("uint32", {"voxel_size": "z=0.1,y=0.3,x=0.5", "method": "mode"}),
+        ("float16", {"downsample": "max"}),
+        ("int16", {"downsample": "nearest"}),
+        ("uint8", {"downsample": "mode"}),
         ("bool", {"voxel_size": "z=0.1,y=0.2,x=0.3"}),
     ],
     ids=str,
@@ -139,18 +148,19 @@ def test_slabs_give_the_bytes_of_the_whole(
     assert chunkscale.check(out, source=source)
 
 
-@pytest.mark.parametrize("step", [0.4, 2 / 3, 0.8, 1.2])
-def test_labels_do_not_depend_on_the_cut(make_image, tmp_path, step, device):
-    """Nearest at the steps where chunk-local offsets go wrong; ids above 2**53 survive."""
+@pytest.mark.parametrize("method", ["nearest", "mode"])
+@pytest.mark.parametrize("step", [0.4, 2 / 3, 0.8, 1.2, 2.7])
+def test_labels_do_not_depend_on_the_cut(make_image, tmp_path, method, step, device):
+    """At the steps where chunk-local offsets go wrong; ids above 2**53 survive."""
     random = np.random.default_rng(1)
     data = random.integers(0, 2**63, (19, 33, 40)).astype(np.uint64) + np.uint64(2**62)
     source = make_image(data, chunk=(7, 16, 9))
-    expected = whole_pyramid(data, 3, method="nearest", voxel_size=step)
+    expected = whole_pyramid(data, 3, method=method, voxel_size=step)
     assert np.isin(expected[0], data).all()
     for chunk in (5, 16, 64):
         out = tmp_path / f"{chunk}.zarr"
         chunkscale.resample(
-            source, out, voxel_size=step, method="nearest", chunk=chunk, levels=3, device=device
+            source, out, voxel_size=step, method=method, chunk=chunk, levels=3, device=device
         )
         for found, wanted in zip(levels_of(out), expected, strict=True):
             np.testing.assert_array_equal(found, wanted)
@@ -181,6 +191,7 @@ def test_channels_and_times_pass_through(make_image, tmp_path, noise, axes, devi
         {},
         {"method": "nearest", "ome_zarr_version": "0.4"},
         {"antialias": True, "voxel_size": 2.5, "shard": 0},
+        {"method": "mode", "voxel_size": 1.3, "downsample": "nearest"},
         {"like": True, "outside": 7, "shard": 16},
     ],
     ids=str,
@@ -229,6 +240,7 @@ def test_lazy_blocks_are_the_bytes_of_the_whole(noise):
         {"zoom": 1.7},
         {"voxel_size": (0.5, 2.5, 2.5), "antialias": True},
         {"voxel_size": 0.8, "method": "nearest"},
+        {"voxel_size": (2.6, 0.7, 4.0), "method": "mode"},
     ):
         lazy = chunkscale.resample_array(
             da.from_array(data, chunks=(7, 20, 25)), chunk=(16, 13, 40), **options

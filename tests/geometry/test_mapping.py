@@ -21,7 +21,14 @@ from chunkscale.geometry.mapping import (
 sizes = st.integers(1, 300)
 steps = st.sampled_from([0.1, 0.2, 0.202, 0.25, 0.4, 0.5, 2 / 3, 0.8, 1.0, 1.2, 2.0, 3.0, 12.0])
 methods = st.sampled_from(
-    [("linear", False), ("linear", True), ("nearest", False), ("cubic", False), ("cubic", True)]
+    [
+        ("linear", False),
+        ("linear", True),
+        ("nearest", False),
+        ("cubic", False),
+        ("cubic", True),
+        ("mode", False),
+    ]
 )
 
 
@@ -84,6 +91,10 @@ def test_the_source_range_is_exactly_what_is_read(n, step, how, data):
     elif table.kind == "weights":
         taps = table.index[:, None] + np.arange(table.weight.shape[1])
         used = set(taps[table.weight != 0].tolist())
+    elif table.kind == "cells":
+        taps = table.weight.astype(int)
+        used = {i + k for i, n in zip(table.index, taps, strict=True) for k in range(n)}
+        assert taps.max() <= m.taps
     first, stop = source_ranges(m, np.array([a]), np.array([b]))
     if how[0] == "cubic":
         assert first[0] <= min(used) <= first[0] + 1
@@ -115,6 +126,47 @@ def test_coordinates_agree_with_exact_fractions(n, out, size):
         assert table.weight[i] == pytest.approx(float(exact - exact.__floor__()), abs=1e-10)
         assert (table.weight[i] == 0) == (exact.denominator == 1)
         assert nearest.index[i] == min(edge.__floor__(), n - 1)
+
+
+@given(
+    n=st.integers(1, 2000),
+    out=st.sampled_from(["0.1", "0.202", "0.25", "0.3", "0.5", "0.75", "1", "1.01", "2.5", "30"]),
+    size=st.sampled_from(["0.202", "0.1", "0.5", "0.3", "1"]),
+    cut=st.integers(0, 5),
+)
+def test_cells_have_the_voxels_of_exact_fractions(n, out, size, cut):
+    """Those whose centres lie in a target's extent, the lower end included, or else the nearest."""
+    source = VoxelGrid(axes=(Axis(name="x"),), shape=(n,), voxel_size=(float(size),))
+    target = resized_grid(source, {0: float(out)})
+    cut = min(cut, target.shape[0] - 1)
+    part = cut_grid(target, Box(start=(cut,), stop=target.shape))
+    (m,) = grid_mapping(source, part, method="mode")
+    table = axis_table(m, 0, m.target_size)
+    step = Fraction(out) / Fraction(size)
+    assert table.kind == ("cells" if step > 1 else "pick")
+    for i in range(0, m.target_size, max(1, m.target_size // 50)):
+        low, high = (i + cut) * step, (i + cut + 1) * step
+        first, stop = ((edge - Fraction(1, 2)).__ceil__() for edge in (low, high))
+        if table.kind == "pick":
+            assert table.index[i] == min((low + step / 2).__floor__(), n - 1)
+        else:
+            first = min(first, n - 1)
+            assert table.index[i] == first
+            assert table.weight[i] == max(min(stop, n) - first, 1)
+
+
+@given(n=sizes, step=st.floats(1.0, 40), shift=st.floats(-300, 300))
+def test_cells_share_the_image_among_them(n, step, shift):
+    """No voxel is in two of them or left out between them; beyond it is the edge voxel."""
+    m = one_axis(n, 1.0, step, "mode", shift=shift)
+    table = axis_table(m, 0, m.target_size)
+    assume(table.kind == "cells")
+    first, stop = table.index, table.index + table.weight.astype(int)
+    assert (first < stop).all()
+    start, end = inside_range(m)
+    assert stop[start:end][:-1].tolist() == first[start:end][1:].tolist()
+    assert (first[:start] == 0).all()
+    assert (stop[end:] == n).all()
 
 
 @given(n=sizes, step=st.floats(1.01, 40), data=st.data())

@@ -5,18 +5,21 @@ Invariants:
 - The CPU gives the bits of the reference, for all dtypes, tables and boxes.
 - A part of a target has the bits of that part of the whole.
 - A target on a source voxel is that voxel; no other voxel is looked at.
-- The result is trilinear interpolation (SciPy), the exact mean (fractions), the mode (Counter).
+- The result is trilinear interpolation (SciPy), the exact mean (fractions), the mode (Counter),
+  the maximum.
 - Nothing overflows, nothing is read beyond the block, memory stays below `plan.kernel_scratch`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
 import sys
 import tracemalloc
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,7 +30,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -41,6 +44,7 @@ from chunkscale.geometry.mapping import (
     rebased,
     source_box,
 )
+from chunkscale.geometry.pyramid import halving
 from chunkscale.kernels import cpu, reference
 from chunkscale.kernels.backend import Factors, Tables, get_backend
 from chunkscale.kernels.cpu import linear as strips
@@ -53,7 +57,9 @@ INTEGERS = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"]
 FLOATS = ["f2", "f4", "f8"]
 DTYPES = ["?", *INTEGERS, *FLOATS]
 FACTORS = list(product((1, 2), repeat=3))
-KINDS = ["linear", "antialiased", "nearest", "cubic", "antialiased cubic"]
+#: What axes can be interpolated by, each in its own way; modes go with what takes one voxel alone.
+MIXED = ["linear", "antialiased", "nearest", "cubic", "antialiased cubic"]
+KINDS = [*MIXED, "mode"]
 
 many = settings(max_examples=400, deadline=None)
 
@@ -135,6 +141,11 @@ def zoom_tables(shape: tuple[int, ...], zoom: tuple[float, ...], kind: str = "li
     return whole_tables(*(axis_mapping(n, 1 / f, kind) for n, f in zip(shape, zoom, strict=True)))
 
 
+def halves(shape: tuple[int, ...], factors: tuple[int, ...]) -> Tables:
+    """Return the tables of modes of cells."""
+    return whole_tables(*(halving(n, f, "mode") for n, f in zip(shape, factors, strict=True)))
+
+
 def picks(*indices: int) -> AxisTable:
     return AxisTable("pick", np.array(indices, np.int64), np.empty(0))
 
@@ -153,7 +164,7 @@ class Part:
 
 
 @st.composite
-def parts(draw: st.DrawFn) -> Part:
+def parts(draw: st.DrawFn, kinds: Sequence[str] = MIXED) -> Part:
     size = draw(st.integers(1, 20))
     step = draw(
         st.sampled_from([0.1, 0.2, 0.25, 1 / 3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 4.0, 12.0])
@@ -162,7 +173,7 @@ def parts(draw: st.DrawFn) -> Part:
     mapping = axis_mapping(
         size,
         step,
-        draw(st.sampled_from(KINDS)),
+        draw(st.sampled_from(kinds)),
         offset=draw(st.sampled_from([0.0, 0.0, -1.5, 2.0, 0.3])),
         target_size=min(40, max(1, int(size / step + 0.5)) + draw(st.integers(0, 2))),
     )
@@ -171,7 +182,9 @@ def parts(draw: st.DrawFn) -> Part:
     return Part(mapping, start, stop)
 
 
-three_parts = st.tuples(parts(), parts(), parts())
+three_parts = st.one_of(
+    st.tuples(*(parts(kinds),) * 3) for kinds in (MIXED, ["nearest", "mode", "mode"])
+)
 small_shapes = st.tuples(*(st.integers(1, 6),) * 3)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -501,7 +514,7 @@ def test_results_go_where_they_are_wanted(dtype: str, backend: str) -> None:
         out = np.empty((8, 10, 3), dtype)
         assert kernels.resample(block, tables, out) is out
         assert_same(out, kernels.resample(block, tables))
-    for reduce in (kernels.mean, kernels.mode):
+    for reduce in (kernels.mean, kernels.maximum):
         out = np.empty((2, 3, 3), dtype)
         assert reduce(block, (2, 2, 2), out) is out
         assert_same(out, reduce(block, (2, 2, 2)))
@@ -536,12 +549,27 @@ def test_layouts_that_need_a_copy_are_refused(block: Array) -> None:
 
 def test_other_dtypes_and_factors_are_refused() -> None:
     with pytest.raises(TypeError, match="complex64"):
-        cpu.mode(np.zeros((2, 2, 2), np.complex64), (2, 2, 2))
+        cpu.maximum(np.zeros((2, 2, 2), np.complex64), (2, 2, 2))
     with pytest.raises(ValueError, match=r"not \(2, 3, 2\)"):
-        cpu.mode(np.zeros((2, 2, 2), np.uint8), (2, 3, 2))
+        cpu.maximum(np.zeros((2, 2, 2), np.uint8), (2, 3, 2))
 
 
-@pytest.mark.parametrize("table", [picks(0, 4), picks(-1, 0), linear([3], [0.5])])
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_cells_do_not_go_with_what_mixes(backend: str) -> None:
+    block, cell = np.zeros((4, 4, 4), np.uint8), halves((4, 4, 4), (2, 2, 2))[0]
+    with pytest.raises(ValueError, match="'lerp' mixes"):
+        get_backend(backend).resample(block, (cell, cell, linear([0], [0.5])))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        picks(0, 4),
+        picks(-1, 0),
+        linear([3], [0.5]),
+        AxisTable("cells", np.array([3]), np.array([2.0])),
+    ],
+)
 def test_tables_that_leave_the_block_are_refused(table: AxisTable) -> None:
     block = np.zeros((4, 4, 4), np.uint8)
     for tables in ((table, picks(0), picks(0)), (picks(0), picks(0), table)):
@@ -558,6 +586,8 @@ def test_tables_that_leave_the_block_are_refused(table: AxisTable) -> None:
         ("antialiased", (60, 200, 220), (0.1, 0.3, 0.1)),
         ("cubic", (10, 200, 220), (2, 2, 2)),
         ("nearest", (20, 100, 120), (5, 1, 1)),
+        ("mode", (60, 120, 124), (1 / 30, 1 / 20, 1 / 31)),
+        ("mode", (20, 100, 120), (5, 0.5, 0.3)),
     ],
 )
 def test_memory_stays_below_the_promise(
@@ -566,6 +596,7 @@ def test_memory_stays_below_the_promise(
     block = random_block(dtype, shape, 10)
     tables = zoom_tables(shape, zoom, kind)
     taps = tables[0].weight.shape[1] if tables[0].kind == "weights" else 2
+    cell = math.prod(int(t.weight.max()) for t in tables if t.kind == "cells")
     cpu.resample(block, tables)
     tracemalloc.start()
     try:
@@ -573,7 +604,9 @@ def test_memory_stays_below_the_promise(
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    promise = kernel_scratch(block.size, result.shape, taps, block.itemsize, is_half=dtype == "f2")
+    promise = kernel_scratch(
+        block.size, result.shape, taps, block.itemsize, cell=cell, is_half=dtype == "f2"
+    )
     assert peak - result.nbytes <= promise
 
 
@@ -652,7 +685,9 @@ def test_reductions_have_the_bits_of_the_reference(
 ) -> None:
     block = random_block(dtype, shape, seed, special=0.5)
     assert_same(cpu.mean(block, factors), reference.mean(block, factors))
-    assert_same(cpu.mode(block, factors), reference.mode(block, factors))
+    assert_same(cpu.maximum(block, factors), reference.maximum(block, factors))
+    modes = halves(shape, factors)
+    assert_same(cpu.resample(block, modes), reference.resample(block, modes))
 
 
 @settings(max_examples=100, deadline=None)
@@ -699,12 +734,15 @@ def test_repeated_means_keep_the_brightness() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(small_shapes, st.sampled_from(FACTORS), st.sampled_from(DTYPES), seeds)
+@given(
+    small_shapes, st.sampled_from([*FACTORS, (3, 4, 2), (5, 1, 6)]), st.sampled_from(DTYPES), seeds
+)
 def test_mode_is_the_smallest_of_the_most_frequent(
     shape: tuple[int, ...], factors: tuple[int, int, int], dtype: str, seed: int
 ) -> None:
+    assume(max(factors) > 1)
     block = random_block(dtype, shape, seed, special=0.9)
-    result = cpu.mode(block, factors)
+    result = cpu.resample(block, halves(shape, factors))
     for cell, voxels in cells(block, factors).items():
         count = Counter(v for v in voxels if v == v)
         if not count:
@@ -716,10 +754,39 @@ def test_mode_is_the_smallest_of_the_most_frequent(
 
 def test_mode_makes_one_zero_of_two() -> None:
     block = np.array([[[-0.0, -0.0], [0.0, 3.0]]], np.float32)
-    assert_same(cpu.mode(block, (1, 1, 2)), np.array([[[0.0], [0.0]]], np.float32))
+    result = cpu.resample(block, halves(block.shape, (1, 1, 2)))
+    assert_same(result, np.array([[[0.0], [0.0]]], np.float32))
 
 
 def test_mode_of_uniform_labels_is_the_label() -> None:
     labels = np.arange(2**53, 2**53 + 27, dtype=np.uint64).reshape(3, 3, 3)
     block = np.ascontiguousarray(labels.repeat(2, 0).repeat(2, 1).repeat(2, 2)[:5, :, :5])
-    assert_same(cpu.mode(block, (2, 2, 2)), labels)
+    assert_same(cpu.resample(block, halves(block.shape, (2, 2, 2))), labels)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "u8", "f2", "f4", "f8"])
+def test_mode_counts_as_many_values_as_a_cell_has(dtype: str) -> None:
+    """Also where hardly two of its voxels are equal."""
+    every = np.arange(65_000).astype(dtype)
+    np.random.default_rng(1).shuffle(every)
+    block = every.reshape(13, 50, 100)
+    tables = halves(block.shape, (13, 50, 50))
+    assert_same(cpu.resample(block, tables), reference.resample(block, tables))
+
+
+# --- maximum -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(small_shapes, st.sampled_from(FACTORS), st.sampled_from(DTYPES), seeds)
+def test_maximum_is_the_largest_number(
+    shape: tuple[int, ...], factors: tuple[int, int, int], dtype: str, seed: int
+) -> None:
+    block = random_block(dtype, shape, seed, special=0.9)
+    result = cpu.maximum(block, factors)
+    for cell, voxels in cells(block, factors).items():
+        numbers = [v for v in voxels if v == v]
+        if numbers:
+            assert result[cell].item() == max(numbers)
+        else:
+            assert np.isnan(result[cell])

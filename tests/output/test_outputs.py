@@ -307,7 +307,12 @@ def test_a_finished_output_says_how_it_was_made(volume):
     assert record["antialias"] is True
     metadata = entry_of(out)["metadata"]
     assert metadata["version"] == chunkscale.__version__
-    assert metadata["kwargs"] == {"method": "linear", "antialias": True, "pyramid": "auto"}
+    assert metadata["kwargs"] == {
+        "method": "linear",
+        "antialias": True,
+        "pyramid": "auto",
+        "downsample": "mean",
+    }
     assert entry_of(out)["type"] == "mean"
 
 
@@ -480,7 +485,18 @@ def test_check_stays_a_function(volume):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"antialias": True, "voxel_size": 1.7}, {"method": "nearest"}]
+    "options",
+    [
+        {},
+        {"antialias": True, "voxel_size": 1.7},
+        {"method": "nearest"},
+        {"method": "mode", "voxel_size": 1.7},
+        {"downsample": "max"},
+        {"downsample": "nearest"},
+        {"downsample": "mode"},
+        {"downsample": "mean", "method": "nearest"},
+    ],
+    ids=str,
 )
 def test_check_passes_what_is_right(written, options, volume, tmp_path):
     """Every kind of output, with its source and without."""

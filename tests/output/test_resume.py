@@ -332,6 +332,7 @@ def test_a_finished_output_needs_nothing(stack, tmp_path, capsys):
         ({"voxel_size": 0.5}, r"voxel_size is \[0.4, 0.4, 0.4\] there and \[0.5, 0.5, 0.5\] now"),
         ({"codec": "zstd"}, "codec is 'blosc-lz4' there and 'zstd' now"),
         ({"method": "nearest"}, "method is 'linear' there and 'nearest' now"),
+        ({"downsample": "max"}, "downsample is 'mean' there and 'max' now"),
         ({"levels": 2}, "levels is"),
         ({"chunk": 8}, r"chunk is \[16, 16, 16\] there and \[8, 8, 8\] now"),
         ({"chunk": 16, "shard": 32}, r"shard is None there and \[32, 32, 32\] now"),

@@ -62,6 +62,7 @@ def crops(draw):
                 {"voxel_size": 1.7, "antialias": True},
                 {"voxel_size": "z=0.3,y=0.9,x=0.3", "method": "cubic"},
                 {"factor": "1.5,0.6,2", "method": "nearest"},
+                {"voxel_size": "z=1.7,y=0.9,x=2.3", "method": "mode"},
                 {"voxel_size": "same"},
                 {"zoom": 1.3},
             ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from chunkscale.geometry.methods import METHODS
+from chunkscale.geometry.methods import DOWNSAMPLING, METHODS
 
 #: The methods that can be asked for, and what they do.
 METHOD_WORDS = {name: method.words for name, method in METHODS.items()}
+
+#: What coarser levels can be made with, and what that does.
+DOWNSAMPLE_WORDS = dict(DOWNSAMPLING)
 
 DEFAULT_CODEC = "blosc-lz4"
 

@@ -91,7 +91,7 @@ def planned_labels(
                 method=request.label_method,
                 outside=_outside(label.grid, plan.target_grid),
             )
-            layout = replace(request.layout, levels=len(plan.levels))
+            layout = replace(request.layout, levels=len(plan.levels), downsample=None)
             said = plan_source(
                 label,
                 target,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypedDict
 
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.geometry.methods import MethodName
+from chunkscale.geometry.methods import Downsample, MethodName
 from chunkscale.geometry.pyramid import PyramidRule
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
@@ -39,6 +39,7 @@ class PlanParameters(TypedDict, total=False):
     shard: Shape | None
     levels: int | None
     pyramid: PyramidRule
+    downsample: Downsample | None
     ome_zarr_version: str
     codec: str
     memory: int | str | None

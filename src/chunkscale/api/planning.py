@@ -14,7 +14,7 @@ from chunkscale.api.planned import planned_image
 from chunkscale.api.plans import means_of
 from chunkscale.api.request import request_of
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.geometry.methods import MethodName
+from chunkscale.geometry.methods import Downsample, MethodName
 from chunkscale.geometry.pyramid import PyramidRule
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
@@ -68,7 +68,7 @@ def plan_resampling(
     timepoints: Indices | None = None,
     crop: Crop | None = None,
     labels: bool | str | Sequence[str] = True,
-    label_method: Literal["mode", "nearest"] = "nearest",
+    label_method: Literal["mode", "nearest"] = "mode",
     level: int | str = 0,
     method: MethodName | None = None,
     antialias: bool = False,
@@ -77,6 +77,7 @@ def plan_resampling(
     shard: int | Sequence[int] | str | None = None,
     levels: int | None = None,
     pyramid: PyramidRule = "auto",
+    downsample: Downsample | None = None,
     ome_zarr_version: str = DEFAULT_VERSION,
     codec: str = DEFAULT_CODEC,
     memory: int | str | None = None,
@@ -151,6 +152,10 @@ def plan_resampling(
         Which axes are halved from level to level: those whose voxels are less than twice as
         large as the smallest, so that coarse levels tend to isotropy; all; all but z; or
         none, as there is one level.
+    downsample : {"mean", "mode", "nearest", "max"}, optional
+        What a coarser level has of the voxels of a cell: their mean, the most frequent, the
+        one after the middle, or the largest. Default: mode where the method is nearest or
+        mode, else mean, which labels cannot have.
     ome_zarr_version : {"0.5", "0.4"}
     codec : str, default "blosc-lz4"
         ``blosc-lz4``, ``blosc-zstd``, ``zstd``, ``gzip`` or ``none``, with a
@@ -212,6 +217,7 @@ def plan_resampling(
         shard=shard,
         levels=levels,
         pyramid=pyramid,
+        downsample=downsample,
         ome_zarr_version=ome_zarr_version,
         codec=codec,
         memory=memory,

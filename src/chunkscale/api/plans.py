@@ -218,6 +218,7 @@ def _what(
     options.check_dtype(
         f"array {join(image.uri, image.path)!r}" if image.uri else f"the {image.path}", array.dtype
     )
+    method = options.method(target.method, image.is_label, target.antialias)
     source_grid, target_grid, said = source_and_target(image.whole, target, image.grid)
     if image.array_grid != image.whole:
         source_grid = aligned_grid(image.array_grid, target_grid)
@@ -235,10 +236,11 @@ def _what(
         ),
         source_grid=source_grid,
         target_grid=target_grid,
-        method=options.method(target.method, image.is_label, target.antialias),
+        method=method,
         antialias=target.antialias,
         outside=fill_value(target, array.dtype.name),
         pyramid=options.pyramid_rule(layout.pyramid),
+        downsample=options.downsample(layout.downsample, method, image.is_label),
         ngff_version=layout.version,
         codec=layout.codec,
         notices=said,

@@ -45,7 +45,7 @@ class Request:
     storage: Storage
     images: str | Sequence[str] | None = None
     labels: bool | str | Sequence[str] = True
-    label_method: str = "nearest"
+    label_method: str = "mode"
 
 
 def request_of(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chunkscale._version import __version__
-from chunkscale.api.defaults import METHOD_WORDS
+from chunkscale.api.defaults import DOWNSAMPLE_WORDS, METHOD_WORDS
 from chunkscale.cli.commands import check, demo, info, plan, resample
 
 _SOURCE = "OME-Zarr image: local path, or URL with http(s), s3, gs or az"
@@ -124,6 +124,10 @@ def _verb(
     return verb
 
 
+def _listed(words: Mapping[Any, str]) -> str:
+    return "; ".join(f"{name} {text}" for name, text in words.items())
+
+
 def _json_option(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_true", help="print JSON")
 
@@ -194,11 +198,10 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
         help="read this stored level; auto takes the coarsest that is as fine as the target "
         "(default: 0, the finest)",
     )
-    methods = "; ".join(f"{name} {words}" for name, words in METHOD_WORDS.items())
     group.add_argument(
         "--method",
         choices=METHOD_WORDS,
-        help=f"interpolation (default: linear; nearest for label images): {methods}",
+        help="interpolation (default: linear; nearest for label images): " + _listed(METHOD_WORDS),
     )
     group.add_argument("--antialias", action="store_true", help="average where an axis shrinks")
     group.add_argument(
@@ -242,6 +245,12 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         choices=("auto", "all", "keep-z", "none"),
         help="axes that are halved from level to level: auto leaves those alone whose voxels are "
         "twice as large as the smallest (default: auto)",
+    )
+    group.add_argument(
+        "--downsample",
+        choices=DOWNSAMPLE_WORDS,
+        help="what coarser levels are made with (default: mode with the methods nearest and mode, "
+        "else mean): " + _listed(DOWNSAMPLE_WORDS),
     )
     group.add_argument(
         "--ome-zarr-version", choices=("0.5", "0.4"), help="format of the output (default: 0.5)"

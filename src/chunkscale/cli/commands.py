@@ -65,6 +65,7 @@ _PLAN_OPTIONS = (
     "shard",
     "levels",
     "pyramid",
+    "downsample",
     "ome_zarr_version",
     "codec",
     "memory",

@@ -61,4 +61,4 @@ def _load_kernels(plan: ResamplePlan, backend: Backend) -> None:
         backend=backend,
     )
     for factors in {plan.level_ratio(k - 1, k) for k in range(1, len(plan.levels))}:
-        reduce_box(np.full(factors, voxel), factors, method=plan.method, backend=backend)
+        reduce_box(np.full(factors, voxel), factors, downsample=plan.downsample, backend=backend)

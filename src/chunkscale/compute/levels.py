@@ -18,7 +18,8 @@ from chunkscale.geometry.mapping import (
     rebased,
     source_box,
 )
-from chunkscale.geometry.methods import METHODS
+from chunkscale.geometry.methods import Downsample
+from chunkscale.geometry.pyramid import halving
 from chunkscale.kernels.backend import Backend, Factors, Tables
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.plan.regions import Region
@@ -176,11 +177,11 @@ def reduce_box(
     data: NDArray[Any],
     factors: Sequence[int],
     *,
-    method: str,
+    downsample: Downsample,
     backend: Backend,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Return the next level of a box: means or modes of cells, as `method` says.
+    """Return the next level of a box: of each cell a mean, or one of its voxels.
 
     Parameters
     ----------
@@ -188,21 +189,35 @@ def reduce_box(
         A box that starts on a cell.
     factors : sequence of int
         Cell size per axis, 1 or 2.
-    method : str
+    downsample : {"mean", "mode", "nearest", "max"}
     backend : Backend
     out : ndarray, optional
         Where the result goes.
     """
     if out is None:
         out = backend.empty(cell_counts(data.shape, factors), data.dtype)
-    combine = backend.mean if METHODS[method].levels == "mean" else backend.mode
+    cells = _cells(factors)
     for frame, result in _frames(data, out):
-        combine(frame, _cells(factors), result)
+        if downsample == "mean":
+            backend.mean(frame, cells, result)
+        elif downsample == "max":
+            backend.maximum(frame, cells, result)
+        else:
+            backend.resample(frame, _halving(frame.shape, cells, downsample), result)
     return out
 
 
 def _cells(factors: Sequence[int]) -> Factors:
     z, y, x = (1, 1, 1, *factors)[-3:]
+    return z, y, x
+
+
+def _halving(shape: Sequence[int], cells: Factors, method: str) -> Tables:
+    """Return the tables of a method that takes of each cell one voxel."""
+    z, y, x = (
+        axis_table(halving(size, factor, method), 0, -(-size // factor))
+        for size, factor in zip(shape, cells, strict=True)
+    )
     return z, y, x
 
 
@@ -228,7 +243,7 @@ def region_levels(
     """
     first, box = region.boxes[0]
     coarser = [empty(place, owned.shape) for place, (_, owned) in enumerate(region.boxes[1:], 2)]
-    reduced = partial(reduce_box, method=plan.method, backend=backend)
+    reduced = partial(reduce_box, downsample=plan.downsample, backend=backend)
     if first == 0:
         yield from _slabs(plan, region, read, empty, backend, *coarser[:1])
     else:
@@ -259,7 +274,7 @@ def _slabs(
         assert block is not None
         return cut(block, source, part)
 
-    averages = METHODS[plan.method].levels == "mean"
+    averages = plan.downsample == "mean"
     for turn, box in enumerate(plan.slabs(region)):
         out = empty(turn % 2, box.shape)
         means = None
@@ -277,7 +292,7 @@ def _slabs(
             means=means if averages else None,
         )
         if means is not None and not averages:
-            reduce_box(out, ratio, method=plan.method, backend=backend, out=means[1])
+            reduce_box(out, ratio, downsample=plan.downsample, backend=backend, out=means[1])
         yield 0, box, out
 
 

@@ -63,13 +63,18 @@ class AxisMapping:
     @property
     def kind(self) -> Kind:
         """Which table it makes."""
-        return "weights" if self.scale > 1.0 else METHODS[self.method].kind
+        if self.scale > 1.0:
+            return "weights"
+        kind = METHODS[self.method].kind
+        return "pick" if kind == "cells" and self.step <= 1.0 else kind
 
     @property
     def taps(self) -> int:
         """Source voxels that a target reads at most."""
         if self.kind == "weights":
             return math.ceil(2 * METHODS[self.method].support * self.scale) + 1
+        if self.kind == "cells":
+            return min(math.ceil(self.step) + 1, self.source_size)
         return 2 if self.kind == "lerp" else 1
 
 
@@ -79,7 +84,7 @@ class AxisTable:
 
     Parameters
     ----------
-    kind : {"pick", "lerp", "weights"}
+    kind : {"pick", "lerp", "weights", "cells"}
     index : ndarray of int64, shape (n,)
         First source voxel of each target voxel, counted from the start of the
         source box.
@@ -89,6 +94,7 @@ class AxisTable:
           voxel after ``a``. Where it is 0, ``b`` must not be read.
         - weights: shape (n, taps), normalised: the weights of the voxels
           from ``index`` on. Voxels of weight 0 must not be read.
+        - cells: shape (n,), how many voxels from ``index`` on are the cell's.
     """
 
     kind: Kind
@@ -138,9 +144,9 @@ def grid_mapping(
         # The same for a grid and what is cut out of it, as long as that lies within the source.
         reach = max(1.0, n_in + step, max(-start, start + n_out) * step, magnitude)
         fuzz = 16 * _EPS * reach
-        # A sum of weights that only ever has one term needs no halo.
+        # A sum of weights, or a cell, that only ever has one voxel needs no halo.
         hits = abs(step - 1.0) * max(n_in, start + n_out) + abs(offset - round(offset)) <= fuzz
-        passes = hits and chosen.kind == "weights"
+        passes = hits and chosen.kind in ("weights", "cells")
         mappings.append(
             AxisMapping(
                 source_size=n_in,
@@ -225,7 +231,9 @@ def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
     that a sample beyond takes the edge voxel. Widened kernels are those of Pillow's and
     torch's ``antialias=True``: support times step to either side, cut at the
     image border, weights normalised to 1; so a voxel larger than the image is
-    a mean of all of it. Other kernels repeat the edge voxels instead.
+    a mean of all of it. Other kernels repeat the edge voxels instead. The cell of a
+    target has the voxels whose centres lie in its extent, the lower end included: of the
+    image alone, and its edge voxel if there is none.
 
     Examples
     --------
@@ -251,6 +259,11 @@ def _table_at(mapping: AxisMapping, target: NDArray[np.float64]) -> AxisTable:
         return AxisTable("pick", index, np.empty(0))
     if mapping.kind == "weights":
         return _weights_table(mapping, edge)
+    if mapping.kind == "cells":
+        begin, end = (np.ceil(_edge_distance(mapping, target + h) - 0.5) for h in (-0.5, 0.5))
+        begin = np.clip(begin, 0, last)
+        end = np.clip(end, begin + 1, mapping.source_size)
+        return AxisTable("cells", begin.astype(np.int64), end - begin)
     centre = np.clip(edge - 0.5, 0.0, float(last))
     floor = np.floor(centre)
     return AxisTable("lerp", floor.astype(np.int64), centre - floor)
@@ -328,6 +341,8 @@ def _stops(table: AxisTable) -> NDArray[np.int64]:
         taps += table.weight != 0
     elif table.kind == "weights":
         taps = table.weight.shape[1] - np.argmax(table.weight[:, ::-1] != 0, axis=1)
+    elif table.kind == "cells":
+        taps = table.weight.astype(np.int64)
     return table.index + taps
 
 

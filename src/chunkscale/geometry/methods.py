@@ -8,11 +8,22 @@ from typing import Any, Literal
 
 from chunkscale.errors import OptionError
 
-MethodName = Literal["linear", "nearest", "cubic"]
+MethodName = Literal["linear", "nearest", "cubic", "mode"]
 
 #: What a kernel is told of an axis: the voxel to take; two voxels and how far it is from the one
-#: to the other; or voxels and their weights in a sum.
-Kind = Literal["pick", "lerp", "weights"]
+#: to the other; voxels and their weights in a sum; or the voxels of a cell, of which one is taken.
+Kind = Literal["pick", "lerp", "weights", "cells"]
+
+#: What a coarser level has of the voxels of a cell.
+Downsample = Literal["mean", "mode", "nearest", "max"]
+
+#: The same in words. A level of modes, or of nearest voxels, is the one before resampled so.
+DOWNSAMPLING: dict[Downsample, str] = {
+    "mean": "averages the voxels of a cell",
+    "mode": "takes the most frequent one",
+    "nearest": "takes the one after the middle",
+    "max": "takes the largest",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +36,11 @@ class Method:
         What users say; recipes keep it.
     words : str
         What it does, for the command line's help.
-    kind : {"pick", "lerp", "weights"}
-        The table that plain interpolation takes; a widened kernel always takes weights.
-    levels : {"mean", "mode"}
-        What the coarser levels of the pyramid are made with.
+    kind : {"pick", "lerp", "weights", "cells"}
+        The table that plain interpolation takes; a widened kernel always takes weights. Cells
+        are taken where an axis shrinks, and one voxel elsewhere.
+    levels : Downsample
+        What the coarser levels of the pyramid are made with by default.
     support : float
         Distance in source voxels from which on a voxel has no weight.
     lobes : bool
@@ -42,7 +54,7 @@ class Method:
     name: MethodName
     words: str
     kind: Kind
-    levels: Literal["mean", "mode"]
+    levels: Downsample
     support: float = 1.0
     lobes: bool = False
     weight: Callable[[Any, float], Any] | None = None
@@ -50,7 +62,7 @@ class Method:
     @property
     def blends(self) -> bool:
         """Whether values come out that were not put in."""
-        return self.kind != "pick"
+        return self.kind not in ("pick", "cells")
 
 
 def _triangle(distance: Any, scale: float) -> Any:
@@ -88,6 +100,13 @@ METHODS: dict[str, Method] = {
             support=2.0,
             lobes=True,
             weight=_catmull_rom,
+        ),
+        Method(
+            name="mode",
+            words="takes the most frequent voxel where an axis shrinks, as labels need, and the "
+            "nearest elsewhere",
+            kind="cells",
+            levels="mode",
         ),
     )
 }

@@ -1,8 +1,8 @@
 """The levels of a multiscale image: shapes, voxel sizes, positions, chunks and shards.
 
-Level ``k`` is made from level ``k - 1`` by means over cells of two voxels per
-spatial axis, or per those axes that the pyramid's rule names. A cell at an odd
-end holds one voxel, so sizes round up, and an axis of one voxel stays as it is.
+Level ``k`` is made from level ``k - 1``: cells of two voxels per spatial axis, or per
+those axes that the pyramid's rule names, become one. A cell at an odd end holds one voxel,
+so sizes round up, and an axis of one voxel stays as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from chunkscale.geometry.box import cell_counts
 from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.geometry.mapping import AxisMapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,26 @@ def level_grid(grid: VoxelGrid, factors: tuple[int, ...]) -> VoxelGrid:
             t + (f - 1) / 2 * s
             for t, f, s in zip(grid.translation, factors, grid.voxel_size, strict=True)
         ),
+    )
+
+
+def halving(size: int, factor: int, method: str) -> AxisMapping:
+    """Return the mapping from cells of `factor` voxels of an axis to one voxel each.
+
+    Examples
+    --------
+    >>> from chunkscale.geometry.mapping import axis_table
+    >>> m = halving(5, 2, "nearest")
+    >>> axis_table(m, 0, m.target_size).index.tolist()
+    [1, 3, 4]
+    """
+    return AxisMapping(
+        source_size=size,
+        target_size=-(-size // factor),
+        step=float(factor),
+        offset=0.0,
+        fuzz=0.0,
+        method=method,
     )
 
 

@@ -1,6 +1,6 @@
 """Numeric kernels behind one signature.
 
-A backend is a module with `resample`, `mean` and `mode` (see `Backend`).
+A backend is a module with `resample`, `mean` and `maximum` (see `Backend`).
 Kernels know arrays and tables; nothing of OME, Dask or paths.
 """
 
@@ -37,7 +37,7 @@ class Backend(Protocol):
     def resample(
         self, block: NDArray[Any], tables: Tables, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        """Interpolate: x first, then y, then z; same dtype out."""
+        """Interpolate: x first, then y, then z; same dtype out. Of cells take the mode."""
 
     def resample_and_mean(
         self,
@@ -54,10 +54,10 @@ class Backend(Protocol):
     ) -> NDArray[Any]:
         """Mean of the voxels that exist in every cell of `factors` (1 or 2 per axis)."""
 
-    def mode(
+    def maximum(
         self, block: NDArray[Any], factors: Factors, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        """Most frequent value in every cell; of equally frequent ones the smallest."""
+        """Largest of the voxels that exist in every cell of `factors`."""
 
 
 def get_backend(name: str) -> Backend:

@@ -398,26 +398,14 @@ __device__ __forceinline__ T number_of(T number) { return number; }
 __device__ __forceinline__ T bits_of(T number) { return number; }
 #endif
 
-// The smallest of the most frequent; NaN, which equals nothing, only where there is nothing else.
-__device__ __forceinline__ T mode_of(
+// The largest; NaN, which is larger than nothing, only where there is nothing else.
+__device__ __forceinline__ T largest_of(
     const T* source, long long row, long long plane, int dz, int dy, int dx) {
-    Number values[8];
     // Adding 0 turns -0.0 into 0.0.
+    Number best = number_of(source[0]) + (Number)0;
     FOR_CELL {
-        values[4 * a + 2 * b + c] = number_of(source[a * plane + b * row + c]) + (Number)0;
-    }
-    Number best = values[0];
-    int most = 0;
-    FOR_CELL {
-        Number number = values[4 * a + 2 * b + c];
-        int count = 0;
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-            if ((j >> 2) < dz && (j >> 1 & 1) < dy && (j & 1) < dx) count += values[j] == number;
-        if (count > most || (count == most && number < best)) {
-            best = number;
-            most = count;
-        }
+        Number number = number_of(source[a * plane + b * row + c]) + (Number)0;
+        if (number > best || best != best) best = number;
     }
     return bits_of(best);
 }
@@ -435,4 +423,93 @@ __device__ __forceinline__ T mode_of(
                min(fy, my - y), min(fx, mx - x));                                                \
     }
 CELLS(mean, mean_of)
-CELLS(mode, mode_of)
+CELLS(maximum, largest_of)
+
+// --- modes --------------------------------------------------------------------------------------
+
+// Of a cell: how many voxels equal a value, how many are larger, and the smallest of those.
+struct Seen {
+    long long equal, more;
+    Number next;
+};
+
+// Look at a cell, of which each of `Lanes` threads sees a part. With `all` every number is taken
+// to be larger than the value. NaN is neither equal nor larger.
+template <int Lanes>
+__device__ __forceinline__ Seen look(
+    const T* source, long long row, long long plane, int dz, int dy, int dx, Number value,
+    bool all) {
+    Seen seen = {0, 0, value};
+    for (int a = 0; a < dz; a++)
+        for (int b = 0; b < dy; b++) {
+            const T* voxels = source + a * plane + b * row;
+            for (int c = Lanes > 1 ? threadIdx.x : 0; c < dx; c += Lanes) {
+                // Adding 0 turns -0.0 into 0.0.
+                Number number = number_of(voxels[c]) + (Number)0;
+                if (all ? number == number : number > value) {
+                    if (!seen.more || number < seen.next) seen.next = number;
+                    seen.more++;
+                } else {
+                    seen.equal += number == value;
+                }
+            }
+        }
+    for (int apart = Lanes / 2; apart > 0; apart /= 2) {
+        long long more = __shfl_xor_sync(0xffffffffu, seen.more, apart);
+        Number next = __shfl_xor_sync(0xffffffffu, seen.next, apart);
+        if (more && (!seen.more || next < seen.next)) seen.next = next;
+        seen.more += more;
+        seen.equal += __shfl_xor_sync(0xffffffffu, seen.equal, apart);
+    }
+    return seen;
+}
+
+// The smallest of the most frequent; NaN only where there is nothing else. Values are counted
+// from the smallest on, as long as those that are left can be more frequent than the best.
+template <int Lanes>
+__device__ __forceinline__ T mode_of(
+    const T* source, long long row, long long plane, int dz, int dy, int dx) {
+    Number best = number_of(source[0]) + (Number)0;
+    long long most = 0;
+    Seen seen = look<Lanes>(source, row, plane, dz, dy, dx, best, true);
+    while (seen.more > most) {
+        Number value = seen.next;
+        seen = look<Lanes>(source, row, plane, dz, dy, dx, value, false);
+        if (seen.equal > most) {
+            best = value;
+            most = seen.equal;
+        }
+    }
+    return bits_of(best);
+}
+
+#define MODE(Lanes, k, j, i)                                                                     \
+    mode_of<Lanes>(                                                                              \
+        block + z_first[k] * block_plane + y_first[j] * block_row + x_first[i], block_row,       \
+        block_plane, z_size[k], y_size[j], x_size[i])
+
+// A thread for each cell ...
+extern "C" __global__ void __launch_bounds__(LANES * ROWS) modes(
+    const T* __restrict__ block, T* __restrict__ out, int nz, int ny, int nx,
+    long long block_plane, long long block_row, const int* __restrict__ z_first,
+    const int* __restrict__ y_first, const int* __restrict__ x_first,
+    const int* __restrict__ z_size, const int* __restrict__ y_size,
+    const int* __restrict__ x_size) {
+    Place here = place(LANES, ny, nx);
+    if (here.y >= ny || here.x >= nx) return;
+    out[((long long)here.z * ny + here.y) * nx + here.x] = MODE(1, here.z, here.y, here.x);
+}
+
+// ... or a warp, where its rows are long.
+extern "C" __global__ void __launch_bounds__(LANES * ROWS) modes_of_large(
+    const T* __restrict__ block, T* __restrict__ out, int nz, int ny, int nx,
+    long long block_plane, long long block_row, const int* __restrict__ z_first,
+    const int* __restrict__ y_first, const int* __restrict__ x_first,
+    const int* __restrict__ z_size, const int* __restrict__ y_size,
+    const int* __restrict__ x_size) {
+    long long at = (long long)blockIdx.x * ROWS + threadIdx.y, plane = (long long)ny * nx;
+    if (at >= nz * plane) return;
+    int k = at / plane, j = at % plane / nx, i = at % nx;
+    T mode = MODE(LANES, k, j, i);
+    if (threadIdx.x == 0) out[at] = mode;
+}

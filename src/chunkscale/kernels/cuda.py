@@ -16,7 +16,9 @@ import numpy as np
 from chunkscale.kernels.backend import Factors, Tables
 from chunkscale.kernels.weights import (
     SCALE,
+    AxisCells,
     AxisWeights,
+    axis_cells,
     axis_weights,
     cell_counts,
     check_block,
@@ -59,7 +61,7 @@ def contiguous(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
-    """Interpolate along x, then y, then z.
+    """Interpolate along x, then y, then z; of cells take the most frequent voxel.
 
     Parameters
     ----------
@@ -79,12 +81,15 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     out = _result(out, tuple(len(t.index) for t in tables), block.dtype)
     if not out.size:
         return out
+    if any(t.kind == "cells" for t in tables):
+        _modes(block, [axis_cells(t, n) for t, n in zip(tables, block.shape, strict=True)], out)
+        return out
     dtype = compute_dtype(block.dtype)
     weights = [axis_weights(t, n, dtype) for t, n in zip(tables, block.shape, strict=True)]
     kernels = compiled(block.dtype)
-    held = _uploaded(weights)
+    held = _uploaded_tables(weights)
     first, weight, exact = held.first, held.weight, held.exact
-    strides = (np.int64(block.shape[1] * block.shape[2]), np.int64(block.shape[2]))
+    strides = _strides(block)
     if all(t.kind == "pick" for t in tables):
         _march(kernels["pick"], block, out, (*strides, *first))
         return out
@@ -119,8 +124,8 @@ def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
     return _combined("mean", block, factors, out)
 
 
-def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
-    """Find the most frequent value in every cell; see `chunkscale.kernels.reference.mode`.
+def maximum(block: Array, factors: Factors, out: Array | None = None) -> Array:
+    """Find the largest voxel of every cell; see `chunkscale.kernels.reference.maximum`.
 
     Parameters
     ----------
@@ -130,7 +135,7 @@ def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
     out : cupy.ndarray, optional
         Where the result goes; it must not overlap `block`.
     """
-    return _combined("mode", block, factors, out)
+    return _combined("maximum", block, factors, out)
 
 
 def _combined(name: str, block: Array, factors: Factors, out: Array | None) -> Array:
@@ -157,7 +162,8 @@ def compiled(dtype: np.dtype[Any]) -> dict[str, Any]:
 @functools.cache
 def _compiled(dtype: np.dtype[Any], capability: str) -> dict[str, Any]:
     text = resources.files("chunkscale.kernels").joinpath("cuda.cu").read_text("utf-8")
-    names = ["linear", "pick", "along_x", "along_y", "along_z", "mean", "mode"]
+    names = ["linear", "pick", "along_x", "along_y", "along_z", "mean", "maximum"]
+    names += ["modes", "modes_of_large"]
     if dtype.kind in "iu" and dtype.itemsize == 8:
         names.append("restore")
     module = cp.RawModule(code=_prologue(dtype) + text, options=("-fmad=false",))
@@ -244,6 +250,24 @@ def _separable(
         values = result
 
 
+def _modes(block: Array, cells: list[AxisCells], out: Array) -> None:
+    """Take the most frequent value of every cell."""
+    sizes = [axis.stop - axis.first for axis in cells]
+    tables, held = _uploaded([t.astype(np.int32) for t in (*(c.first for c in cells), *sizes)])
+    arguments = (block, out, *map(np.int32, out.shape), *_strides(block), *tables)
+    kernels = compiled(block.dtype)
+    if cells[2].most >= _LANES // 2:
+        kernels["modes_of_large"]((-(-out.size // _ROWS),), (_LANES, _ROWS), arguments)
+    else:
+        _launch(kernels["modes"], out.shape, arguments)
+    del held  # what was started comes before another use of this memory
+
+
+def _strides(block: Array) -> tuple[np.int64, np.int64]:
+    """Return the voxels of a plane and of a row."""
+    return np.int64(block.shape[1] * block.shape[2]), np.int64(block.shape[2])
+
+
 class _Tables(NamedTuple):
     """Tables on the device: addresses for z, y and x, and the array that holds them."""
 
@@ -253,11 +277,16 @@ class _Tables(NamedTuple):
     memory: Array
 
 
-def _uploaded(weights: list[AxisWeights]) -> _Tables:
-    """Copy tables to the device, all at once."""
+def _uploaded_tables(weights: list[AxisWeights]) -> _Tables:
     parts = [w.weight for w in weights]
     parts += [w.first.astype(np.int32) for w in weights]
     parts += [w.exact for w in weights]
+    addresses, memory = _uploaded(parts)
+    return _Tables(tuple(addresses[3:6]), tuple(addresses[:3]), tuple(addresses[6:9]), memory)
+
+
+def _uploaded(parts: list[np.ndarray[Any, Any]]) -> tuple[list[int], Array]:
+    """Copy arrays to the device, all at once: their addresses, and the array that holds them."""
     starts = np.cumsum([0, *(-(-part.nbytes // 8) * 8 for part in parts)])
     packed = np.zeros(int(starts[-1]), np.uint8)
     for start, part in zip(starts, parts, strict=False):
@@ -269,5 +298,4 @@ def _uploaded(weights: list[AxisWeights]) -> _Tables:
     cp.cuda.runtime.memcpyAsync(
         memory.data.ptr, packed.ctypes.data, packed.nbytes, kind, stream.ptr
     )
-    addresses = [memory.data.ptr + int(start) for start in starts]
-    return _Tables(tuple(addresses[3:6]), tuple(addresses[:3]), tuple(addresses[6:9]), memory)
+    return [memory.data.ptr + int(start) for start in starts[:-1]], memory

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from chunkscale.geometry.mapping import AxisTable
 from chunkscale.kernels.backend import Factors, Tables
-from chunkscale.kernels.weights import SCALE
+from chunkscale.kernels.weights import SCALE, axis_cells
 
 empty, contiguous = np.empty, np.ascontiguousarray
 
@@ -27,7 +27,7 @@ Array = NDArray[Any]
 
 
 def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
-    """Interpolate along x, then y, then z.
+    """Interpolate along x, then y, then z; of cells take the most frequent voxel.
 
     In float32 for bool, integers of 8 and 16 bits, float16 and float32, in
     float64 for the others; weights are cast to that type first. Integers are
@@ -52,6 +52,9 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     source = np.ix_(*(t.index for t in tables))
     if all(t.kind == "pick" for t in tables):
         return _into(out, np.ascontiguousarray(block[source]))
+    if any(t.kind == "cells" for t in tables):
+        with np.errstate(all="ignore"):
+            return _into(out, _modes(block, tables))
     wide = block.dtype.itemsize > 2 and block.dtype != np.float32
     with np.errstate(all="ignore"):
         values = block.astype(np.float64 if wide else np.float32)
@@ -91,17 +94,18 @@ def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
     ndarray, shape (ceil(z / fz), ceil(y / fy), ceil(x / fx))
         Of the dtype of `block`.
     """
-    count = _cell_sums(np.ones(block.shape, np.int64), factors)
+    count = _of_cells(np.add, np.ones(block.shape, np.int64), factors)
     if block.dtype.kind == "f":
         with np.errstate(all="ignore"):
             voxels = block.astype(np.float64)
             average, scaled = (
-                _cell_sums(numbers, factors) * (1.0 / count) for numbers in (voxels, voxels * SCALE)
+                _of_cells(np.add, numbers, factors) * (1.0 / count)
+                for numbers in (voxels, voxels * SCALE)
             )
             return _into(out, _with_one_nan(_careful(average, scaled).astype(block.dtype)))
     # The sum of eight 64-bit numbers needs Python's integers.
     wide = block.dtype.kind in "iu" and block.itemsize == 8
-    total = _cell_sums(block.astype(object if wide else np.int64), factors)
+    total = _of_cells(np.add, block.astype(object if wide else np.int64), factors)
     quotient = total // count
     twice = 2 * (total - quotient * count)
     up = (twice > count) | ((twice == count) & (quotient % 2 == 1))
@@ -109,11 +113,10 @@ def mean(block: Array, factors: Factors, out: Array | None = None) -> Array:
     return _into(out, rounded.astype(block.dtype))
 
 
-def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
-    """Find the most frequent value of the voxels that exist in every cell.
+def maximum(block: Array, factors: Factors, out: Array | None = None) -> Array:
+    """Find the largest of the voxels that exist in every cell.
 
-    Of equally frequent values the smallest. NaN is taken only where there is
-    nothing else; -0.0 counts as 0.0 and becomes it.
+    NaN is taken only where there is nothing else; -0.0 becomes 0.0.
 
     Parameters
     ----------
@@ -129,24 +132,42 @@ def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
     ndarray, shape (ceil(z / fz), ceil(y / fy), ceil(x / fx))
         Of the dtype of `block`.
     """
-    shape = tuple(-(-n // f) for n, f in zip(block.shape, factors, strict=True))
-    voxels = np.zeros((*factors, *shape), block.dtype)
-    exists = np.zeros(voxels.shape, np.bool_)
-    for a, b, c in product(*(range(f) for f in factors)):
-        part = block[a :: factors[0], b :: factors[1], c :: factors[2]]
-        z, y, x = part.shape
-        voxels[a, b, c, :z, :y, :x] = part
-        exists[a, b, c, :z, :y, :x] = True
-    voxels, exists = voxels.reshape(-1, *shape), exists.reshape(-1, *shape)
-    count = np.zeros(voxels.shape, np.int64)
     with np.errstate(all="ignore"):
-        if block.dtype.kind == "f":
-            voxels += block.dtype.type(0)
-        for voxel, there in zip(voxels, exists, strict=True):
-            count += there & (voxels == voxel)
-        count[~exists] = -1
-        chosen = np.where(count == count.max(axis=0), voxels, _highest(block.dtype))
-        return _into(out, _with_one_nan(np.asarray(chosen.min(axis=0))))
+        largest = _of_cells(np.fmax, _with_one_zero(block), factors)
+        return _into(out, _with_one_nan(largest))
+
+
+def _modes(block: Array, tables: Tables) -> Array:
+    """Take the most frequent value of every cell, of equally frequent ones the smallest.
+
+    NaN is taken only where there is nothing else; -0.0 counts as 0.0 and becomes it.
+    """
+    axes = [axis_cells(t, n) for t, n in zip(tables, block.shape, strict=True)]
+    lengths = [axis.stop - axis.first for axis in axes]
+    modes = np.empty([len(n) for n in lengths], block.dtype)
+    block = _with_one_zero(block)
+    # Cells of one shape at a time: they are stacked voxel by voxel.
+    for shape in product(*map(np.unique, lengths)):
+        targets = [np.flatnonzero(n == size) for n, size in zip(lengths, shape, strict=True)]
+        firsts = [axis.first[chosen] for axis, chosen in zip(axes, targets, strict=True)]
+        voxels = np.stack(
+            [block[np.ix_(*map(np.add, firsts, place))] for place in product(*map(range, shape))]
+        )
+        voxels.sort(axis=0)
+        modes[np.ix_(*targets)] = _longest_run(voxels)
+    return _with_one_nan(modes)
+
+
+def _longest_run(voxels: Array) -> Array:
+    """Return the values that follow themselves most often; what is NaN comes last, and never."""
+    best: Array = voxels[0]
+    last, most = best, np.zeros(best.shape, np.int64)
+    run = most
+    for voxel in voxels:
+        run = np.where(voxel == last, run + 1, voxel == voxel)
+        best, most = np.where(run > most, voxel, best), np.maximum(most, run)
+        last = voxel
+    return best
 
 
 def _into(out: Array | None, result: Array) -> Array:
@@ -207,6 +228,11 @@ def _with_one_nan(result: Array) -> Array:
     return result
 
 
+def _with_one_zero(result: Array) -> Array:
+    """Turn -0.0 into 0.0, and NaN that signals into one that does not."""
+    return result + result.dtype.type(0) if result.dtype.kind == "f" else result
+
+
 def _takes_one(table: AxisTable, dtype: np.dtype[Any]) -> NDArray[np.bool_]:
     """Return where a table takes one source voxel as it is; `dtype` is that of the weights."""
     if table.kind == "pick":
@@ -233,19 +259,13 @@ def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
     return np.where(high, dtype.type(info.max), np.where(low, dtype.type(info.min), inside))
 
 
-def _cell_sums(values: Array, factors: Factors) -> Array:
-    """Add the voxels that exist in every cell: x pairs, then along y, then along z."""
+def _of_cells(combine: np.ufunc, values: Array, factors: Factors) -> Array:
+    """Combine the voxels that exist in every cell: x pairs, then along y, then along z."""
     for axis in (2, 1, 0):
         if factors[axis] == 2:
             values = np.moveaxis(values, axis, 0)
             second = values[1::2]
             values = values[0::2].copy()
-            values[: len(second)] += second
+            combine(values[: len(second)], second, out=values[: len(second)])
             values = np.moveaxis(values, 0, axis)
     return values
-
-
-def _highest(dtype: np.dtype[Any]) -> Any:
-    if dtype.kind in "iu":
-        return dtype.type(np.iinfo(dtype).max)
-    return dtype.type(1 if dtype.kind == "b" else np.inf)

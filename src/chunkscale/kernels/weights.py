@@ -60,12 +60,44 @@ def axis_weights(table: AxisTable, size: int, dtype: np.dtype[Any]) -> AxisWeigh
         taps = 2 if read.any() else 1
         last = index + read
         exact = ~read
-    if n and (index.min() < 0 or last.max() >= size):
-        raise IndexError(
-            f"a table reads voxels {index.min()} to {last.max()} of an axis of {size} voxels"
-        )
+    _check_reach(index, last, size)
     is_slice = taps == 1 and bool((np.diff(index) == 1).all())
     return AxisWeights(index, weight, exact, taps, is_slice)
+
+
+class AxisCells(NamedTuple):
+    """One table of cells, checked; a voxel that is picked is a cell of one.
+
+    Parameters
+    ----------
+    first, stop : ndarray of int64, shape (n,)
+        Half-open ranges of the source voxels of each target.
+    """
+
+    first: NDArray[np.int64]
+    stop: NDArray[np.int64]
+
+    @property
+    def most(self) -> int:
+        """Voxels of the largest cell."""
+        return int((self.stop - self.first).max(initial=1))
+
+
+def axis_cells(table: AxisTable, size: int) -> AxisCells:
+    """Return a table for an axis of `size` source voxels."""
+    if table.kind not in ("pick", "cells"):
+        raise ValueError(f"a table of the kind {table.kind!r} mixes voxels, and cells take one")
+    first = table.index.astype(np.int64)
+    stop = first + (table.weight.astype(np.int64) if table.kind == "cells" else 1)
+    _check_reach(first, stop - 1, size)
+    return AxisCells(first, stop)
+
+
+def _check_reach(first: NDArray[np.int64], last: NDArray[np.int64], size: int) -> None:
+    if len(first) and (first.min() < 0 or last.max() >= size):
+        raise IndexError(
+            f"a table reads voxels {first.min()} to {last.max()} of an axis of {size} voxels"
+        )
 
 
 def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -84,7 +84,7 @@ def downscaling_metadata(
     """
     return {
         "description": "each level is made from the stored one before it, cells of two voxels per "
-        "axis that is halved becoming one; centres and outer edges are kept",
+        "axis that is halved becoming one, which lies at their centre; outer edges are kept",
         "method": method,
         "version": version,
         "args": [],

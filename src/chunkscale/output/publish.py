@@ -10,7 +10,6 @@ import numpy as np
 from chunkscale._version import __version__
 from chunkscale.errors import RegionError
 from chunkscale.geometry.grid import aligned_grid
-from chunkscale.geometry.methods import METHODS
 from chunkscale.ome.axes import axis_entries
 from chunkscale.ome.carry import carried
 from chunkscale.ome.model import Dataset
@@ -83,7 +82,6 @@ def _image_attributes(plan: ResamplePlan, kept: Mapping[str, Any], name: str) ->
         )
         for level in plan.levels
     ]
-    kind = METHODS[plan.method].levels
     composed = compose_multiscales(
         version=plan.ngff_version,
         axes=axis_entries(plan.target_grid.axes),
@@ -92,14 +90,15 @@ def _image_attributes(plan: ResamplePlan, kept: Mapping[str, Any], name: str) ->
     return complete_attributes(
         composed,
         name=name,
-        kind=kind,
+        kind=plan.downsample,
         metadata=downscaling_metadata(
-            f"chunkscale.resample ({kind})",
+            f"chunkscale.resample ({plan.downsample})",
             version=__version__,
             parameters={
                 "method": plan.method,
                 "antialias": plan.antialias,
                 "pyramid": plan.pyramid,
+                "downsample": plan.downsample,
             },
         ),
         source=kept,

@@ -43,6 +43,7 @@ def recipe(plan: ResamplePlan, source: Source) -> dict[str, Any]:
         "antialias": plan.antialias,
         "outside": "edge" if plan.outside is None else str(plan.outside),
         "pyramid": plan.pyramid,
+        "downsample": plan.downsample,
         "ome_zarr_version": plan.ngff_version,
         "codec": plan.codec,
         "levels": [level.path for level in plan.levels],

@@ -202,7 +202,8 @@ def first_choice(
         decoded_share=source.decoded_share,
         write_size=target.size,
         write_chunk=layout.chunk,
-        taps=max([2, *(m.taps for m in mapping[-3:-2])]),
+        taps=max([2, *(m.taps for m in mapping[-3:-2] if m.kind != "cells")]),
+        cell=math.prod(m.taps for m in mapping if m.kind == "cells"),
         steps=steps,
         leading=leading,
         is_half=source.dtype == "float16",
@@ -238,6 +239,7 @@ def later_choice(
         write_size=level.grid.size,
         write_chunk=level.chunk,
         taps=0,
+        cell=1,
         steps=steps,
         leading=leading,
         is_half=False,  # means convert plane by plane

@@ -68,7 +68,8 @@ class PassJob:
     decoded_share: int  # voxels that are decoded for each that is kept
     write_size: int  # voxels of the first level written
     write_chunk: tuple[int, ...]
-    taps: int  # source voxels per target voxel along z; 0 for means
+    taps: int  # source voxels per target voxel along z that are mixed; 0 for means
+    cell: int  # source voxels per target voxel that are counted
     steps: tuple[tuple[int, ...], ...]  # of the levels after the first, each from the one before
     leading: int  # axes that are not spatial
     is_half: bool  # float16 is computed on a float32 copy
@@ -85,7 +86,9 @@ def region_bytes(
     planes = target[-3] if len(target) > 2 else 1
     first = voxels // planes * min(planes, 2 * slab)  # two slabs
     made = first + coarser_voxels(target, job.steps[:fused])
-    scratch = kernel_scratch(read, target, job.taps, job.itemsize, is_half=job.is_half)
+    scratch = kernel_scratch(
+        read, target, job.taps, job.itemsize, cell=job.cell, is_half=job.is_half
+    )
     # Host buffers of a GPU are whole huge pages.
     rounding = 0 if limits.device_memory is None else (fused + 2) * 2 * policy.HUGE_PAGE
     return (
@@ -112,12 +115,20 @@ def shared_bytes(
 
 
 def kernel_scratch(
-    read: int, target: Sequence[int], taps: int, itemsize: int, *, is_half: bool = False
+    read: int,
+    target: Sequence[int],
+    taps: int,
+    itemsize: int,
+    *,
+    cell: int = 1,
+    is_half: bool = False,
 ) -> int:
     """Return the most that a kernel holds beside its input of `read` voxels and its result."""
     # Some planes in the compute type, and all of float16.
     planes = (taps + 2) * math.prod(target[-2:]) * (4 if itemsize <= 2 else 8)
-    return planes + is_half * 4 * (read + math.prod(target))
+    # How often each value of a cell is met: four places for it, a count in each, and a list.
+    counts = cell * (4 * (8 + itemsize) + 8)
+    return planes + counts + is_half * 4 * (read + math.prod(target))
 
 
 def coarser_voxels(shape: Sequence[int], steps: Iterable[Sequence[int]]) -> int:

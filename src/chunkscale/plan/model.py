@@ -17,6 +17,7 @@ from chunkscale.errors import Notice
 from chunkscale.geometry.box import Box, between, whole
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import AxisMapping, source_box
+from chunkscale.geometry.methods import Downsample
 from chunkscale.geometry.pyramid import Level, PyramidRule
 from chunkscale.plan.memory import Limits
 from chunkscale.plan.regions import Pass, Region
@@ -88,6 +89,7 @@ class Resampling:
     antialias: bool = False
     outside: float | None = None
     pyramid: PyramidRule = "auto"
+    downsample: Downsample = "mean"
     ngff_version: str = "0.5"
     codec: str = "blosc-lz4"
     notices: tuple[Notice, ...] = ()
@@ -159,7 +161,7 @@ class ResamplePlan:
     source_grid : VoxelGrid
         In the units of the target.
     levels : tuple of Level
-        Level 0 is the resampled image; the others are means (modes of labels).
+        Level 0 is the resampled image; each other one is made from the one before.
     passes : tuple of Pass
     method : str
     antialias : bool
@@ -167,6 +169,8 @@ class ResamplePlan:
         Value of samples outside the source's extent; None for the edge voxel.
     pyramid : PyramidRule
         Which axes are halved from level to level.
+    downsample : {"mean", "mode", "nearest", "max"}
+        What a level has of the voxels of a cell of the one before.
     ngff_version : {"0.4", "0.5"}
     codec : str
     device : {"cpu", "gpu"}
@@ -190,6 +194,7 @@ class ResamplePlan:
     antialias: bool
     outside: float | None
     pyramid: PyramidRule
+    downsample: Downsample
     ngff_version: str
     codec: str
     device: str
@@ -313,6 +318,7 @@ class ResamplePlan:
             "method": self.method,
             "antialias": self.antialias,
             "outside": "edge" if self.outside is None else str(self.outside),
+            "downsample": self.downsample,
             "ome_zarr_version": self.ngff_version,
             "codec": self.codec,
             "device": self.device,

@@ -44,7 +44,9 @@ def find_notices(
     if source.is_label and blending:
         text = f"{blending[0]} interpolation blends the ids of this label image"
         found.append(Notice("labels", text))
-    if source.dtype == "bool" and (blending or len(levels) > 1):
+    voted = any(m.kind == "cells" for m in mapping)
+    rounded = len(levels) > 1 and what.downsample in ("mean", "mode")
+    if source.dtype == "bool" and (blending or voted or rounded):
         text = (
             "the voxels are true or false: what is blended, and each coarser level, is rounded, a "
             "half to false, so structures a voxel thick vanish. To keep them as shades make "

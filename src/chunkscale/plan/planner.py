@@ -139,6 +139,7 @@ def make_plan(
         antialias=what.antialias,
         outside=what.outside,
         pyramid=what.pyramid,
+        downsample=what.downsample,
         ngff_version=what.ngff_version,
         codec=what.codec,
         device="cpu" if limits.device_memory is None else "gpu",

@@ -88,8 +88,9 @@ def device_bytes(
         wide = 4 if itemsize <= 2 else 8
         parts += [mz * my * nx * wide, mz * ny * nx * wide]
         taps = max(_taps(axis) for axis in axes)
-    # Index, weights and a flag for each target.
+    # Index, weights and a flag for each target; what takes one voxel has tables at each level.
     parts.append((nz + ny + nx) * (8 * taps + 5) + 9 * 8)
+    parts += [(1 + sum(shape)) * (8 + 5) + 9 * 8 for shape in levels[1:]]
     return sum(-(-part // policy.DEVICE_ALIGNMENT) * policy.DEVICE_ALIGNMENT for part in parts)
 
 

@@ -218,6 +218,7 @@ def _compare(
 ) -> Iterator[tuple[int, list[str]]]:
     """Recompute boxes of every level; yield voxels compared and faults found."""
     method = find_method(record.get("method"), is_label=target.is_label).name
+    downsample = options.downsample(record.get("downsample"), method, is_label=False)
     outside = record.get("outside", "edge")
     fill = options.outside(outside, target.array.dtype.name)
     grid = _source_grid(source, target, record)
@@ -249,7 +250,8 @@ def _compare(
             continue
         for box in _samples(target.level_grid(index)):
             above = box.refined(factors).clipped(whole(fine.shape))
-            expected = reduce_box(fine.read(above), factors, method=method, backend=reference)
+            finer = fine.read(above)
+            expected = reduce_box(finer, factors, downsample=downsample, backend=reference)
             path = target.multiscale.datasets[index].path
             yield box.size, _differences(path, box, coarse.read(box), expected)
 
@@ -300,8 +302,12 @@ def _coordinate_faults(
         position = target.translation[axis] + (stop - 1) * target.voxel_size[axis]
         index = (position - source.translation[axis]) / source.voxel_size[axis]
         index = min(max(index, 0.0), source.shape[axis] - 1.0)
-        used = float(table.index[0]) + (float(table.weight[0]) if len(table.weight) else 0.0)
-        allowed = 1e-6 * max(1.0, index) + (0.5 if m.kind == "pick" else 0.0)
+        first = used = float(table.index[0])
+        if m.kind == "lerp":
+            used += float(table.weight[0])
+        elif m.kind == "cells":
+            used = min(max(index, first), first + float(table.weight[0]) - 1.0)
+        allowed = 1e-6 * max(1.0, index) + (0.5 if m.kind in ("pick", "cells") else 0.0)
         allowed += 4 * math.ulp(position) / source.voxel_size[axis]
         if abs(used - index) > allowed:
             yield (

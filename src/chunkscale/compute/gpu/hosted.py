@@ -85,11 +85,11 @@ class Hosted:
         """Average cells; see `chunkscale.kernels.backend.Backend`."""
         return self._combined(self._cuda.mean, block, factors, out)
 
-    def mode(
+    def maximum(
         self, block: NDArray[Any], factors: Factors, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        """Find modes; see `chunkscale.kernels.backend.Backend`."""
-        return self._combined(self._cuda.mode, block, factors, out)
+        """Find maxima; see `chunkscale.kernels.backend.Backend`."""
+        return self._combined(self._cuda.maximum, block, factors, out)
 
     @staticmethod
     def _combined(

@@ -17,11 +17,13 @@ from chunkscale.kernels.backend import Factors, Tables
 from chunkscale.kernels.cpu.cells import mean
 from chunkscale.kernels.cpu.finite import mend
 from chunkscale.kernels.cpu.linear import interpolate, restore_exact
-from chunkscale.kernels.cpu.modes import mode as mode
+from chunkscale.kernels.cpu.maxima import maximum as maximum
+from chunkscale.kernels.cpu.modes import modes
 from chunkscale.kernels.cpu.nearest import pick
 from chunkscale.kernels.cpu.views import is_wide, read_only, result_array, to_float16, to_float32
 from chunkscale.kernels.weights import (
     AxisWeights,
+    axis_cells,
     axis_weights,
     cell_counts,
     check_block,
@@ -35,7 +37,7 @@ Array = NDArray[Any]
 
 
 def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
-    """Interpolate along x, then y, then z.
+    """Interpolate along x, then y, then z; of cells take the most frequent voxel.
 
     Parameters
     ----------
@@ -54,6 +56,9 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     check_block(block)
     out = result_array(out, tuple(len(t.index) for t in tables), block.dtype)
     if not out.size:
+        return out
+    if _has_cells(tables):
+        modes(block, out, *(axis_cells(t, n) for t, n in zip(tables, block.shape, strict=True)))
         return out
     if block.dtype == np.float16 and not _is_pick(tables):
         to_float16(resample(to_float32(block), tables), out)
@@ -87,8 +92,8 @@ def resample_and_mean(
     coarse : ndarray
         Where the means go.
     """
-    apart = block.dtype == np.float16 or is_wide(block.dtype)
-    if apart or _can_be_two(block.dtype, tables) or _is_pick(tables) or not out.size:
+    apart = block.dtype == np.float16 or is_wide(block.dtype) or _can_be_two(block.dtype, tables)
+    if apart or _is_pick(tables) or _has_cells(tables) or not out.size:
         mean(resample(block, tables, out), factors, coarse)
         return
     check_block(block)
@@ -108,6 +113,10 @@ def _weights(block: Array, tables: Tables) -> tuple[AxisWeights, AxisWeights, Ax
 
 def _is_pick(tables: Tables) -> bool:
     return all(t.kind == "pick" for t in tables)
+
+
+def _has_cells(tables: Tables) -> bool:
+    return any(t.kind == "cells" for t in tables)
 
 
 def _can_be_two(dtype: np.dtype[Any], tables: Tables) -> bool:

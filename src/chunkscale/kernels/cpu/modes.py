@@ -1,109 +1,188 @@
-"""Modes of cells: the most frequent voxel."""
+"""Modes of cells: the most frequent voxel.
+
+Rows of voxels are compared side by side, which vectorises, so that cells of one value cost
+little. The others are counted in a table with room for as many values as a cell can have.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
-from chunkscale.kernels.backend import Factors
-from chunkscale.kernels.cpu.jit import entry, part
-from chunkscale.kernels.cpu.views import in_float32, number_dtype, read_only, result_array
-from chunkscale.kernels.weights import cell_counts, check_block
+from chunkscale.kernels.cpu.jit import entry, inlined, part
+from chunkscale.kernels.cpu.nearest import copy
+from chunkscale.kernels.cpu.views import number_dtype, read_only, to_float32
+from chunkscale.kernels.weights import AxisCells
 
 Array = NDArray[Any]
 
+Range = tuple[int, int]
 
-def mode(block: Array, factors: Factors, out: Array | None = None) -> Array:
-    """Find the most frequent value of the voxels that exist in every cell.
 
-    Of equally frequent values the smallest. NaN is taken only where there is
-    nothing else; -0.0 counts as 0.0 and becomes it.
+class Counts(NamedTuple):
+    """How often each value of a cell was met: a hash table with open addressing.
 
     Parameters
     ----------
-    block : ndarray, shape (z, y, x)
-        C order, native byte order; bool, integers, float16, float32 or float64.
-    factors : tuple of int
-        Voxels of a cell along z, y and x: 1 or 2.
-    out : ndarray, optional
-        Where the result goes; it must not overlap `block`.
-
-    Returns
-    -------
-    ndarray, shape (ceil(z / fz), ceil(y / fy), ceil(x / fx))
-        Of the dtype of `block`.
+    values : ndarray, shape (2**n,)
+    times : ndarray of int64, shape (2**n,)
+        0 where there is no value; so everywhere between two cells.
+    used : ndarray of int64
+        Scratch: the places that have one.
+    shift : uint64
+        What leaves n bits of 64.
     """
-    check_block(block)
-    shape = cell_counts(block, factors)
-    out = result_array(out, shape, block.dtype)
-    same = np.empty(shape[2], np.uint8)
+
+    values: Array
+    times: NDArray[np.int64]
+    used: NDArray[np.int64]
+    shift: np.uint64
+
+
+def modes(block: Array, out: Array, z: AxisCells, y: AxisCells, x: AxisCells) -> None:
+    """Take the most frequent value of every cell, as `chunkscale.kernels.reference` says."""
     if block.dtype == np.float16:
-        wide, values = np.empty((1, *shape[1:]), np.float32), np.empty(8, np.float32)
-        for slab, plane in zip(in_float32(block, factors[0]), out, strict=True):
-            _mode(read_only(slab, slab.dtype), wide, *factors, same, values)
+        wide = np.empty((1, *out.shape[1:]), np.float32)
+        for first, stop, plane in zip(z.first, z.stop, out, strict=True):
+            whole = AxisCells(np.zeros(1, np.int64), np.array([stop - first]))
+            modes(to_float32(block[first:stop]), wide, whole, y, x)
             plane[...] = wide[0]
-    else:
-        numbers = number_dtype(block.dtype)
-        values = np.empty(8, numbers)
-        _mode(read_only(block, numbers), out.view(numbers), *factors, same, values)
+        return
+    numbers = number_dtype(block.dtype)
+    differs = np.empty(block.shape[2], np.uint8)
+    counts = _empty_counts(z.most * y.most * x.most, numbers)
+    _modes(read_only(block, numbers), out.view(numbers), z, y, x, differs, counts)
     if block.dtype.kind == "f":
         for plane in out:
             plane[np.isnan(plane)] = np.nan
-    return out
 
 
-@part
-def _compare(same: NDArray[np.uint8], row: Array, source: Array, factor: int) -> None:
-    """Clear `same` where a source row has another value in the cell than `row`."""
-    if factor == 1:
-        for i in range(row.size):
-            same[i] &= source[i] == row[i]
-        return
-    for i in range(source.size // 2):
-        same[i] &= (source[2 * i] == row[i]) & (source[2 * i + 1] == row[i])
-    if source.size % 2:
-        same[row.size - 1] &= source[source.size - 1] == row[row.size - 1]
+def _empty_counts(voxels: int, dtype: np.dtype[Any]) -> Counts:
+    """Return a table for cells of so many voxels, half of which stays empty."""
+    most = min(voxels, 2 ** (8 * dtype.itemsize))
+    bits = (2 * most - 1).bit_length()
+    return Counts(
+        values=np.empty(1 << bits, dtype),
+        times=np.zeros(1 << bits, np.int64),
+        used=np.empty(most, np.int64),
+        shift=np.uint64(64 - bits),
+    )
 
 
-@part
-def _most_frequent(values: Array, n: int) -> Any:
-    """Return the mode of the first `n` values."""
-    best, most = values[0], 0
+def _bits(value: float) -> Any:
+    """Return the bits of a number as an integer."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_bits)
+def _bits_overload(value: Any) -> Callable[..., Any]:
+    def of_float32(value: Any) -> Any:
+        return np.float32(value).view(np.int32)
+
+    def of_float64(value: Any) -> Any:
+        return np.float64(value).view(np.int64)
+
+    def of_integer(value: Any) -> Any:
+        return value
+
+    return {types.float32: of_float32, types.float64: of_float64}.get(value, of_integer)
+
+
+@inlined
+def _note(counts: Counts, n: int, value: float, times: int) -> int:
+    """Count a value so many times more; return how many values there are, which were `n`."""
+    last = np.uint64(counts.values.size - 1)
+    at = (np.uint64(_bits(value)) * np.uint64(0x9E3779B97F4A7C15)) >> counts.shift
+    while counts.times[at] and counts.values[at] != value:
+        at = (at + np.uint64(1)) & last
+    if not counts.times[at]:
+        counts.values[at], counts.used[n] = value, at
+        n += 1
+    counts.times[at] += times
+    return n
+
+
+@inlined
+def _most_frequent(block: Array, counts: Counts, z: Range, y: Range, x: Range) -> Any:
+    """Return the mode of the voxels within three ranges."""
+    number, zero = counts.values.dtype.type, counts.values.dtype.type(0)
+    value = number(block[z[0], y[0], x[0]] + zero)  # -0.0 becomes 0.0
+    best, most, run, n = value, 0, 0, 0
+    for a in range(z[0], z[1]):
+        for b in range(y[0], y[1]):
+            row = block[a, b]
+            for c in range(np.uint64(x[0]), np.uint64(x[1])):
+                voxel = number(row[c] + zero)
+                if voxel == value:
+                    run += 1
+                elif voxel == voxel:
+                    if run:
+                        n = _note(counts, n, value, run)
+                    value, run = voxel, 1
+    if run:
+        n = _note(counts, n, value, run)
     for i in range(n):
-        count = 0
-        for j in range(n):
-            count += values[j] == values[i]
-        if count > most or (count == most and values[i] < best):
-            best, most = values[i], count
+        at = counts.used[i]
+        value, times = counts.values[at], counts.times[at]
+        counts.times[at] = 0
+        if times > most or (times == most and value < best):
+            best, most = value, times
     return best
 
 
+@part
+def _compare(differs: NDArray[np.uint8], row: Array, other: Array) -> None:
+    for i in range(differs.size):
+        differs[i] |= row[i] != other[i]
+
+
+@part
+def _again(axis: AxisCells, target: int) -> bool:
+    """Return whether a target has the cell of the one before."""
+    before = max(target - 1, 0)
+    same = axis.first[target] == axis.first[before] and axis.stop[target] == axis.stop[before]
+    return bool(target > 0 and same)
+
+
 @entry
-def _mode(
-    block: Array, out: Array, fz: int, fy: int, fx: int, same: NDArray[np.uint8], values: Array
+def _modes(
+    block: Array,
+    out: Array,
+    z: AxisCells,
+    y: AxisCells,
+    x: AxisCells,
+    differs: NDArray[np.uint8],
+    counts: Counts,
 ) -> None:
-    """Find modes; `same`, shape (x of `out`,), and `values`, shape (8,), are scratch."""
-    zero = values.dtype.type(0)
+    """Find modes; `differs`, shape (x of `block`,), is scratch."""
+    number, zero = counts.values.dtype.type, counts.values.dtype.type(0)
     for k in range(out.shape[0]):
-        depth = min(fz, block.shape[0] - k * fz)
+        of_z, same_planes = (z.first[k], z.stop[k]), _again(z, k)
         for j in range(out.shape[1]):
-            height = min(fy, block.shape[1] - j * fy)
-            row, first = out[k, j], block[k * fz, j * fy]
+            of_y, row = (y.first[j], y.stop[j]), out[k, j]
+            if same_planes:
+                copy(row, out[k - 1, j])
+                continue
+            if _again(y, j):
+                copy(row, out[k, j - 1])
+                continue
+            first = block[of_z[0], of_y[0]]
+            differs[:] = 0
+            for a in range(of_z[0], of_z[1]):
+                for b in range(of_y[0], of_y[1]):
+                    _compare(differs, first, block[a, b])
             for i in range(row.size):
-                row[i] = first[i * fx] + zero  # -0.0 becomes 0.0
-                same[i] = 1
-            for a in range(depth):
-                for b in range(height):
-                    _compare(same, row, block[k * fz + a, j * fy + b], fx)
-            for i in range(row.size):
-                if same[i]:
-                    continue
-                n = 0
-                for a in range(depth):
-                    for b in range(height):
-                        for c in range(i * fx, min(i * fx + fx, block.shape[2])):
-                            values[n] = block[k * fz + a, j * fy + b, c] + zero
-                            n += 1
-                row[i] = _most_frequent(values, n)
+                # Unsigned indices spare Numba the check for negative ones.
+                start, stop = np.uint64(x.first[i]), np.uint64(x.stop[i])
+                value = first[start]
+                mixed = differs[start]
+                for c in range(start + np.uint64(1), stop):
+                    mixed |= differs[c] | (first[c] != value)
+                row[i] = number(value + zero)
+                if mixed:
+                    row[i] = _most_frequent(block, counts, of_z, of_y, (x.first[i], x.stop[i]))
