@@ -337,6 +337,67 @@ def test_a_plate_survives_ten_kills(tmp_path):
     assert chunkscale.check(out, source=source)
 
 
+# --- where regions are made ----------------------------------------------------------------------
+
+
+def labelled_plate(path):
+    """Write a plate whose images differ, some with labels on voxels of their own."""
+    plate(path)
+    for name in ("B/03/0", "D/10/1"):
+        ngff(path / name / "labels", {"labels": ["cells"]})
+        image(
+            path / name / "labels" / "cells",
+            shape=(2, 6, 5),
+            size=(4.0, 1.0, 1.0),
+            attributes={"image-label": {}},
+        )
+    shutil.rmtree(path / "B" / "04" / "0")
+    image(path / "B" / "04" / "0", shape=(2, 6, 20, 24), size=(1.0, 1.0, 0.3, 0.3))
+    return path
+
+
+def test_a_cluster_makes_the_bytes_of_threads(tmp_path):
+    """Images and labels of several kinds, numbered through."""
+    distributed = pytest.importorskip("distributed")
+    source = labelled_plate(tmp_path / "plate.zarr")
+    options = {"images": "all", "voxel_size": 0.3, "chunk": 8}
+    chunkscale.resample(source, tmp_path / "threads.zarr", **options)
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as local,
+        distributed.Client(local, set_as_default=False) as client,
+    ):
+        seen = []
+        run = chunkscale.resample(
+            source, tmp_path / "cluster.zarr", client=client, progress=seen.append, **options
+        )
+    assert run.times.regions == run.plan.regions == max(now.regions for now in seen)
+    assert stored(tmp_path / "cluster.zarr") == stored(tmp_path / "threads.zarr")
+
+
+@pytest.mark.filterwarnings("ignore:.*aliasing")
+@pytest.mark.parametrize("method", ["linear", "cubic", "nearest"])
+def test_a_device_makes_the_voxels_of_the_reference(method, device, tmp_path):
+    """On a GPU as on the CPU, labels by modes."""
+    source, out = labelled_plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    chunkscale.resample(
+        source, out, images="all", voxel_size=0.8, method=method, antialias=method == "cubic",
+        device=device,
+    )  # fmt: skip
+    assert chunkscale.check(out, source=source)
+    other = tmp_path / "cpu.zarr"
+    chunkscale.resample(
+        source, other, images="all", voxel_size=0.8, method=method, antialias=method == "cubic",
+        device="cpu", chunk=8,
+    )  # fmt: skip
+    for name in FIELDS:
+        for path in (
+            name,
+            *(f"{name}/{label}" for label in chunkscale.open_image(out / name).labels),
+        ):
+            ours, theirs = (chunkscale.open_image(root / path).as_dask() for root in (out, other))
+            assert np.array_equal(np.asarray(ours), np.asarray(theirs))
+
+
 # --- the command line, info, real collections ----------------------------------------------------
 
 
