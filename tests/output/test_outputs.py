@@ -579,7 +579,7 @@ WRONG = {
     "translation of level 1": (transform(1, 1, "translation", 1, 0.0), False, "axis 'y'"),
     "scale of level 0": (transform(0, 0, "scale", 0, 0.75), True, "axis 'z'"),
     "scale of level 1": (transform(1, 0, "scale", 0, 1.5), False, "axis 'z'"),
-    "levels swapped": (lambda entry: entry["datasets"].reverse(), False, "larger"),
+    "levels swapped": (lambda entry: entry["datasets"].reverse(), False, "largest"),
     "no translation": (
         lambda entry: entry["datasets"][1]["coordinateTransformations"].pop(), False, "translation"
     ),
