@@ -115,6 +115,17 @@ def test_labels_are_those_of_a_run_of_their_own(method, dataset, tmp_path):
     assert np.array_equal(np.asarray(ours), np.asarray(chunkscale.open_image(alone).as_dask()))
 
 
+@pytest.mark.parametrize("how", ["mean", "max", "nearest"])
+def test_levels_of_labels_are_modes_whatever_those_of_the_image_are(how, dataset, tmp_path):
+    """What is asked for is for intensities; labels are counted by default, too."""
+    out = tmp_path / "out.zarr"
+    plan = chunkscale.resample(dataset, out, voxel_size=1.5, downsample=how, levels=2).plan
+    assert plan.downsample == how
+    assert [path for path, _ in plan.labels] == ["labels/nuclei", "labels/cells"]
+    assert {(label.method, label.downsample) for _, label in plan.labels} == {("mode", "mode")}
+    assert chunkscale.check(out, source=dataset)
+
+
 def test_labels_of_the_same_voxels_stay_to_the_bit(dataset, tmp_path):
     """64-bit ids do not pass through a float."""
     chunkscale.resample(dataset, tmp_path / "out.zarr", voxel_size="same")

@@ -19,6 +19,7 @@ from chunkscale.geometry.mapping import (
 )
 
 sizes = st.integers(1, 300)
+shifts = st.floats(-300, 300) | st.sampled_from([-0.5, 0.5, -1.5])
 steps = st.sampled_from([0.1, 0.2, 0.202, 0.25, 0.4, 0.5, 2 / 3, 0.8, 1.0, 1.2, 2.0, 3.0, 12.0])
 methods = st.sampled_from(
     [
@@ -155,7 +156,17 @@ def test_cells_have_the_voxels_of_exact_fractions(n, out, size, cut):
             assert table.weight[i] == max(min(stop, n) - first, 1)
 
 
-@given(n=sizes, step=st.floats(1.0, 40), shift=st.floats(-300, 300))
+@pytest.mark.parametrize("shift", [0.0, -0.5, 0.5, -1.5, 0.25])
+@pytest.mark.parametrize("step", [1.0, 1.0 + 2.0**-52, 1.0 + 2.0**-50, 0.3 / (0.1 * 3)])
+def test_a_voxel_size_that_is_the_same_but_for_rounding_makes_no_cells(step, shift):
+    """Ties are those of nearest, then."""
+    mode, nearest = (one_axis(9, 1.0, step, how, shift=shift) for how in ("mode", "nearest"))
+    found, expected = (axis_table(m, 0, m.target_size) for m in (mode, nearest))
+    assert found.kind == "pick"
+    np.testing.assert_array_equal(found.index, expected.index)
+
+
+@given(n=sizes, step=st.floats(1.0, 40) | st.floats(1.0, 1 + 1e-11), shift=shifts)
 def test_cells_share_the_image_among_them(n, step, shift):
     """No voxel is in two of them or left out between them; beyond it is the edge voxel."""
     m = one_axis(n, 1.0, step, "mode", shift=shift)

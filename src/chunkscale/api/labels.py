@@ -91,6 +91,7 @@ def planned_labels(
                 method=request.label_method,
                 outside=_outside(label.grid, plan.target_grid),
             )
+            # What the image's levels are made with is for intensities.
             layout = replace(request.layout, levels=len(plan.levels), downsample=None)
             said = plan_source(
                 label,

@@ -157,7 +157,7 @@ def plan_resampling(
     downsample : {"mean", "mode", "nearest", "max"}, optional
         What a coarser level has of the voxels of a cell: their mean, the most frequent, the
         one after the middle, or the largest. Default: mode where the method is nearest or
-        mode, else mean, which labels cannot have.
+        mode, else mean. Labels that go along have modes.
     ome_zarr_version : {"0.5", "0.4"}
     codec : str, default "blosc-lz4"
         ``blosc-lz4``, ``blosc-zstd``, ``zstd``, ``gzip`` or ``none``, with a

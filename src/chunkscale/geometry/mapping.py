@@ -66,7 +66,8 @@ class AxisMapping:
         if self.scale > 1.0:
             return "weights"
         kind = METHODS[self.method].kind
-        return "pick" if kind == "cells" and self.step <= 1.0 else kind
+        # Cells that are wider than a voxel by more than rounding have one each, and share none.
+        return "pick" if kind == "cells" and self.step - 1.0 <= 4 * self.fuzz else kind
 
     @property
     def taps(self) -> int:
@@ -144,9 +145,9 @@ def grid_mapping(
         # The same for a grid and what is cut out of it, as long as that lies within the source.
         reach = max(1.0, n_in + step, max(-start, start + n_out) * step, magnitude)
         fuzz = 16 * _EPS * reach
-        # A sum of weights, or a cell, that only ever has one voxel needs no halo.
+        # A sum of weights that only ever has one term needs no halo.
         hits = abs(step - 1.0) * max(n_in, start + n_out) + abs(offset - round(offset)) <= fuzz
-        passes = hits and chosen.kind in ("weights", "cells")
+        passes = hits and chosen.kind == "weights"
         mappings.append(
             AxisMapping(
                 source_size=n_in,
