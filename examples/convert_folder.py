@@ -2,7 +2,8 @@
 
     python examples/convert_folder.py [FOLDER]
 
-Images that cannot be resampled are named at the end; the others are done.
+For images that need parameters of their own: where all take the same, ``images="all"`` makes the
+whole folder in one run. Images that cannot be resampled are named at the end; the others are done.
 """
 
 import sys

@@ -1,6 +1,8 @@
-"""Docs: every command and every snippet runs as printed, on the stack that they name."""
+"""Docs: every command and every snippet runs as printed, on the images that they name."""
 
+import doctest
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -22,22 +24,29 @@ def blocks(language):
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_image("stack.ome.zarr", synthetic_cells(), grid_for(SHAPE, VOXEL_SIZE))
+    for example, name in (("labels", "cells.ome.zarr"), ("plate", "plate.ome.zarr")):
+        runpy.run_path(str(ROOT / "examples" / f"{example}.py"))["make"](tmp_path / name)
     return tmp_path
 
 
 def test_the_commands_of_the_readme_run(here, capsys):
-    """Each line after a $ succeeds."""
+    """Each line after a $ succeeds, and prints what follows it there."""
     commands = [
-        line.removeprefix("$ ")
+        part.partition("\n")[::2]
         for block in blocks("console")
-        for line in block.splitlines()
-        if line.startswith("$ ")
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
     ]
     assert len(commands) >= 4
-    for command in commands:
+    assert sum(bool(shown) for _, shown in commands) >= 4
+    checker = doctest.OutputChecker()
+    for command, shown in commands:
         program, *arguments = shlex.split(command)
         assert program == "chunkscale"
-        assert main(arguments) == 0, capsys.readouterr().err
+        code = main(arguments)
+        printed = capsys.readouterr()
+        assert code == 0, printed.err
+        said = printed.out.replace(f"{here}/", "")
+        assert not shown or checker.check_output(shown, said, doctest.ELLIPSIS), said
 
 
 def test_the_snippets_of_the_readme_run(here):

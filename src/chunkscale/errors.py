@@ -108,9 +108,10 @@ class Notice:
     kind : str
         ``"metadata"``: what the source says contradicts itself or its specification; `check`
         calls it a fault. ``"lost"``: what the source says and the output will not have.
-        ``"empty"``: no chunk of it is stored. Or what the plan found: ``"aliasing"``, ``"labels"``,
-        ``"mask"``, ``"plane"``, ``"kept"``, ``"collapse"``, ``"growth"``, ``"overlap"``,
-        ``"memory"``, ``"size"``, ``"disk"``, ``"unit"``, ``"order"`` and the like.
+        ``"asked"``: what it will not have because the user said so. ``"empty"``: no chunk of
+        it is stored. Or what the plan found: ``"aliasing"``, ``"labels"``, ``"mask"``,
+        ``"plane"``, ``"kept"``, ``"collapse"``, ``"growth"``, ``"overlap"``, ``"memory"``,
+        ``"size"``, ``"disk"``, ``"unit"``, ``"order"`` and the like.
     text : str
     """
 

@@ -42,11 +42,18 @@ def _level_rows(levels: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def _kind(facts: Facts) -> str:
+    """Return what a collection is, for a sentence."""
+    kind = facts["kind"]
+    return "a series (bioformats2raw)" if kind == "bioformats2raw" else f"a {kind}"
+
+
 def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
     source, target, memory = plan["source"], plan["target"], plan["memory"]
     dtype = source["dtype"]
     how = plan["method"] + ", antialiased" * plan["antialias"]
     first = map(min, plan["passes"][0]["region_shape"], target["shape"])
+    total = memory["base"] + memory["chunk_buffers"] + plan["workers"] * memory["per_worker"]
     return [
         ("source", source["path"] + f" ({source['array']})" * (source["array"] != source["path"])),
         ("", f"{_axes(source)} {times(source['shape'])} {dtype}"),
@@ -74,10 +81,11 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
         ),
         (
             "memory",
-            f"{human_bytes(memory['total'])} at most = {human_bytes(memory['base'])} base + "
+            f"{human_bytes(total)} at most = {human_bytes(memory['base'])} base + "
             f"{human_bytes(memory['chunk_buffers'])} chunk buffers + "
             f"{count(plan['workers'], 'worker')} x {human_bytes(memory['per_worker'])}",
         ),
+        *_whole_rows(plan, total),
         ("", f"limited to {human_bytes(memory['limit'])}: {memory['limit_from']}"),
         ("device", _device_text(plan["device_memory"])),
     ]
@@ -93,6 +101,24 @@ def _label_rows(labels: Mapping[str, Facts]) -> list[tuple[str, str]]:
             f"{human_bytes(plan['bytes_written'])} in {count(plan['regions'], 'region')}",
         )
         for k, (name, plan) in enumerate(labels.items())
+    ]
+
+
+def _whole_rows(plan: Facts, alone: int) -> list[tuple[str, str]]:
+    """Say what an image costs together with its labels, which the rows above leave out."""
+    if not plan["labels"]:
+        return []
+    plans = (plan, *plan["labels"].values())
+    read, written, regions = (
+        sum(each[key] for each in plans) for key in ("bytes_read", "bytes_written", "regions")
+    )
+    most = max(alone, plan["memory"]["total"])
+    return [
+        (
+            "",
+            f"with its labels {human_bytes(most)} at most, {human_bytes(read)} read, "
+            f"{human_bytes(written)} written, {count(regions, 'region')}",
+        )
     ]
 
 
@@ -137,8 +163,9 @@ def _plan_summary(plan: Facts) -> str:
 
 def _collection_summary(plan: Facts) -> str:
     labels = f" and {count(plan['labels'], 'label image')}" * bool(plan["labels"])
+    failed = f"; {count(plan['failed'], 'image')} cannot be made" * bool(plan["failed"])
     return (
-        f"{count(plan['images'], 'image')}{labels} of {plan['source']}, a {plan['kind']}\n"
+        f"{count(plan['images'], 'image')}{labels} of {plan['source']}, {_kind(plan)}{failed}\n"
         f"{human_bytes(plan['bytes_written'])} before compression, "
         f"{count(plan['regions'], 'region')}, at most {human_bytes(plan['memory']['total'])} of "
         "memory"
@@ -192,7 +219,7 @@ def _collection_rows(plan: Facts) -> list[tuple[str, str]]:
     labels = f" and {count(plan['labels'], 'label image')}" * bool(plan["labels"])
     failed = f"; {count(plan['failed'], 'image')} cannot be made" * bool(plan["failed"])
     return [
-        ("source", f"{plan['source']}, a {plan['kind']}"),
+        ("source", f"{plan['source']}, {_kind(plan)}"),
         ("images", f"{plan['images']}{labels}{failed}"),
         ("reads", f"{human_bytes(plan['bytes_read'])} decoded at most"),
         ("writes", f"{human_bytes(plan['bytes_written'])} before compression, all levels"),
@@ -223,7 +250,7 @@ def _alike_rows(plan: Facts) -> list[list[str]]:
 
 
 def _tree_lines(facts: Facts) -> Iterator[str]:
-    yield f"{facts['path']}: a {facts['kind']}, {count(len(facts['images']), 'image')}"
+    yield f"{facts['path']}: {_kind(facts)}, {count(len(facts['images']), 'image')}"
     yield from _member_lines(facts["members"], "image")
     yield from (f"  {path}" for path in facts["images"][len(facts["members"]) :])
     yield from (f"warning: {text}" for text in facts["warnings"])

@@ -420,6 +420,15 @@ def test_the_command_line_takes_collections(tmp_path, capsys):
     assert list(open_collection(out).images()) == ["D/10/0", "D/10/1", "D/10/2"]
 
 
+def test_what_cannot_be_made_is_said_before_the_run(tmp_path, capsys):
+    """Not when all others are done."""
+    source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    shutil.rmtree(source / "B/03/1/0")
+    assert main(["resample", str(source), str(out), "--all"]) == 1
+    assert "5 images of" in (told := capsys.readouterr().out)
+    assert "a plate; 1 image cannot be made" in told
+
+
 def test_check_finds_an_image_that_has_gone(tmp_path):
     source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
     chunkscale.resample(source, out, images="all")

@@ -13,6 +13,7 @@ import chunkscale
 from chunkscale.cli.main import main
 from chunkscale.errors import DestinationError, OptionError
 from chunkscale.samples import write_image
+from chunkscale.text import human_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore:aliasing", "ignore:.*equal steps")
 
@@ -270,6 +271,9 @@ def test_the_promise_is_that_of_the_whole_run(dataset):
     assert plan.promise == max(totals) == plan.as_dict()["memory"]["total"]
     assert set(plan.as_dict()["labels"]) == {"labels/nuclei", "labels/cells"}
     assert "labels/nuclei" in str(plan)
+    regions = plan.region_count + sum(label.region_count for _, label in plan.labels)
+    assert f"with its labels {human_bytes(plan.promise)} at most" in str(plan)
+    assert f"written, {regions} regions" in str(plan)
     assert "labels/nuclei" in plan._repr_html_()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ ALL = "all"
 class ResampledCollection:
     """What a finished run of many images did.
 
+    Of one image and its labels it is a `Resampled`.
+
     Parameters
     ----------
     path : str
@@ -50,7 +53,7 @@ class ResampledCollection:
     times : RunTimes
         Seconds by stage, summed over the workers.
     stored_bytes : int
-        Size of all levels of all images as they are stored.
+        Size of all levels of all images and labels as they are stored.
     notices : tuple of Notice
         What was found while the collection was mirrored.
     """
@@ -119,9 +122,10 @@ def collection_of(source: object, request: Request) -> CollectionSource | None:
     if not hasattr(source, "shape") and not hasattr(source, "grid"):
         found = open_collection(normalise(source, request.storage.reach))  # type: ignore[arg-type]
     if found is None and patterns_of(request) is not None:
+        is_path = isinstance(source, str | os.PathLike)
+        what = repr(str(source)) if is_path else f"the {type(source).__name__} that is given"
         raise OptionError(
-            f"images {request.images!r} are asked for, and {str(source)!r} is one image; leave "
-            "that out"
+            f"images {request.images!r} are asked for, and {what} is one image; leave that out"
         )
     return found
 

@@ -129,16 +129,17 @@ def check(
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
 ) -> CheckReport:
-    """Say whether an OME-Zarr image and its labels are complete and valid, and right.
+    """Say whether an image and its labels, or all of a collection, are complete, valid and right.
 
     Parameters
     ----------
     destination : str, path-like or Image
-        The image to check: metadata against the NGFF rules and against the
-        geometry of a pyramid, and every chunk by reading it.
+        The image or collection to check: metadata against the NGFF rules and
+        against the geometry of a pyramid, and every chunk by reading it.
     source : str, path-like, Image or array, optional
         Where it was made from: regions spread over the volume are recomputed
-        with plain NumPy, and every voxel of them is compared.
+        with plain NumPy, and every voxel of them is compared. Of a collection
+        the collection that it was made from: images are compared by their paths.
     source_voxel_size : float, str, mapping or sequence, optional
         What the source was said to have; without `source`, what the image itself is said to
         have. An output of this package knows that of its source.

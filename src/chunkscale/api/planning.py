@@ -99,8 +99,8 @@ def plan_resampling(
         array of NumPy or Dask, or what turns into one: see `resample`.
     images : str or sequence of str, optional
         Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
-        patterns like ``"B/03/0,B/04/*"``. Each is made with these parameters, and the
-        collection is mirrored.
+        patterns like ``"B/03/0,B/04/*"``, in which ``**`` stands for any number of names.
+        Each is made with these parameters, and the collection is mirrored.
     voxel_size : float, str, mapping or sequence, default "finest"
         Of the target, in the source's unit or with one (``"500nm"``): a number for all
         spatial axes, numbers by axis (``"z=1,y=0.5,x=0.5"`` or a mapping; axes left out
@@ -128,10 +128,12 @@ def plan_resampling(
         the whole would have there.
     labels : bool, str or sequence of str, default True
         Take the image's labels along, or some of them by name (``"nuclei,cells"``): onto the
-        same grid, with as many levels.
+        same grid, with as many levels. What they do not cover has the label 0. Those that cannot
+        go along stay behind with a warning; by name they are refused.
     label_method : {"mode", "nearest"}
-        What labels are made with: the most frequent one of the voxels that fall into one of the
-        target (the nearest where an axis grows), or always the nearest.
+        What these labels are made with: the most frequent one of the voxels that fall into one
+        of the target (the nearest where an axis grows), or always the nearest. Labels that are
+        `source` themselves have `method`.
     level : int or "auto", default 0
         Read this stored level of the image instead of the finest. ``"auto"`` takes the
         coarsest that is as fine as the target along every axis and agrees with level 0. Its

@@ -89,6 +89,9 @@ def resample(
 ) -> Resampled | ResampledCollection:
     """Resample an OME-Zarr image or an array of any size into a new OME-Zarr image.
 
+    The labels of an image go along. With `images` a whole collection is resampled, into one
+    like it.
+
     Parameters
     ----------
     source : str, path-like, Image or array
@@ -99,16 +102,19 @@ def resample(
         a block of Dask does, but not what its tasks hold besides. Arrays
         stay in this process, and their runs cannot be resumed.
     destination : str or path-like
-        Of the new image: local path, or URL with s3, gs or az.
+        Of the new image or collection: local path, or URL with s3, gs or az.
     images : str or sequence of str, optional
         Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
-        patterns like ``"B/03/0,B/04/*"``. The collection is mirrored at `destination`.
+        patterns like ``"B/03/0,B/04/*"``, in which ``**`` stands for any number of names. The
+        collection is mirrored at `destination`. ``"all"`` of one image is that image.
     overwrite : bool, default False
-        Replace an image at `destination`, or an unfinished one. It is deleted
-        after all checks have passed and before anything is written.
+        Replace an image at `destination`, or an unfinished one, with the labels that were made
+        with it; or a collection that this package has written, where nothing else lies in it.
+        It is deleted after all checks have passed and before anything is written.
     resume : bool, default False
         Continue what an interrupted run with the same parameters has left at
-        `destination`; mend it if it is finished; start if nothing is there.
+        `destination`; mend it if it is finished; start if nothing is there. Of an unfinished
+        collection those images are mended that are not finished.
     take_over : bool, default False
         Also where another run seems to be writing `destination`.
     client : distributed.Client, optional
@@ -147,12 +153,15 @@ def resample(
         Whatever planning refuses, before anything is written.
     RegionError, CorruptChunkError, ClusterError
         While running. The unfinished output has no multiscales metadata, so
-        no reader takes it for an image; `resume` continues it.
+        no reader takes it for an image; `resume` continues it. One image of a
+        collection that fails is named at the end, when all others are done.
 
     Warns
     -----
     AliasingWarning
         If an axis shrinks by more than 2 without `antialias`.
+    ChunkscaleWarning
+        Of all else that the plan has to say, as of labels that cannot go along.
 
     Examples
     --------

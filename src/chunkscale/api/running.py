@@ -40,11 +40,11 @@ class Resampled:
         The output.
     plan : ResamplePlan
     times : RunTimes
-        Seconds by stage, summed over the workers; of all images that were made together.
+        Seconds by stage, summed over the workers; of an image and its labels together.
     stored_bytes : int
-        Size of all levels as they are stored.
+        Size of all levels as they are stored, without the labels.
     labels : tuple of Resampled
-        Of the image.
+        Of the labels that went along, in the order in which the image lists them.
     """
 
     path: str

@@ -10,7 +10,7 @@ from chunkscale._version import __version__
 from chunkscale.api.defaults import DOWNSAMPLE_WORDS, METHOD_WORDS
 from chunkscale.cli.commands import check, demo, info, plan, resample
 
-_SOURCE = "OME-Zarr image: local path, or URL with http(s), s3, gs or az"
+_SOURCE = "OME-Zarr image, or collection of images: local path, or URL with http(s), s3, gs or az"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,20 +51,19 @@ def make_parser() -> argparse.ArgumentParser:
     verb = _verb(
         verbs,
         "resample",
-        "resample an image into a new OME-Zarr",
+        "resample an image and its labels, or a collection of images, into a new OME-Zarr",
         resample,
         "chunkscale resample stack.ome.zarr iso.ome.zarr --voxel-size finest",
     )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
-    verb.add_argument(
-        "destination", metavar="DST", help="path or URL (s3, gs, az) of the new image"
-    )
+    verb.add_argument("destination", metavar="DST", help="path or URL (s3, gs, az) of the new one")
     _target_options(verb)
     _run_options(verb)
     verb.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace DST if it is one OME-Zarr image or an unfinished output",
+        help="replace DST if it is one OME-Zarr image, an unfinished output, or a collection that "
+        "chunkscale has written",
     )
     verb.add_argument(
         "--resume",
@@ -82,15 +81,15 @@ def make_parser() -> argparse.ArgumentParser:
     verb = _verb(
         verbs,
         "check",
-        "say whether an image is complete, valid and right",
+        "say whether an image or a collection is complete, valid and right",
         check,
         "chunkscale check iso.ome.zarr --source stack.ome.zarr",
     )
-    verb.add_argument("destination", metavar="DST", help="OME-Zarr image")
+    verb.add_argument("destination", metavar="DST", help="OME-Zarr image or collection")
     verb.add_argument(
         "--source",
         metavar="SRC",
-        help="recompute regions from the image it was made from, and compare every voxel",
+        help="recompute regions from what it was made from, and compare every voxel",
     )
     _source_size(verb, " or, without --source, of DST")
     _storage_options(verb, source=True)
@@ -163,7 +162,7 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
         help="all images of SRC, a plate, a series or a folder of images, which is mirrored",
     )
     images.add_argument(
-        "--images", metavar="NAME[,NAME]", help="some of them, like B/03/0 or B/*/0"
+        "--images", metavar="NAME[,NAME]", help="some of them, like B/03/0, B/*/0 or B/**"
     )
     group.add_argument(
         "--channels", metavar="LIST", help="take these alone: indices or names, like 0,DAPI"
@@ -181,16 +180,16 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     labels.add_argument(
         "--labels",
         metavar="NAME[,NAME]",
-        help="labels that go along, on the same grid (default: all of the image's)",
+        help="labels that go along, onto the same grid (default: all of the image's)",
     )
     labels.add_argument(
-        "--no-labels", dest="labels", action="store_false", default=None, help="leave them"
+        "--no-labels", dest="labels", action="store_false", default=None, help="leave them behind"
     )
     group.add_argument(
         "--label-method",
         choices=("mode", "nearest"),
-        help="what labels are made with: the most frequent one of the voxels that fall into one "
-        "(default: mode), or the nearest",
+        help="what these labels are made with: the most frequent one of the voxels that fall into "
+        "one (default: mode), or the nearest",
     )
     group.add_argument(
         "--level",

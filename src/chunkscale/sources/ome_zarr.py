@@ -91,7 +91,7 @@ def open_ome_zarr(
         way = listed.kind if listed.kind in _TOGETHER else ""
         listing = some(paths, _MOST_LISTED, "\n  ") or "(none found)"
         raise MultipleImagesError(
-            f"{uri!r} is a {listed.kind} collection; give one of its images, or {_TOGETHER[way]}:"
+            f"{uri!r} is a collection ({listed.kind}); give one of its images, or {_TOGETHER[way]}:"
             f"\n  {listing}",
             paths,
         )

@@ -73,7 +73,8 @@ class CheckReport:
             else ""
         )
         verdict = "nothing wrong" if self else count(len(self.faults), "fault")
-        several = f"{self.images} images, " if self.images > 1 else ""
+        labels = f" and {count(self.labels, 'label image')}" if self.labels else ""
+        several = f"{count(self.images - self.labels, 'image')}{labels}, " * (self.images > 1)
         return "\n".join(
             [
                 *lines,
