@@ -240,6 +240,50 @@ def test_a_collection_of_which_nothing_can_be_made_is_refused(tmp_path):
     assert not (tmp_path / "out.zarr").exists()
 
 
+def test_images_that_cannot_be_planned_do_not_end_a_run(tmp_path, monkeypatch):
+    """However many there are: only what fails while it is made may be the store's fault."""
+    monkeypatch.setattr("chunkscale.api.collections.MOST_FAILED", 2)
+    source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    for name in ("B/03/0", "B/03/1", "B/04/0", "D/10/1"):
+        shutil.rmtree(source / name / "0")
+    with pytest.raises(RegionError, match=r"4 of 6 images could not be made.*all others are done"):
+        chunkscale.resample(source, out, images="all")
+    for name in ("D/10/0", "D/10/2"):
+        assert chunkscale.check(out / name, source=source / name)
+
+
+@pytest.mark.usefixtures("small_regions")
+def test_an_image_of_which_nothing_can_be_read_does_not_end_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("chunkscale.run.driver.MOST_FAILURES", 3)
+    source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    broken(source, "B/03/0")
+    broken(source, "B/03/0", "c/1/0/0/0")
+    with pytest.raises(RegionError, match="1 of 6 images could not be made"):
+        chunkscale.resample(source, out, images="all", voxel_size=0.2, chunk=8, workers=1)
+    for name in FIELDS[1:]:
+        assert chunkscale.check(out / name, source=source / name)
+
+
+def test_labels_are_listed_when_their_image_is_there(tmp_path):
+    """Also where the image failed at first."""
+    source, out = labelled_plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    chunk = source / "B/03/0/0/c/0/0/0/0"
+    whole = chunk.read_bytes()
+    broken(source, "B/03/0")
+    with pytest.raises(RegionError, match="1 of 6 images"):
+        chunkscale.resample(source, out, images="all")
+    chunk.write_bytes(whole)
+    chunkscale.resample(source, out, images="all", resume=True)
+    assert chunkscale.open_image(out / "B/03/0").labels == ("labels/cells",)
+    assert chunkscale.check(out, source=source)
+
+
+def test_labels_that_some_images_have_can_be_named(tmp_path):
+    source, out = labelled_plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    run = chunkscale.resample(source, out, images="all", labels="cells")
+    assert (run.plan.images, run.plan.labels) == (6, 2)
+
+
 # --- what is there already -----------------------------------------------------------------------
 
 
@@ -253,6 +297,22 @@ def test_an_output_is_kept_unless_it_is_to_be_replaced(tmp_path):
     (out / "B" / "mine.txt").write_text("keep me")
     with pytest.raises(DestinationError, match=r"mine.txt"):
         chunkscale.resample(source, out, images="all", overwrite=True)
+
+
+def test_an_image_of_something_else_is_never_deleted(tmp_path):
+    """A user may have put it beside those of the plate."""
+    source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    chunkscale.resample(source, out, images="B/**")
+    chunkscale.resample(image(tmp_path / "mine.zarr"), out / "B" / "09")
+    with pytest.raises(DestinationError, match="B/09"):
+        chunkscale.resample(source, out, images="all", overwrite=True)
+    assert chunkscale.check(out / "B" / "09", source=tmp_path / "mine.zarr")
+
+
+def test_a_number_may_be_spelled_in_several_ways(tmp_path):
+    source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    chunkscale.resample(source, out, images="all", voxel_size=1)
+    chunkscale.resample(source, out, images="all", voxel_size="1.0", resume=True)
 
 
 def test_what_was_begun_differently_is_not_continued(tmp_path):
@@ -427,6 +487,18 @@ def test_what_cannot_be_made_is_said_before_the_run(tmp_path, capsys):
     assert main(["resample", str(source), str(out), "--all"]) == 1
     assert "5 images of" in (told := capsys.readouterr().out)
     assert "a plate; 1 image cannot be made" in told
+
+
+def test_a_collection_is_not_compared_with_an_array(tmp_path):
+    source = plate(tmp_path / "plate.zarr")
+    with pytest.raises(OptionError, match="give the path of that"):
+        chunkscale.check(source, source=np.zeros((3, 3, 3)))
+
+
+@pytest.mark.parametrize("asked", [3, True, [1]], ids=str)
+def test_images_of_a_wrong_type_are_refused(asked, tmp_path):
+    with pytest.raises(OptionError, match="give it like 'B/03/0"):
+        chunkscale.plan_resampling(plate(tmp_path / "plate.zarr"), images=asked)
 
 
 def test_check_finds_an_image_that_has_gone(tmp_path):

@@ -363,3 +363,109 @@ def test_the_command_line_takes_labels(dataset, tmp_path, capsys):
     assert main(["plan", str(dataset), "--label-method", "nearest", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["labels"]["labels/cells"]["method"] == "nearest"
+
+
+# --- found by trying -----------------------------------------------------------------------------
+
+
+def timed(make_image, noise, frames):
+    """Write an image of six time points, with labels that have some number of them."""
+    path = make_image(noise((6, *SHAPE)), (1.0, *SIZE), axes="tzyx")
+    ids = np.stack([np.full(SHAPE, k + 1, "uint8") for k in range(frames)])
+    write_image(
+        path / "labels" / "l", ids, grid_for(ids.shape, (1.0, *SIZE), "tzyx"),
+        attributes={"image-label": {}},
+    )  # fmt: skip
+    zarr.open_group(path / "labels", mode="a", zarr_format=3).attrs.put(
+        {"ome": {"version": "0.5", "labels": ["l"]}}
+    )
+    return path
+
+
+def test_labels_follow_an_image_that_was_selected(make_image, noise, tmp_path):
+    """As they follow the arguments of a run."""
+    path, out = timed(make_image, noise, 6), tmp_path / "out.zarr"
+    part = chunkscale.open_image(path).select(timepoints="3:6")
+    chunkscale.resample(part, out, voxel_size="same")
+    found = np.asarray(chunkscale.open_image(out / "labels" / "l").as_dask())
+    assert [int(frame.max()) for frame in found] == [4, 5, 6]
+    assert chunkscale.check(out, source=path)
+
+
+def test_labels_of_other_time_points_are_not_paired(make_image, noise):
+    """Which belong together is not guessed."""
+    plan = chunkscale.plan_resampling(timed(make_image, noise, 2), timepoints="2:4")
+    assert not plan.labels
+    assert any("which belong together cannot be told" in str(n) for n in plan.warnings)
+
+
+@pytest.mark.filterwarnings("ignore:'omero' breaks rules")
+def test_channels_by_name_are_those_of_labels_too(make_image, noise, tmp_path):
+    path = make_image(
+        noise((2, *SHAPE)), (1.0, *SIZE), axes="czyx",
+        attributes={"omero": {"channels": [{"label": "DAPI"}, {"label": "RFP"}]}},
+    )  # fmt: skip
+    ids = np.stack([np.full(SHAPE, k + 1, "uint8") for k in range(2)])
+    write_image(
+        path / "labels" / "l", ids, grid_for(ids.shape, (1.0, *SIZE), "czyx"),
+        attributes={"image-label": {}},
+    )  # fmt: skip
+    zarr.open_group(path / "labels", mode="a", zarr_format=3).attrs.put(
+        {"ome": {"version": "0.5", "labels": ["l"]}}
+    )
+    chunkscale.resample(path, tmp_path / "out.zarr", voxel_size="same", channels="RFP")
+    found = np.asarray(chunkscale.open_image(tmp_path / "out.zarr" / "labels" / "l").as_dask())
+    assert (found.shape[0], found.max(), found.min()) == (1, 2, 2)
+
+
+@pytest.mark.parametrize("method", ["linear", "median", None])
+def test_labels_are_never_blended(method, dataset):
+    with pytest.raises(OptionError, match="use mode or nearest"):
+        chunkscale.plan_resampling(dataset, label_method=method)
+
+
+def test_what_is_no_fault_of_labels_does_not_leave_them_behind(dataset, tmp_path):
+    """A run that is continued differently, say, is refused."""
+    out = tmp_path / "out.zarr"
+    chunkscale.resample(dataset, out)
+    with pytest.raises(DestinationError, match=r"labels/nuclei: .*begun differently.*--no-labels"):
+        chunkscale.resample(dataset, out, resume=True, label_method="nearest")
+
+
+def test_check_misses_labels_that_have_gone(dataset, tmp_path):
+    out = tmp_path / "out.zarr"
+    chunkscale.resample(dataset, out)
+    shutil.rmtree(out / "labels")
+    report = chunkscale.check(out)
+    assert any("'labels/nuclei', 'labels/cells'" in fault for fault in report.faults)
+    chunkscale.resample(dataset, out, resume=True)
+    assert chunkscale.check(out, source=dataset)
+
+
+def test_labels_whose_names_have_parts_are_listed(make_image, noise, tmp_path):
+    path, out = make_image(noise(SHAPE), SIZE), tmp_path / "out.zarr"
+    add_labels(path, "group/cells", random_ids(SHAPE))
+    chunkscale.resample(path, out)
+    assert chunkscale.open_image(out).labels == ("labels/group/cells",)
+    inner = zarr.open_group(out / "labels/group/cells", mode="r").attrs["ome"]["image-label"]
+    assert inner["source"] == {"image": "../../../"}
+    chunkscale.resample(path, out, overwrite=True)
+    assert chunkscale.check(out, source=path)
+
+
+def test_labels_that_are_listed_twice_are_made_once(make_image, noise, tmp_path):
+    path, out = make_image(noise(SHAPE), SIZE), tmp_path / "out.zarr"
+    add_labels(path, "cells", random_ids(SHAPE))
+    zarr.open_group(path / "labels", mode="a", zarr_format=3).attrs.put(
+        {"ome": {"version": "0.5", "labels": ["cells", "cells", "./cells", "cells/"]}}
+    )
+    chunkscale.resample(path, out)
+    assert chunkscale.open_image(out).labels == ("labels/cells",)
+
+
+def test_an_output_of_another_version_is_replaced_with_its_labels(dataset, tmp_path):
+    out = tmp_path / "out.zarr"
+    for version in ("0.4", "0.5", "0.4"):
+        chunkscale.resample(dataset, out, ome_zarr_version=version, overwrite=True)
+        assert len(chunkscale.open_image(out).labels) == 2
+    assert chunkscale.check(out, source=dataset)

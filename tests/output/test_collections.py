@@ -393,16 +393,11 @@ def small(tmp_path):
 @pytest.fixture
 def done(small, tmp_path):
     """Return a finished mirror that has labels."""
-    out = tmp_path / "out.zarr"
+    out, labels = tmp_path / "out.zarr", small / "B/03/0/labels"
+    plates.ngff(labels, {"labels": ["cells"]})
+    plates.image(labels / "cells", shape=(4, 12, 10), attributes={"image-label": {}})
     mirrored(small, out)
-    chunkscale.resample(
-        small / "B/03/0",
-        out / "B/03/0/labels/cells",
-        method="nearest",
-        workers=1,
-        levels=1,
-        zoom=2.0,
-    )
+    assert (out / "B/03/0/labels/cells").is_dir()
     return out
 
 

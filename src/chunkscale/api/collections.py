@@ -135,7 +135,7 @@ def patterns_of(request: Request) -> Sequence[str] | None:
     asked = request.images
     if asked is None or asked == ALL:
         return None
-    return asked.split(",") if isinstance(asked, str) else asked
+    return [text.strip() for text in asked.split(",")] if isinstance(asked, str) else asked
 
 
 def planned_collection(
@@ -161,7 +161,8 @@ def planned_collection(
         survey.say(notice)
     first_error: ChunkscaleError | None = None
     names = chosen(source, patterns_of(request), survey.say)
-    for name, images in _each(source, names, request, means, destination, resume):
+    there = destination if resume else None
+    for name, images in _each(source, names, request, means, there, resume):
         if len(waiting) < MOST_WAITING:
             waiting.append((name, images))
         if isinstance(images, ChunkscaleError):
@@ -276,29 +277,32 @@ class _Making:
             for one in made:
                 self._take(one)
 
-    def error(self) -> ChunkscaleError:
-        """Return what is told of the images that failed."""
-        names = {name for name, _ in self.errors}
+    def error(self, *, ended: bool = False) -> ChunkscaleError:
+        """Return what is told of the images that failed, and whether the run has ended for them."""
+        names = {name.partition("/labels/")[0] for name, _ in self.errors}
         shown = some([f"{name}: {error}" for name, error in self.errors], 10, "\n  ")
+        rest = "all others are done"
+        if ended:
+            rest = f"the last {MOST_FAILED} failed one after another, so the others were not tried"
         return RegionError(
             f"{len(names)} of {self.planned.plan.images + self.planned.plan.failed} images could "
-            f"not be made, and the output {self.run.target!r} stays unfinished; all others are "
-            "done. Once the cause is removed, go on with resume=True (--resume), or leave these "
-            f"out (images=..., --images) and start anew with overwrite=True:\n  {shown}"
+            f"not be made, and the output {self.run.target!r} stays unfinished; {rest}. Once the "
+            "cause is removed, go on with resume=True (--resume), or leave these out (images=..., "
+            f"--images) and start anew with overwrite=True:\n  {shown}"
         )
 
     def _take(self, made: Made) -> None:
         if made.error is None:
             self.stored += made.stored_bytes
             self._failed_in_a_row = 0
-        else:
-            self._fail(made.image.name, made.error)
+            return
+        self._fail(made.image.name, made.error)
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= MOST_FAILED:
+            raise self.error(ended=True)
 
     def _fail(self, name: str, error: ChunkscaleError) -> None:
         self.errors.append((name, error))
-        self._failed_in_a_row += 1
-        if self._failed_in_a_row >= MOST_FAILED:
-            raise self.error()
 
     def _images(self) -> Iterator[PlannedImage]:
         """Yield the images and labels that are to be made, as they are wanted."""
@@ -334,6 +338,7 @@ class _Making:
     def _is_there(self, image: PlannedImage) -> bool:
         """Whether an image is whole; of a finished collection each is looked at in detail."""
         from chunkscale.output.destination import is_whole
+        from chunkscale.output.labels import list_label
 
         if not self.run.existing.resume or self.mirror.finished:
             return False
@@ -341,6 +346,8 @@ class _Making:
             if stored := is_whole(image.plan, image.source, self.run.place(image)):
                 self.stored += stored
                 self.times.resumed_regions += image.plan.region_count
+                self._failed_in_a_row = 0
+                list_label(image.plan, self.run.place(image))  # which may be all that is missing
                 return True
         return False
 
@@ -357,4 +364,22 @@ def _recipe(request: Request) -> dict[str, Any]:
             if f.default is not MISSING and f.default != values[f.name]
         }
     parameters: dict[str, Any] = json.loads(json.dumps(given, default=str))
-    return {"parameters": parameters}
+    return {"parameters": {name: _spelled(value) for name, value in parameters.items()}}
+
+
+def _spelled(value: Any) -> Any:
+    """Return a JSON value in one spelling: a number is given as a text or as a number.
+
+    Examples
+    --------
+    >>> _spelled("1"), _spelled(1.0), _spelled({"z": "500nm", "y": "2"})
+    (1.0, 1.0, {'z': '500nm', 'y': 2.0})
+    """
+    if isinstance(value, dict):
+        return {name: _spelled(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_spelled(inner) for inner in value]
+    try:
+        return value if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return value

@@ -115,7 +115,25 @@ def leveled(source: Source, level: int | str, target: Target) -> tuple[Source, t
             chosen = int(level)
         except (TypeError, ValueError):
             raise OptionError(f"level {level!r} is neither 'auto' nor a number") from None
+        if chosen:
+            notices = tuple(_coarser(at_level(source, chosen), chosen, target))
     return (at_level(source, chosen) if chosen else source), notices
+
+
+def _coarser(source: Source, level: int, target: Target) -> Iterator[Notice]:
+    """Yield a notice where a level is read that has not what the target asks for."""
+    _, wanted, _ = source_and_target(source.whole, target, source.grid)
+    read, grid = aligned_grid(source.array_grid, wanted), []
+    for i in read.spatial:
+        j = wanted.position(read.axes[i].name)
+        if read.voxel_size[i] > wanted.voxel_size[j] * (1 + 1e-6):
+            grid.append(f"{read.axes[i].name} {read.voxel_size[i]:.6g}")
+    if grid:
+        yield Notice(
+            "level",
+            f"level {level} is read, whose voxels ({', '.join(grid)}) are larger than those of "
+            "the target: details that level 0 has are not there; choose level 0 or larger voxels",
+        )
 
 
 def _check_one(target: Target) -> None:
@@ -125,7 +143,8 @@ def _check_one(target: Target) -> None:
         for name in ("like", "shape", "factor", "voxel_size", "zoom")
         if (value := getattr(target, name)) is not None
     }
-    if len(ways) > 1 and ways.keys() != {"voxel_size", "zoom"}:
+    same = isinstance(target.voxel_size, str) and target.voxel_size.strip() == "same"
+    if len(ways) > 1 and (same or ways.keys() != {"voxel_size", "zoom"}):
         first, second, *_ = ways
         raise OptionError(
             f"{first} {ways[first]!r} and {second} {ways[second]!r} both say where the target's "

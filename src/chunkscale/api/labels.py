@@ -12,7 +12,16 @@ import numpy as np
 from chunkscale.api.images import open_source, selected
 from chunkscale.api.plans import Means, PlannedImage, plan_source
 from chunkscale.api.request import Request
-from chunkscale.errors import ChunkscaleError, MetadataError, Notice, OptionError
+from chunkscale.errors import (
+    AccessDeniedError,
+    DestinationError,
+    GridError,
+    MemoryBudgetError,
+    MetadataError,
+    Notice,
+    OptionError,
+    SourceNotFoundError,
+)
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.parameters import Target
 from chunkscale.plan.model import ResamplePlan
@@ -20,18 +29,28 @@ from chunkscale.sources.base import Source
 from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part
 from chunkscale.storage.locations import join
+from chunkscale.text import some_names
 
 #: Notices of an image and its labels on one grid that say nothing new of the labels.
 _SAID = ("size", "unit", "order", "disk", "memory")
 
 
-def chosen_labels(image: Image | None, asked: bool | str | Sequence[str]) -> tuple[str, ...]:
+def chosen_labels(
+    image: Image | None, asked: bool | str | Sequence[str], missing: list[str] | None = None
+) -> tuple[str, ...]:
     """Return the paths of the labels that go along, in the order in which they are listed.
+
+    Parameters
+    ----------
+    image : Image, optional
+    asked : bool, str or sequence of str
+    missing : list, optional
+        Gets those that are asked for and not there, where other images may have them.
 
     Raises
     ------
     OptionError
-        If one that is asked for is not there.
+        If one that is asked for is not there, and nobody takes it.
     """
     listed = () if image is None else image.labels
     if isinstance(asked, bool):
@@ -43,14 +62,16 @@ def chosen_labels(image: Image | None, asked: bool | str | Sequence[str]) -> tup
         )
     names = asked.split(",") if isinstance(asked, str) else asked
     wanted = [f"labels/{str(name).strip().removeprefix('labels/')}" for name in names]
-    for path in wanted:
-        if path not in listed:
+    for path in dict.fromkeys(wanted):
+        if path not in listed and missing is not None:
+            missing.append(path)
+        elif path not in listed:
             there = [known.removeprefix("labels/") for known in listed]
             near = difflib.get_close_matches(path.removeprefix("labels/"), there, 1) or there
             what = "this source has none" if image is None else f"{image.uri!r} has no such labels"
             remedy = f"there are {', '.join(map(repr, near))}" if near else "leave that out"
             raise OptionError(f"labels {path.removeprefix('labels/')!r}: {what}; {remedy}")
-    return tuple(dict.fromkeys(wanted))
+    return tuple(path for path in dict.fromkeys(wanted) if path in listed)
 
 
 def planned_labels(
@@ -61,6 +82,7 @@ def planned_labels(
     *,
     destination: str | None,
     resume: bool,
+    mirrored: bool = False,
 ) -> tuple[list[PlannedImage], list[Notice]]:
     """Plan the labels of an image, and say which of them stay behind, and why.
 
@@ -74,18 +96,23 @@ def planned_labels(
     destination : str, optional
         Of the image.
     resume : bool
+    mirrored : bool
+        Whether it is one of many images, of which not all have the same labels.
     """
     image = _image_of(source)
     made: list[PlannedImage] = []
     notices: list[Notice] = []
-    chosen = chosen_labels(image, request.labels)
+    missing: list[str] = []
+    chosen = chosen_labels(image, request.labels, missing if mirrored else None)
     if image is None:
         return made, notices
+    if missing:
+        notices.append(Notice("asked", f"it has no labels {some_names(missing)}"))
     if left := [path for path in image.labels if path not in chosen]:
         notices.append(Notice("asked", f"its labels stay behind, as asked: {', '.join(left)}"))
     for path in chosen:
         try:
-            label = _label_source(image, path, request)
+            label = _label_source(image, path, request, source.part)
             target = Target(
                 like=plan.target_grid,
                 method=request.label_method,
@@ -101,7 +128,12 @@ def planned_labels(
                 destination=None if destination is None else join(destination, path),
                 resume=resume,
             )
-        except ChunkscaleError as error:
+        except (MemoryBudgetError, DestinationError, AccessDeniedError) as error:
+            # No fault of its own: to leave it behind would hide what has to be mended.
+            raise type(error)(
+                f"{path}: {error}; or leave the labels out (labels=False, --no-labels)"
+            ) from error
+        except (MetadataError, GridError, SourceNotFoundError) as error:
             if not isinstance(request.labels, bool):
                 raise
             notices.append(Notice("lost", f"{path!r} is left behind: {error}"))
@@ -122,7 +154,7 @@ def _image_of(source: Source) -> Image | None:
     return source if isinstance(source, Image) else None
 
 
-def _label_source(image: Image, path: str, request: Request) -> Source:
+def _label_source(image: Image, path: str, request: Request, part: Mapping[str, Any]) -> Source:
     """Open labels, and take the channels and the time points of them that the image has left."""
     reach: dict[str, Any] = {"storage_options": request.storage.reach}
     label = open_source(join(image.uri, path), **reach)
@@ -135,25 +167,41 @@ def _label_source(image: Image, path: str, request: Request) -> Source:
         # What its metadata says of the image is wrong, so what they say of this is, too.
         same = _spatial(label.grid) == _spatial(image.grid)
         if not same:
-            raise OptionError(
+            raise MetadataError(
                 "source_voxel_size is that of the image, and these labels have another grid; "
                 "resample them by themselves, with their own voxel size"
             )
         label = open_source(join(image.uri, path), dict(image.given), **reach)
-    return selected(label, *_selection(image.grid, label.grid, request.selection))
+    return selected(label, *_selection(image.grid, label.grid, part))
 
 
 def _selection(
-    image: VoxelGrid, label: VoxelGrid, asked: Mapping[str, Any]
+    image: VoxelGrid, label: VoxelGrid, part: Mapping[str, Any]
 ) -> tuple[Any, Any, None]:
-    """Return the channels and time points of labels that belong to those of their image."""
+    """Return the channels and time points of labels that belong to those of a part of their image.
 
-    def same(ours: int | None, theirs: int | None) -> bool:
-        return None not in (ours, theirs) and image.shape[ours or 0] == label.shape[theirs or 0] > 1
-
-    channels = asked.get("channels") if same(image.channel_axis, label.channel_axis) else None
-    times = asked.get("timepoints") if same(image.time_axis, label.time_axis) else None
-    return channels, times, None  # a crop is that of the target
+    Raises
+    ------
+    MetadataError
+        If that cannot be told, as they have another number of them.
+    """
+    chosen: list[Any] = []
+    for name, ours, theirs in (
+        ("channels", image.channel_axis, label.channel_axis),
+        ("timepoints", image.time_axis, label.time_axis),
+    ):
+        kept = part.get(name)
+        if kept is None or theirs is None or label.shape[theirs] == 1:
+            chosen.append(None)
+        elif ours is None or image.shape[ours] != label.shape[theirs]:
+            raise MetadataError(
+                f"some {name} of the image are taken, and these labels have "
+                f"{label.shape[theirs]} and not {image.shape[ours or 0]}, so which belong together "
+                "cannot be told"
+            )
+        else:
+            chosen.append(kept)
+    return chosen[0], chosen[1], None  # a crop is that of the target
 
 
 def _spatial(grid: VoxelGrid) -> dict[str, int]:

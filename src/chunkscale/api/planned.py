@@ -37,7 +37,7 @@ def planned_image(
     image, notices = leveled(image, request.level, target)
     place: Any = {"destination": destination, "resume": resume}
     plan = plan_source(image, target, request.layout, means, notices=notices, **place)
-    labels, found = planned_labels(image, plan, request, means, **place)
+    labels, found = planned_labels(image, plan, request, means, mirrored=mirrored, **place)
     plan = replace(
         plan,
         labels=tuple((label.name, label.plan) for label in labels),

@@ -13,6 +13,8 @@ from chunkscale.ome.versions import WRITABLE_VERSIONS
 from chunkscale.parameters import Resources, Storage, StorageLayout, StorageOptions, Target
 from chunkscale.storage.codecs import parse_codec
 
+LABEL_METHODS = ("mode", "nearest")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
@@ -73,7 +75,20 @@ def request_of(
             f"{' or '.join(WRITABLE_VERSIONS)}"
         )
     parse_codec(request.layout.codec)
+    if request.label_method not in LABEL_METHODS:
+        raise OptionError(
+            f"label_method {request.label_method!r} is unknown; use {' or '.join(LABEL_METHODS)}, "
+            "which make no ids that were not there"
+        )
+    if not (images is None or isinstance(images, str) or _are_texts(images)):
+        raise OptionError(
+            f"images {images!r} is neither 'all' nor a list of names; give it like 'B/03/0,B/04/*'"
+        )
     return request
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(text, str) for text in value)
 
 
 _Group = TypeVar("_Group", Target, StorageLayout, Resources)

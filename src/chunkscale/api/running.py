@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from chunkscale.api.images import io_threads
 from chunkscale.api.plans import PlannedImage
-from chunkscale.errors import ChunkscaleError, OptionError
+from chunkscale.errors import ChunkscaleError, OptionError, RegionError
 from chunkscale.parameters import Existing, PathLike
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.report import run_text
@@ -136,7 +136,8 @@ def check_images(images: Sequence[PlannedImage], run: Run) -> None:
         target = run.place(image)
         check_links(run.target, [image.name] if image.name else [])
         check_apart(image.plan.source, target)
-        check_label_place(image.plan, target)
+        if not image.name:  # labels of an image that is made are of its version
+            check_label_place(image.plan, target)
         if run.existing.overwrite and image.source.opaque:
             check_unread(image.plan.source, target)
         if not contents.exists(target):
@@ -167,6 +168,7 @@ def make_batch(
     threads = io_threads() if run.cluster is None else run.cluster.shape().codec_threads
     reading = StoreIO(threads=threads, cache_bytes=max(i.plan.memory.cache for i in images))
     made: list[Made] = []
+    failed: set[str] = set()
     with contextlib.ExitStack() as all_open:
         begun: list[tuple[PlannedImage, Output, contextlib.ExitStack]] = []
         for image in images:
@@ -178,6 +180,7 @@ def make_batch(
             except ChunkscaleError as error:
                 if alone:
                     raise
+                failed.add(image.name)
                 made.append(Made(image=image, path=run.place(image), error=error))
                 continue
             begun.append((image, output, own))
@@ -203,11 +206,15 @@ def make_batch(
                 with own:
                     if (failure := track.error()) is not None:
                         raise failure
+                    if image.name.partition("/labels/")[0] in failed:
+                        # Nothing lists labels before there is an image.
+                        raise RegionError("its image could not be made")
                     stored = publish(image.plan, output, image.source)
                 list_label(image.plan, path)
             except ChunkscaleError as error:
                 if alone:
                     raise
+                failed.add(image.name)
                 made.append(Made(image=image, path=path, error=error))
             else:
                 made.append(Made(image=image, path=path, stored_bytes=stored))

@@ -15,6 +15,7 @@ from chunkscale.output.destination import (
     refuse_overlap,
     writable,
 )
+from chunkscale.output.labels import source_of
 from chunkscale.output.ledger import forget
 from chunkscale.output.places import (
     check_links,
@@ -118,10 +119,11 @@ def foreign_below(target: str, *, take_over: bool) -> Iterator[str]:
     DestinationError
         If another run is writing one of the images.
     """
-    yield from _foreign_in(target, "", take_over)
+    origin = source_of({"chunkscale": collection_record(target)})
+    yield from _foreign_in(target, "", take_over, origin)
 
 
-def _foreign_in(uri: str, prefix: str, take_over: bool) -> Iterator[str]:
+def _foreign_in(uri: str, prefix: str, take_over: bool, origin: str) -> Iterator[str]:
     for name in _entries(uri):
         at, path = join(uri, name), prefix + name
         inside = contents.names(at)
@@ -133,16 +135,19 @@ def _foreign_in(uri: str, prefix: str, take_over: bool) -> Iterator[str]:
             if not (_is_empty_folder(at) or inside == [NOTES]):
                 yield path
         elif is_made_image(found):
+            if origin and source_of(found) not in (f"{origin}/{path}", ""):
+                yield path  # made from something else
+                continue
             leases.check_free(at, take_over=take_over)
-            yield from _foreign_in_image(at, f"{path}/", found, take_over)
+            yield from _foreign_in_image(at, f"{path}/", found, take_over, origin)
         elif found and not any(key in ngff_namespace(found) for key in COLLECTIONS):
             yield path  # another image, or somebody's group
         else:
-            yield from _foreign_in(at, f"{path}/", take_over)
+            yield from _foreign_in(at, f"{path}/", take_over, origin)
 
 
 def _foreign_in_image(
-    uri: str, prefix: str, attributes: Mapping[str, Any], take_over: bool
+    uri: str, prefix: str, attributes: Mapping[str, Any], take_over: bool, origin: str
 ) -> Iterator[str]:
     try:
         arrays = level_paths(attributes)
@@ -150,7 +155,7 @@ def _foreign_in_image(
         arrays = []
     for name in foreign_entries(uri, arrays):
         if name == "labels":
-            yield from _foreign_in(join(uri, name), f"{prefix}{name}/", take_over)
+            yield from _foreign_in(join(uri, name), f"{prefix}{name}/", take_over, origin)
         else:
             yield prefix + name
 
@@ -174,7 +179,8 @@ def discard_collection(target: str) -> None:
     Image by image, so that whoever is interrupted here finds nothing but parts of it.
     """
     record = collection_record(target) or {}
-    set_attributes(target, {"chunkscale": {"kind": record.get("kind"), "state": "unfinished"}})
+    rest = {name: record.get(name) for name in ("kind", "source")}
+    set_attributes(target, {"chunkscale": {**rest, "state": "unfinished"}})
     for name in _entries(target):
         _discard_below(join(target, name))
     forget(target)

@@ -31,6 +31,9 @@ from chunkscale.storage.stores import store_of
 #: ours is still there.
 _ATTEMPTS = 20
 
+#: Folders from a group of labels down to one of them, at most: names may have several parts.
+_DEEPEST = 4
+
 
 def check_label_place(plan: ResamplePlan, target: str) -> None:
     """Refuse a label image of another format than the image that it would lie in."""
@@ -51,20 +54,34 @@ def own_arrays(target: str, attributes: Mapping[str, Any]) -> list[str]:
 
     Others below it, drawn by hand or made from something else, are not the output's to delete.
     """
-    origin = _source_of(attributes)
+    origin = source_of(attributes)
     found: list[str] = []
-    for name in contents.names(join(target, "labels")) if origin else []:
-        place = f"labels/{name}"
-        try:
-            inner = group_attributes(join(target, place))
-        except (SourceNotFoundError, MetadataError):
-            continue
-        if _source_of(inner).replace("\\", "/").startswith(f"{origin}/labels/"):
+    for place in _made_below(target) if origin else ():
+        inner = group_attributes(join(target, place))
+        if source_of(inner) == f"{origin}/{place}":
             found += [f"{place}/{path}" for path in level_paths(inner)]
     return found
 
 
-def _source_of(attributes: Mapping[str, Any]) -> str:
+def _made_below(target: str) -> Iterator[str]:
+    """Yield the paths of groups that may be labels: names may have several parts."""
+    waiting = [f"labels/{name}" for name in contents.names(join(target, "labels"))]
+    while waiting:
+        place = waiting.pop()
+        try:
+            attributes = group_attributes(join(target, place))
+        except SourceNotFoundError:
+            if place.count("/") < _DEEPEST:
+                waiting += [f"{place}/{name}" for name in contents.names(join(target, place))]
+        except MetadataError:
+            continue
+        else:
+            if attributes:
+                yield place
+
+
+def source_of(attributes: Mapping[str, Any]) -> str:
+    """Return where an output says that it was made from; nothing if it does not."""
     record = attributes.get("chunkscale")
     source = record.get("source") if isinstance(record, Mapping) else None
     return source.replace("\\", "/").rstrip("/") if isinstance(source, str) else ""
@@ -74,7 +91,7 @@ def list_label(plan: ResamplePlan, target: str) -> None:
     """List a finished output where it is a label image; warn if that cannot be done."""
     if not (group := _labels_group(target)):
         return
-    name = target.replace("\\", "/").rpartition("/")[2]
+    name = target.replace("\\", "/")[len(group.replace("\\", "/")) :].strip("/")
     reason: object = "others write there all the time"
     try:
         if plan.dtype.startswith("float"):
@@ -120,10 +137,21 @@ def _alone(group: str) -> Iterator[None]:
             contents.withdraw(lock, mine)
 
 
+def depth_below_image(target: str) -> int:
+    """Return how many names an output has below the labels of an image; 0 if it lies elsewhere."""
+    if not (group := _labels_group(target)):
+        return 0
+    return target.replace("\\", "/")[len(group) :].strip("/").count("/") + 1
+
+
 def _labels_group(target: str) -> str:
     """Return the group of labels that an output lies in; nothing if it lies elsewhere."""
-    group = above(target)
-    if group.rpartition("/")[2] != "labels":
+    group = target
+    for _ in range(_DEEPEST):
+        group = above(group)
+        if group.replace("\\", "/").rpartition("/")[2] == "labels":
+            break
+    else:
         return ""
     try:
         return group if isinstance(describe(group_attributes(above(group))), Multiscale) else ""
@@ -149,6 +177,7 @@ def _listed(plan: ResamplePlan, group: str, name: str) -> bool:
         if nested:
             added = {**attributes, "ome": {"version": plan.ngff_version, **added}}
         set_attributes(group, added, instead_of=attributes)
-        # Whoever read the list before that writes it back without this name within this time.
-        time.sleep(random.uniform(0.02, 0.1))
+        if not store_of(group).is_local:
+            # Whoever read the list before that writes it back without this name within this time.
+            time.sleep(random.uniform(0.02, 0.1))
     return False

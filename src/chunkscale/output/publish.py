@@ -13,7 +13,9 @@ from chunkscale.geometry.grid import aligned_grid
 from chunkscale.ome.axes import axis_entries
 from chunkscale.ome.carry import carried
 from chunkscale.ome.model import Dataset
+from chunkscale.ome.versions import ngff_namespace
 from chunkscale.ome.write import complete_attributes, dataset_entries, downscaling_metadata
+from chunkscale.output.labels import depth_below_image
 from chunkscale.output.places import tidy
 from chunkscale.output.record import STATE_KEYS
 from chunkscale.output.sweep import measured
@@ -61,8 +63,12 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     notices = tuple(dict.fromkeys((*source.notices, *left, *notices)))
     if notices:
         record["notices"] = [str(notice) for notice in notices]
+    if plan.labels:
+        record["labels"] = [path for path, _ in plan.labels]
     # Last of all: from here on a reader takes the group for an image.
     published = _image_attributes(plan, kept, name)
+    if plan.source.is_label:
+        _say_whose(published, target)
     finished = {**published, "chunkscale": {**record, "objects": counts, "state": "finished"}}
     if not set_attributes(target, finished, instead_of=output.attributes):
         raise RegionError(
@@ -104,6 +110,14 @@ def _image_attributes(plan: ResamplePlan, kept: Mapping[str, Any], name: str) ->
         source=kept,
         is_label=plan.source.is_label,
     )
+
+
+def _say_whose(attributes: dict[str, Any], target: str) -> None:
+    """Let labels that lie below an image say so, as NGFF has it."""
+    if (depth := depth_below_image(target)) and isinstance(ngff_namespace(attributes), dict):
+        label = ngff_namespace(attributes).get("image-label")
+        if isinstance(label, dict):
+            label["source"] = {"image": "../" * (depth + 1)}
 
 
 #: Regions that a message names.

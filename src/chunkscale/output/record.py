@@ -136,7 +136,7 @@ def check_same(
 
 
 #: What the record of an output says beside its recipe.
-STATE_KEYS = ("state", "run", "memory", "objects", "notices")
+STATE_KEYS = ("state", "run", "memory", "objects", "notices", "labels")
 
 
 def unfinished_attributes(plan: ResamplePlan, made: Mapping[str, Any]) -> dict[str, Any]:

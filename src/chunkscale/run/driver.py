@@ -44,12 +44,15 @@ class Track:
         Told of every finished region.
     failures : list of Failure
         An image that has one gets no further pass.
+    failed_in_a_row : int
+        Of its regions, up to the last one.
     """
 
     plan: ResamplePlan
     done: NDArray[np.bool_] | None = None
     ledger: Ledger | None = None
     failures: list[Failure] = field(default_factory=list)
+    failed_in_a_row: int = 0
 
     @property
     def resumed(self) -> int:
@@ -121,23 +124,26 @@ class Driver:
             // track.plan.region_count
             for track in tracks
         )
-        self.failed_in_a_row = 0
 
     def missing(self, number: int) -> Iterator[int]:
         """Yield the regions of a pass that are not done; of no image that failed before."""
         for track, start in zip(self.tracks, self.job.starts, strict=False):
-            yield from (start + index for index in track.missing(number))
+            for index in track.missing(number):
+                if track.failed_in_a_row >= MOST_FAILURES:
+                    break  # one of several images; the others go on
+                yield start + index
 
     def take(self, outcome: Outcome, worker: str, slots: int) -> None:
         """Take one outcome in."""
         track = self._note(outcome, worker)
         if isinstance(outcome, Failure):
             track.failures.append(outcome)
-            self.failed_in_a_row += 1
-            if self.failed_in_a_row >= max(MOST_FAILURES, 2 * slots):
+            track.failed_in_a_row += 1
+            most = max(MOST_FAILURES, 2 * slots)
+            if len(self.tracks) == 1 and track.failed_in_a_row >= most:
                 raise track.error() or outcome.error
             return
-        self.failed_in_a_row = 0
+        track.failed_in_a_row = 0
         self.times.add(outcome)
         self.tick()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from chunkscale.errors import ChunkscaleError, MetadataError, Notice, SourceNotFoundError
+from chunkscale.ome.entries import plain_path
 from chunkscale.ome.lost import further_coordinates, placements
 from chunkscale.ome.model import Collection
 from chunkscale.ome.read import describe
@@ -58,7 +59,8 @@ def label_paths(uri: str) -> tuple[tuple[str, ...], tuple[Notice, ...]]:
         return (), ()
     except MetadataError as error:
         return (), (Notice("lost", f"labels that may be there are left behind: {error}"),)
-    listed = [f"labels/{path}" for path in found.paths] if isinstance(found, Collection) else []
+    names = map(plain_path, found.paths) if isinstance(found, Collection) else ()
+    listed = [f"labels/{name}" for name in dict.fromkeys(names)]
     # Each look costs some requests.
     looked_at = listed if store_of(uri).is_local else listed[:_MOST_NAMED]
     gone = {path: why for path in looked_at if (why := _why_unread(uri, path))}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from chunkscale.errors import ChunkscaleError, Notice
+from chunkscale.errors import ChunkscaleError, Notice, OptionError
 from chunkscale.sources.base import Sizes
 from chunkscale.sources.collections import CollectionSource, open_collection
+from chunkscale.sources.documents import group_document
 from chunkscale.sources.left_behind import label_paths
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import join
+from chunkscale.text import some_names
 from chunkscale.verify.image import UNFINISHED, check_image
 from chunkscale.verify.report import CheckReport
 
@@ -20,6 +22,10 @@ def check_dataset(uri: str, source: object, io: StoreIO, sizes: Sizes | None = N
     collection = open_collection(uri)
     if collection is None:
         return _with_labels(uri, source, io, sizes)
+    if not (source is None or isinstance(source, str)):
+        raise OptionError(
+            f"{uri!r} is a collection, and its source is one as well; give the path of that"
+        )
     faults: list[str] = []
     if record_of(collection).get("state") == "unfinished":
         faults.append(UNFINISHED)
@@ -56,6 +62,15 @@ def record_of(collection: CollectionSource) -> Mapping[str, object]:
 def _with_labels(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
     report = check_image(uri, source, io, sizes)
     labels, _ = label_paths(uri)
+    record = group_document(uri).attributes.get("chunkscale")
+    made = record.get("labels") if isinstance(record, Mapping) else None
+    lost = [path for path in made if path not in labels] if isinstance(made, list) else []
+    if lost:
+        fault = (
+            f"the labels {some_names(lost)} that were to be made with it are not there, or not "
+            "listed; go on with resume=True (--resume)"
+        )
+        report = replace(report, faults=(*report.faults, fault))
     theirs = label_paths(source)[0] if isinstance(source, str) and labels else ()
     for path in labels:
         origin = join(source, path) if isinstance(source, str) and path in theirs else None

@@ -153,7 +153,7 @@ def _opened(
     if (record.get("source_part") or {}).get("level"):
         sizes, asked, known = {}, None, False  # the sizes are those of a coarser level
     given = SourceOptions(sizes=(lambda _: sizes) if known else asked, io=io)
-    if isinstance(source, str):
+    if isinstance(source, str | Part):
         return _part(open_source(source, given), record)
     if not known:
         raise OptionError(
