@@ -123,6 +123,28 @@ def test_a_collection_by_itself_asks_which_images(tmp_path):
     assert list(caught.value.paths) == FIELDS
 
 
+def test_a_folder_by_itself_asks_which_images(tmp_path):
+    with pytest.raises(chunkscale.MultipleImagesError, match="--all") as caught:
+        chunkscale.plan_resampling(folder(tmp_path / "folder"))
+    assert list(caught.value.paths) == ["a2.zarr", "a10.zarr", "b.zarr"]
+
+
+def test_images_that_are_alike_are_planned_once(tmp_path, monkeypatch):
+    """Whatever they are called, and wherever they go."""
+    from chunkscale.api import plans
+
+    calls = []
+    original = plans.make_plan
+    monkeypatch.setattr(plans, "make_plan", lambda *a, **k: calls.append(a) or original(*a, **k))
+    source = plate(tmp_path / "plate.zarr", made=False)
+    for k, name in enumerate(FIELDS):
+        image(source / name, name=f"field {k}")
+    chunkscale.resample(source, tmp_path / "out.zarr", images="all")
+    assert len(calls) == 1
+    names = [inner(tmp_path / "out.zarr" / name)["multiscales"][0]["name"] for name in FIELDS]
+    assert names == [f"field {k}" for k in range(6)]
+
+
 def test_labels_of_each_image_go_along(tmp_path):
     source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
     for name in ("B/03/0", "D/10/1"):

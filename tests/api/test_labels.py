@@ -469,3 +469,14 @@ def test_an_output_of_another_version_is_replaced_with_its_labels(dataset, tmp_p
         chunkscale.resample(dataset, out, ome_zarr_version=version, overwrite=True)
         assert len(chunkscale.open_image(out).labels) == 2
     assert chunkscale.check(out, source=dataset)
+
+
+def test_labels_beside_a_crop_stay_behind(make_image, noise):
+    """And say where they lie; nobody gave a grid to match."""
+    path = make_image(noise(SHAPE), SIZE)
+    add_labels(path, "corner", np.full((2, 4, 4), 7, "uint8"))
+    plan = chunkscale.plan_resampling(path, crop="y=12:20,x=12:24")
+    assert not plan.labels
+    (text,) = (n.text for n in plan.warnings if n.kind == "lost")
+    assert "nothing of it lies in the target: it spans z -1 to 3, y -0.25 to 1.75" in text
+    assert "like" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
+from chunkscale.errors import AccessDeniedError, SourceNotFoundError
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources import opening
 from chunkscale.sources.base import Sizes, Source, SourceOptions
+from chunkscale.sources.collections import open_collection
 from chunkscale.sources.image import Image
-from chunkscale.sources.ome_zarr import open_ome_zarr
+from chunkscale.sources.ome_zarr import open_ome_zarr, several_images
 from chunkscale.sources.parts import Part, select
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.stores import normalise
@@ -102,7 +105,15 @@ def open_source(
         io=StoreIO(threads=io_threads()),
         mirrored=mirrored,
     )
-    return opening.open_source(source, given)
+    try:
+        return opening.open_source(source, given)
+    except SourceNotFoundError as error:
+        if not isinstance(source, str | os.PathLike) or isinstance(error, AccessDeniedError):
+            raise
+        with contextlib.suppress(SourceNotFoundError):
+            if found := open_collection(normalise(source, storage_options)):
+                raise several_images(found.uri, found.kind, tuple(found.images())) from error
+        raise
 
 
 def selected(

@@ -23,6 +23,7 @@ from chunkscale.errors import (
     SourceNotFoundError,
 )
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
+from chunkscale.geometry.overlap import check_overlap, extent_text
 from chunkscale.parameters import Target
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
@@ -32,7 +33,7 @@ from chunkscale.storage.locations import join
 from chunkscale.text import some_names
 
 #: Notices of an image and its labels on one grid that say nothing new of the labels.
-_SAID = ("size", "unit", "order", "disk", "memory")
+_SAID = ("size", "unit", "order", "disk", "memory", "overlap")
 
 
 def chosen_labels(
@@ -113,6 +114,7 @@ def planned_labels(
     for path in chosen:
         try:
             label = _label_source(image, path, request, source.part)
+            _check_reach(label.grid, plan.target_grid)
             target = Target(
                 like=plan.target_grid,
                 method=request.label_method,
@@ -206,6 +208,17 @@ def _selection(
 
 def _spatial(grid: VoxelGrid) -> dict[str, int]:
     return {grid.axes[i].name: grid.shape[i] for i in grid.spatial}
+
+
+def _check_reach(label: VoxelGrid, target: VoxelGrid) -> None:
+    """Refuse labels of which nothing lies in the target, a crop of their image, say."""
+    try:
+        check_overlap(aligned_grid(label, target), target)
+    except GridError:
+        raise GridError(
+            f"nothing of it lies in the target: it spans {extent_text(label)}, and the target "
+            f"{extent_text(target)}"
+        ) from None
 
 
 def _outside(label: VoxelGrid, target: VoxelGrid) -> float | str:

@@ -16,6 +16,7 @@ from chunkscale.errors import MemoryBudgetError, Notice, OptionError
 from chunkscale.geometry.grid import aligned_grid
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.ome.carry import carried
+from chunkscale.ome.versions import ngff_namespace
 from chunkscale.output.destination import unfinished
 from chunkscale.output.record import check_same, recipe, stored_layout
 from chunkscale.parameters import Resources, StorageLayout, Target
@@ -57,13 +58,14 @@ class Known:
     Parameters
     ----------
     plan : ResamplePlan
-    attributes : mapping
+    said : object
+        Their attributes.
     mended : tuple of Notice
         What these attributes are mended of.
     """
 
     plan: ResamplePlan
-    attributes: Mapping[str, Any]
+    said: Any
     mended: tuple[Notice, ...]
 
 
@@ -119,8 +121,13 @@ def plan_source(
         check_here(image.path, means.cluster)
     key = (_facts(image), repr(target), repr(layout), destination)
     known = means.known.get(key)
-    if known is None or known.attributes != image.attributes:
-        known = _known(image, target, layout, means, destination=destination, resume=resume)
+    said = _nameless(image.attributes)
+    if known is None or known.said != said:
+        plan = known.plan if known is not None else None
+        if plan is None:
+            what = _what(image, target, layout)
+            plan = _planned(what, image, layout, means, destination=destination, resume=resume)
+        known = Known(plan=plan, said=said, mended=_mended(image, plan))
         while len(means.known) >= _MOST_KNOWN:
             del means.known[next(iter(means.known))]
         if not resume:
@@ -147,21 +154,21 @@ def _facts(image: Source) -> tuple[Any, ...]:
     )
 
 
-def _known(
-    image: Source,
-    target: Target,
-    layout: StorageLayout,
-    means: Means,
-    *,
-    destination: str | None,
-    resume: bool,
-) -> Known:
-    """Plan for the first of images that are alike."""
-    what = _what(image, target, layout)
-    plan = _planned(what, image, layout, means, destination=destination, resume=resume)
+def _mended(image: Source, plan: ResamplePlan) -> tuple[Notice, ...]:
+    """Return what its attributes are mended of in an output."""
     origin = aligned_grid(image.whole, plan.target_grid)
-    _, mended = carried(image.attributes, origin, plan.target_grid, plan.dtype)
-    return Known(plan=plan, attributes=image.attributes, mended=mended)
+    return carried(image.attributes, origin, plan.target_grid, plan.dtype)[1]
+
+
+def _nameless(attributes: Mapping[str, Any]) -> Any:
+    """Return attributes without the name, which each image of a collection has for itself."""
+    ngff = ngff_namespace(attributes)
+    entries = ngff.get("multiscales")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return attributes
+    plain = [{key: entry[key] for key in entry if key != "name"} for entry in entries]
+    rest = {key: attributes[key] for key in attributes if key != "ome"}
+    return {**ngff, "multiscales": plain}, rest if ngff is not attributes else None
 
 
 def _planned(

@@ -87,14 +87,7 @@ def open_ome_zarr(
     attributes = document.attributes
     listed = _described(uri, attributes)
     if isinstance(listed, Collection):
-        paths = list_images(uri, document, listed)
-        way = listed.kind if listed.kind in _TOGETHER else ""
-        listing = some(paths, _MOST_LISTED, "\n  ") or "(none found)"
-        raise MultipleImagesError(
-            f"{uri!r} is a collection ({listed.kind}); give one of its images, or {_TOGETHER[way]}:"
-            f"\n  {listing}",
-            paths,
-        )
+        raise several_images(uri, listed.kind, list_images(uri, document, listed))
     facts = array_facts((join(uri, d.path) for d in listed.datasets), document.zarr_format)
     found, levels = ordered(listed, facts)
     if document.zarr_format == 2:
@@ -130,6 +123,15 @@ def open_ome_zarr(
             *(() if mirrored or place is None else place_notices(place)),
             *unclear,
         ),
+    )
+
+
+def several_images(uri: str, kind: str, paths: tuple[str, ...]) -> MultipleImagesError:
+    """Return the error of who asks for one image and gives a collection."""
+    way = _TOGETHER.get(kind, _TOGETHER[""])
+    listing = some(paths, _MOST_LISTED, "\n  ") or "(none found)"
+    return MultipleImagesError(
+        f"{uri!r} is a collection ({kind}); give one of its images, or {way}:\n  {listing}", paths
     )
 
 
