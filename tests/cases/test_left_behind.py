@@ -207,7 +207,7 @@ def test_a_scene_lists_its_images_and_their_places_are_lost(at, tmp_path, capsys
     for path in ("tile_0", at):
         newer(tmp_path / "s.zarr" / path, [], [])
     assert chunkscale.info(tmp_path / "s.zarr")["images"] == ["tile_0", at]
-    with pytest.raises(chunkscale.errors.MultipleImagesError, match="a scene collection"):
+    with pytest.raises(chunkscale.errors.MultipleImagesError, match=r"a collection \(scene\)"):
         chunkscale.open_image(tmp_path / "s.zarr")
     (text,) = lost(tmp_path / "s.zarr" / at, tmp_path, capsys)
     assert f"(affine from 'physical' of '{at}' to 'world')" in text

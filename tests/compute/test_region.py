@@ -53,7 +53,7 @@ def test_no_slab_is_overwritten_before_it_is_written(stack_plan):
     """Two are held; the whole region arrives, every level of it."""
     plan, source = stack_plan
     writers = [Writer() for _ in plan.levels]
-    record = process_region(plan, 0, source, writers, open_device(plan))
+    record = process_region(plan, 0, source, writers, open_device([plan]))
     boxes = dict(plan.region(0).boxes)
     assert record.voxels == sum(box.size for box in boxes.values())
     assert [w.most for w in writers] == [2, 1]
@@ -68,5 +68,5 @@ def test_a_slab_that_cannot_be_written_ends_the_region(stack_plan, fails):
     plan, source = stack_plan
     writers = [Writer(fails=[fails]), *(Writer() for _ in plan.levels[1:])]
     with pytest.raises(OSError, match=f"write {fails} failed"):
-        process_region(plan, 0, source, writers, open_device(plan))
+        process_region(plan, 0, source, writers, open_device([plan]))
     assert not any(w.open for w in writers)
