@@ -280,7 +280,7 @@ def test_an_image_of_which_nothing_can_be_read_does_not_end_a_run(tmp_path, monk
     source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
     broken(source, "B/03/0")
     broken(source, "B/03/0", "c/1/0/0/0")
-    with pytest.raises(RegionError, match="1 of 6 images could not be made"):
+    with pytest.raises(RegionError, match=r"1 of 6 images could not be made"):
         chunkscale.resample(source, out, images="all", voxel_size=0.2, chunk=8, workers=1)
     for name in FIELDS[1:]:
         assert chunkscale.check(out / name, source=source / name)
@@ -300,6 +300,61 @@ def test_labels_are_listed_when_their_image_is_there(tmp_path):
     assert chunkscale.check(out, source=source)
 
 
+def test_labels_wait_for_an_image_of_another_batch(tmp_path, monkeypatch):
+    """They are made when it failed, and listed when it is there."""
+    monkeypatch.setattr("chunkscale.api.running.MOST_TOGETHER", 1)
+    source, out = labelled_plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    chunk = source / "B/03/0/0/c/0/0/0/0"
+    whole = chunk.read_bytes()
+    broken(source, "B/03/0")
+    with pytest.raises(RegionError, match="1 of 6 images"):
+        chunkscale.resample(source, out, images="all")
+    chunk.write_bytes(whole)
+    chunkscale.resample(source, out, images="all", resume=True)
+    assert chunkscale.open_image(out / "B/03/0").labels == ("labels/cells",)
+    assert chunkscale.check(out, source=source)
+
+
+def test_many_labels_of_one_bad_image_are_one_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr("chunkscale.api.collections.MOST_FAILED", 3)
+    source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    names = [f"l{k}" for k in range(5)]
+    ngff(source / "B/03/0/labels", {"labels": names})
+    for name in names:
+        image(
+            source / "B/03/0/labels" / name,
+            shape=(4, 12, 10),
+            size=SIZE[1:],
+            attributes={"image-label": {}},
+        )
+    broken(source, "B/03/0")
+    with pytest.raises(RegionError, match=r"1 of 6 images could not be made.*all others are done"):
+        chunkscale.resample(source, out, images="all")
+
+
+def test_a_collection_with_nested_names_of_labels_is_replaced(tmp_path):
+    source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
+    ngff(source / "B/03/0/labels", {"labels": ["a/b"]})
+    image(
+        source / "B/03/0/labels/a/b",
+        shape=(4, 12, 10),
+        size=SIZE[1:],
+        attributes={"image-label": {}},
+    )
+    chunkscale.resample(source, out, images="all")
+    chunkscale.resample(source, out, images="all", overwrite=True)
+    assert chunkscale.check(out, source=source)
+    (out / "B/03/0/labels/a/mine.txt").write_text("keep me")
+    with pytest.raises(DestinationError, match=r"mine.txt"):
+        chunkscale.resample(source, out, images="all", overwrite=True)
+
+
+def test_labels_that_no_image_has_are_refused(tmp_path):
+    with pytest.raises(OptionError, match="'typo': no image of"):
+        chunkscale.plan_resampling(plate(tmp_path / "plate.zarr"), images="all", labels="typo")
+
+
+@pytest.mark.filterwarnings("ignore:.*it has no labels")
 def test_labels_that_some_images_have_can_be_named(tmp_path):
     source, out = labelled_plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
     run = chunkscale.resample(source, out, images="all", labels="cells")

@@ -480,3 +480,33 @@ def test_labels_beside_a_crop_stay_behind(make_image, noise):
     (text,) = (n.text for n in plan.warnings if n.kind == "lost")
     assert "nothing of it lies in the target: it spans z -1 to 3, y -0.25 to 1.75" in text
     assert "like" not in text
+
+
+@pytest.mark.parametrize(("axes", "ours"), [("czyx", "zyx"), ("tczyx", "tzyx"), ("zyx", "czyx")])
+def test_labels_have_axes_of_their_own(axes, ours, make_image, noise, tmp_path):
+    """Matched by name, wherever the image lies."""
+    lead, origin = axes[:-3], (100.0, -50.0, 7.0)
+    path = make_image(
+        noise((2,) * len(lead) + SHAPE), (1.0,) * len(lead) + SIZE, axes=axes,
+        translation=(0.0,) * len(lead) + origin,
+    )  # fmt: skip
+    shape = tuple(2 if name in lead else 1 for name in ours[:-3]) + SHAPE
+    ids = np.broadcast_to(random_ids(SHAPE), shape)
+    grid = grid_for(shape, (1.0,) * (len(ours) - 3) + SIZE, ours,
+                    translation=(0.0,) * (len(ours) - 3) + origin)  # fmt: skip
+    write_image(path / "labels" / "l", ids, grid, attributes={"image-label": {}})
+    zarr.open_group(path / "labels", mode="a", zarr_format=3).attrs.put(
+        {"ome": {"version": "0.5", "labels": ["l"]}}
+    )
+    chunkscale.resample(path, tmp_path / "out.zarr", voxel_size="same", crop="z=2:6")
+    label = chunkscale.open_image(tmp_path / "out.zarr" / "labels" / "l")
+    assert np.array_equal(np.asarray(label.as_dask()), ids[..., 2:6, :, :])
+    assert spatial(label) == spatial(chunkscale.open_image(tmp_path / "out.zarr"))
+
+
+def test_labels_are_compared_with_those_of_the_image_that_was_selected(dataset, tmp_path):
+    part = chunkscale.open_image(dataset).select(crop="z=1:5")
+    chunkscale.resample(part, tmp_path / "out.zarr", voxel_size="same")
+    report = chunkscale.check(tmp_path / "out.zarr", source=part)
+    assert report
+    assert not report.notes

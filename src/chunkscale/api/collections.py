@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from chunkscale.api.grids import with_open_like
+from chunkscale.api.labels import label_names
 from chunkscale.api.planned import planned_image
 from chunkscale.api.plans import Means, PlannedImage
 from chunkscale.api.request import Request
@@ -160,6 +162,7 @@ def planned_collection(
     for notice in source.notices:
         survey.say(notice)
     first_error: ChunkscaleError | None = None
+    labelled: set[str] = set()
     names = chosen(source, patterns_of(request), survey.say)
     there = destination if resume else None
     for name, images in _each(source, names, request, means, there, resume):
@@ -170,10 +173,17 @@ def planned_collection(
             survey.fail(name, images)
         else:
             survey.add(name, [image.plan for image in images])
+            labelled.update(image.name.removeprefix(f"{name}/") for image in images[1:])
     if not survey.images:
         if first_error is None:
             raise OptionError(f"{source.uri!r} holds no image; give another path")
         raise first_error
+    for path in label_names(request.labels):
+        if path not in labelled:
+            raise OptionError(
+                f"labels {path.removeprefix('labels/')!r}: no image of {source.uri!r} that is "
+                "asked for has such labels; leave that out"
+            )
     if destination is not None:
         free = store_of(destination).free_bytes(destination)
         if free is not None and survey.bytes_written > free:
@@ -262,7 +272,8 @@ class _Making:
         self.stored = 0
         self.names: list[str] = []
         self.errors: list[tuple[str, ChunkscaleError]] = []
-        self._failed_in_a_row = 0
+        self._failed: set[str] = set()
+        self._failed_in_a_row: list[str] = []
 
     def make(self, progress: ProgressCallback | None) -> None:
         """Make all that can be made."""
@@ -271,7 +282,7 @@ class _Making:
         for batch in batches(self._images(), plan.promise):
             shown = None if progress is None else whole.behind(self.times, progress)
             made, spent = make_batch(
-                batch, replace(self.run, progress=shown), plan.promise, alone=False
+                batch, replace(self.run, progress=shown), plan.promise, self._failed
             )
             self.times = self.times + spent
             for one in made:
@@ -294,11 +305,13 @@ class _Making:
     def _take(self, made: Made) -> None:
         if made.error is None:
             self.stored += made.stored_bytes
-            self._failed_in_a_row = 0
+            self._failed_in_a_row = []
             return
         self._fail(made.image.name, made.error)
-        self._failed_in_a_row += 1
-        if self._failed_in_a_row >= MOST_FAILED:
+        image = made.image.name.partition("/labels/")[0]
+        if image not in self._failed_in_a_row:
+            self._failed_in_a_row.append(image)
+        if len(self._failed_in_a_row) >= MOST_FAILED:
             raise self.error(ended=True)
 
     def _fail(self, name: str, error: ChunkscaleError) -> None:
@@ -318,8 +331,10 @@ class _Making:
             except ChunkscaleError as error:
                 self._fail(name, error)
                 continue
-            for image in images:
-                if not self._is_there(image):
+            # Labels follow their image: nothing lists them before there is one.
+            is_whole = self._is_there(images[0])
+            for image in images if not is_whole else images[1:]:
+                if not (is_whole and self._is_there(image)):
                     yield image
 
     def _plans(self) -> Iterator[tuple[str, list[PlannedImage] | ChunkscaleError]]:
@@ -346,7 +361,7 @@ class _Making:
             if stored := is_whole(image.plan, image.source, self.run.place(image)):
                 self.stored += stored
                 self.times.resumed_regions += image.plan.region_count
-                self._failed_in_a_row = 0
+                self._failed_in_a_row = []
                 list_label(image.plan, self.run.place(image))  # which may be all that is missing
                 return True
         return False
@@ -379,7 +394,7 @@ def _spelled(value: Any) -> Any:
         return {name: _spelled(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_spelled(inner) for inner in value]
-    try:
-        return value if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return value
+    with contextlib.suppress(TypeError, ValueError):
+        if not isinstance(value, bool) and math.isfinite(float(value)):
+            return float(value)
+    return value

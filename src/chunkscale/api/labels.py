@@ -56,14 +56,8 @@ def chosen_labels(
     listed = () if image is None else image.labels
     if isinstance(asked, bool):
         return listed if asked else ()
-    if not isinstance(asked, str | Sequence):
-        raise OptionError(
-            f"labels {asked!r} is neither True nor False nor a list of names; give it like "
-            "'nuclei,cells'"
-        )
-    names = asked.split(",") if isinstance(asked, str) else asked
-    wanted = [f"labels/{str(name).strip().removeprefix('labels/')}" for name in names]
-    for path in dict.fromkeys(wanted):
+    wanted = label_names(asked)
+    for path in wanted:
         if path not in listed and missing is not None:
             missing.append(path)
         elif path not in listed:
@@ -72,7 +66,27 @@ def chosen_labels(
             what = "this source has none" if image is None else f"{image.uri!r} has no such labels"
             remedy = f"there are {', '.join(map(repr, near))}" if near else "leave that out"
             raise OptionError(f"labels {path.removeprefix('labels/')!r}: {what}; {remedy}")
-    return tuple(path for path in dict.fromkeys(wanted) if path in listed)
+    return tuple(path for path in wanted if path in listed)
+
+
+def label_names(asked: bool | str | Sequence[str]) -> tuple[str, ...]:
+    """Return the paths of labels that are asked for by name, each once.
+
+    Examples
+    --------
+    >>> label_names("nuclei, cells"), label_names(True)
+    (('labels/nuclei', 'labels/cells'), ())
+    """
+    if isinstance(asked, bool):
+        return ()
+    if not isinstance(asked, str | list | tuple):
+        raise OptionError(
+            f"labels {asked!r} is neither True nor False nor a list of names; give it like "
+            "'nuclei,cells'"
+        )
+    names = asked.split(",") if isinstance(asked, str) else asked
+    paths = (f"labels/{str(name).strip().removeprefix('labels/')}" for name in names)
+    return tuple(dict.fromkeys(paths))
 
 
 def planned_labels(
@@ -108,7 +122,7 @@ def planned_labels(
     if image is None:
         return made, notices
     if missing:
-        notices.append(Notice("asked", f"it has no labels {some_names(missing)}"))
+        notices.append(Notice("lost", f"it has no labels {some_names(missing)}"))
     if left := [path for path in image.labels if path not in chosen]:
         notices.append(Notice("asked", f"its labels stay behind, as asked: {', '.join(left)}"))
     for path in chosen:

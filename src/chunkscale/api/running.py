@@ -145,7 +145,7 @@ def check_images(images: Sequence[PlannedImage], run: Run) -> None:
 
 
 def make_batch(
-    images: Sequence[PlannedImage], run: Run, memory: int, *, alone: bool
+    images: Sequence[PlannedImage], run: Run, memory: int, failed: set[str] | None = None
 ) -> tuple[list[Made], RunTimes]:
     """Make images together, and publish each that is whole.
 
@@ -155,8 +155,9 @@ def make_batch(
     run : Run
     memory : int
         Bytes for all of them.
-    alone : bool
-        Whether an error of one ends the run.
+    failed : set of str, optional
+        Names of those that failed before, and gets those that do. Without it an error of one ends
+        the run.
     """
     from chunkscale.output.labels import list_label
     from chunkscale.output.publish import publish
@@ -168,7 +169,6 @@ def make_batch(
     threads = io_threads() if run.cluster is None else run.cluster.shape().codec_threads
     reading = StoreIO(threads=threads, cache_bytes=max(i.plan.memory.cache for i in images))
     made: list[Made] = []
-    failed: set[str] = set()
     with contextlib.ExitStack() as all_open:
         begun: list[tuple[PlannedImage, Output, contextlib.ExitStack]] = []
         for image in images:
@@ -178,7 +178,7 @@ def make_batch(
             try:
                 output = own.enter_context(_begun(image, run, threads))
             except ChunkscaleError as error:
-                if alone:
+                if failed is None:
                     raise
                 failed.add(image.name)
                 made.append(Made(image=image, path=run.place(image), error=error))
@@ -206,13 +206,13 @@ def make_batch(
                 with own:
                     if (failure := track.error()) is not None:
                         raise failure
-                    if image.name.partition("/labels/")[0] in failed:
+                    if failed and image.name.partition("/labels/")[0] in failed:
                         # Nothing lists labels before there is an image.
                         raise RegionError("its image could not be made")
                     stored = publish(image.plan, output, image.source)
                 list_label(image.plan, path)
             except ChunkscaleError as error:
-                if alone:
+                if failed is None:
                     raise
                 failed.add(image.name)
                 made.append(Made(image=image, path=path, error=error))
@@ -264,7 +264,7 @@ def carry_out(
         for batch in batches(images, memory):
             shown = None if progress is None else whole.behind(times, progress)
             now = replace(run, progress=shown, log=note)
-            done, spent = make_batch(batch, now, memory, alone=True)
+            done, spent = make_batch(batch, now, memory)
             made += done
             times = times + spent
     first, *labels = (

@@ -30,6 +30,8 @@ def extent_text(grid: VoxelGrid) -> str:
 def check_overlap(source: VoxelGrid, target: VoxelGrid) -> None:
     """Refuse a target of which nothing lies in the source; both in the same units.
 
+    Axes are matched by name: other axes may lie before them.
+
     Raises
     ------
     GridError
@@ -37,8 +39,9 @@ def check_overlap(source: VoxelGrid, target: VoxelGrid) -> None:
     """
     apart = []
     for i in source.spatial:
-        (a, b), (c, d) = source.extent(i), target.extent(i)
-        if min(b, d) - max(a, c) <= _TOUCH * min(source.voxel_size[i], target.voxel_size[i]):
+        j = target.position(source.axes[i].name)
+        (a, b), (c, d) = source.extent(i), target.extent(j)
+        if min(b, d) - max(a, c) <= _TOUCH * min(source.voxel_size[i], target.voxel_size[j]):
             apart.append(source.axes[i].name)
     if apart:
         raise GridError(

@@ -132,7 +132,9 @@ def _foreign_in(uri: str, prefix: str, take_over: bool, origin: str) -> Iterator
             continue
         if found is None:
             # A folder may be left of an image whose deletion was interrupted.
-            if not (_is_empty_folder(at) or inside == [NOTES]):
+            if inside and "/labels/" in path:  # names of labels may have several parts
+                yield from _foreign_in(at, f"{path}/", take_over, origin)
+            elif not (_is_empty_folder(at) or inside == [NOTES]):
                 yield path
         elif is_made_image(found):
             if origin and source_of(found) not in (f"{origin}/{path}", ""):

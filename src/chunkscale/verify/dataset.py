@@ -10,6 +10,7 @@ from chunkscale.sources.base import Sizes
 from chunkscale.sources.collections import CollectionSource, open_collection
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.left_behind import label_paths
+from chunkscale.sources.parts import Part
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import join
 from chunkscale.text import some_names
@@ -71,9 +72,10 @@ def _with_labels(uri: str, source: object, io: StoreIO, sizes: Sizes | None = No
             "listed; go on with resume=True (--resume)"
         )
         report = replace(report, faults=(*report.faults, fault))
-    theirs = label_paths(source)[0] if isinstance(source, str) and labels else ()
+    place = _place_of(source)
+    theirs = label_paths(place)[0] if place and labels else ()
     for path in labels:
-        origin = join(source, path) if isinstance(source, str) and path in theirs else None
+        origin = join(place, path) if path in theirs else None
         # What the source's labels were taken to be is in the record of ours.
         said = _checked(join(uri, path), origin, io, sizes if source is None else None)
         if source is not None and origin is None:
@@ -81,6 +83,13 @@ def _with_labels(uri: str, source: object, io: StoreIO, sizes: Sizes | None = No
             said = replace(said, notes=(*said.notes, note))
         report = report.beside(replace(said, labels=1), path)
     return report
+
+
+def _place_of(source: object) -> str:
+    """Return where the image lies that something was made from; nothing if it has no place."""
+    while isinstance(source, Part):
+        source = source.source
+    return source if isinstance(source, str) else getattr(source, "uri", "")
 
 
 def _checked(uri: str, source: str | None, io: StoreIO, sizes: Sizes | None) -> CheckReport:
