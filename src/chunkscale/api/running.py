@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ from chunkscale.text import text_html
 if TYPE_CHECKING:
     from chunkscale.output.writing import Output
     from chunkscale.run.dask_cluster import DaskCluster
+    from chunkscale.run.driver import Track
+    from chunkscale.run.job import Job
     from chunkscale.run.records import LogCallback, Progress, ProgressCallback, RunTimes
 
 #: Images that are open at the same time: each has a lease and open arrays.
@@ -159,77 +161,108 @@ def make_batch(
         Names of those that failed before, and gets those that do. Without it an error of one ends
         the run.
     """
-    from chunkscale.output.labels import list_label
-    from chunkscale.output.publish import publish
-    from chunkscale.run.driver import Track
-    from chunkscale.run.job import ImageJob, Job, common_workers
     from chunkscale.run.records import RunTimes
     from chunkscale.run.runs import run_job
 
-    threads = io_threads() if run.cluster is None else run.cluster.shape().codec_threads
-    reading = StoreIO(threads=threads, cache_bytes=max(i.plan.memory.cache for i in images))
     made: list[Made] = []
     with contextlib.ExitStack() as all_open:
-        begun: list[tuple[PlannedImage, Output, contextlib.ExitStack]] = []
-        for image in images:
-            image = replace(image, source=image.source.within(reading))
+        begun: list[_Begun] = []
+        for image in _within(images, run):
             # An image that fails must end by itself, with the error: its notes stay then.
             own = all_open.enter_context(contextlib.ExitStack())
             try:
-                output = own.enter_context(_begun(image, run, threads))
+                output = own.enter_context(_writing(image, run))
             except ChunkscaleError as error:
-                if failed is None:
-                    raise
-                failed.add(image.name)
-                made.append(Made(image=image, path=run.place(image), error=error))
+                made.append(_failed(image, run, error, failed))
                 continue
-            begun.append((image, output, own))
+            begun.append(_Begun(image=image, output=output, open=own))
         if not begun:
             return made, RunTimes()
-        plans = [image.plan for image, _, _ in begun]
-        job = Job(
-            run=uuid.uuid4().hex,
-            images=tuple(
-                ImageJob(plan=image.plan, source=image.source.array, target=output.levels)
-                for image, output, _ in begun
-            ),
-            workers=plans[0].workers if len(plans) == 1 else common_workers(plans, memory),
-        )
-        tracks = [
-            Track(plan=image.plan, done=output.done, ledger=output.ledger)
-            for image, output, _ in begun
-        ]
+        job, tracks = _job(begun, memory)
         times = run_job(job, tracks, progress=run.progress, log=run.log, cluster=run.cluster)
-        for (image, output, own), track in zip(begun, tracks, strict=True):
-            path = run.place(image)
+        for one, track in zip(begun, tracks, strict=True):
             try:
-                with own:
-                    if (failure := track.error()) is not None:
-                        raise failure
-                    if failed and image.name.partition("/labels/")[0] in failed:
-                        # Nothing lists labels before there is an image.
-                        raise RegionError("its image could not be made")
-                    stored = publish(image.plan, output, image.source)
-                list_label(image.plan, path)
+                stored = _published(one, run, track.error(), failed or ())
             except ChunkscaleError as error:
-                if failed is None:
-                    raise
-                failed.add(image.name)
-                made.append(Made(image=image, path=path, error=error))
+                made.append(_failed(one.image, run, error, failed))
             else:
-                made.append(Made(image=image, path=path, stored_bytes=stored))
+                made.append(Made(image=one.image, path=one.output.uri, stored_bytes=stored))
     return made, times
 
 
-def _begun(
-    image: PlannedImage, run: Run, threads: int
-) -> contextlib.AbstractContextManager[Output]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """An image whose output is open, and what closes it."""
+
+    image: PlannedImage
+    output: Output
+    open: contextlib.ExitStack
+
+
+def _threads(run: Run) -> int:
+    return io_threads() if run.cluster is None else run.cluster.shape().codec_threads
+
+
+def _within(images: Sequence[PlannedImage], run: Run) -> Iterator[PlannedImage]:
+    """Yield images whose sources share one cache."""
+    cache = max(image.plan.memory.cache for image in images)
+    io = StoreIO(threads=_threads(run), cache_bytes=cache)
+    for image in images:
+        yield replace(image, source=image.source.within(io))
+
+
+def _failed(image: PlannedImage, run: Run, error: ChunkscaleError, failed: set[str] | None) -> Made:
+    """Put an error of one of many images aside; that of another ends the run."""
+    if failed is None:
+        raise error
+    failed.add(image.name)
+    return Made(image=image, path=run.place(image), error=error)
+
+
+def _job(begun: Sequence[_Begun], memory: int) -> tuple[Job, list[Track]]:
+    """Return what the regions of images are made by, and what is kept of them."""
+    from chunkscale.run.driver import Track
+    from chunkscale.run.job import ImageJob, Job, common_workers
+
+    plans = [one.image.plan for one in begun]
+    images = (
+        ImageJob(plan=one.image.plan, source=one.image.source.array, target=one.output.levels)
+        for one in begun
+    )
+    # One has the workers that its plan says: it may be limited to fewer.
+    workers = plans[0].workers if len(plans) == 1 else common_workers(plans, memory)
+    job = Job(run=uuid.uuid4().hex, images=tuple(images), workers=workers)
+    tracks = [
+        Track(plan=one.image.plan, done=one.output.done, ledger=one.output.ledger) for one in begun
+    ]
+    return job, tracks
+
+
+def _published(
+    one: _Begun, run: Run, error: ChunkscaleError | None, failed: Collection[str]
+) -> int:
+    """Publish an image of which nothing failed; return the bytes that are stored of it."""
+    from chunkscale.output.labels import list_label
+    from chunkscale.output.publish import publish
+
+    with one.open:
+        if error is not None:
+            raise error
+        if one.image.name.partition("/labels/")[0] in failed:
+            # Nothing lists labels before there is an image.
+            raise RegionError("its image could not be made")
+        stored = publish(one.image.plan, one.output, one.image.source)
+    list_label(one.image.plan, one.output.uri)
+    return stored
+
+
+def _writing(image: PlannedImage, run: Run) -> contextlib.AbstractContextManager[Output]:
     from chunkscale.output.destination import unfinished
     from chunkscale.output.writing import writing
 
     target = run.place(image)
     found = unfinished(target) if run.existing.resume else None
-    io = StoreIO(threads=threads)
+    io = StoreIO(threads=_threads(run))
     return writing(image.plan, target, image.source, found, run.existing, io)
 
 

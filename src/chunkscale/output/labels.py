@@ -99,7 +99,7 @@ def list_label(plan: ResamplePlan, target: str) -> None:
                 f"{target!r} is finished, and not listed as a label image: labels are integers, "
                 f"and this has {plan.dtype}; write images elsewhere than below 'labels'",
                 ChunkscaleWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
             return
         with _alone(group):
@@ -111,7 +111,7 @@ def list_label(plan: ResamplePlan, target: str) -> None:
         f"{target!r} is finished, but not listed as a label image in the attributes of {group!r}: "
         f"{reason}; add {name!r} to its 'labels' yourself",
         ChunkscaleWarning,
-        stacklevel=4,
+        stacklevel=6,
     )
 
 
