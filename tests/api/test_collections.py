@@ -286,23 +286,10 @@ def test_an_image_of_which_nothing_can_be_read_does_not_end_a_run(tmp_path, monk
         assert chunkscale.check(out / name, source=source / name)
 
 
-def test_labels_are_listed_when_their_image_is_there(tmp_path):
-    """Also where the image failed at first."""
-    source, out = labelled_plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
-    chunk = source / "B/03/0/0/c/0/0/0/0"
-    whole = chunk.read_bytes()
-    broken(source, "B/03/0")
-    with pytest.raises(RegionError, match="1 of 6 images"):
-        chunkscale.resample(source, out, images="all")
-    chunk.write_bytes(whole)
-    chunkscale.resample(source, out, images="all", resume=True)
-    assert chunkscale.open_image(out / "B/03/0").labels == ("labels/cells",)
-    assert chunkscale.check(out, source=source)
-
-
-def test_labels_wait_for_an_image_of_another_batch(tmp_path, monkeypatch):
-    """They are made when it failed, and listed when it is there."""
-    monkeypatch.setattr("chunkscale.api.running.MOST_TOGETHER", 1)
+@pytest.mark.parametrize("together", [1, 32])
+def test_labels_are_listed_when_their_image_is_there(together, tmp_path, monkeypatch):
+    """Also where the image failed at first, in a batch with them or before."""
+    monkeypatch.setattr("chunkscale.api.running.MOST_TOGETHER", together)
     source, out = labelled_plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
     chunk = source / "B/03/0/0/c/0/0/0/0"
     whole = chunk.read_bytes()

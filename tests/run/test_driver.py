@@ -100,7 +100,7 @@ def test_what_came_back_together_is_kept_when_a_run_is_stopped():
             yield from self.wait(0)
 
     one_pass = SimpleNamespace(indices=range(9), region_count=9)
-    plan = SimpleNamespace(region_count=9, levels=[], passes=[one_pass])
+    plan = SimpleNamespace(region_count=9, voxels=0, passes=[one_pass])
     noted, cluster = Noted(), Cluster()
     job = Job(run="run", images=(ImageJob(plan=plan, source=None, target=()),), workers=2)
     driver = Driver(job, [Track(plan=plan, ledger=noted)])

@@ -20,12 +20,13 @@ from chunkscale.api.running import Made, Run, Whole, batches, log_to, make_batch
 from chunkscale.errors import ChunkscaleError, Notice, OptionError, RegionError
 from chunkscale.parameters import Existing, PathLike
 from chunkscale.plan.collection import CollectionPlan, Survey
+from chunkscale.plan.notices import disk_notice
 from chunkscale.report import run_text
 from chunkscale.sources.chosen import chosen
 from chunkscale.sources.collections import CollectionSource, open_collection
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
-from chunkscale.text import human_bytes, some, text_html
+from chunkscale.text import some, text_html
 
 if TYPE_CHECKING:
     from chunkscale.output.collection import Mirror
@@ -187,13 +188,7 @@ def planned_collection(
     if destination is not None:
         free = store_of(destination).free_bytes(destination)
         if free is not None and survey.bytes_written > free:
-            survey.say(
-                Notice(
-                    "disk",
-                    f"up to {human_bytes(survey.bytes_written)} are written before compression, "
-                    f"and only {human_bytes(free)} are free where the output goes",
-                )
-            )
+            survey.say(disk_notice(survey.bytes_written, free))
     plan = survey.plan(source.uri, source.kind)
     return PlannedCollection(
         source=source, request=request, means=means, plan=plan, waiting=waiting
@@ -222,7 +217,10 @@ def _each(
         except ChunkscaleError as error:
             yield name, error
             continue
-        yield name, [replace(i, name=join(name, i.name) if i.name else name) for i in images]
+        yield (
+            name,
+            [replace(i, name=join(name, i.name) if i.name else name, owner=name) for i in images],
+        )
 
 
 def carry_out_collection(
@@ -271,7 +269,8 @@ class _Making:
         self.times: RunTimes = RunTimes()
         self.stored = 0
         self.names: list[str] = []
-        self.errors: list[tuple[str, ChunkscaleError]] = []
+        #: Image, image or labels of it, and error.
+        self.errors: list[tuple[str, str, ChunkscaleError]] = []
         self._failed: set[str] = set()
         self._failed_in_a_row: list[str] = []
 
@@ -290,8 +289,8 @@ class _Making:
 
     def error(self, *, ended: bool = False) -> ChunkscaleError:
         """Return what is told of the images that failed, and whether the run has ended for them."""
-        names = {name.partition("/labels/")[0] for name, _ in self.errors}
-        shown = some([f"{name}: {error}" for name, error in self.errors], 10, "\n  ")
+        names = {owner for owner, _, _ in self.errors}
+        shown = some([f"{name}: {error}" for _, name, error in self.errors], 10, "\n  ")
         rest = "all others are done"
         if ended:
             rest = f"the last {MOST_FAILED} failed one after another, so the others were not tried"
@@ -307,15 +306,12 @@ class _Making:
             self.stored += made.stored_bytes
             self._failed_in_a_row = []
             return
-        self._fail(made.image.name, made.error)
-        image = made.image.name.partition("/labels/")[0]
-        if image not in self._failed_in_a_row:
-            self._failed_in_a_row.append(image)
+        owner = made.image.owner
+        self.errors.append((owner, made.image.name, made.error))
+        if owner not in self._failed_in_a_row:
+            self._failed_in_a_row.append(owner)
         if len(self._failed_in_a_row) >= MOST_FAILED:
             raise self.error(ended=True)
-
-    def _fail(self, name: str, error: ChunkscaleError) -> None:
-        self.errors.append((name, error))
 
     def _images(self) -> Iterator[PlannedImage]:
         """Yield the images and labels that are to be made, as they are wanted."""
@@ -324,12 +320,12 @@ class _Making:
         for name, images in self._plans():
             self.names.append(name)
             if isinstance(images, ChunkscaleError):
-                self._fail(name, images)
+                self.errors.append((name, name, images))
                 continue
             try:
                 begin_member(self.mirror, name)
             except ChunkscaleError as error:
-                self._fail(name, error)
+                self.errors.append((name, name, error))
                 continue
             # Labels follow their image: nothing lists them before there is one.
             is_whole = self._is_there(images[0])
@@ -340,9 +336,7 @@ class _Making:
     def _plans(self) -> Iterator[tuple[str, list[PlannedImage] | ChunkscaleError]]:
         """Yield what the survey has kept, and plan the rest again."""
         planned = self.planned
-        # Each is let go when it is made.
-        while planned.waiting:
-            yield planned.waiting.pop(0)
+        yield from planned.waiting
         names = chosen(planned.source, patterns_of(planned.request))
         rest = itertools.islice(names, MOST_WAITING, None)
         place = self.run.target if self.run.existing.resume else None

@@ -41,12 +41,15 @@ class PlannedImage:
     ----------
     name : str
         Path below the destination; empty for what lies there itself.
+    owner : str
+        Name of the image that it is, or whose labels it is.
     plan : ResamplePlan
     source : Source
         As it is read for the plan.
     """
 
     name: str = ""
+    owner: str = ""
     plan: ResamplePlan
     source: Source
 
@@ -123,15 +126,16 @@ def plan_source(
     known = means.known.get(key)
     said = _nameless(image.attributes)
     if known is None or known.said != said:
-        plan = known.plan if known is not None else None
-        if plan is None:
+        if known is not None:
+            plan = known.plan
+        else:
             what = _what(image, target, layout)
             plan = _planned(what, image, layout, means, destination=destination, resume=resume)
         known = Known(plan=plan, said=said, mended=_mended(image, plan))
-        while len(means.known) >= _MOST_KNOWN:
-            del means.known[next(iter(means.known))]
         if not resume:
             means.known[key] = known
+        while len(means.known) > _MOST_KNOWN:
+            del means.known[next(iter(means.known))]
     plan = known.plan
     return replace(
         plan,
@@ -148,7 +152,7 @@ def _facts(image: Source) -> tuple[Any, ...]:
     """Return all of a source that a plan depends on."""
     array = image.array
     return (
-        *(image.whole, image.array_grid, image.grid, tuple(image.part.items()).__repr__()),
+        *(image.whole, image.array_grid, image.grid, repr(image.part)),
         *(array.shape, array.dtype.str, array.chunk, decoded_share(array)),
         *(bool(image.uri), image.is_label, image.opaque),
     )

@@ -182,7 +182,7 @@ def make_batch(
         times = run_job(job, tracks, progress=run.progress, log=run.log, cluster=run.cluster)
         for one, track in zip(begun, tracks, strict=True):
             try:
-                stored = _published(one, run, track.error(), failed or ())
+                stored = _published(one, track.error(), failed or ())
             except ChunkscaleError as error:
                 made.append(_failed(one.image, run, error, failed))
             else:
@@ -238,9 +238,7 @@ def _job(begun: Sequence[_Begun], memory: int) -> tuple[Job, list[Track]]:
     return job, tracks
 
 
-def _published(
-    one: _Begun, run: Run, error: ChunkscaleError | None, failed: Collection[str]
-) -> int:
+def _published(one: _Begun, error: ChunkscaleError | None, failed: Collection[str]) -> int:
     """Publish an image of which nothing failed; return the bytes that are stored of it."""
     from chunkscale.output.labels import list_label
     from chunkscale.output.publish import publish
@@ -248,7 +246,7 @@ def _published(
     with one.open:
         if error is not None:
             raise error
-        if one.image.name.partition("/labels/")[0] in failed:
+        if one.image.owner in failed:
             # Nothing lists labels before there is an image.
             raise RegionError("its image could not be made")
         stored = publish(one.image.plan, one.output, one.image.source)
@@ -319,10 +317,8 @@ class Whole:
     @classmethod
     def of(cls, plans: Iterable[ResamplePlan]) -> Whole:
         """Return the sums of plans."""
-        regions = voxels = 0
-        for plan in plans:
-            regions += plan.region_count
-            voxels += sum(level.grid.size for level in plan.levels)
+        counts = [(plan.region_count, plan.voxels) for plan in plans]
+        regions, voxels = map(sum, zip(*counts, strict=True))
         return cls(regions=regions, voxels=voxels)
 
     def behind(self, before: RunTimes, progress: ProgressCallback) -> Callable[[Progress], None]:

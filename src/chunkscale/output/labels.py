@@ -37,7 +37,8 @@ _DEEPEST = 4
 
 def check_label_place(plan: ResamplePlan, target: str) -> None:
     """Refuse a label image of another format than the image that it would lie in."""
-    if not (group := _labels_group(target)):
+    group, _ = _label_place(target)
+    if not group:
         return
     theirs = group_document(above(group)).zarr_format
     if theirs != zarr_format_of(plan):
@@ -56,15 +57,14 @@ def own_arrays(target: str, attributes: Mapping[str, Any]) -> list[str]:
     """
     origin = source_of(attributes)
     found: list[str] = []
-    for place in _made_below(target) if origin else ():
-        inner = group_attributes(join(target, place))
+    for place, inner in _made_below(target) if origin else ():
         if source_of(inner) == f"{origin}/{place}":
             found += [f"{place}/{path}" for path in level_paths(inner)]
     return found
 
 
-def _made_below(target: str) -> Iterator[str]:
-    """Yield the paths of groups that may be labels: names may have several parts."""
+def _made_below(target: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield paths and attributes of groups that may be labels: names may have several parts."""
     waiting = [f"labels/{name}" for name in contents.names(join(target, "labels"))]
     while waiting:
         place = waiting.pop()
@@ -77,7 +77,7 @@ def _made_below(target: str) -> Iterator[str]:
             continue
         else:
             if attributes:
-                yield place
+                yield place, attributes
 
 
 def source_of(attributes: Mapping[str, Any]) -> str:
@@ -89,9 +89,9 @@ def source_of(attributes: Mapping[str, Any]) -> str:
 
 def list_label(plan: ResamplePlan, target: str) -> None:
     """List a finished output where it is a label image; warn if that cannot be done."""
-    if not (group := _labels_group(target)):
+    group, name = _label_place(target)
+    if not group:
         return
-    name = target.replace("\\", "/")[len(group.replace("\\", "/")) :].strip("/")
     reason: object = "others write there all the time"
     try:
         if plan.dtype.startswith("float"):
@@ -139,24 +139,25 @@ def _alone(group: str) -> Iterator[None]:
 
 def depth_below_image(target: str) -> int:
     """Return how many names an output has below the labels of an image; 0 if it lies elsewhere."""
-    if not (group := _labels_group(target)):
-        return 0
-    return target.replace("\\", "/")[len(group) :].strip("/").count("/") + 1
+    group, name = _label_place(target)
+    return name.count("/") + 1 if group else 0
 
 
-def _labels_group(target: str) -> str:
-    """Return the group of labels that an output lies in; nothing if it lies elsewhere."""
-    group = target
+def _label_place(target: str) -> tuple[str, str]:
+    """Return the group of labels that an output lies in, and its name there; or twice nothing."""
+    group, nowhere = target, ("", "")
     for _ in range(_DEEPEST):
         group = above(group)
         if group.replace("\\", "/").rpartition("/")[2] == "labels":
             break
     else:
-        return ""
+        return nowhere
     try:
-        return group if isinstance(describe(group_attributes(above(group))), Multiscale) else ""
+        image = describe(group_attributes(above(group)))
     except (SourceNotFoundError, MetadataError):
-        return ""
+        return nowhere
+    name = target.replace("\\", "/")[len(group) :].strip("/")
+    return (group, name) if isinstance(image, Multiscale) else nowhere
 
 
 def _listed(plan: ResamplePlan, group: str, name: str) -> bool:

@@ -114,10 +114,9 @@ def _image_attributes(plan: ResamplePlan, kept: Mapping[str, Any], name: str) ->
 
 def _say_whose(attributes: dict[str, Any], target: str) -> None:
     """Let labels that lie below an image say so, as NGFF has it."""
-    if (depth := depth_below_image(target)) and isinstance(ngff_namespace(attributes), dict):
-        label = ngff_namespace(attributes).get("image-label")
-        if isinstance(label, dict):
-            label["source"] = {"image": "../" * (depth + 1)}
+    label = ngff_namespace(attributes).get("image-label")
+    if isinstance(label, dict) and (depth := depth_below_image(target)):
+        label["source"] = {"image": "../" * (depth + 1)}
 
 
 #: Regions that a message names.

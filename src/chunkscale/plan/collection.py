@@ -146,7 +146,7 @@ class Survey:
         self.labels += len(plans) - 1
         for plan in plans:
             self.regions += plan.region_count
-            self.voxels += sum(level.grid.size for level in plan.levels)
+            self.voxels += plan.voxels
             self.bytes_read += plan.bytes_read
             self.bytes_written += plan.bytes_written
             self.shared = max(self.shared, plan.memory.base + plan.memory.buffers)

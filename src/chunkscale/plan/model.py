@@ -232,9 +232,14 @@ class ResamplePlan:
         return max(self.memory.total, *(plan.memory.total for _, plan in self.labels), 0)
 
     @property
+    def voxels(self) -> int:
+        """Voxels that are written, all levels."""
+        return sum(level.grid.size for level in self.levels)
+
+    @property
     def bytes_written(self) -> int:
         """Bytes of all levels before compression."""
-        return sum(level.grid.size for level in self.levels) * self.source.itemsize
+        return self.voxels * self.source.itemsize
 
     @property
     def read_amplification(self) -> float:

@@ -59,11 +59,14 @@ def find_notices(
     if written > 16 * source.nbytes:
         found.append(Notice("size", f"the output is {written / source.nbytes:.0f} times the input"))
     if free_disk is not None and written > free_disk:
-        found.append(
-            Notice(
-                "disk",
-                f"up to {human_bytes(written)} are written before compression, and only "
-                f"{human_bytes(free_disk)} are free where the output goes",
-            )
-        )
+        found.append(disk_notice(written, free_disk))
     return tuple(found)
+
+
+def disk_notice(written: int, free: int) -> Notice:
+    """Say that more may be written than there is room for."""
+    return Notice(
+        "disk",
+        f"up to {human_bytes(written)} are written before compression, and only "
+        f"{human_bytes(free)} are free where the output goes",
+    )

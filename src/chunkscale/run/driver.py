@@ -119,9 +119,7 @@ class Driver:
         self.log = log
         self.times = RunTimes(resumed_regions=sum(track.resumed for track in tracks))
         self.voxels = sum(
-            sum(level.grid.size for level in track.plan.levels)
-            * (track.plan.region_count - track.resumed)
-            // track.plan.region_count
+            track.plan.voxels * (track.plan.region_count - track.resumed) // track.plan.region_count
             for track in tracks
         )
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from chunkscale.errors import ChunkscaleError, Notice, OptionError
 from chunkscale.sources.base import Sizes
-from chunkscale.sources.collections import CollectionSource, open_collection
+from chunkscale.sources.collections import open_collection
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.left_behind import label_paths
 from chunkscale.sources.parts import Part
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import join
 from chunkscale.text import some_names
-from chunkscale.verify.image import UNFINISHED, check_image
+from chunkscale.verify.image import UNFINISHED, check_image, record_of
 from chunkscale.verify.report import CheckReport
 
 
@@ -28,7 +27,8 @@ def check_dataset(uri: str, source: object, io: StoreIO, sizes: Sizes | None = N
             f"{uri!r} is a collection, and its source is one as well; give the path of that"
         )
     faults: list[str] = []
-    if record_of(collection).get("state") == "unfinished":
+    record = record_of(collection.attributes)
+    if record.get("state") == "unfinished":
         faults.append(UNFINISHED)
 
     def tell(notice: Notice) -> None:
@@ -45,7 +45,7 @@ def check_dataset(uri: str, source: object, io: StoreIO, sizes: Sizes | None = N
         except ChunkscaleError as error:
             found = CheckReport(path=uri, faults=(str(error),))
         report = report.beside(found, name)
-    wanted = record_of(collection).get("image_count")
+    wanted = record.get("image_count")
     if isinstance(wanted, int) and wanted != report.images - report.labels:
         faults.append(
             f"it lists {report.images - report.labels} images, and the run that wrote it made "
@@ -54,17 +54,10 @@ def check_dataset(uri: str, source: object, io: StoreIO, sizes: Sizes | None = N
     return replace(report, faults=(*faults, *report.faults))
 
 
-def record_of(collection: CollectionSource) -> Mapping[str, object]:
-    """Return what a collection of this package says of itself."""
-    record = collection.attributes.get("chunkscale")
-    return record if isinstance(record, Mapping) else {}
-
-
 def _with_labels(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
     report = check_image(uri, source, io, sizes)
     labels, _ = label_paths(uri)
-    record = group_document(uri).attributes.get("chunkscale")
-    made = record.get("labels") if isinstance(record, Mapping) else None
+    made = record_of(group_document(uri).attributes).get("labels")
     lost = [path for path in made if path not in labels] if isinstance(made, list) else []
     if lost:
         fault = (

@@ -54,11 +54,16 @@ UNFINISHED = (
 )
 
 
+def record_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an output of this package says of itself; nothing for all else."""
+    record = attributes.get("chunkscale")
+    return record if isinstance(record, Mapping) else {}
+
+
 def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
     """Check one image; see `chunkscale.check`."""
     attributes = group_document(uri).attributes
-    record = attributes.get("chunkscale")
-    record = record if isinstance(record, Mapping) else {}
+    record = record_of(attributes)
     if record.get("state") == "unfinished":
         return CheckReport(path=uri, faults=(UNFINISHED,))
     target = open_ome_zarr(uri, sizes=sizes if source is None else None, io=io)
