@@ -16,6 +16,7 @@ import zarr
 from plates import SIZE, WELLS, attributes, image, inner, ngff, plate
 
 import chunkscale
+from chunkscale.api import batches
 from chunkscale.cli.main import main
 from chunkscale.errors import DestinationError, OptionError, RegionError
 from chunkscale.sources.collections import open_collection
@@ -402,9 +403,10 @@ def test_two_runs_do_not_write_one_collection(tmp_path):
 
 
 @pytest.mark.usefixtures("small_regions")
-@pytest.mark.parametrize("stop", [1, 5, 11, 17, 23])
-def test_a_run_is_resumed_wherever_it_was_stopped(stop, tmp_path):
-    """Byte by byte, and nothing that was finished is made again."""
+@pytest.mark.parametrize(("stop", "together"), [(1, 32), (5, 2), (11, 32), (17, 2), (23, 1)])
+def test_a_run_is_resumed_wherever_it_was_stopped(stop, together, tmp_path, monkeypatch):
+    """Byte by byte, and nothing that was finished is made again; in one batch, and in several."""
+    monkeypatch.setattr(batches, "MOST_TOGETHER", together)
     source = plate(tmp_path / "plate.zarr")
     whole, out = tmp_path / "whole.zarr", tmp_path / "out.zarr"
     options = {"images": "all", "chunk": 8, "shard": 0, "voxel_size": 0.2}
@@ -418,6 +420,7 @@ def test_a_run_is_resumed_wherever_it_was_stopped(stop, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         chunkscale.resample(source, out, progress=progress, **options)
+    assert not list(out.rglob("run.json"))  # of no image that was open, begun ahead or not
     run = chunkscale.resample(source, out, resume=True, **options)
     assert run.times.regions + run.times.resumed_regions == total
     assert run.times.resumed_regions >= stop - 1

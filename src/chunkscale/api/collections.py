@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from chunkscale.api.batches import Made, Making, Run
 from chunkscale.api.grids import with_open_like
 from chunkscale.api.labels import label_names
 from chunkscale.api.planned import planned_image
 from chunkscale.api.plans import Means, PlannedImage
 from chunkscale.api.request import Request
-from chunkscale.api.running import Made, Run, Whole, batches, log_to, make_batch
+from chunkscale.api.running import Whole, log_to
 from chunkscale.errors import ChunkscaleError, Notice, OptionError, RegionError
 from chunkscale.parameters import Existing, PathLike
 from chunkscale.plan.collection import CollectionPlan, Survey
@@ -243,9 +244,9 @@ def carry_out_collection(
     lease = leases.acquire(target, take_over=existing.take_over)
     with leases.kept(target, lease), log_to(log) as note:
         mine = Existing(resume=existing.resume, take_over=existing.take_over)
-        run = Run(target=target, existing=mine, cluster=cluster, log=note)
+        run = Run(target=target, existing=mine, cluster=cluster, progress=progress, log=note)
         made = _Making(planned, run, mirror)
-        made.make(progress)
+        made.make()
         if made.errors:
             raise made.error()
         told = [notice for notice in planned.plan.warnings if notice.kind in ("lost", "asked")]
@@ -263,29 +264,27 @@ class _Making:
     """The images of a collection on their way: batch after batch, errors put aside."""
 
     def __init__(self, planned: PlannedCollection, run: Run, mirror: Mirror) -> None:
-        from chunkscale.run.records import RunTimes
-
         self.planned, self.run, self.mirror = planned, run, mirror
-        self.times: RunTimes = RunTimes()
         self.stored = 0
         self.names: list[str] = []
         #: Image, image or labels of it, and error.
         self.errors: list[tuple[str, str, ChunkscaleError]] = []
-        self._failed: set[str] = set()
         self._failed_in_a_row: list[str] = []
-
-    def make(self, progress: ProgressCallback | None) -> None:
-        """Make all that can be made."""
-        plan = self.planned.plan
+        self._regions_there = 0
+        plan = planned.plan
         whole = Whole(regions=plan.regions, voxels=plan.voxels)
-        for batch in batches(self._images(), plan.promise):
-            shown = None if progress is None else whole.behind(self.times, progress)
-            made, spent = make_batch(
-                batch, replace(self.run, progress=shown), plan.promise, self._failed
-            )
-            self.times = self.times + spent
-            for one in made:
-                self._take(one)
+        shown = whole.shown(run.progress, lambda: self.times)
+        self._making = Making(replace(run, progress=shown), plan.promise, failed=set())
+
+    @property
+    def times(self) -> RunTimes:
+        """Of all that was made, with what was there already."""
+        times = self._making.times
+        return replace(times, resumed_regions=times.resumed_regions + self._regions_there)
+
+    def make(self) -> None:
+        """Make all that can be made."""
+        self._making.make(self._images(), self._take)
 
     def error(self, *, ended: bool = False) -> ChunkscaleError:
         """Return what is told of the images that failed, and whether the run has ended for them."""
@@ -354,7 +353,7 @@ class _Making:
         with contextlib.suppress(ChunkscaleError):  # who continues it is told why
             if stored := is_whole(image.plan, image.source, self.run.place(image)):
                 self.stored += stored
-                self.times.resumed_regions += image.plan.region_count
+                self._regions_there += image.plan.region_count
                 self._failed_in_a_row = []
                 list_label(image.plan, self.run.place(image))  # which may be all that is missing
                 return True
