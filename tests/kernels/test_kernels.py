@@ -666,6 +666,27 @@ def test_machine_code_on_disk_is_that_of_all_sources(tmp_path: Path) -> None:
     assert len(machine_code() - first) == 1
 
 
+def test_a_damaged_cache_of_machine_code_is_passed_by_and_mended(tmp_path: Path) -> None:
+    """A warning that names it, the result that it is without, and none in the next process."""
+    cache = tmp_path / "x"
+
+    def shown() -> str:
+        command = [sys.executable, "-c", SHOW_MEAN]
+        places = os.environ | {"NUMBA_CACHE_DIR": str(cache)}
+        run = subprocess.run(command, env=places, capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == "20"
+        return run.stderr
+
+    assert shown() == ""
+    for kind in ("*.nbi", "*.nbc"):
+        damaged = list(cache.rglob(kind))
+        assert damaged
+        for file in damaged:
+            file.write_bytes(file.read_bytes()[:50])
+        assert f"the cache of compiled kernels '{cache}" in shown()
+    assert shown() == ""
+
+
 # --- mean --------------------------------------------------------------------------------------
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from importlib import resources
 from typing import Any, TypeVar, cast
 
 import numba
+
+from chunkscale.kernels.cpu.cache import KernelCache
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -32,10 +35,11 @@ def entry(function: _F) -> _F:
     files have. It names what it keeps after the function, so the name tells the sources apart.
     """
     function.__qualname__ += f"_{_SOURCES}"
-    try:
-        return cast(_F, numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # neither the package nor the user has a writable directory
-        return cast(_F, numba.njit(nogil=True)(function))
+    compiled = numba.njit(nogil=True)(function)
+    # Without it where neither the package nor the user has a writable directory.
+    with contextlib.suppress(RuntimeError):
+        compiled._cache = KernelCache(compiled.py_func)  # where numba keeps its own
+    return cast(_F, compiled)
 
 
 def part(function: _F) -> _F:
