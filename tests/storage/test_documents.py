@@ -15,6 +15,7 @@ from chunkscale.geometry.pyramid import Level
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.files import Files
 from chunkscale.storage.groups import group_attributes, put_group, set_attributes
+from chunkscale.storage.reader import open_array
 from chunkscale.storage.writer import create_levels
 
 FORMATS = (2, 3)
@@ -169,3 +170,34 @@ def test_a_damaged_document_is_told(tmp_path, content):
     right = {"zarr_format": 3, "node_type": "group", "attributes": ATTRIBUTES}
     (tmp_path / "zarr.json").write_text(json.dumps(right))
     assert group_attributes(str(tmp_path)) == ATTRIBUTES
+
+
+PICKLE = {"id": "pickle", "protocol": 5}
+NESTED = {"name": "numcodecs.pickle", "configuration": {}}
+
+
+@pytest.mark.parametrize(
+    ("zarr_format", "change", "said"),
+    [
+        (2, {"filters": [{"id": "delta"}, PICKLE]}, "codec 'pickle' would run"),
+        (2, {"compressor": PICKLE}, "codec 'pickle' would run"),
+        (2, {"dtype": "|O", "filters": [{"id": "vlen-bytes"}, PICKLE]}, "codec 'pickle' would run"),
+        (2, {"dtype": "|O", "filters": [{"id": "vlen-utf8"}]}, r"Python objects .data type '|O'"),
+        (3, {"codecs": [NESTED]}, "codec 'numcodecs.pickle' would run"),
+        (
+            3,
+            {"codecs": [{"name": "sharding_indexed", "configuration": {"index_codecs": [NESTED]}}]},
+            "codec 'numcodecs.pickle' would run",
+        ),
+    ],
+)
+def test_what_runs_code_is_refused_when_it_is_opened(tmp_path, zarr_format, change, said):
+    """Whatever zarr-python and numcodecs make of it; what users say in attributes is their own."""
+    path = tmp_path / "0"
+    attributes = {"filters": [PICKLE]}
+    zarr.create_array(path, shape=(4,), dtype="u1", zarr_format=zarr_format, attributes=attributes)
+    assert open_array(str(path), StoreIO(threads=1)).shape == (4,)
+    file = path / ("zarr.json" if zarr_format == 3 else ".zarray")
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(MetadataError, match=said):
+        open_array(str(path), StoreIO(threads=1))

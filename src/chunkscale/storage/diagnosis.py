@@ -23,8 +23,49 @@ _PACKAGES = {
 }
 _EXTRAS = {"zfpy": "zfpy", "pcodec": "pcodec", "msgpack2": "msgpack", "crc32c": "crc32c"}
 
+#: Codecs that run code which their chunks hold.
+_RUN_CODE = ("pickle", "cloudpickle", "dill")
+
 #: Numbers that JSON has no form for.
 _SPECIAL = ("NaN", "Infinity", "-Infinity")
+
+
+def refuse_code(uri: str, document: ArrayDocument) -> None:
+    """Raise for what could run code when a chunk is decoded, whatever this environment makes of it.
+
+    Raises
+    ------
+    MetadataError
+        Naming the codec, wherever in the document it stands, or the data type.
+    """
+    stated = document.content.get("dtype", document.content.get("data_type"))
+    if found := _code(document):
+        raise MetadataError(
+            f"array {uri!r} is not opened: its codec {found!r} would run whatever code its chunks "
+            "hold; ask for a copy that is written without it"
+        )
+    if isinstance(stated, str) and stated.lstrip("|<>=") in ("O", "object"):
+        raise MetadataError(
+            f"array {uri!r} holds Python objects (data type {stated!r}), which are no voxels; give "
+            "an image of numbers"
+        )
+
+
+def _code(document: ArrayDocument) -> str:
+    """Return the name of a codec that runs what it decodes; nothing if there is none."""
+    keys = ("filters", "compressor", "codecs", "storage_transformers")
+    waiting: list[object] = [document.content.get(key) for key in keys]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Mapping):
+            names = [found.get("id"), found.get("name")]
+            for name in names:
+                if isinstance(name, str) and name.rpartition(".")[2] in _RUN_CODE:
+                    return name
+            waiting += found.values()
+        elif isinstance(found, list):
+            waiting += found
+    return ""
 
 
 def refuse_misread(uri: str, document: ArrayDocument) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from chunkscale.errors import CorruptChunkError, MetadataError
 from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.storage.codecs import codec_text
-from chunkscale.storage.diagnosis import refuse_misread
+from chunkscale.storage.diagnosis import refuse_code, refuse_misread
 from chunkscale.storage.documents import ArrayDocument, read_array, with_attributes
 from chunkscale.storage.engine import Once, StoreIO, open_tensorstore, settled
 from chunkscale.storage.failures import BadObjectError, first_line, is_denied, is_transient
@@ -340,6 +340,7 @@ def open_array(uri: str, io: StoreIO, document: ArrayDocument | None = None) -> 
         would be taken for missing.
     """
     document = read_array(uri) if document is None else with_attributes(uri, document)
+    refuse_code(uri, document)
     opened = ArrayReader(uri, io, document)
     refuse_misread(uri, document)
     opened.look = opened.looked_at()
