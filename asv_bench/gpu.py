@@ -33,8 +33,9 @@ from chunkscale.compute.gpu.device import Gpu
 from chunkscale.compute.gpu.lanes import pinned_pages
 from chunkscale.compute.workspace import pages
 from chunkscale.geometry.grid import Axis, VoxelGrid
-from chunkscale.geometry.mapping import axis_table, grid_mapping
+from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.pyramid import Layout
+from chunkscale.geometry.tables import axis_table
 from chunkscale.kernels.backend import get_backend
 from chunkscale.plan.memory import Limits
 from chunkscale.plan.model import ResamplePlan, Resampling, SourceArray

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.geometry.mapping import AxisMapping, axis_table
+from chunkscale.geometry.mapping import AxisMapping
+from chunkscale.geometry.tables import axis_table
 from chunkscale.kernels import cpu
 from chunkscale.kernels.backend import Tables
 

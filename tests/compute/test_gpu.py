@@ -38,7 +38,7 @@ from chunkscale.compute.gpu.find import free_bytes, why_unusable
 from chunkscale.compute.gpu.hosted import Hosted
 from chunkscale.compute.gpu.lanes import Lane
 from chunkscale.errors import MemoryBudgetError, OptionError, RegionError
-from chunkscale.geometry.mapping import AxisTable
+from chunkscale.geometry.tables import AxisTable
 from chunkscale.kernels import reference
 from chunkscale.kernels.backend import get_backend
 from chunkscale.samples import write_image

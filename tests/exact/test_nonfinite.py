@@ -20,8 +20,8 @@ from test_kernels import FACTORS, FLOATS, MIXED, axis_mapping, random_block, who
 
 import chunkscale
 from chunkscale.compute.levels import reduce_box
-from chunkscale.geometry.mapping import axis_table
 from chunkscale.geometry.methods import METHODS
+from chunkscale.geometry.tables import axis_table
 from chunkscale.kernels import cpu, reference
 from chunkscale.kernels.backend import get_backend
 

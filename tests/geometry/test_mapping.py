@@ -1,22 +1,18 @@
 """The mapping: one table for all, from global indices, settled in float64."""
 
 from fractions import Fraction
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from chunkscale.geometry import tables
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid, cut_grid, resized_grid
-from chunkscale.geometry.mapping import (
-    axis_table,
-    grid_mapping,
-    inside_range,
-    rebased,
-    source_box,
-    source_ranges,
-)
+from chunkscale.geometry.mapping import grid_mapping, inside_range
+from chunkscale.geometry.tables import axis_table, read_range, rebased, source_box, source_ranges
 
 sizes = st.integers(1, 300)
 shifts = st.floats(-300, 300) | st.sampled_from([-0.5, 0.5, -1.5])
@@ -51,6 +47,30 @@ def test_a_part_of_a_table_is_the_table_of_a_part(n, step, how, data):
     np.testing.assert_array_equal(part.index, whole.index[a:b])
     if len(whole.weight):
         np.testing.assert_array_equal(part.weight, whole.weight[a:b])
+
+
+@given(n=sizes, step=steps | st.floats(1, 400), how=methods, shift=shifts, data=st.data())
+def test_ranges_without_tables_are_those_that_tables_read(n, step, how, shift, data):
+    """All of it, and of weights no more than the voxels around one that is hit."""
+    m = one_axis(n, 1.0, step, *how, shift=shift)
+    a = data.draw(st.integers(0, m.target_size - 1))
+    b = data.draw(st.integers(a + 1, m.target_size))
+    first, stop = source_ranges(m, np.array([a]), np.array([b]))
+    low, high = read_range(axis_table(m, a, b))
+    more = m.taps if m.kind == "weights" else 0
+    assert low - more <= first[0] <= low
+    assert high <= stop[0] <= high + more
+
+
+@given(n=st.integers(1, 2000), step=st.floats(1, 100), how=methods)
+def test_large_tables_are_made_block_by_block(n, step, how):
+    """With the numbers of small ones."""
+    m = one_axis(n, 1.0, step, *how)
+    whole = axis_table(m, 0, m.target_size)
+    with mock.patch.object(tables, "KEPT_TAPS", 16):
+        blocks = axis_table(m, 0, m.target_size)
+    np.testing.assert_array_equal(blocks.index, whole.index)
+    np.testing.assert_array_equal(blocks.weight, whole.weight)
 
 
 @given(

@@ -37,14 +37,9 @@ from scipy import ndimage
 
 import chunkscale
 from chunkscale.geometry.box import Box
-from chunkscale.geometry.mapping import (
-    AxisMapping,
-    AxisTable,
-    axis_table,
-    rebased,
-    source_box,
-)
+from chunkscale.geometry.mapping import AxisMapping
 from chunkscale.geometry.pyramid import halving
+from chunkscale.geometry.tables import AxisTable, axis_table, rebased, source_box
 from chunkscale.kernels import cpu, reference
 from chunkscale.kernels.backend import Factors, Tables, get_backend
 from chunkscale.kernels.cpu import linear as strips
@@ -624,7 +619,7 @@ def test_no_directory_for_a_cache_is_no_reason_to_fail(monkeypatch: pytest.Monke
 
 SHOW_MEAN = """
 import numpy as np
-from chunkscale.geometry.mapping import AxisTable
+from chunkscale.geometry.tables import AxisTable
 from chunkscale.kernels import cpu
 
 one = AxisTable("pick", np.zeros(1, np.int64), np.empty(0))

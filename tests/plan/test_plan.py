@@ -455,3 +455,21 @@ def test_regions_that_share_a_stored_object_are_no_plan():
     torn = replace(run, region_shape=(shard[0] + 1, *run.region_shape[1:]), shape=(1000, 64, 64))
     with pytest.raises(AssertionError, match="do not own whole stored objects"):
         check_alignment(torn, plan.levels[0], plan.levels[0])
+
+
+def test_tables_of_long_kernels_are_counted():
+    """A kernel that is widened 4096 times has more weights than its region has voxels."""
+    wide = plan_for((1, 4, 2**22), (1, 1, 4096), antialias=True, chunk=(1, 4, 2**16), shard=False)
+    plain = plan_for((1, 4, 2**22), (1, 1, 4096), chunk=(1, 4, 2**16), shard=False)
+    targets = wide.region(0).boxes[0][1].shape[-1]
+    assert wide.memory.per_worker - plain.memory.per_worker > 8 * 8192 * targets
+
+
+def test_a_plan_of_the_longest_axis_takes_no_memory_and_is_refused_by_name():
+    tracemalloc.start()
+    try:
+        with pytest.raises(MemoryBudgetError, match="with one worker"):
+            plan_for((1, 1, 2**31), (1, 1, 1e9), antialias=True, chunk=(1, 1, 64))
+        assert tracemalloc.get_traced_memory()[1] < 50 * MIB
+    finally:
+        tracemalloc.stop()

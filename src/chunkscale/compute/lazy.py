@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from chunkscale.compute.devices import array_backend, at_array
 from chunkscale.compute.levels import resample_box
 from chunkscale.geometry.box import Box, cell_counts, tile
-from chunkscale.geometry.mapping import AxisMapping, source_box
+from chunkscale.geometry.mapping import AxisMapping
+from chunkscale.geometry.tables import source_box
 from chunkscale.sources.dask_blocks import block_bounds, touched_blocks
 from chunkscale.sources.foreign import check_block
 

@@ -10,16 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.geometry.box import Box, between, cell_counts
-from chunkscale.geometry.mapping import (
-    AxisMapping,
-    AxisTable,
-    axis_table,
-    inside_range,
-    rebased,
-    source_box,
-)
+from chunkscale.geometry.mapping import AxisMapping, inside_range
 from chunkscale.geometry.methods import Downsample
 from chunkscale.geometry.pyramid import halving
+from chunkscale.geometry.tables import AxisTable, axis_table, rebased, source_box
 from chunkscale.kernels.backend import Backend, Factors, Tables
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.plan.regions import Region

@@ -122,7 +122,7 @@ def halving(size: int, factor: int, method: str) -> AxisMapping:
 
     Examples
     --------
-    >>> from chunkscale.geometry.mapping import axis_table
+    >>> from chunkscale.geometry.tables import axis_table
     >>> m = halving(5, 2, "nearest")
     >>> axis_table(m, 0, m.target_size).index.tolist()
     [1, 3, 4]

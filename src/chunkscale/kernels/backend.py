@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.geometry.mapping import AxisTable
+from chunkscale.geometry.tables import AxisTable
 
 Tables = tuple[AxisTable, AxisTable, AxisTable]
 

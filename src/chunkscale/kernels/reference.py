@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.geometry.mapping import AxisTable
+from chunkscale.geometry.tables import AxisTable
 from chunkscale.kernels.backend import Factors, Tables
 from chunkscale.kernels.weights import SCALE, axis_cells
 

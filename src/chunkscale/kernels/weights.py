@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.geometry.mapping import AxisTable
+from chunkscale.geometry.tables import AxisTable
 from chunkscale.kernels.backend import Factors
 
 Array = NDArray[Any]

@@ -209,6 +209,7 @@ def first_choice(
         is_half=source.dtype == "float16",
         planes=unit[-3] if stacked else 0,
         slab_size=min(max(policy.SLAB_BYTES, few_objects), policy.LARGEST_REGION // 2),
+        mapping=tuple(mapping),
     )
     return _choose(fixed_options(options, fixed), job, limits)
 

@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from chunkscale.errors import OptionError
-from chunkscale.geometry.mapping import AxisMapping, source_ranges
+from chunkscale.geometry.mapping import AxisMapping
+from chunkscale.geometry.tables import source_ranges
 from chunkscale.plan import policy
 
 ALL_LEVELS = 99

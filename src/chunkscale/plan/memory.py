@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chunkscale.geometry.box import cell_counts
+from chunkscale.geometry.mapping import AxisMapping
+from chunkscale.geometry.tables import table_bytes
 from chunkscale.plan import policy
 from chunkscale.plan.cuts import AxisCut, doublings
 
@@ -75,6 +77,7 @@ class PassJob:
     is_half: bool  # float16 is computed on a float32 copy
     planes: int  # of a stored object; 0 where regions are made in one piece
     slab_size: int  # bytes of a slab, at least
+    mapping: tuple[AxisMapping, ...] = ()  # what is interpolated by
 
 
 def region_bytes(
@@ -98,6 +101,7 @@ def region_bytes(
         + made * job.itemsize  # the same encoded: data may be incompressible
         + (read + first) * job.itemsize  # codecs' freed memory that the allocator keeps (measured)
         + rounding
+        + sum(table_bytes(m, n) for m, n in zip(job.mapping, target, strict=False))
     )
 
 

@@ -16,9 +16,10 @@ import numpy as np
 from chunkscale.errors import Notice
 from chunkscale.geometry.box import Box, between, whole
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.geometry.mapping import AxisMapping, source_box
+from chunkscale.geometry.mapping import AxisMapping
 from chunkscale.geometry.methods import Downsample
 from chunkscale.geometry.pyramid import Level, PyramidRule
+from chunkscale.geometry.tables import source_box
 from chunkscale.plan.memory import Limits
 from chunkscale.plan.regions import Pass, Region
 from chunkscale.report import plan_html, plan_text

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from chunkscale.errors import MemoryBudgetError
 from chunkscale.geometry.box import between, cell_counts
-from chunkscale.geometry.mapping import AxisMapping, AxisTable
+from chunkscale.geometry.mapping import AxisMapping
+from chunkscale.geometry.tables import AxisTable
 from chunkscale.plan import policy
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.plan.regions import Region

@@ -22,8 +22,9 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.box import Box, cell_counts, whole
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
-from chunkscale.geometry.mapping import AxisMapping, axis_table, grid_mapping, inside_range
+from chunkscale.geometry.mapping import AxisMapping, grid_mapping, inside_range
 from chunkscale.geometry.methods import find_method
+from chunkscale.geometry.tables import axis_table
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
 from chunkscale.sources.base import Sizes, Source, SourceOptions

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from chunkscale.compute.gpu.find import free_bytes, load_cupy
 from chunkscale.errors import DeviceError
-from chunkscale.geometry.mapping import AxisTable, read_range, rebased
+from chunkscale.geometry.tables import AxisTable, read_range, rebased
 from chunkscale.kernels.backend import Factors, Tables, get_backend
 from chunkscale.plan.tiles import device_bytes
 
