@@ -24,10 +24,10 @@ from chunkscale.plan.model import ResamplePlan, SourceArray
 from chunkscale.sources.base import Source
 from chunkscale.sources.formats import format_end
 from chunkscale.storage import objects as contents
-from chunkscale.storage.archives import ENDS
 from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.locations import join, nearest
 from chunkscale.storage.stores import normalise, resolved, same_store, store_of
+from chunkscale.storage.zips.store import ENDS
 from chunkscale.text import human_bytes
 
 #: Times that compression makes no image smaller, unless nearly all of it is fill value.
