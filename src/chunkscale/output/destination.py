@@ -61,9 +61,11 @@ def writable(
             "path, or to s3://, gs:// or az://"
         )
     if target.lower().endswith(ENDS):
+        stem = os.path.splitext(target)[0]
         raise DestinationError(
-            f"the output {target!r} is called like a zip file, and images are folders; give it "
-            f"another name, like {os.path.splitext(target)[0] + '.zarr'!r}, and zip it afterwards"
+            f"the output {target!r} is called like a zip file; give it a name like "
+            f"{stem + '.ozx'!r}, which OME-Zarr in one file ends with, or like {stem + '.zarr'!r} "
+            "for a folder"
         )
     return target
 

@@ -228,6 +228,25 @@ def _link(draft: Path, path: Path) -> None:
             file.write(draft.read_bytes())
 
 
+def move_new(draft: str, path: str) -> None:
+    """Move a file to a place where nothing is.
+
+    Raises
+    ------
+    FileExistsError
+        If something is there.
+    """
+    try:
+        os.link(draft, path)
+        os.unlink(draft)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        os.rename(draft, path)
+
+
 def _paths(folder: str, prefix: str) -> Iterator[str]:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
