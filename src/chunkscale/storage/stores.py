@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from chunkscale.errors import OptionError
@@ -20,16 +21,16 @@ from chunkscale.storage.zips.store import Zipped, zip_in
 #: A store that is added here can be read from, and written to if it is `writable`.
 STORES: tuple[Store, ...] = (Files(), Http(), Buckets())
 
-
-_ZIPPED = tuple(map(Zipped, STORES))
+_zipped = cache(Zipped)
 
 
 def store_of(uri: str) -> Store:
     """Return the store that a location belongs to."""
     scheme = scheme_of(uri)
-    for store, zipped in zip(STORES, _ZIPPED, strict=True):
+    for store in STORES:
         if scheme in store.schemes:
-            return store if zip_in(uri, store) is None else zipped
+            known: Any = store  # a protocol does not say that it can be a key
+            return store if zip_in(uri, store) is None else _zipped(known)
     raise OptionError(
         f"cannot open {plain(uri)!r}: the scheme {scheme!r} is not supported; use a local path, "
         f"or a URL with one of {', '.join(_schemes())}"

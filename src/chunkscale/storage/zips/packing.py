@@ -155,8 +155,7 @@ def _add(file: BinaryIO, folder: Path, name: str) -> Packed:
     with (folder / name).open("rb") as source:
         size = os.fstat(source.fileno()).st_size
         file.write(_local(name, size, 0))
-        crc = left = 0
-        left = size
+        crc, left = 0, size
         while left and (piece := source.read(min(_PIECE, left))):
             crc = zlib.crc32(piece, crc)
             file.write(piece)
@@ -191,11 +190,9 @@ def _record(entry: Packed) -> bytes:
     extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
     size, offset = min(entry.size, FULL), min(entry.offset, FULL)
     version = 45 if wide else 20
-    lengths = len(raw), len(extra), 0
-    head = RECORD.pack(
-        RECORD_MARK, _UNIX | version, version, _flags(entry.name), 0, 0, _DATE, entry.crc,
-        size, size, *lengths, 0, 0, _MODE, offset,
-    )  # fmt: skip
+    made = (RECORD_MARK, _UNIX | version, version, _flags(entry.name), 0, 0, _DATE)
+    what = (entry.crc, size, size, len(raw), len(extra), 0)
+    head = RECORD.pack(*made, *what, 0, 0, _MODE, offset)
     return head + raw + extra
 
 
