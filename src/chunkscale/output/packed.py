@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chunkscale.errors import DestinationError, OptionError, RegionError
+from chunkscale.errors import ChunkscaleError, DestinationError, OptionError, RegionError
 from chunkscale.output import leases
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.storage import objects as contents
@@ -181,6 +181,8 @@ def pack_output(
 def _clear_failures(uri: str) -> Iterator[None]:
     try:
         yield
+    except ChunkscaleError:
+        raise
     except OSError as error:
         with clear_write_errors(uri):
             raise error
