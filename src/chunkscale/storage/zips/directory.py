@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ MOST_DIRECTORY = 64 * 2**20
 
 #: Bytes that deflate makes of one, at most.
 _MOST_INFLATION = 1032
+
+#: In names that are no paths below the top, as any system has them.
+_ELSEWHERE = re.compile(r"[\\\0]|^[A-Za-z]:|(?:^|/)\.{0,2}(?:/|$)")
 
 _METHODS = {1: "shrink", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd", 95: "xz", 98: "ppmd"}
 
@@ -193,9 +197,8 @@ def _end(what: str, size: int, read: Read) -> tuple[int, int, int]:
 
 def _parsed(what: str, content: bytes, count: int, end: int) -> Directory:
     names: list[str] = []
-    rows: list[tuple[int, int, int, int, int]] = []
+    rows = array("q")  # of a million entries a list of tuples takes ten times as much
     raw: dict[str, bytes] = {}
-    heads: list[int] = []
     at = 0
     while at < len(content):
         if at + RECORD.size > len(content) or content[at : at + 4] != RECORD_MARK:
@@ -219,14 +222,13 @@ def _parsed(what: str, content: bytes, count: int, end: int) -> Directory:
         if offset + packed > end:
             raise _torn(what, f"its entry {name!r} should lie at byte {offset}, beyond its end")
         _check(what, name, size, packed, method, flags)
-        heads.append(offset)
-        rows.append((offset, size, packed, crc, method))
+        rows.extend((offset, size, packed, crc, method))
         names.append(name)
         if stored != name.encode():
             raw[name] = stored
     if len(names) != count:
         raise _torn(what, f"its directory has {len(names)} entries and should have {count}")
-    fields = np.array(rows, np.int64).reshape(-1, 5)
+    fields = np.frombuffer(rows, np.int64).reshape(-1, 5)
     fields = np.column_stack([fields, _slots(what, names, fields, end)])
     return _sorted(names, fields, raw, hashlib.sha256(content).hexdigest())
 
@@ -280,8 +282,7 @@ def _name(what: str, stored: bytes, flags: int) -> str:
         if flags & 0x800:
             raise _torn(what, f"its entry {stored!r} has a name that is no UTF-8") from None
         name = stored.decode("cp437")
-    parts = name.removesuffix("/").split("/")
-    if "\\" in name or "\0" in name or re.match("[A-Za-z]:", name) or {"", ".", ".."} & set(parts):
+    if _ELSEWHERE.search(name.removesuffix("/")):
         raise MetadataError(
             f"the zip file {what!r} has an entry {name!r}, which is no path below its top; make it "
             "anew from the folder (zip -0 -r)"
