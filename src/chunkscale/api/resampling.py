@@ -104,7 +104,9 @@ def resample(
         a block of Dask does, but not what its tasks hold besides. Arrays
         stay in this process, and their runs cannot be resumed.
     destination : str or path-like
-        Of the new image or collection: local path, or URL with s3, gs or az.
+        Of the new image or collection: local path, or URL with s3, gs or az. A
+        local one that ends with ``.ozx`` is one file (RFC-9): a folder beside it
+        (``.ozx.partial``) is made first, and packed at the end.
     images : str or sequence of str, optional
         Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
         patterns like ``"B/03/0,B/04/*"``, in which ``**`` stands for any number of names. The

@@ -72,8 +72,8 @@ def packed_place(
     store = store_of(target)
     if not store.on_disk:
         raise DestinationError(
-            f"the output {target!r} would be one file in {getattr(store, 'outer', store).kind}, "
-            "where no file is written part by part; write it to a local path and copy it there"
+            f"the output {target!r} is one file (.ozx), which is only written to a disk; "
+            "write it to a local path and copy it there"
         )
     if version == "0.4":
         raise OptionError(

@@ -119,7 +119,7 @@ class WebParts(Parts):
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.stamp, _ = self._span(0, 1)
+        self.stamp, _ = self._span(0, 2)  # some servers take one byte for none
         self.size = self.stamp[0]
 
     def read(self, start: int, count: int) -> bytes:
