@@ -279,7 +279,7 @@ def test_a_page_is_not_metadata(zarr_format, engine, page, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", ["image.ozx", "image.zip", "image.ome.zarr.ZIP", "image"])
 def test_a_zip_file_is_read_where_its_name_says_so(name, tmp_path, capsys):
-    """As RFC-9 has it or otherwise, on a disk and behind a server; any other is named."""
+    """As RFC-9 has it or otherwise; any other is named, and so is a server that sends it whole."""
     path = store(tmp_path / "plain.zarr", zarr_format=3)
     with zipfile.ZipFile(tmp_path / name, "w") as archive:
         for file in path.rglob("*"):
@@ -294,8 +294,8 @@ def test_a_zip_file_is_read_where_its_name_says_so(name, tmp_path, capsys):
         return
     assert_array_equal(read(tmp_path / name), DATA)
     assert main(["check", str(tmp_path / name)]) == 0
-    with served(tmp_path) as (_, url):
-        assert_array_equal(read(f"{url}/{name}"), DATA)
+    with served(tmp_path) as (_, url), pytest.raises(MetadataError, match="download it"):
+        chunkscale.open_image(f"{url}/{name}")
 
 
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])

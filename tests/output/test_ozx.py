@@ -127,7 +127,7 @@ def test_killed_at_any_step_it_goes_on(stack, tmp_path, monkeypatch):
     real["move_new"] = packed.move_new
     real["delete_below"] = packed.contents.delete_below
     died = 0
-    for last in range(0, 3 * steps, 11):
+    for last in range(0, 4 * steps, steps // 2):
         count = iter(range(last, -1, -1))
 
         def dying(function, count=count):
