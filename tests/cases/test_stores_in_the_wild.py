@@ -278,35 +278,36 @@ def test_a_page_is_not_metadata(zarr_format, engine, page, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["image.ozx", "image.zip", "image.ome.zarr.ZIP", "image"])
-def test_a_zip_file_is_called_one_and_can_be_unpacked(name, tmp_path, capsys):
-    """As RFC-9 has it or otherwise, and for what lies inside; the way on works."""
+def test_a_zip_file_is_read_where_its_name_says_so(name, tmp_path, capsys):
+    """As RFC-9 has it or otherwise; any other is named, and so is a server that sends it whole."""
     path = store(tmp_path / "plain.zarr", zarr_format=3)
     with zipfile.ZipFile(tmp_path / name, "w") as archive:
         for file in path.rglob("*"):
             archive.write(file, file.relative_to(path))
-    for verb in ("info", "plan", "check"):
-        for given in (tmp_path / name, tmp_path / name / "0"):
-            assert main([verb, str(given)]) == 2
-            message = capsys.readouterr().err
-            assert "zip file" in message
-            assert "unzip" in message
-    with pytest.raises(SourceNotFoundError, match="zip file"):
-        chunkscale.resample(DATA, tmp_path / "o.zarr", source_voxel_size=1, like=tmp_path / name)
-    with zipfile.ZipFile(tmp_path / name) as archive:
-        archive.extractall(tmp_path / "unpacked.zarr")
-    assert_array_equal(read(tmp_path / "unpacked.zarr"), DATA)
-    if name != "image":
-        with served(tmp_path) as (_, url), pytest.raises(SourceNotFoundError, match="download it"):
-            chunkscale.open_image(f"{url}/{name}")
+    if name == "image":
+        for verb in ("info", "plan", "check"):
+            for given in (tmp_path / name, tmp_path / name / "0"):
+                assert main([verb, str(given)]) == 2
+                assert "a zip file whose name does not say so" in capsys.readouterr().err
+        (tmp_path / "image.ozx").symlink_to("image")
+        assert_array_equal(read(tmp_path / "image.ozx"), DATA)
+        return
+    assert_array_equal(read(tmp_path / name), DATA)
+    assert main(["check", str(tmp_path / name)]) == 0
+    with served(tmp_path) as (_, url), pytest.raises(MetadataError, match="download it"):
+        chunkscale.open_image(f"{url}/{name}")
 
 
-@pytest.mark.parametrize("name", ["new.ozx", "new.zip", "NEW.OZX"])
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
-def test_no_folder_is_called_like_a_zip_file(name, options, tmp_path):
-    """Who asked for one file would get a folder."""
-    with pytest.raises(DestinationError, match="called like a zip file"):
-        chunkscale.resample(DATA, tmp_path / name, source_voxel_size=1.0, **options)
-    assert not (tmp_path / name).exists()
+def test_no_folder_is_called_like_a_zip_file(options, tmp_path):
+    """Who asked for one file would get a folder; the name that is told makes one."""
+    source = store(tmp_path / "plain.zarr", zarr_format=3)
+    with pytest.raises(DestinationError, match=r"new\.ozx"):
+        chunkscale.resample(source, tmp_path / "new.zip", **options)
+    for name in ("new.ozx", "NEW.OZX"):
+        chunkscale.resample(source, tmp_path / name, **options)
+        assert zipfile.is_zipfile(tmp_path / name)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["NEW.OZX", "new.ozx", "plain.zarr"]
 
 
 # --- paths that lead elsewhere -------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 
 import clouds
 import numpy as np
@@ -702,3 +703,21 @@ def test_what_a_server_refuses_or_fails_at_is_not_left_out(port, bucket, proxy, 
         proxy.faults = {name: 500}
         with pytest.raises(SourceNotFoundError, match="cannot be reached"):
             list(open_collection(url).images())
+
+
+def test_a_zip_file_in_a_bucket_is_read_in_parts(make_image, noise, bucket, tmp_path):
+    """It has the voxels of its folder, as long as it is the same; another one is never mixed in."""
+    data = noise((6, 20, 31)) | 1
+    path = make_image(data, (2.0, 0.5, 0.5), chunk=(3, 8, 8))
+    with zipfile.ZipFile(tmp_path / "a.ozx", "w") as archive:
+        for file in sorted(path.rglob("*")):
+            archive.write(file, file.relative_to(path))
+    url = bucket.url("a.ozx")
+    bucket.put("a.ozx", (tmp_path / "a.ozx").read_bytes())
+    assert_array_equal(whole(url, **bucket.options), data)
+    image = chunkscale.open_image(url, storage_options=bucket.options)
+    bucket.put("a.ozx", (tmp_path / "a.ozx").read_bytes()[::-1])
+    with pytest.raises(CorruptChunkError, match="has been replaced"):
+        image.array.read(Box(start=(0, 0, 0), stop=data.shape))
+    with pytest.raises(SourceNotFoundError, match="does not exist"):
+        chunkscale.open_image(bucket.url("c.ozx"), storage_options=bucket.options)

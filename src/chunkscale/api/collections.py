@@ -238,7 +238,7 @@ def carry_out_collection(
     from chunkscale.output.collection import begin_collection
     from chunkscale.output.collection_publish import publish_collection
 
-    recipe = _recipe(planned.request)
+    recipe = recipe_of(planned.request)
     version = planned.request.layout.version
     mirror = begin_collection(target, planned.source, recipe, version, existing)
     lease = leases.acquire(target, take_over=existing.take_over)
@@ -360,7 +360,7 @@ class _Making:
         return False
 
 
-def _recipe(request: Request) -> dict[str, Any]:
+def recipe_of(request: Request) -> dict[str, Any]:
     """Return what all images of a collection depend on, as JSON values: what is no default."""
     given: dict[str, Any] = {**request.opening, **request.selection}
     groups: tuple[Any, ...] = (request, request.target, request.layout)

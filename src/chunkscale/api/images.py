@@ -40,7 +40,8 @@ def open_image(
     ----------
     path : str or path-like
         Group of a multiscale image (0.4 or 0.5): local path, or URL with
-        http(s), s3, gs or az.
+        http(s), s3, gs or az. It may be a zip file (``.ozx``, ``.zip``), or
+        lie in one: ``scan.ozx/labels/cells``.
     source_voxel_size : float, str, mapping or sequence, optional
         Voxel size by axis name (``{"z": 1.0, "y": 0.2, "x": 0.2}``), which
         replaces what the metadata says.

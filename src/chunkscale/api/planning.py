@@ -9,15 +9,16 @@ from numpy.typing import ArrayLike
 
 from chunkscale.api.collections import collection_of, planned_collection
 from chunkscale.api.defaults import DEFAULT_CODEC, DEFAULT_VERSION
+from chunkscale.api.packing import PackedRun
 from chunkscale.api.parameters import PlanParameters
 from chunkscale.api.planned import planned_image
 from chunkscale.api.plans import means_of
-from chunkscale.api.request import request_of
+from chunkscale.api.request import Request, request_of
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import Downsample, MethodName
 from chunkscale.geometry.pyramid import PyramidRule
 from chunkscale.geometry.selection import Crop, Indices
-from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
+from chunkscale.parameters import Existing, PathLike, Shape, StorageOptions, VoxelSize
 from chunkscale.plan.collection import CollectionPlan
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
@@ -229,9 +230,19 @@ def plan_resampling(
         source_storage_options=source_storage_options,
     )
     request = request_of(parameters, storage_options, images)
-    place = None if destination is None else normalise(destination, request.storage.target)
+    place = None if destination is None else _looked_at(destination, request, resume)
     collection = collection_of(source, request)
     means = means_of(request.resources, client)
     if collection is not None:
         return planned_collection(collection, request, means, destination=place, resume=resume).plan
     return planned_image(source, request, means, destination=place, resume=resume)[0].plan
+
+
+def _looked_at(destination: PathLike, request: Request, resume: bool) -> str:
+    """Return where a run would find what it continues."""
+    from chunkscale.output.packed import packed_place
+
+    version, storage = request.layout.version, request.storage.target
+    if packed := packed_place(destination, version, storage):
+        return PackedRun(place=packed, version=version, existing=Existing(resume=resume)).begun
+    return normalise(destination, storage)

@@ -17,6 +17,7 @@ from chunkscale.api.collections import (
 )
 from chunkscale.api.images import reopened
 from chunkscale.api.notices import warn_of
+from chunkscale.api.packing import PackedRun
 from chunkscale.api.parameters import PlanParameters, check_names
 from chunkscale.api.planned import planned_image
 from chunkscale.api.plans import means_of
@@ -27,6 +28,7 @@ from chunkscale.plan.collection import CollectionPlan
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
+from chunkscale.sources.collections import CollectionSource
 
 if TYPE_CHECKING:
     from chunkscale.run.dask_cluster import DaskCluster
@@ -102,7 +104,9 @@ def resample(
         a block of Dask does, but not what its tasks hold besides. Arrays
         stay in this process, and their runs cannot be resumed.
     destination : str or path-like
-        Of the new image or collection: local path, or URL with s3, gs or az.
+        Of the new image or collection: local path, or URL with s3, gs or az. A
+        local one that ends with ``.ozx`` is one file (RFC-9): a folder beside it
+        (``.ozx.partial``) is made first, and packed at the end.
     images : str or sequence of str, optional
         Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
         patterns like ``"B/03/0,B/04/*"``, in which ``**`` stands for any number of names. The
@@ -214,8 +218,12 @@ def prepare(
     """Plan a run; refuse what cannot be done, before anything is written."""
     from chunkscale.output.collection_places import checked_collection
     from chunkscale.output.destination import checked_destination
+    from chunkscale.output.packed import packed_place
 
     collection = collection_of(source, request)
+    if place := packed_place(destination, request.layout.version, request.storage.target):
+        run = PackedRun(place=place, version=request.layout.version, existing=existing)
+        return _prepared_packed(source, run, collection, request, cluster)
     if collection is None:
         target = checked_destination(destination, existing, request.storage.target)
         means = means_of(request.resources, cluster)
@@ -234,4 +242,46 @@ def prepare(
         plan=planned.plan,
         regions=planned.plan.regions,
         carry_out=partial(carry_out_collection, planned, target, existing, cluster=cluster),
+    )
+
+
+def _prepared_packed(
+    source: PathLike | Source | ArrayLike,
+    run: PackedRun,
+    collection: CollectionSource | None,
+    request: Request,
+    cluster: DaskCluster | None,
+) -> Prepared:
+    """Plan a run whose output is one file; its folder and the file are looked at alike."""
+    from chunkscale.output.collection_places import check_collection_place, checked_collection
+    from chunkscale.output.destination import (
+        check_apart,
+        check_place,
+        checked_destination,
+        refuse_overlap,
+    )
+    from chunkscale.output.packed import check_beside
+
+    place, existing = run.place, run.existing
+    where: Any = {"destination": run.begun, "resume": existing.resume}
+    if collection is None:
+        check_place(place.uri, existing)
+        check_beside(place, existing)
+        checked_destination(place.folder, existing)
+        images = planned_image(source, request, means_of(request.resources, cluster), **where)
+        check_apart(images[0].plan.source, place.uri)
+        return Prepared(
+            plan=images[0].plan,
+            regions=sum(image.plan.region_count for image in images),
+            carry_out=partial(run.carry_out, images, cluster=cluster),
+        )
+    refuse_overlap(collection.uri, (collection.uri,), place.uri)
+    check_collection_place(place.uri, existing)
+    check_beside(place, existing)
+    checked_collection(place.folder, collection, existing)
+    planned = planned_collection(collection, request, means_of(request.resources, cluster), **where)
+    return Prepared(
+        plan=planned.plan,
+        regions=planned.plan.regions,
+        carry_out=partial(run.carry_out_collection, planned, cluster=cluster),
     )

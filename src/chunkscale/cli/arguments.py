@@ -10,7 +10,10 @@ from chunkscale._version import __version__
 from chunkscale.api.defaults import DOWNSAMPLE_WORDS, METHOD_WORDS
 from chunkscale.cli.commands import check, demo, info, plan, resample
 
-_SOURCE = "OME-Zarr image, or collection of images: local path, or URL with http(s), s3, gs or az"
+_SOURCE = (
+    "OME-Zarr image, or collection of images: local path, or URL with http(s), s3, gs or az; "
+    "zip files (.ozx, .zip) are looked into"
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -56,7 +59,8 @@ def make_parser() -> argparse.ArgumentParser:
         "chunkscale resample stack.ome.zarr iso.ome.zarr --voxel-size finest",
     )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
-    verb.add_argument("destination", metavar="DST", help="path or URL (s3, gs, az) of the new one")
+    place = "path or URL (s3, gs, az) of the new one; a path that ends with .ozx is one file"
+    verb.add_argument("destination", metavar="DST", help=place)
     _target_options(verb)
     _run_options(verb)
     verb.add_argument(

@@ -24,10 +24,10 @@ from chunkscale.plan.model import ResamplePlan, SourceArray
 from chunkscale.sources.base import Source
 from chunkscale.sources.formats import format_end
 from chunkscale.storage import objects as contents
-from chunkscale.storage.archives import ENDS
 from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.locations import join, nearest
 from chunkscale.storage.stores import normalise, resolved, same_store, store_of
+from chunkscale.storage.zips.store import ENDS
 from chunkscale.text import human_bytes
 
 #: Times that compression makes no image smaller, unless nearly all of it is fill value.
@@ -61,9 +61,11 @@ def writable(
             "path, or to s3://, gs:// or az://"
         )
     if target.lower().endswith(ENDS):
+        stem = os.path.splitext(target)[0]
         raise DestinationError(
-            f"the output {target!r} is called like a zip file, and images are folders; give it "
-            f"another name, like {os.path.splitext(target)[0] + '.zarr'!r}, and zip it afterwards"
+            f"the output {target!r} is called like a zip file; give it a name like "
+            f"{stem + '.ozx'!r}, which OME-Zarr in one file ends with, or like {stem + '.zarr'!r} "
+            "for a folder"
         )
     return target
 

@@ -16,6 +16,7 @@ from chunkscale.ome.model import Dataset
 from chunkscale.ome.versions import ngff_namespace
 from chunkscale.ome.write import complete_attributes, dataset_entries, downscaling_metadata
 from chunkscale.output.labels import depth_below_image
+from chunkscale.output.packed import BESIDE
 from chunkscale.output.places import tidy
 from chunkscale.output.record import STATE_KEYS
 from chunkscale.output.sweep import measured
@@ -45,7 +46,7 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     target, names = output.uri, [level.path for level in plan.levels]
     if output.attributes["chunkscale"]["state"] == "finished":
         return tidy(target, names)[2]  # it was whole
-    name = source.name or target.rstrip("/").rsplit("/", 1)[-1]
+    name = source.name or target.removesuffix(BESIDE).rstrip("/").rsplit("/", 1)[-1]
     output.ledger.check()
     check_source(source)
     counts, stored, nbytes = tidy(target, names)

@@ -1,4 +1,4 @@
-"""Zip files, which hold images and are none of the places that are read from or written to."""
+"""Zip files that are not called so: no path leads into them."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ import os
 import zipfile
 
 from chunkscale.storage.locations import nearest
-from chunkscale.storage.stores import store_of
-
-ENDS = (".zip", ".ozx")
 
 
-def archive_in(uri: str) -> str | None:
-    """Return the zip file that a location is, or lies in; in other stores names tell."""
-    local = store_of(uri).is_local
+def unnamed_archive(uri: str) -> str | None:
+    """Return the local zip file that a path is, or lies in, where its name does not say so."""
     for place in nearest(uri, len(uri)):
-        if local and os.path.isdir(place):
+        if os.path.isdir(place):
             break
-        if zipfile.is_zipfile(place) if local else place.lower().endswith(ENDS):
+        if zipfile.is_zipfile(place):
             return place
     return None
 
 
-def unpack_text(uri: str, archive: str) -> str:
-    """Return what is wrong where a zip file was given for an image, and what to do."""
+def rename_text(uri: str, archive: str) -> str:
+    """Return what is wrong where a zip file is not called one, and what to do."""
     name = os.path.basename(archive)
-    folder = os.path.splitext(name)[0] + ".zarr"
-    where = "" if store_of(uri).is_local else "download it, "
     return (
-        f"{uri!r} {'is' if archive == uri else 'lies in'} a zip file, which is not read; {where}"
-        f"unpack it (unzip {name} -d {folder}) and give the path of the folder"
+        f"{uri!r} {'is' if archive == uri else 'lies in'} a zip file whose name does not say so; "
+        f"rename it (mv {name} {name}.ozx) or make a link to it (ln -s {name} {name}.ozx), and "
+        "give that path"
     )

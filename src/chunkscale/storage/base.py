@@ -13,6 +13,27 @@ from chunkscale.storage.locations import StoreOptions, join
 FIRST = 1000
 
 
+class Parts(Protocol):
+    """An object of which parts are read, as it was when it was opened. Thread-safe.
+
+    Attributes
+    ----------
+    size : int
+    """
+
+    size: int
+
+    def read(self, start: int, count: int) -> bytes:
+        """Return bytes; fewer where it ends.
+
+        Raises
+        ------
+        ReplacedError
+            If it has changed since it was opened.
+        """
+        ...
+
+
 class Store(Protocol):
     """All places with the same kind of address; it has no state, and a location says where.
 
@@ -28,6 +49,8 @@ class Store(Protocol):
         For messages.
     is_local : bool
         Whether it has folders, links and drafts of objects, which other stores have not.
+    on_disk : bool
+        Whether its bytes are this machine's, whatever process asks for them.
     lists, writable : bool
         What it is able to do.
     """
@@ -35,6 +58,7 @@ class Store(Protocol):
     schemes: tuple[str, ...]
     kind: str
     is_local: bool = False
+    on_disk: bool = False
     lists: bool = True
     writable: bool = True
 
@@ -111,6 +135,24 @@ class Store(Protocol):
         with contextlib.suppress(OSError):
             return self.sizes([uri]) > [0]
         return False
+
+    def stamp(self, uri: str) -> object:
+        """Return what changes when an object does, to be compared; None if there is none."""
+        return None
+
+    def parts(self, uri: str) -> Parts:
+        """Open an object that is read in parts.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        """
+        raise FileNotFoundError(f"{uri!r} does not exist")
+
+    def edition(self, uri: str) -> str | None:
+        """Return what is another one when anything in the same file is; None where nobody knows."""
+        return None
 
     def kvstore(self, uri: str) -> dict[str, Any] | None:
         """Return what tensorstore calls a location; None if it does not get there as we do."""

@@ -108,7 +108,7 @@ def open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
     if inherited("tensorstore"):
         # It would end this process. What zarr has of a bucket's or a server's waits for threads
         # that are not here; files need none.
-        if not store_of(uri).is_local:
+        if not store_of(uri).on_disk:
             raise fork_error(f"what is opened of {uri!r}")
         return None
     kvstore = store_of(uri).kvstore(uri) if io.engine == "auto" else None

@@ -83,6 +83,10 @@ class BadObjectError(OSError):
     """What lies at the place of a chunk or shard is not what was written."""
 
 
+class ReplacedError(BadObjectError):
+    """What is read in parts is not what was opened."""
+
+
 def system_errno(text: str) -> int | None:
     """Return the errno that tensorstore tells in its message."""
     found = re.search(r"OS error (\d+)", text)

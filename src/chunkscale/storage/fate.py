@@ -9,10 +9,15 @@ from chunkscale.errors import AccessDeniedError, MetadataError, SourceNotFoundEr
 from chunkscale.storage.stores import store_of
 
 
-def metadata_file(uri: str, zarr_format: int) -> tuple[tuple[int, int], int] | None:
-    """Return which file a local array's metadata is, and when it was written."""
-    if not store_of(uri).is_local:
-        return None
+def metadata_file(uri: str, zarr_format: int) -> tuple[object, object] | None:
+    """Return which file a local array's metadata is, and when it was written.
+
+    In a zip file both are the file's own.
+    """
+    store = store_of(uri)
+    if not store.is_local:
+        edition = store.edition(uri)
+        return None if edition is None else (edition, edition)
     try:
         found = os.stat(os.path.join(uri, "zarr.json" if zarr_format == 3 else ".zarray"))
     except OSError:

@@ -9,16 +9,18 @@ import os
 import re
 import shutil
 import stat
+import threading
 import time
 import uuid
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from chunkscale.errors import MetadataError, OptionError
-from chunkscale.storage.base import FIRST, Store
-from chunkscale.storage.failures import BadObjectError
+from chunkscale.storage.base import FIRST, Parts, Store
+from chunkscale.storage.failures import BadObjectError, ReplacedError
 from chunkscale.storage.locations import StoreOptions, plain
 
 
@@ -27,7 +29,7 @@ class Files(Store):
 
     schemes = ("", "file")
     kind = "a local path"
-    is_local = True
+    is_local = on_disk = True
 
     def normalise(self, text: str, options: StoreOptions) -> str:
         path = _file_path(text) if text.startswith("file://") else text
@@ -113,6 +115,16 @@ class Files(Store):
         with contextlib.suppress(OSError):  # it is not empty, or not there
             os.rmdir(uri)
 
+    def stamp(self, uri: str) -> object:
+        try:
+            return _stamp(os.stat(uri))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def parts(self, uri: str) -> Parts:
+        _refuse_special(uri)
+        return _FileParts(uri)
+
     def resolved(self, uri: str) -> str:
         return os.path.realpath(uri)
 
@@ -124,6 +136,38 @@ class Files(Store):
         while not path.exists():
             path = path.parent
         return shutil.disk_usage(path).free
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class _FileParts(Parts):
+    """A file that stays open: who replaces it by another one takes nothing away."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, self._file)
+        found = os.fstat(self._file)
+        self._stamp, self.size = _stamp(found), found.st_size
+        self._lock = None if hasattr(os, "pread") else threading.Lock()
+
+    def read(self, start: int, count: int) -> bytes:
+        pieces = []
+        while count and (piece := self._piece(start, count)):
+            pieces.append(piece)
+            start, count = start + len(piece), count - len(piece)
+        if _stamp(os.fstat(self._file)) != self._stamp:
+            raise ReplacedError(f"{self.path!r} has been changed since it was opened")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _piece(self, start: int, count: int) -> bytes:
+        if self._lock is None:
+            return os.pread(self._file, count, start)
+        with self._lock:
+            os.lseek(self._file, start, os.SEEK_SET)
+            return os.read(self._file, count)
 
 
 def _refuse_special(path: str) -> None:
@@ -182,6 +226,25 @@ def _link(draft: Path, path: Path) -> None:
     except OSError:  # a file system without hard links
         with path.open("xb") as file:
             file.write(draft.read_bytes())
+
+
+def move_new(draft: str, path: str) -> None:
+    """Move a file to a place where nothing is.
+
+    Raises
+    ------
+    FileExistsError
+        If something is there.
+    """
+    try:
+        os.link(draft, path)
+        os.unlink(draft)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        os.rename(draft, path)
 
 
 def _paths(folder: str, prefix: str) -> Iterator[str]:

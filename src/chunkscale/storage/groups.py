@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from chunkscale.errors import MetadataError, SourceNotFoundError
-from chunkscale.storage.archives import archive_in, unpack_text
+from chunkscale.storage.archives import rename_text, unnamed_archive
 from chunkscale.storage.diagnosis import format_fault
 from chunkscale.storage.documents import Answers, ask, encoded, parsed
 from chunkscale.storage.failures import StoreError, clear_metadata_errors
@@ -50,8 +50,8 @@ def attributes_by_format(uri: str) -> dict[int, dict[str, Any]]:
 def _documents(uri: str) -> dict[int, dict[str, Any]]:
     """Return the documents of a group by zarr format, as the newer one has them: in one piece."""
     if store_of(uri).is_local and not os.path.isdir(uri):
-        if archive := archive_in(uri):
-            raise SourceNotFoundError(unpack_text(uri, archive))
+        if archive := unnamed_archive(uri):
+            raise SourceNotFoundError(rename_text(uri, archive))
         if not os.path.exists(uri):
             raise SourceNotFoundError(f"{uri!r} does not exist; check the path")
     with clear_metadata_errors(f"{uri!r}"):
@@ -112,12 +112,10 @@ def _why_none(uri: str, answers: Answers) -> Exception:
         return MetadataError(_ARRAY_FOR_GROUP.format(uri))
     if error := answers.why_missing():
         return error
-    archive = archive_in(uri)
-    text = (
+    return SourceNotFoundError(
         f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
         "give the path of an OME-Zarr image"
     )
-    return SourceNotFoundError(unpack_text(uri, archive) if archive else text)
 
 
 def put_group(

@@ -8,7 +8,7 @@ import re
 from typing import Any, NoReturn
 
 from chunkscale.errors import OptionError, SourceNotFoundError
-from chunkscale.storage.base import Store
+from chunkscale.storage.base import Parts, Store
 from chunkscale.storage.failures import clear_answers
 from chunkscale.storage.locations import (
     Location,
@@ -71,6 +71,15 @@ class Http(Store):
             # Some servers send a page for whatever they do not have.
             return bool(head) and not head.lstrip().startswith(b"<")
         return False
+
+    def stamp(self, uri: str) -> object:
+        with contextlib.suppress(FileNotFoundError):
+            return _web(uri).WebParts(uri).stamp
+        return None
+
+    def parts(self, uri: str) -> Parts:
+        found: Parts = _web(uri).WebParts(uri)
+        return found
 
     def _refuse(self, *places: Any, **_: Any) -> NoReturn:
         raise OptionError(

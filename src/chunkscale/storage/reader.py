@@ -267,7 +267,7 @@ class ArrayReader:
     def _explained(self, box: Box, error: Exception) -> CorruptChunkError:
         remedy = (
             "restore that chunk from the original data and run again"
-            if self._store.is_local
+            if self._store.on_disk
             else "try again once the server answers; a damaged chunk must be restored there"
         )
         # To find the chunk each is asked for once: the error was waited for already.

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from chunkscale.errors import OptionError
@@ -15,9 +16,12 @@ from chunkscale.storage.failures import first_line, is_transient, system_errno
 from chunkscale.storage.files import Files
 from chunkscale.storage.http import Http
 from chunkscale.storage.locations import Location, parse_options, plain, scheme_of
+from chunkscale.storage.zips.store import Zipped, zip_in
 
 #: A store that is added here can be read from, and written to if it is `writable`.
 STORES: tuple[Store, ...] = (Files(), Http(), Buckets())
+
+_zipped = cache(Zipped)
 
 
 def store_of(uri: str) -> Store:
@@ -25,7 +29,8 @@ def store_of(uri: str) -> Store:
     scheme = scheme_of(uri)
     for store in STORES:
         if scheme in store.schemes:
-            return store
+            known: Any = store  # a protocol does not say that it can be a key
+            return store if zip_in(uri, store) is None else _zipped(known)
     raise OptionError(
         f"cannot open {plain(uri)!r}: the scheme {scheme!r} is not supported; use a local path, "
         f"or a URL with one of {', '.join(_schemes())}"
@@ -86,8 +91,8 @@ def _refuse_lost_slash(text: str) -> None:
 
 def same_store(one: str, other: str) -> bool:
     """Whether one of two locations can lie in the other: in one bucket, or both on disks."""
-    store = store_of(one)
-    return store is store_of(other) and store.same_place(one, other)
+    stores = [getattr(store, "outer", store) for store in map(store_of, (one, other))]
+    return stores[0] is stores[1] and stores[0].same_place(one, other)
 
 
 def resolved(uri: str) -> str:

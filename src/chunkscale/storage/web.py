@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import yarl
+from fsspec.asyn import sync
 from fsspec.implementations.http import HTTPFileSystem
 from zarr.storage import FsspecStore
 
-from chunkscale.errors import AccessDeniedError
+from chunkscale.errors import AccessDeniedError, MetadataError
 from chunkscale.storage import patience
-from chunkscale.storage.failures import StoreError, first_line, is_transient
+from chunkscale.storage.base import Parts
+from chunkscale.storage.failures import ReplacedError, StoreError, first_line, is_transient
 from chunkscale.storage.locations import join, query_of
 
 
@@ -97,6 +100,54 @@ def part(uri: str, **limits: int) -> bytes | None:
         raise
     except FileNotFoundError:
         return None
+
+
+async def _span(
+    system: Addresses, url: str, start: int, count: int
+) -> tuple[int, Mapping[str, str], bytes]:
+    session = await system.set_session()
+    headers = {"Range": f"bytes={start}-{start + count - 1}", "Accept-Encoding": "identity"}
+    async with session.get(system.encode_url(url), headers=headers) as answer:
+        if answer.status in (200, 416):  # what is sent now may be the whole file
+            return answer.status, answer.headers, b""
+        system._raise_not_found_for_status(answer, url)
+        return answer.status, answer.headers, await answer.read()
+
+
+class WebParts(Parts):
+    """A file of a server, of which it sends parts; one that sends it whole is refused."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.stamp, _ = self._span(0, 2)  # some servers take one byte for none
+        self.size = self.stamp[0]
+
+    def read(self, start: int, count: int) -> bytes:
+        if not count:
+            return b""
+        stamp, found = self._span(start, count)
+        if stamp != self.stamp:
+            raise ReplacedError(f"{self.uri!r} has changed since it was opened")
+        return found
+
+    def _span(self, start: int, count: int) -> tuple[tuple[int, str], bytes]:
+        """Return size and version of the file, and bytes of it."""
+        with clearly(self.uri, is_chunk=True):
+            system = Addresses(query=query_of(self.uri))
+            status, headers, found = sync(
+                system.loop, _span, system, address(self.uri), start, count
+            )
+        said = re.fullmatch(
+            r"bytes (?:(\d+)-\d+|\*)/(\d+)", headers.get("Content-Range", "").strip()
+        )
+        if said is None or (status != 416 and said[1] != str(start)):
+            raise MetadataError(
+                f"{self.uri!r} is a zip file, and its server does not send parts of files (HTTP "
+                "range requests), without which the whole would be fetched for each chunk; "
+                "download it and give the path of the copy"
+            )
+        version = headers.get("ETag") or headers.get("Last-Modified") or ""
+        return (int(said[2]), version), found
 
 
 class WebStore(FsspecStore):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from chunkscale.errors import AccessDeniedError, ChunkscaleError, OptionError, SourceNotFoundError
-from chunkscale.storage.base import Store
+from chunkscale.storage.base import Parts, Store
 from chunkscale.storage.buckets.access import (
     BUCKETS,
     clear_answers,
@@ -21,6 +21,7 @@ from chunkscale.storage.buckets.access import (
 )
 from chunkscale.storage.buckets.groups import bucket_store_type
 from chunkscale.storage.credentials import aws_access
+from chunkscale.storage.failures import ReplacedError
 from chunkscale.storage.locations import Location, StoreOptions, plain, split_checked, split_url
 
 #: Requests at once where many small ones are made.
@@ -141,8 +142,43 @@ class Buckets(Store):
         while part := list(itertools.islice(left, _MOST_AT_ONCE)):
             _delete_objects(part)
 
+    def stamp(self, uri: str) -> object:
+        with contextlib.suppress(FileNotFoundError):
+            return BucketParts(uri).stamp
+        return None
+
+    def parts(self, uri: str) -> Parts:
+        return BucketParts(uri)
+
     def same_place(self, one: str, other: str) -> bool:
         return root(one) == root(other) and options_of(one).endpoint == options_of(other).endpoint
+
+
+class BucketParts(Parts):
+    """An object of which parts are asked for, as long as it is the same one."""
+
+    def __init__(self, uri: str) -> None:
+        import obstore
+
+        self.uri = uri
+        self._bucket, self._key = open_bucket(uri)
+        with clear_bucket_errors(uri):
+            found = obstore.head(self._bucket, self._key)
+        self.size = int(found["size"])
+        self.stamp = self.size, found.get("e_tag") or str(found["last_modified"])
+
+    def read(self, start: int, count: int) -> bytes:
+        import obstore
+
+        if not count:
+            return b""
+        with clear_bucket_errors(self.uri):
+            answer = obstore.get(self._bucket, self._key, options={"range": (start, start + count)})
+            found = bytes(answer.bytes())
+        meta = answer.meta
+        if (meta["size"], meta.get("e_tag") or str(meta["last_modified"])) != self.stamp:
+            raise ReplacedError(f"{self.uri!r} has changed since it was opened")
+        return found
 
 
 def _object_size(uri: str) -> int | None:

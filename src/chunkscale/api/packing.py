@@ -1,0 +1,171 @@
+"""Runs whose output is one file: a folder is made beside it as ever, and packed in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chunkscale.api.collections import (
+    PlannedCollection,
+    ResampledCollection,
+    carry_out_collection,
+    recipe_of,
+)
+from chunkscale.api.plans import PlannedImage
+from chunkscale.api.running import Resampled, Run, carry_out, check_images
+from chunkscale.errors import DestinationError
+from chunkscale.parameters import Existing
+from chunkscale.storage.locations import join
+
+if TYPE_CHECKING:
+    from chunkscale.output.packed import PackedPlace
+    from chunkscale.run.records import Progress, ProgressCallback
+
+_Made = TypeVar("_Made")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedRun:
+    """A run whose output is one file.
+
+    Parameters
+    ----------
+    place : PackedPlace
+    version : str
+        Of OME-Zarr.
+    existing : Existing
+    """
+
+    place: PackedPlace
+    version: str
+    existing: Existing
+
+    @property
+    def begun(self) -> str:
+        """What a resumed run finds: the file if it is there, or else the folder."""
+        resumes = self.existing.resume and self.place.is_there
+        return self.place.uri if resumes else self.place.folder
+
+    def carry_out(
+        self, images: Sequence[PlannedImage], *, progress: ProgressCallback | None, **how: Any
+    ) -> Resampled:
+        """Make an image, which comes first, and its labels; see `running.carry_out`."""
+        pulse = _Pulse(progress)
+
+        def make() -> Resampled:
+            run = Run(target=self.place.folder, existing=self.existing)
+            check_images(images, run)
+            self._begin(images[0].plan.source.uri)
+            return carry_out(images, self.place.folder, self.existing, progress=pulse.on, **how)
+
+        made = self._made(make, lambda at: _check_images(images, at), pulse)
+        first, *labels = (
+            replace(one, path=join(self.place.uri, image.name) if image.name else self.place.uri)
+            for one, image in zip(
+                self._found(images) if made is None else (made, *made.labels), images, strict=True
+            )
+        )
+        return replace(first, labels=tuple(labels))
+
+    def carry_out_collection(
+        self, planned: PlannedCollection, *, progress: ProgressCallback | None, **how: Any
+    ) -> ResampledCollection:
+        """Make a collection; see `collections.carry_out_collection`."""
+        from chunkscale.output.collection import begin_collection
+        from chunkscale.run.records import RunTimes
+        from chunkscale.storage import objects as contents
+
+        pulse = _Pulse(progress)
+
+        def make() -> ResampledCollection:
+            self._begin(planned.source.uri)
+            return carry_out_collection(
+                planned, self.place.folder, self.existing, progress=pulse.on, **how
+            )
+
+        def check(at: str) -> None:
+            recipe = recipe_of(planned.request)
+            begin_collection(at, planned.source, recipe, self.version, Existing(resume=True))
+
+        made = self._made(make, check, pulse)
+        if made is not None:
+            return replace(made, path=self.place.uri)
+        return ResampledCollection(
+            path=self.place.uri,
+            plan=planned.plan,
+            times=RunTimes(resumed_regions=planned.plan.regions),
+            stored_bytes=sum(size for _, size in contents.objects(self.place.uri)),
+        )
+
+    def _made(
+        self, make: Callable[[], _Made], check: Callable[[str], None], pulse: _Pulse
+    ) -> _Made | None:
+        """Make what is missing: the folder, the file, or nothing; None if not the folder."""
+        from chunkscale.output.packed import drop_folder, pack_output, refuse_incomplete
+
+        if self.existing.resume and self.place.is_there:
+            check(self.place.uri)
+            refuse_incomplete(self.place.uri)
+            drop_folder(self.place)
+            return None
+        made = None
+        if self.existing.resume and self.place.draft.exists():
+            check(self.place.folder)
+        else:
+            made = make()
+        pack_output(self.place, self.version, self.existing, pulse.again)
+        return made
+
+    def _begin(self, source: str) -> None:
+        from chunkscale.output.packed import begin_anew
+
+        if self.existing.overwrite:
+            begin_anew(self.place, source)
+
+    def _found(self, images: Sequence[PlannedImage]) -> list[Resampled]:
+        """Return what a run would have, had it made what is there."""
+        from chunkscale.output.places import tidy
+        from chunkscale.run.records import RunTimes
+
+        times = RunTimes(resumed_regions=sum(image.plan.region_count for image in images))
+        found = []
+        for image in images:
+            at = join(self.place.uri, image.name) if image.name else self.place.uri
+            nbytes = tidy(at, [level.path for level in image.plan.levels])[2]
+            found.append(Resampled(path=at, plan=image.plan, times=times, stored_bytes=nbytes))
+        return found
+
+
+def _check_images(images: Sequence[PlannedImage], at: str) -> None:
+    """Refuse to take what is there for what a run would make, where it is not."""
+    from chunkscale.output.destination import unfinished
+    from chunkscale.output.record import check_same, recipe
+
+    for image in images:
+        target = join(at, image.name) if image.name else at
+        found = unfinished(target)
+        if found is None or not found.finished:
+            raise DestinationError(
+                f"the output {at!r} is there without {image.name!r}; replace it with "
+                "overwrite=True (--overwrite)"
+            )
+        check_same(target, found, recipe(image.plan, image.source))
+
+
+class _Pulse:
+    """Says the last progress again while a file is packed: whoever listens may end that."""
+
+    def __init__(self, progress: ProgressCallback | None) -> None:
+        self._progress = progress
+        self._last: Progress | None = None
+        self.on = progress and self._show
+
+    def _show(self, progress: Progress) -> None:
+        self._last = progress
+        if self._progress is not None:
+            self._progress(progress)
+
+    def again(self) -> None:
+        if self._last is not None:
+            self._show(self._last)

@@ -1,0 +1,256 @@
+"""A folder packed into a zip file, object by object: stored, documents first, to be continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from chunkscale.storage.names import NOTES, is_dropping
+from chunkscale.storage.zips.directory import (
+    END,
+    END64,
+    END64_MARK,
+    END_MARK,
+    FULL,
+    LOCAL,
+    LOCAL_MARK,
+    LOCATOR,
+    LOCATOR_MARK,
+    RECORD,
+    RECORD_MARK,
+)
+
+#: What is packed before the disk is waited for, and what was packed is deleted.
+BATCH = 64 * 2**20
+
+_PIECE = 4 * 2**20
+
+#: The first day that a zip file knows: the same run makes the same bytes.
+_DATE = 1 << 5 | 1
+
+#: A regular file that all may read, as Unix has it.
+_UNIX, _MODE = 3 << 8, 0o100644 << 16
+
+DOCUMENT = "zarr.json"
+
+
+class Packed(NamedTuple):
+    """An entry that is in the zip file."""
+
+    name: str
+    offset: int
+    size: int
+    crc: int
+
+
+def comment(version: str) -> bytes:
+    """Return what RFC-9 has a zip file say of itself.
+
+    Examples
+    --------
+    >>> comment("0.5")
+    b'{"ome": {"version": "0.5", "zipFile": {"centralDirectory": {"jsonFirst": true}}}}'
+    """
+    says = {"version": version, "zipFile": {"centralDirectory": {"jsonFirst": True}}}
+    return json.dumps({"ome": says}).encode()
+
+
+def order(names: Iterator[str]) -> list[str]:
+    """Sort the objects of a folder as RFC-9 wants them: documents from the top down, then the rest.
+
+    Examples
+    --------
+    >>> order(iter(["0/c/0", "labels/a/zarr.json", "0/zarr.json", "zarr.json"]))
+    ['zarr.json', '0/zarr.json', 'labels/a/zarr.json', '0/c/0']
+    """
+
+    def place(name: str) -> tuple[bool, int, str]:
+        is_document = _is_document(name)
+        return not is_document, name.count("/") * is_document, name
+
+    return sorted(names, key=place)
+
+
+def _is_document(name: str) -> bool:
+    return name.rpartition("/")[2] == DOCUMENT
+
+
+def pack(folder: Path, draft: Path, says: bytes, confirm: Callable[[], None]) -> list[Packed]:
+    """Pack all that is in a folder into a zip file, and delete it there object by object.
+
+    Its documents stay. Interrupted, it goes on where the draft ends: an object is deleted once it
+    is in the draft for sure.
+
+    Parameters
+    ----------
+    folder, draft : Path
+    says : bytes
+        The comment.
+    confirm : callable
+        Called before anything is deleted; raises if this is not to go on.
+
+    Returns
+    -------
+    list of Packed
+        All entries, in their order.
+    """
+    draft.touch()
+    with draft.open("r+b") as file:
+        packed = list(_whole(file, folder))
+        end = _end_of(packed[-1]) if packed else 0
+        file.truncate(end)
+        file.seek(end)
+        done = {entry.name for entry in packed}
+        waiting = [entry.name for entry in packed if (folder / entry.name).exists()]
+        weight = 0
+        for name in order(_objects(folder, "")):
+            if name in done:
+                continue
+            entry = _add(file, folder, name)
+            packed.append(entry)
+            waiting.append(name)
+            weight += entry.size
+            if weight >= BATCH:
+                _let_go(file, folder, waiting, confirm)
+                waiting, weight = [], 0
+        _let_go(file, folder, waiting, confirm)
+        _close(file, packed, says)
+        _settle(file)
+    return packed
+
+
+def _objects(folder: Path, prefix: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if prefix or entry.name != NOTES:
+                    yield from _objects(folder / entry.name, f"{prefix}{entry.name}/")
+            elif not is_dropping(entry.name):
+                yield prefix + entry.name
+
+
+def _let_go(
+    file: BinaryIO, folder: Path, names: Sequence[str], confirm: Callable[[], None]
+) -> None:
+    _settle(file)
+    confirm()
+    for name in names:
+        if not _is_document(name):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _settle(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _add(file: BinaryIO, folder: Path, name: str) -> Packed:
+    """Append an object; its header is complete only when all of it is there."""
+    offset = file.tell()
+    with (folder / name).open("rb") as source:
+        size = os.fstat(source.fileno()).st_size
+        file.write(_local(name, size, 0))
+        crc, left = 0, size
+        while left and (piece := source.read(min(_PIECE, left))):
+            crc = zlib.crc32(piece, crc)
+            file.write(piece)
+            left -= len(piece)
+        if left or source.read(1):
+            raise OSError(f"{str(folder / name)!r} has changed while it was packed")
+    end = file.tell()
+    file.seek(offset)
+    file.write(_local(name, size, crc))
+    file.seek(end)
+    return Packed(name, offset, size, crc)
+
+
+def _flags(name: str) -> int:
+    return 0 if name.isascii() else 0x800
+
+
+def _local(name: str, size: int, crc: int) -> bytes:
+    raw, wide = name.encode(), size >= FULL
+    extra = struct.pack("<2H2Q", 1, 16, size, size) if wide else b""
+    shown = FULL if wide else size
+    version = 45 if wide else 20
+    head = LOCAL.pack(
+        LOCAL_MARK, version, _flags(name), 0, 0, _DATE, crc, shown, shown, len(raw), len(extra)
+    )
+    return head + raw + extra
+
+
+def _record(entry: Packed) -> bytes:
+    raw = entry.name.encode()
+    wide = [n for n in (entry.size, entry.size, entry.offset) if n >= FULL]
+    extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
+    size, offset = min(entry.size, FULL), min(entry.offset, FULL)
+    version = 45 if wide else 20
+    made = (RECORD_MARK, _UNIX | version, version, _flags(entry.name), 0, 0, _DATE)
+    what = (entry.crc, size, size, len(raw), len(extra), 0)
+    head = RECORD.pack(*made, *what, 0, 0, _MODE, offset)
+    return head + raw + extra
+
+
+def _close(file: BinaryIO, packed: Sequence[Packed], says: bytes) -> None:
+    """Write the directory and what finds it."""
+    start, count = file.tell(), len(packed)
+    for entry in packed:
+        file.write(_record(entry))
+    end = file.tell()
+    length = end - start
+    if count >= 0xFFFF or start >= FULL or length >= FULL:
+        file.write(
+            END64.pack(
+                END64_MARK, END64.size - 12, _UNIX | 45, 45, 0, 0, count, count, length, start
+            )
+        )
+        file.write(LOCATOR.pack(LOCATOR_MARK, 0, end, 1))
+    shown = min(count, 0xFFFF)
+    file.write(
+        END.pack(END_MARK, 0, 0, shown, shown, min(length, FULL), min(start, FULL), len(says))
+    )
+    file.write(says)
+
+
+def _end_of(entry: Packed) -> int:
+    return entry.offset + len(_local(entry.name, entry.size, 0)) + entry.size
+
+
+def _whole(file: BinaryIO, folder: Path) -> Iterator[Packed]:
+    """Yield the entries that a draft has, up to the first that is torn.
+
+    Those whose objects are gone were on the disk before that; of the others each is read.
+    """
+    total, at = os.fstat(file.fileno()).st_size, 0
+    while at + LOCAL.size <= total:
+        file.seek(at)
+        mark, _, _, _, _, _, crc, _, size, n, extra = LOCAL.unpack(file.read(LOCAL.size))
+        if mark != LOCAL_MARK:
+            return
+        try:
+            name = file.read(n).decode()
+        except UnicodeDecodeError:
+            return
+        if extra:
+            wide = file.read(extra)
+            size = struct.unpack_from("<Q", wide, 4)[0] if len(wide) == 20 else total
+        entry = Packed(name, at, size, crc)
+        if _end_of(entry) > total:
+            return
+        path = folder / name
+        if path.exists() and (path.stat().st_size != size or _crc(file, size) != crc):
+            return
+        yield entry
+        at = _end_of(entry)
+
+
+def _crc(file: BinaryIO, size: int) -> int:
+    crc = 0
+    while size and (piece := file.read(min(_PIECE, size))):
+        crc, size = zlib.crc32(piece, crc), size - len(piece)
+    return crc
