@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from chunkscale.api.batches import Run
 from chunkscale.api.collections import (
     PlannedCollection,
     ResampledCollection,
@@ -13,7 +14,7 @@ from chunkscale.api.collections import (
     recipe_of,
 )
 from chunkscale.api.plans import PlannedImage
-from chunkscale.api.running import Resampled, Run, carry_out, check_images
+from chunkscale.api.running import Resampled, carry_out, check_images
 from chunkscale.errors import DestinationError
 from chunkscale.parameters import Existing
 from chunkscale.storage.locations import join
