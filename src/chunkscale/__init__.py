@@ -17,7 +17,7 @@ from chunkscale._version import __version__
 if TYPE_CHECKING:
     from chunkscale.api.arrays import resample_array
     from chunkscale.api.collections import ResampledCollection
-    from chunkscale.api.describing import info
+    from chunkscale.api.describing import formats, info
     from chunkscale.api.images import check, open_image
     from chunkscale.api.planning import plan_resampling
     from chunkscale.api.resampling import resample
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api.arrays": "resample_array",
     "api.collections": "ResampledCollection",
-    "api.describing": "info",
+    "api.describing": "formats info",
     "api.images": "check open_image",
     "api.planning": "plan_resampling",
     "api.resampling": "resample",
@@ -108,6 +108,7 @@ __all__ = [
     "VoxelGrid",
     "__version__",
     "check",
+    "formats",
     "info",
     "open_image",
     "plan_resampling",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from chunkscale.text import count, human_bytes, table, times
@@ -301,6 +302,23 @@ def info_text(facts: Facts) -> str:
         *_member_lines(facts.get("label_images", ()), "labels"),
     ]
     return "\n".join([*lines, *rows, *(f"warning: {text}" for text in facts["warnings"])])
+
+
+def formats_text(formats: Sequence[Facts]) -> str:
+    """Return the facts of `chunkscale.formats` for the terminal."""
+    lines = ["read:"]
+    rows = [["format", "files", "reader", "here", "lazily", "metadata in the output"]]
+    for row in filter(itemgetter("reader"), formats):
+        here = "yes" if row["installed"] else "no"
+        cells = [row["name"], " ".join(row["ends"]), row["reader"], here, row["lazily"]]
+        rows.append([*cells, row["keeps"]])
+    lines += table(rows)
+    missing = [row for row in formats if row["reader"] and not row["installed"]]
+    lines += ["to read more:"] * bool(missing)
+    lines += table([[row["name"], f"pip install {row['install']}"] for row in missing])
+    others = [row for row in formats if not row["reader"]]
+    ways = [[row["name"], " ".join(row["ends"]), row["instead"]] for row in others]
+    return "\n".join([*lines, "not read, and the way on:", *table(ways)])
 
 
 def run_text(run: Facts) -> str:
