@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from chunkscale.plan.collection import CollectionPlan
     from chunkscale.plan.model import ResamplePlan
     from chunkscale.run.records import Progress
+    from chunkscale.sources.file_image import FileImage
     from chunkscale.sources.image import Image
     from chunkscale.targets import target_grid
     from chunkscale.verify.report import CheckReport
@@ -72,6 +73,7 @@ _HOMES = {
     "plan.collection": "CollectionPlan",
     "plan.model": "ResamplePlan",
     "run.records": "Progress",
+    "sources.file_image": "FileImage",
     "sources.image": "Image",
     "verify.report": "CheckReport",
 }
@@ -90,6 +92,8 @@ __all__ = [
     "CorruptChunkError",
     "DestinationError",
     "DeviceError",
+    "FileImage",
+    "FileImage",
     "ForkError",
     "GridError",
     "Image",

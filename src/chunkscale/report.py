@@ -54,9 +54,10 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
     dtype = source["dtype"]
     how = plan["method"] + ", antialiased" * plan["antialias"]
     first = map(min, plan["passes"][0]["region_shape"], target["shape"])
+    named = source["array"] not in ("", source["path"])
     total = memory["base"] + memory["chunk_buffers"] + plan["workers"] * memory["per_worker"]
     return [
-        ("source", source["path"] + f" ({source['array']})" * (source["array"] != source["path"])),
+        ("source", source["path"] + f" ({source['array']})" * named),
         ("", f"{_axes(source)} {times(source['shape'])} {dtype}"),
         ("", f"voxel size {times(source['voxel_size'])} {_units(source)}"),
         *([("", f"only {source['part']}")] if source["part"] else []),
@@ -287,7 +288,7 @@ def info_text(facts: Facts) -> str:
     kind = "labels" if facts["is_label"] else "image"
     lines = [
         f"path        {facts['path']}",
-        f"format      OME-Zarr {facts['ome_zarr_version']} (zarr {facts['zarr_format']}), {kind}",
+        f"format      {_format(facts)}, {kind}",
         f"axes        {', '.join(names)}",
         f"shape       {times(facts['shape'])} {facts['dtype']}, {human_bytes(facts['bytes'])}",
         f"voxel size  {sizes}",
@@ -319,6 +320,12 @@ def formats_text(formats: Sequence[Facts]) -> str:
     others = [row for row in formats if not row["reader"]]
     ways = [[row["name"], " ".join(row["ends"]), row["instead"]] for row in others]
     return "\n".join([*lines, "not read, and the way on:", *table(ways)])
+
+
+def _format(facts: Facts) -> str:
+    if "format" in facts:
+        return str(facts["format"])
+    return f"OME-Zarr {facts['ome_zarr_version']} (zarr {facts['zarr_format']})"
 
 
 def run_text(run: Facts) -> str:

@@ -44,7 +44,9 @@ _MUCH = 2**28
 
 _LABEL_INTENT = 1002
 
-_ARRAY = "to leave its orientation behind pass it as an array: {way}, with source_voxel_size {sizes}"
+_ARRAY = (
+    "to leave its orientation behind pass it as an array: {way}, with source_voxel_size {sizes}"
+)
 
 
 class NiftiFormat:

@@ -202,6 +202,11 @@ class Part:
                 )
         return tuple(found)
 
+    @property
+    def said_axes(self) -> str | None:
+        """Of the whole."""
+        return self.source.said_axes
+
     def within(self, io: StoreIO) -> Part:
         """Return the same with the limits of a run."""
         return replace(self, source=self.source.within(io))
