@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol, cast
 
 from chunkscale.sources.base import SourceOptions
+from chunkscale.sources.bioio import BioioFormat
 from chunkscale.sources.file_image import FileImage
 from chunkscale.sources.nifti import NiftiFormat
 from chunkscale.sources.several import several_images
@@ -43,7 +44,7 @@ class FileFormat(Protocol):
         """
 
 
-FORMATS: tuple[FileFormat, ...] = (NiftiFormat(),)
+FORMATS: tuple[FileFormat, ...] = (NiftiFormat(), BioioFormat())
 
 
 def file_of(uri: str) -> tuple[FileFormat, str, str | None] | None:

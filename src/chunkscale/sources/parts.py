@@ -375,6 +375,12 @@ def part_text(part: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {v}" for k, v in (texts | ({"crop": crop} if crop else {})).items())
 
 
+def library_bytes(array: Voxels) -> int:
+    """Return what the library that reads an array takes of each process's memory."""
+    inner = array.array if isinstance(array, PickedVoxels) else array
+    return int(getattr(inner, "library_bytes", 0))
+
+
 def decoded_share(array: Voxels) -> int:
     """Return how many voxels are decoded for each that is kept, where chunks span indices."""
     if not isinstance(array, PickedVoxels):

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from chunkscale.errors import CorruptChunkError
 from chunkscale.geometry.box import Box
 
-#: Bytes that are read at a time; few, because each thread that reads has so many, and their products.
+#: Bytes that are read at a time; few, because each thread that reads holds them and what they are
+#: scaled to.
 _PIECE = 2**17
 
 
@@ -194,7 +195,7 @@ def _unpacked(voxels: RawVoxels) -> _Unpacked:
 def _unpack(voxels: RawVoxels) -> IO[bytes]:
     from nibabel.openers import ImageOpener
 
-    file = tempfile.TemporaryFile(prefix="chunkscale-")
+    file: IO[bytes] = tempfile.TemporaryFile(prefix="chunkscale-")  # noqa: SIM115 (it is kept)
     try:
         with ImageOpener(voxels.path) as packed:
             while piece := packed.read(_PIECE):
