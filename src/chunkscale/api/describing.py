@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Any
 
 from chunkscale.api.images import open_image
-from chunkscale.errors import ChunkscaleError, MultipleImagesError
+from chunkscale.errors import ChunkscaleError, MultipleImagesError, SourceNotFoundError
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources.collections import CollectionSource, open_collection
 from chunkscale.sources.formats import FORMATS
@@ -40,7 +41,9 @@ def info(
         the labels of the first `MOST_OPENED` of them.
     """
     uri = normalise(path, storage_options)
-    collection = open_collection(uri)
+    collection = None
+    with contextlib.suppress(SourceNotFoundError):  # `open_image` says what lies there instead
+        collection = open_collection(uri)
     if collection is not None:
         return _collection_facts(collection, source_voxel_size)
     try:

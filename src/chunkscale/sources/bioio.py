@@ -29,7 +29,7 @@ from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.block_cache import BlockCache
 from chunkscale.sources.dask_blocks import DaskBlocks
 from chunkscale.sources.file_image import FileImage, file_states
-from chunkscale.sources.formats import READ, format_end, other_format, refuse_missing
+from chunkscale.sources.formats import READ, belied, format_end, refuse_missing
 from chunkscale.storage.engine import StoreIO
 from chunkscale.text import human_bytes, some_names
 
@@ -62,7 +62,7 @@ class BioioFormat:
             return True
         # Only then: to ask takes a second, and other readers come first.
         read_by_others = any(name.endswith(f.ends) for f in READ)
-        return not read_by_others and os.path.isfile(path) and _plugin_takes(name)
+        return not read_by_others and os.path.isfile(path) and bool(_readers(path))
 
     def images(self, path: str) -> Mapping[str, str]:
         """Return the scenes of a file: by name where these can be paths, or else by number."""
@@ -85,12 +85,15 @@ class BioioFormat:
         return _opened(path, name, image, scene, options)
 
 
-def _plugin_takes(name: str) -> bool:
+def _readers(path: str) -> list[Any]:
+    """Return the installed readers for a name, as bioio would try them."""
     if find_spec("bioio") is None:
-        return False
+        return []
     from bioio.plugins import get_plugins
 
-    return any(name.endswith(end) for end in get_plugins(use_cache=True) if "zarr" not in end)
+    known = get_plugins(use_cache=True).items()
+    found = [p for end, plugins in known if path.lower().endswith(end) for p in plugins]
+    return [plugin.metadata.get_reader() for plugin in dict.fromkeys(found)]
 
 
 def _named_scenes(image: Any) -> Iterator[tuple[str, str]]:
@@ -106,28 +109,26 @@ def _bioimage(path: str) -> Any:
     """Return a file as bioio has it, with blocks as small as its reader makes them."""
     if not os.path.isfile(path):
         raise SourceNotFoundError(f"no file lies at {path!r}")
-    known = format_end(path)
-    if find_spec("bioio") is None:
-        refuse_missing(path, known)
+    readers = _readers(path)
+    if not readers:
+        refuse_missing(path, format_end(path))
     from bioio import BioImage
-    from bioio_base.exceptions import UnsupportedFileFormatError
 
-    if not _plugin_takes(path.lower()):
-        refuse_missing(path, known)
-    try:
-        reader = BioImage.determine_plugin(path, use_plugin_cache=True).metadata.get_reader()
+    said = []
+    for reader in readers:
         asked = {"chunk_dims": ["Y", "X"]} if _takes_chunks(reader) else {}
-        return BioImage(path, reader=reader, **asked)
-    except (UnsupportedFileFormatError, OSError) as error:
-        hint = other_format(path)
-        raise NotAnImageError(
-            f"{path!r} cannot be read by bioio: {error}" + (f"; {hint}" if hint else "")
-        ) from error
+        try:
+            if reader.is_supported_image(path):
+                return BioImage(path, reader=reader, **asked)
+        except Exception as error:  # each reader has errors of its own
+            said.append(f"{error}")
+    text = f"{path!r} cannot be read by bioio ({'; '.join(said) or 'no reader takes it'})"
+    raise NotAnImageError("; ".join(filter(None, [text, belied(path)])))
 
 
-def _takes_chunks(reader: type) -> bool:
+def _takes_chunks(reader: Any) -> bool:
     """Whether a reader can be told what a block is: by default it may be a whole volume."""
-    begin: Any = reader.__init__  # type: ignore[misc]
+    begin = reader.__init__
     return "chunk_dims" in inspect.signature(begin).parameters or "chunk_dims" in str(begin.__doc__)
 
 
@@ -181,7 +182,7 @@ def _canonical(path: str, image: Any) -> tuple[Any, bool]:
     if "M" in data.dims:
         raise NotAnImageError(
             f"{path!r} is a mosaic of {data.sizes['M']} tiles, which {image.reader.name} does not "
-            f"stitch; {other_format(path) or 'convert it first'}"
+            "stitch; convert it with bioformats2raw"
         )
     rgb = "S" in data.dims
     if rgb and data.sizes["C"] > 1:

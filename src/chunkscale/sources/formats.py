@@ -234,27 +234,34 @@ def _by_content(path: str) -> Format | None:
     return next((f for f, at, mark in marks if head[at : at + len(mark)] == mark), None)
 
 
+def belied(path: str) -> str:
+    """Return what a local file is, and what to do, where its name says something else."""
+    named, found = _by_end(path), _by_content(path)
+    if found is None or found is named or (named is not None and not named.marks):
+        return ""
+    name = os.path.basename(path)
+    lies = f"it is named like {named.name} and is" if named else "by its content it is"
+    if found.is_installed:
+        return f"{lies} {found.name}: rename it to {name.partition('.')[0] + found.ends[0]!r}"
+    return f"{lies} {found.name}: {_way(found, name)}"
+
+
 def other_format(uri: str) -> str:
     """Return what lies at a place that no reader takes, and what to do; nothing if unknown."""
-    name = uri.rstrip("/").replace(os.sep, "/").rpartition("/")[2]
     named, local = _by_end(uri), not scheme_of(uri)
-    found = _by_content(uri) if local else None
-    if found is not None and found is not named and (named is None or named.marks):
-        lies = f"it is named like {named.name} and is" if named else "by its content it is"
-        return f"{lies} {found.name}: {_way(found, name, renamed=True)}"
+    if local and (lies := belied(uri)):
+        return lies
     if named is None or (local and not os.path.exists(uri)):
         return ""
     if named.reader and not local:
         return f"it seems to be {named.name}, which is read from a local path: download it"
+    name = uri.rstrip("/").replace(os.sep, "/").rpartition("/")[2]
     return f"it seems to be {named.name}: {_way(named, name)}"
 
 
-def _way(found: Format, name: str, *, renamed: bool = False) -> str:
+def _way(found: Format, name: str) -> str:
     """Return how the voxels of a file get here."""
-    stem = name.partition(".")[0]
-    if found.is_installed and renamed:
-        return f"rename it to {stem + found.ends[0]!r}"
-    return found.remedy.format(name=name, stem=stem)
+    return found.remedy.format(name=name, stem=name.partition(".")[0])
 
 
 def refuse_missing(path: str, end: str, *, what: str = "") -> None:
@@ -275,6 +282,4 @@ def refuse_missing(path: str, end: str, *, what: str = "") -> None:
     found = _by_end(end)
     if found is None or found.is_installed:
         return
-    name = os.path.basename(path)
-    way = found.remedy.format(name=name, stem=name.partition(".")[0])
-    raise OptionError(f"{path!r} is {what or found.name}: {way}")
+    raise OptionError(f"{path!r} is {what or found.name}: {_way(found, os.path.basename(path))}")

@@ -24,7 +24,7 @@ from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.geometry.units import metres
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage, file_states
-from chunkscale.sources.formats import other_format, refuse_missing
+from chunkscale.sources.formats import belied, refuse_missing
 from chunkscale.sources.raw_voxels import RawVoxels
 from chunkscale.text import human_bytes
 
@@ -128,11 +128,8 @@ def _loaded(path: str) -> Any:
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"no file lies at {path!r}, or its pair is missing") from error
     except Exception as error:  # whatever nibabel finds wrong with it
-        hint = other_format(path)
-        raise NotAnImageError(
-            f"{path!r} cannot be read as NIfTI: {error}"
-            + (f"; {hint}" if hint and "NIfTI" not in hint else "")
-        ) from error
+        text = f"{path!r} cannot be read as NIfTI: {error}"
+        raise NotAnImageError("; ".join(filter(None, [text, belied(path)]))) from error
     kinds = (nibabel.Nifti1Pair, nibabel.Nifti2Pair)  # which the others are derived from
     if not isinstance(found, kinds) or isinstance(found, nibabel.Cifti2Image):
         kind = type(found).__name__
@@ -169,7 +166,11 @@ def _refuse_kinds(path: str, image: Any, shape: Sequence[int]) -> None:
 def _refuse_short(array: RawVoxels) -> None:
     """Refuse files that end too early, and those that there is no room to unpack."""
     if not array.packed:
-        there = os.path.getsize(array.path) if os.path.isfile(array.path) else 0
+        if not os.path.isfile(array.path):
+            raise SourceNotFoundError(
+                f"the voxels of the header lie in {array.path!r}, which is missing"
+            )
+        there = os.path.getsize(array.path)
         if there < array.offset + array.nbytes:
             raise MetadataError(
                 f"{array.path!r} has {there} bytes, and by its header {array.offset + array.nbytes}"
