@@ -93,7 +93,6 @@ __all__ = [
     "DestinationError",
     "DeviceError",
     "FileImage",
-    "FileImage",
     "ForkError",
     "GridError",
     "Image",
