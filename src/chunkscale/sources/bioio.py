@@ -197,13 +197,16 @@ def _canonical(path: str, image: Any) -> tuple[Any, bool]:
 
 
 def _sizes(image: Any) -> dict[str, float]:
-    """Return the voxel sizes that the file has; 0 is one that it has not."""
+    """Return the voxel sizes that the file has; 0 is one that it has not.
+
+    Readers convert units in floats: what lies within their rounding is the decimal number.
+    """
     try:
         found = image.physical_pixel_sizes
     except Exception:  # a reader that finds none may say so like this
         return {}
     pairs = zip("zyx", (found.Z, found.Y, found.X), strict=True)
-    return {name: float(n) for name, n in pairs if n and math.isfinite(n)}
+    return {name: float(f"{n:.12g}") for name, n in pairs if n and math.isfinite(n)}
 
 
 def _refuse_held(path: str, data: Any) -> None:
