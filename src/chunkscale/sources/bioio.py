@@ -29,7 +29,7 @@ from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.block_cache import BlockCache
 from chunkscale.sources.dask_blocks import DaskBlocks
 from chunkscale.sources.file_image import FileImage, file_states
-from chunkscale.sources.formats import READ, belied, format_end, refuse_missing
+from chunkscale.sources.formats import READ, belied, format_end, refuse_missing, way_around
 from chunkscale.storage.engine import StoreIO
 from chunkscale.text import human_bytes, some_names
 
@@ -123,7 +123,7 @@ def _bioimage(path: str) -> Any:
         except Exception as error:  # each reader has errors of its own
             said.append(f"{error}")
     text = f"{path!r} cannot be read by bioio ({'; '.join(said) or 'no reader takes it'})"
-    raise NotAnImageError("; ".join(filter(None, [text, belied(path)])))
+    raise NotAnImageError("; ".join(filter(None, [text, belied(path) or way_around(path)])))
 
 
 def _takes_chunks(reader: Any) -> bool:
@@ -143,7 +143,8 @@ def _opened(
         raise
     except Exception as error:  # each reader has errors of its own
         raise NotAnImageError(
-            f"{path!r} cannot be read by {image.reader.name}: {error or repr(error)}"
+            f"{path!r} cannot be read by {image.reader.name}: {error or repr(error)}; "
+            f"{way_around(path) or 'convert it first, to OME-TIFF or OME-Zarr'}"
         ) from error
     _refuse_held(path, data)
     grid = _grid(path, image, data, stated, options)

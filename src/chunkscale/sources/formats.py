@@ -264,6 +264,13 @@ def _way(found: Format, name: str) -> str:
     return found.remedy.format(name=name, stem=name.partition(".")[0])
 
 
+def way_around(path: str) -> str:
+    """Return what to do with a file that its reader cannot read; nothing if that is unknown."""
+    found = _by_end(path)
+    name = os.path.basename(path)
+    return found.instead.format(name=name, stem=name.partition(".")[0]) if found else ""
+
+
 def refuse_missing(path: str, end: str, *, what: str = "") -> None:
     """Refuse a file whose reader is not installed, and say how to install it.
 
