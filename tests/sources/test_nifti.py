@@ -147,6 +147,7 @@ def test_a_file_that_says_no_position_has_none(tmp_path, noise):
     found = chunkscale.open_image(tmp_path / "a.nii")
     assert found.grid.voxel_size == (2, 0.25, 0.5)
     assert found.grid.translation == (0, 0, 0)
+    assert "ome" not in found.attributes
     assert_array_equal(voxels(found), data.T)
 
 
@@ -234,7 +235,13 @@ def test_labels_and_what_has_no_place_are_carried_over(tmp_path):
     run = chunkscale.resample(path, tmp_path / "out.zarr", voxel_size=1, levels=1)
     made = chunkscale.open_image(run.path)
     assert made.attributes["nifti"]["descrip"] == "made by hand"
-    assert made.attributes["nifti"]["orientation"] == "RAS+"
+    axes = made.attributes["ome"]["multiscales"][0]["axes"]
+    assert [axis["orientation"]["value"] for axis in axes] == [
+        "inferior-to-superior",
+        "posterior-to-anterior",
+        "left-to-right",
+    ]
+    assert chunkscale.check(run.path, source=path)
     assert made.attributes["chunkscale"]["method"] == "nearest"
 
 

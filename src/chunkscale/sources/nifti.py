@@ -36,6 +36,12 @@ _SPACE = {"mm": "millimeter", "meter": "meter", "micron": "micrometer"}
 
 _TIME = {"sec": "second", "msec": "millisecond", "usec": "microsecond"}
 
+_DIRECTIONS = {
+    "x": "left-to-right",
+    "y": "posterior-to-anterior",
+    "z": "inferior-to-superior",
+}
+
 #: An axis is one of the world if the image leaves it by less than this share of a voxel.
 _ASIDE = 0.01
 
@@ -109,7 +115,7 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
         array=array,
         files=file_states(files),
         name=_stem(path),
-        attributes=_attributes(header),
+        attributes=_attributes(image, grid),
         notices=tuple(notices),
         stated=grid.voxel_size,
         is_label=int(header["intent_code"]) == _LABEL_INTENT,
@@ -337,8 +343,12 @@ def _units(header: Any, notices: list[Notice]) -> tuple[str | None, str | None]:
     return _SPACE.get(space), _TIME.get(time)
 
 
-def _attributes(header: Any) -> dict[str, Any]:
-    """Return what NGFF has no place for, for the attributes of the output."""
+def _attributes(image: Any, grid: VoxelGrid) -> dict[str, Any]:
+    """Return what a grid does not hold: the directions of its axes, and what NGFF has no place for.
+
+    Directions are those of RFC-4, which OME-Zarr 0.6 knows, and 0.5 keeps.
+    """
+    header = image.header
     texts = {
         key: bytes(header[key].tobytes()).rstrip(b"\0").decode("latin-1").strip()
         for key in ("descrip", "intent_name", "aux_file")
@@ -346,7 +356,15 @@ def _attributes(header: Any) -> dict[str, Any]:
     codes = ("intent_code", "qform_code", "sform_code", "cal_min", "cal_max")
     numbers = {key: header[key].item() for key in codes}
     facts = {key: value for key, value in (texts | numbers).items() if value}
-    return {"nifti": {"orientation": "RAS+", **facts}}
+    found: dict[str, Any] = {"nifti": facts} if facts else {}
+    if facts.get("sform_code") or facts.get("qform_code"):
+        axes = [
+            {"name": a.name, "orientation": {"type": "anatomical", "value": _DIRECTIONS[a.name]}}
+            for a in grid.axes
+            if a.kind == "space"
+        ]
+        found["ome"] = {"version": "0.5", "multiscales": [{"axes": axes}]}
+    return found
 
 
 def _stem(path: str) -> str:
