@@ -288,4 +288,6 @@ def refuse_missing(path: str, end: str, *, what: str = "") -> None:
     found = _by_end(end)
     if found is None or found.is_installed:
         return
+    if lies := belied(path):
+        raise OptionError(f"{path!r} is not taken: {lies}")
     raise OptionError(f"{path!r} is {what or found.name}: {_way(found, os.path.basename(path))}")
