@@ -53,6 +53,8 @@ LIBRARIES = {
     "tqdm": {"cli.screen"},
     "PIL": {"demo"},
     "psutil": {"host"},
+    "nibabel": {"sources.nifti", "sources.raw_voxels"},
+    "bioio": {"sources.bioio"},
     "distributed": {"run.connect", "run.dask_cluster"},
     "dask": {"api", "compute.lazy", "options", "run", "sources"},
 }

@@ -17,7 +17,7 @@ from chunkscale._version import __version__
 if TYPE_CHECKING:
     from chunkscale.api.arrays import resample_array
     from chunkscale.api.collections import ResampledCollection
-    from chunkscale.api.describing import info
+    from chunkscale.api.describing import formats, info
     from chunkscale.api.images import check, open_image
     from chunkscale.api.planning import plan_resampling
     from chunkscale.api.resampling import resample
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from chunkscale.plan.collection import CollectionPlan
     from chunkscale.plan.model import ResamplePlan
     from chunkscale.run.records import Progress
+    from chunkscale.sources.file_image import FileImage
     from chunkscale.sources.image import Image
     from chunkscale.targets import target_grid
     from chunkscale.verify.report import CheckReport
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "api.arrays": "resample_array",
     "api.collections": "ResampledCollection",
-    "api.describing": "info",
+    "api.describing": "formats info",
     "api.images": "check open_image",
     "api.planning": "plan_resampling",
     "api.resampling": "resample",
@@ -72,6 +73,7 @@ _HOMES = {
     "plan.collection": "CollectionPlan",
     "plan.model": "ResamplePlan",
     "run.records": "Progress",
+    "sources.file_image": "FileImage",
     "sources.image": "Image",
     "verify.report": "CheckReport",
 }
@@ -90,6 +92,7 @@ __all__ = [
     "CorruptChunkError",
     "DestinationError",
     "DeviceError",
+    "FileImage",
     "ForkError",
     "GridError",
     "Image",
@@ -108,6 +111,7 @@ __all__ = [
     "VoxelGrid",
     "__version__",
     "check",
+    "formats",
     "info",
     "open_image",
     "plan_resampling",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from chunkscale.text import count, human_bytes, table, times
@@ -53,9 +54,10 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
     dtype = source["dtype"]
     how = plan["method"] + ", antialiased" * plan["antialias"]
     first = map(min, plan["passes"][0]["region_shape"], target["shape"])
+    named = source["array"] not in ("", source["path"])
     total = memory["base"] + memory["chunk_buffers"] + plan["workers"] * memory["per_worker"]
     return [
-        ("source", source["path"] + f" ({source['array']})" * (source["array"] != source["path"])),
+        ("source", source["path"] + f" ({source['array']})" * named),
         ("", f"{_axes(source)} {times(source['shape'])} {dtype}"),
         ("", f"voxel size {times(source['voxel_size'])} {_units(source)}"),
         *([("", f"only {source['part']}")] if source["part"] else []),
@@ -286,7 +288,7 @@ def info_text(facts: Facts) -> str:
     kind = "labels" if facts["is_label"] else "image"
     lines = [
         f"path        {facts['path']}",
-        f"format      OME-Zarr {facts['ome_zarr_version']} (zarr {facts['zarr_format']}), {kind}",
+        f"format      {_format(facts)}, {kind}",
         f"axes        {', '.join(names)}",
         f"shape       {times(facts['shape'])} {facts['dtype']}, {human_bytes(facts['bytes'])}",
         f"voxel size  {sizes}",
@@ -301,6 +303,29 @@ def info_text(facts: Facts) -> str:
         *_member_lines(facts.get("label_images", ()), "labels"),
     ]
     return "\n".join([*lines, *rows, *(f"warning: {text}" for text in facts["warnings"])])
+
+
+def formats_text(formats: Sequence[Facts]) -> str:
+    """Return the facts of `chunkscale.formats` for the terminal."""
+    lines = ["read:"]
+    rows = [["format", "files", "reader", "here", "lazily", "metadata in the output"]]
+    for row in filter(itemgetter("reader"), formats):
+        here = "yes" if row["installed"] else "no"
+        cells = [row["name"], " ".join(row["ends"]), row["reader"], here, row["lazily"]]
+        rows.append([*cells, row["keeps"]])
+    lines += table(rows)
+    missing = [row for row in formats if row["reader"] and not row["installed"]]
+    lines += ["to read more:"] * bool(missing)
+    lines += table([[row["name"], f"pip install {row['install']}"] for row in missing])
+    others = [row for row in formats if not row["reader"]]
+    ways = [[row["name"], " ".join(row["ends"]), row["instead"]] for row in others]
+    return "\n".join([*lines, "not read, and the way on:", *table(ways)])
+
+
+def _format(facts: Facts) -> str:
+    if "format" in facts:
+        return str(facts["format"])
+    return f"OME-Zarr {facts['ome_zarr_version']} (zarr {facts['zarr_format']})"
 
 
 def run_text(run: Facts) -> str:

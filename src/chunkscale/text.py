@@ -78,7 +78,7 @@ def by_commas(text: str) -> str:
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows as aligned lines, the first one being the head."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in rows

@@ -103,7 +103,6 @@ def test_masks_that_vanish_are_warned_of_and_the_remedy_keeps_them(make_image, t
         ("SCAN.CZI", "bioformats2raw SCAN.CZI"),
         ("scan.nd2", "bioformats2raw"),
         ("scan.h5", r"h5py.File('scan.h5')"),
-        ("scan.nii.gz", "nibabel.load('scan.nii.gz').dataobj).T"),
         ("scan.nrrd", "nrrd.read('scan.nrrd')[0].T"),
         ("scan.npy", "numpy.load('scan.npy', mmap_mode=\"r\")"),
         ("scan.n5/attributes.json", '"driver": "n5"'),

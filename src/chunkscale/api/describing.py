@@ -1,14 +1,16 @@
-"""Say what an image or a collection of images is."""
+"""Say what an image or a collection of images is, and what is read at all."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Any
 
 from chunkscale.api.images import open_image
-from chunkscale.errors import ChunkscaleError, MultipleImagesError
+from chunkscale.errors import ChunkscaleError, MultipleImagesError, SourceNotFoundError
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources.collections import CollectionSource, open_collection
+from chunkscale.sources.formats import FORMATS
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise
 
@@ -39,7 +41,9 @@ def info(
         the labels of the first `MOST_OPENED` of them.
     """
     uri = normalise(path, storage_options)
-    collection = open_collection(uri)
+    collection = None
+    with contextlib.suppress(SourceNotFoundError):  # `open_image` says what lies there instead
+        collection = open_collection(uri)
     if collection is not None:
         return _collection_facts(collection, source_voxel_size)
     try:
@@ -48,6 +52,25 @@ def info(
         return _listed_facts(uri, "list of images", list(error.paths), source_voxel_size)
     labels = [_member(join(image.uri, name), name, None) for name in image.labels]
     return {**image.as_dict(), "label_images": labels}
+
+
+def formats() -> list[dict[str, Any]]:
+    """Return the table of formats: what is read, with what, and the way on for others.
+
+    Returns
+    -------
+    list of dict
+        For each its ``name``, the ``ends`` of its files, its ``reader`` (None if it is not read),
+        whether that is ``installed`` here and what pip takes to ``install`` it, how ``lazily`` it
+        is read, what an output ``keeps`` of its metadata, and what to do ``instead``.
+
+    Examples
+    --------
+    >>> import chunkscale
+    >>> next(f["reader"] for f in chunkscale.formats() if ".nii.gz" in f["ends"])
+    'nibabel'
+    """
+    return [found.as_dict() for found in FORMATS]
 
 
 def _collection_facts(collection: CollectionSource, size: VoxelSize | None) -> dict[str, Any]:

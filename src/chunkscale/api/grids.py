@@ -22,6 +22,7 @@ from chunkscale.geometry.units import METRES
 from chunkscale.parameters import StorageOptions, Target
 from chunkscale.sources.base import Source
 from chunkscale.sources.coarser import at_level, level_for
+from chunkscale.sources.file_image import FileImage
 from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part
 from chunkscale.targets import target_grid, thick
@@ -55,7 +56,7 @@ def with_open_like(target: Target, reach: StorageOptions | None) -> Target:
     What is said of the source's voxels does not hold for that image.
     """
     _check_one(target)
-    if target.like is None or isinstance(target.like, VoxelGrid | Image | Part):
+    if target.like is None or isinstance(target.like, VoxelGrid | Image | FileImage | Part):
         return target
     try:
         return replace(target, like=open_image(target.like, storage_options=reach))

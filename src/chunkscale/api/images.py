@@ -17,9 +17,10 @@ from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources import opening
 from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.collections import open_collection
+from chunkscale.sources.file_image import FileImage
 from chunkscale.sources.image import Image
-from chunkscale.sources.ome_zarr import open_ome_zarr, several_images
 from chunkscale.sources.parts import Part, select
+from chunkscale.sources.several import several_images
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.stores import normalise
 from chunkscale.targets import source_sizes
@@ -32,19 +33,26 @@ def open_image(
     path: PathLike,
     *,
     source_voxel_size: VoxelSize | None = None,
+    axes: str | None = None,
+    source_unit: str | None = None,
     storage_options: StorageOptions | None = None,
-) -> Image:
-    """Open an OME-Zarr image lazily.
+) -> Image | FileImage:
+    """Open an image lazily: of OME-Zarr, or in a file of another format.
 
     Parameters
     ----------
     path : str or path-like
         Group of a multiscale image (0.4 or 0.5): local path, or URL with
         http(s), s3, gs or az. It may be a zip file (``.ozx``, ``.zip``), or
-        lie in one: ``scan.ozx/labels/cells``.
+        lie in one: ``scan.ozx/labels/cells``. Or a local file of another format, an image
+        in it (``scan.ome.tif/1``), or a folder or pattern of planes (``planes/z*.tif``).
     source_voxel_size : float, str, mapping or sequence, optional
         Voxel size by axis name (``{"z": 1.0, "y": 0.2, "x": 0.2}``), which
         replaces what the metadata says.
+    axes : str, optional
+        Of a file that does not say them, like ``"zyx"``.
+    source_unit : str, optional
+        Of the voxel size of such a file.
     storage_options : mapping, optional
         How to reach an object store: ``endpoint``, ``region``, ``anon``,
         ``profile`` and, on Azure, ``account``. Credentials are found in the
@@ -52,23 +60,28 @@ def open_image(
 
     Returns
     -------
-    Image
+    Image or FileImage
+        The first of OME-Zarr, the other one of a file.
 
     Raises
     ------
     SourceNotFoundError
         If nothing is there; `AccessDeniedError` where that cannot be told.
     NotAnImageError
-        If there is no OME-Zarr image.
+        If there is no image.
     MultipleImagesError
         If there are several; its ``paths`` lists them.
     MetadataError
         If the metadata breaks a rule that geometry depends on.
     """
-    sizes = _sizes(source_voxel_size)
-    return open_ome_zarr(
-        normalise(path, storage_options), sizes=sizes, io=StoreIO(threads=io_threads())
+    given = SourceOptions(
+        sizes=_sizes(source_voxel_size),
+        reach=storage_options,
+        axes=axes,
+        unit=source_unit,
+        io=StoreIO(threads=io_threads()),
     )
+    return cast(Image | FileImage, opening.open_source(normalise(path, storage_options), given))
 
 
 def _sizes(source_voxel_size: VoxelSize | None) -> Sizes | None:
@@ -130,13 +143,15 @@ def reopened(source: Any) -> Any:
     """Open an image anew: what is stored there may have changed. Anything else stays as it is."""
     if isinstance(source, Part):
         return replace(source, source=reopened(source.source))
+    if isinstance(source, FileImage) and source.opened is not None:
+        return opening.open_source(source.uri, source.opened)
     return open_source(source.uri, source.given or None) if isinstance(source, Image) else source
 
 
 def check(
     destination: PathLike | Image,
     *,
-    source: PathLike | Image | ArrayLike | None = None,
+    source: PathLike | Image | FileImage | ArrayLike | None = None,
     source_voxel_size: VoxelSize | None = None,
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,

@@ -25,7 +25,7 @@ from chunkscale.plan.model import ResamplePlan, Resampling, SourceArray
 from chunkscale.plan.planner import make_plan
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
-from chunkscale.sources.parts import decoded_share, part_text
+from chunkscale.sources.parts import decoded_share, library_bytes, part_text
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
 
@@ -191,7 +191,8 @@ def _planned(
         levels=options.positive("levels", layout.levels),
         free_disk=None if destination is None else store_of(destination).free_bytes(destination),
     )
-    limits = list(means.limits)
+    more = library_bytes(image.array)
+    limits = [replace(x, bystanders=x.bystanders + more) for x in means.limits]
     layouts = partial(options.layouts, what.target_grid, edges=CHUNK_EDGES)
     if resume and destination is not None:
         found = unfinished(destination)

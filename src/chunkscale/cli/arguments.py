@@ -8,7 +8,7 @@ from typing import Any
 
 from chunkscale._version import __version__
 from chunkscale.api.defaults import DOWNSAMPLE_WORDS, METHOD_WORDS
-from chunkscale.cli.commands import check, demo, info, plan, resample
+from chunkscale.cli.commands import check, demo, formats, info, plan, resample
 
 _SOURCE = (
     "OME-Zarr image, or collection of images: local path, or URL with http(s), s3, gs or az; "
@@ -97,6 +97,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _source_size(verb, " or, without --source, of DST")
     _storage_options(verb, source=True)
+    _json_option(verb)
+
+    verb = _verb(
+        verbs,
+        "formats",
+        "list the formats that are read, and what to do with others",
+        formats,
+        "chunkscale formats",
+    )
     _json_option(verb)
 
     verb = _verb(

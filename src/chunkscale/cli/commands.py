@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from chunkscale.cli.screen import print_json, progress_bar, terminable
 from chunkscale.errors import OptionError
 from chunkscale.parameters import Existing
-from chunkscale.report import info_text, run_summary
+from chunkscale.report import formats_text, info_text, run_summary
 
 if TYPE_CHECKING:
     from chunkscale.api.parameters import PlanParameters
@@ -153,6 +153,17 @@ def check(arguments: argparse.Namespace) -> int:
     else:
         print(report)
     return DONE if report else FAULTS
+
+
+def formats(arguments: argparse.Namespace) -> int:
+    from chunkscale.api.describing import formats
+
+    rows = formats()
+    if arguments.json:
+        print_json(rows)
+    else:
+        print(formats_text(rows))
+    return DONE
 
 
 def demo(arguments: argparse.Namespace) -> int:

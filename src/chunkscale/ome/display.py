@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.entries import is_list, or_empty, short
 
 #: Takes what was wrong, in words.
@@ -62,6 +63,19 @@ def mended_omero(value: object, dtype: str, count: int | None, say: Say) -> dict
         say(f"rdefs is {short(rdefs)} (left out)")
         del result["rdefs"]
     return result
+
+
+def channel_labels(ngff: Mapping[str, Any], grid: VoxelGrid) -> list[str]:
+    """Return what "omero" calls the channels of an image; nothing if it lists none."""
+    omero = ngff.get("omero")
+    listed = omero.get("channels") if isinstance(omero, Mapping) else None
+    if not isinstance(listed, list) or not listed:
+        return []
+    axis = grid.channel_axis
+    count = len(listed) if axis is None else grid.shape[axis]
+    labels = [c.get("label") if isinstance(c, Mapping) else None for c in listed[:count]]
+    labels += [None] * (count - len(labels))
+    return [f"channel {i}" if v in (None, "") else str(v) for i, v in enumerate(labels)]
 
 
 def _plain_channel(limits: tuple[float, float]) -> dict[str, Any]:

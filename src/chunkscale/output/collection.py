@@ -92,7 +92,7 @@ def begin_collection(
     """
     made = {
         "version": __version__,
-        "kind": "folder" if source.kind == "scene" else source.kind,
+        "kind": "folder" if source.kind in ("scene", "file") else source.kind,
         "source": source.uri,
         "ome_zarr_version": version,
         **json.loads(json.dumps(dict(recipe))),

@@ -25,11 +25,13 @@ def recipe(plan: ResamplePlan, source: Source) -> dict[str, Any]:
     Two runs with the same recipe write the same objects, region by region.
     """
     grid, target = plan.source_grid, plan.target_grid
+    said = {} if source.said_axes is None else {"source_axes": source.said_axes}
     return {
         "version": __version__,
         "source": plan.source.title,
         "source_array": plan.source.path,
         "source_part": dict(source.part),
+        **said,
         "source_shape": list(plan.source.shape),
         "source_dtype": plan.source.dtype,
         "source_metadata": source.fingerprint(),

@@ -51,7 +51,8 @@ class CollectionPlan:
     ----------
     source : str
     kind : str
-        ``"plate"``, ``"well"``, ``"bioformats2raw"``, ``"scene"`` or ``"folder"``.
+        ``"plate"``, ``"well"``, ``"bioformats2raw"``, ``"scene"``, ``"folder"`` or
+        ``"file"``.
     images, labels : int
     regions : int
         Of all of them.

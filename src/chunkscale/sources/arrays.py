@@ -65,6 +65,11 @@ class ArraySource:
         """Nothing: it is all."""
         return {}
 
+    @property
+    def said_axes(self) -> None:
+        """Nothing: it cannot be opened again."""
+        return None
+
     def within(self, io: StoreIO) -> ArraySource:
         """Return the same: nothing is decoded here."""
         return self

@@ -86,6 +86,10 @@ class Source(Protocol):
         """What an image that is made from it takes over, as the attributes of an NGFF group."""
 
     @property
+    def said_axes(self) -> str | None:
+        """The axes that it was opened with, where it takes them to open it again."""
+
+    @property
     def notices(self) -> tuple[Notice, ...]:
         """What is strange about it, and what an image that is made from it will not have."""
 
@@ -116,7 +120,8 @@ class SourceOptions:
     reach : mapping, optional
         Storage options.
     axes, translation, unit : optional
-        Of an array; see `chunkscale.sources.arrays.array_grid`.
+        Of an array, see `chunkscale.sources.arrays.array_grid`, or of a file that does not say
+        them.
     io : StoreIO
     mirrored : bool
         Whether the collection that it lies in is made as well, so that its place is not lost.

@@ -61,7 +61,8 @@ def _image(source: Source, level: object) -> Image:
     if isinstance(source, Image):
         return source
     raise OptionError(
-        f"level {level!r} is for images, and the {source.path} has no levels; leave it out"
+        f"level {level!r} is for images of OME-Zarr, and the {source.path or 'file'} has no "
+        "levels; leave it out"
     )
 
 

@@ -26,6 +26,7 @@ from chunkscale.ome.plates import layout_of
 from chunkscale.ome.read import describe
 from chunkscale.ome.versions import holds_ngff
 from chunkscale.sources.documents import Document, documents, quick_document
+from chunkscale.sources.file_formats import file_images, file_of
 from chunkscale.sources.folders import Tell, Within, groups_below
 from chunkscale.sources.left_behind import place_notices, place_of
 from chunkscale.storage.failures import refuse_unreached
@@ -57,7 +58,8 @@ class CollectionSource:
     ----------
     uri : str
     kind : str
-        ``"plate"``, ``"well"``, ``"bioformats2raw"``, ``"scene"`` or ``"folder"``.
+        ``"plate"``, ``"well"``, ``"bioformats2raw"``, ``"scene"``, ``"folder"``, or ``"file"``
+        for a file of another format with several images.
     zarr_format : int, optional
         Of its group; a folder may be none.
     attributes : mapping
@@ -135,6 +137,10 @@ def open_collection(path: str | os.PathLike[str]) -> CollectionSource | None:
         If its metadata cannot be understood.
     """
     uri = normalise(path)
+    if names := file_images(uri):
+        return CollectionSource(uri=uri, kind="file", attributes={}, paths=names)
+    if file_of(uri):
+        return None
     try:
         document = quick_document(uri)
     except AccessDeniedError:

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.geometry.box import Box
-from chunkscale.storage.reader import ArrayReader
+from chunkscale.sources.base import Voxels
 
 if TYPE_CHECKING:
     import dask.array
 
 
 class _Sliceable:
-    """What ``dask.array.from_array`` slices: an `ArrayReader` with array manners."""
+    """What ``dask.array.from_array`` slices: `Voxels` with array manners."""
 
-    def __init__(self, reader: ArrayReader) -> None:
+    def __init__(self, reader: Voxels) -> None:
         self.reader = reader
         self.shape, self.dtype, self.ndim = reader.shape, reader.dtype, len(reader.shape)
 
@@ -27,7 +27,7 @@ class _Sliceable:
         return self.reader.read(box)
 
 
-def as_dask(reader: ArrayReader) -> dask.array.Array:
+def as_dask(reader: Voxels) -> dask.array.Array:
     """Return a stored array as a lazy Dask array with its own chunks (or shards).
 
     Each has a name of its own. Clusters and Dask's cache know results by name, and nothing that is
@@ -37,7 +37,7 @@ def as_dask(reader: ArrayReader) -> dask.array.Array:
 
     return da.from_array(
         _Sliceable(reader),
-        chunks=reader.shard or reader.chunk,
+        chunks=getattr(reader, "shard", None) or reader.chunk,
         name=False,
         asarray=False,
         fancy=False,

@@ -14,6 +14,7 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
+from chunkscale.ome.display import channel_labels
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import coarser_grid, describe
 from chunkscale.ome.versions import ngff_namespace
@@ -114,6 +115,11 @@ class Image:
         """The level, if it is not the finest."""
         return {"level": self.read_level} if self.read_level else {}
 
+    @property
+    def said_axes(self) -> None:
+        """Nothing: the metadata has them."""
+        return None
+
     def select(
         self,
         *,
@@ -169,15 +175,7 @@ class Image:
     @property
     def channels(self) -> list[str]:
         """Labels of the channels, as far as the metadata names them."""
-        omero = ngff_namespace(self.attributes).get("omero")
-        listed = omero.get("channels") if isinstance(omero, Mapping) else None
-        if not isinstance(listed, list) or not listed:
-            return []
-        axis = self.grid.channel_axis
-        count = len(listed) if axis is None else self.grid.shape[axis]
-        labels = [c.get("label") if isinstance(c, Mapping) else None for c in listed[:count]]
-        labels += [None] * (count - len(labels))
-        return [f"channel {i}" if v in (None, "") else str(v) for i, v in enumerate(labels)]
+        return channel_labels(ngff_namespace(self.attributes), self.grid)
 
     def level(self, index: int) -> ArrayReader:
         """Return the array of one stored level; -1 is the smallest."""

@@ -29,22 +29,12 @@ from chunkscale.sources.documents import group_document
 from chunkscale.sources.formats import other_format
 from chunkscale.sources.image import Image
 from chunkscale.sources.left_behind import label_paths, left_behind, place_notices, place_of
+from chunkscale.sources.several import several_images
 from chunkscale.storage.documents import array_facts, refuse_two_arrays
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import above, join
 from chunkscale.storage.reader import ArrayReader, open_array
 from chunkscale.storage.stores import normalise
-from chunkscale.text import some
-
-#: Images of a collection that an error lists.
-_MOST_LISTED = 40
-
-#: How all of them are taken, by the kind of the group that lists them.
-_TOGETHER = {
-    "": "take them together with images='all' (--all)",
-    "labels": "the image that they go along with",
-    "series": "the group above with images='all' (--all)",
-}
 
 
 def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
@@ -58,7 +48,8 @@ def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
     ):
         if value is not None:
             raise OptionError(
-                f"{option} {value!r} is for arrays; an image says that itself, so leave it out"
+                f"{option} {value!r} is for arrays and files that do not say it; an OME-Zarr image "
+                "does, so leave it out"
             )
     if isinstance(given, Image):
         if options.sizes is None:
@@ -123,15 +114,6 @@ def open_ome_zarr(
             *(() if mirrored or place is None else place_notices(place)),
             *unclear,
         ),
-    )
-
-
-def several_images(uri: str, kind: str, paths: tuple[str, ...]) -> MultipleImagesError:
-    """Return the error of who asks for one image and gives a collection."""
-    way = _TOGETHER.get(kind, _TOGETHER[""])
-    listing = some(paths, _MOST_LISTED, "\n  ") or "(none found)"
-    return MultipleImagesError(
-        f"{uri!r} is a collection ({kind}); give one of its images, or {way}:\n  {listing}", paths
     )
 
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 from chunkscale.errors import OptionError
 from chunkscale.sources.arrays import array_source
 from chunkscale.sources.base import Source, SourceOptions
+from chunkscale.sources.file_formats import file_source
 from chunkscale.sources.ome_zarr import ome_zarr_source
 from chunkscale.sources.parts import Part
 
 #: Each returns what it was given as a source, or None if that is not for it.
 OPENERS: tuple[Callable[[object, SourceOptions], Source | None], ...] = (
+    file_source,  # told by its name, before anything is looked for
     ome_zarr_source,
     array_source,
 )
@@ -33,6 +35,6 @@ def open_source(given: object, options: SourceOptions) -> Source:
         if found is not None:
             return found
     raise OptionError(
-        f"the source {given!r} is not supported; give the path or URL of an OME-Zarr image, or an "
-        "array of NumPy or Dask"
+        f"the source {given!r} is not supported; give the path or URL of an OME-Zarr image, the "
+        "path of a TIFF file, or an array of NumPy or Dask"
     )

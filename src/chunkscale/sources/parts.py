@@ -202,6 +202,11 @@ class Part:
                 )
         return tuple(found)
 
+    @property
+    def said_axes(self) -> str | None:
+        """Of the whole."""
+        return self.source.said_axes
+
     def within(self, io: StoreIO) -> Part:
         """Return the same with the limits of a run."""
         return replace(self, source=self.source.within(io))
@@ -368,6 +373,12 @@ def part_text(part: Mapping[str, Any]) -> str:
         if key != "crop"
     }
     return ", ".join(f"{k} {v}" for k, v in (texts | ({"crop": crop} if crop else {})).items())
+
+
+def library_bytes(array: Voxels) -> int:
+    """Return what the library that reads an array takes of each process's memory."""
+    inner = array.array if isinstance(array, PickedVoxels) else array
+    return int(getattr(inner, "library_bytes", 0))
 
 
 def decoded_share(array: Voxels) -> int:

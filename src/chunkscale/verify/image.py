@@ -31,6 +31,7 @@ from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.coarser import at_level
 from chunkscale.sources.contradictions import beyond_text
 from chunkscale.sources.documents import group_document
+from chunkscale.sources.file_image import FileImage
 from chunkscale.sources.hollow import hollow_levels
 from chunkscale.sources.image import Image
 from chunkscale.sources.ome_zarr import open_ome_zarr
@@ -159,7 +160,10 @@ def _opened(
     if (record.get("source_part") or {}).get("level"):
         sizes, asked, known = {}, None, False  # the sizes are those of a coarser level
     given = SourceOptions(sizes=(lambda _: sizes) if known else asked, io=io)
-    if isinstance(source, str | Part):
+    if isinstance(source, str):
+        given = replace(given, axes=record.get("source_axes"))
+        return _part(open_source(source, given), record)
+    if isinstance(source, FileImage | Part):
         return _part(open_source(source, given), record)
     if not known:
         raise OptionError(
