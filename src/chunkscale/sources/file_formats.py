@@ -13,6 +13,7 @@ from typing import Protocol, cast
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage
 from chunkscale.sources.several import several_images
+from chunkscale.sources.tiff.files import TiffFiles
 from chunkscale.storage.locations import scheme_of
 from chunkscale.storage.stores import normalise
 
@@ -42,7 +43,7 @@ class FileFormat(Protocol):
         """
 
 
-FORMATS: tuple[FileFormat, ...] = ()
+FORMATS: tuple[FileFormat, ...] = (TiffFiles(),)
 
 
 def file_of(uri: str) -> tuple[FileFormat, str, str | None] | None:
