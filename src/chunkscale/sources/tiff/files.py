@@ -134,7 +134,7 @@ def _said(tif: Any, index: int, stored: StoredAxes, table: PageTable) -> Said:
     if series.kind == "imagej" and tif.imagej_metadata:
         letters = dict(zip(stored.letters, stored.shape, strict=True))
         channels = letters.get("C", 1) * letters.get("S", 1)
-        return imagej_said(tif.imagej_metadata, series.keyframe, channels)
+        return imagej_said(tif.imagej_metadata, series.keyframe, channels, letters.get("Z", 1))
     return Said(name=series.name or None)
 
 

@@ -17,7 +17,7 @@ _SCREEN = 1 / 72
 _RESOLUTION = {2: "inch", 3: "centimeter"}
 
 
-def imagej_said(meta: Mapping[str, Any], page: Any, channels: int) -> Said:
+def imagej_said(meta: Mapping[str, Any], page: Any, channels: int, slices: int) -> Said:
     """Return what ImageJ says of its image.
 
     Parameters
@@ -26,11 +26,16 @@ def imagej_said(meta: Mapping[str, Any], page: Any, channels: int) -> Said:
         ``TiffFile.imagej_metadata``.
     page : tifffile.TiffPage
         The first.
-    channels : int
+    channels, slices : int
+        Lengths of c and z.
     """
     notices: list[Notice] = []
     sizes, units = _plane(meta, page)
     spacing = _number(meta.get("spacing"))
+    if not spacing and {"x", "y"} <= set(sizes) and slices > 1:
+        spacing = 1.0
+        text = "no spacing of planes is written, which is how ImageJ writes 1; it is taken as 1"
+        notices.append(Notice("spacing", text))
     if spacing:
         sizes["z"] = abs(spacing)  # as ImageJ does
         unit = length_unit(meta.get("zunit", meta.get("unit"))) or units.get("y")

@@ -139,7 +139,6 @@ def _by_page(
     choices: list[list[tuple[int, int, int, slice | int]]] = []
     for i, (a, b) in enumerate(zip(box.start, box.stop, strict=True)):
         if order.names[i] == "c" and order.samples > 1:
-            n = order.samples
             choices.append(_samples(order.samples, a, b))
         elif order.roles[i] is None:
             choices.append([(k, 0, 1, k - a) for k in range(a, b)])
