@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from chunkscale.storage.locations import scheme_of
+
 _CONVERT = (
     "convert it with bioformats2raw (bioformats2raw {name} {stem}.zarr) and give the image in it "
     "({stem}.zarr/0)"
@@ -18,7 +20,6 @@ _TENSORSTORE = _LOADED.format(
 
 #: How a name ends -> what such a file is, and how its voxels get here.
 _FORMATS = {
-    **dict.fromkeys((".tif", ".tiff", ".btf", ".tf8"), ("a TIFF file", _CONVERT)),
     **dict.fromkeys(
         (".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".vsi", ".ims", ".dv", ".mrc", ".svs"),
         ("a microscope's file", _CONVERT),
@@ -52,6 +53,8 @@ def format_end(name: str) -> str:
 def other_format(uri: str) -> str:
     """Return what lies at a place that holds no zarr group, and what to do; nothing if unknown."""
     name = uri.rstrip("/").replace(os.sep, "/").rpartition("/")[2]
+    if scheme_of(uri) and name.lower().endswith((".tif", ".tiff", ".btf", ".tf8")):
+        return "TIFF files are read from local disks alone: download it, and give its path"
     end = format_end(name)
     if not end and os.path.isdir(uri):
         end = next((e for mark, e in _MARKS.items() if os.path.isfile(f"{uri}/{mark}")), "")

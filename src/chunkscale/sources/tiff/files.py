@@ -24,7 +24,7 @@ from chunkscale.sources.tiff.table import PageTable
 from chunkscale.sources.tiff.voxels import Opened, TiffVoxels, chunk_shape, stamp_of
 from chunkscale.text import times
 
-ENDS = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".svs", ".ndpi", ".scn", ".qptiff", ".stk")
+ENDS = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".ndpi", ".scn")
 
 _KINDS = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}
 
