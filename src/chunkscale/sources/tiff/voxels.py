@@ -23,6 +23,9 @@ from chunkscale.storage.engine import Once, StoreIO
 #: Bytes of rows that are read at a time where they cannot be read in their place.
 _ROWS = 2**20
 
+#: Rows are read one by one where less than one voxel of so many is wanted.
+_SPARSE = 8
+
 #: Voxels along x that are read together where nothing has to be decoded: what a disk reads.
 _RUN_BYTES = 4096
 
@@ -203,24 +206,29 @@ class _Pages:
         _, depth, length, width, together = table.shape
         (s0, s1), (z0, z1), (y0, y1), (x0, x1) = where
         item, base = table.dtype.itemsize, int(table.offsets[page, 0])
-        wide = x1 - x0 == width
+        # To read what lies between rows takes less time than to ask for each of them.
+        apart = (x1 - x0) * _SPARSE < width
+        first, last = (x0, x1) if apart else (0, width)
+        rows = 1 if apart else max(1, _ROWS // (width * together * item))
+        in_place = table.dtype.isnative and together == 1 and last - first == x1 - x0
         planes = range(s0, s1) if together == 1 else range(1)
-        rows = max(1, _ROWS // (width * together * item)) if wide else 1
         for s, z in itertools.product(planes, range(z0, z1)):
             for y in range(y0, y1, rows):
                 n = min(rows, y1 - y)
-                start = ((s * depth + z) * length + y) * width + x0
+                start = ((s * depth + z) * length + y) * width + first
                 offset = base + start * together * item
-                if together == 1:
-                    into = out[s - s0, z - z0, y - y0 : y - y0 + n]
-                    if table.dtype.isnative and into.flags.c_contiguous:
-                        self._fill(page, offset, into.reshape(-1))
-                        continue
-                rest = np.empty((n, x1 - x0, together), table.dtype)
-                self._fill(page, offset, rest.reshape(-1))
-                chosen = rest[..., s0:s1] if together > 1 else rest
-                target = out[:, z - z0, y - y0 : y - y0 + n] if together > 1 else into[None]
-                target[...] = np.moveaxis(chosen, -1, 0)
+                chosen = slice(s0, s1) if together > 1 else slice(s - s0, s - s0 + 1)
+                into = out[:, z - z0, y - y0 : y - y0 + n]
+                if in_place and (row := into[chosen]).flags.c_contiguous:
+                    self._fill(page, offset, row.reshape(-1))
+                    continue
+                found = np.empty((n, last - first, together), table.dtype)
+                self._fill(page, offset, found.reshape(-1))
+                found = found[:, x0 - first : x1 - first]
+                if together > 1:
+                    into[...] = np.moveaxis(found[..., chosen], -1, 0)
+                else:
+                    into[chosen] = np.moveaxis(found, -1, 0)
 
     def _fill(self, page: int, offset: int, into: NDArray[Any]) -> None:
         buffer = memoryview(into.view(np.uint8))
