@@ -18,8 +18,11 @@ _TENSORSTORE = _LOADED.format(
     "if it fits into memory"
 )
 
+_TIFF = (".tif", ".tiff", ".btf", ".tf8")
+
 #: How a name ends -> what such a file is, and how its voxels get here.
 _FORMATS = {
+    **dict.fromkeys(_TIFF, ("a TIFF file", "download it: they are read from local disks alone")),
     **dict.fromkeys(
         (".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".vsi", ".ims", ".dv", ".mrc", ".svs"),
         ("a microscope's file", _CONVERT),
@@ -53,12 +56,10 @@ def format_end(name: str) -> str:
 def other_format(uri: str) -> str:
     """Return what lies at a place that holds no zarr group, and what to do; nothing if unknown."""
     name = uri.rstrip("/").replace(os.sep, "/").rpartition("/")[2]
-    if scheme_of(uri) and name.lower().endswith((".tif", ".tiff", ".btf", ".tf8")):
-        return "TIFF files are read from local disks alone: download it, and give its path"
     end = format_end(name)
     if not end and os.path.isdir(uri):
         end = next((e for mark, e in _MARKS.items() if os.path.isfile(f"{uri}/{mark}")), "")
-    if not end:
+    if not end or (end in _TIFF and not scheme_of(uri)):  # which is read where it is there
         return ""
     what, remedy = _FORMATS[end]
     return f"it seems to be {what}: {remedy.format(name=name, stem=name.partition('.')[0])}"
