@@ -52,6 +52,7 @@ LIBRARIES = {
     "cupy": {"kernels.cuda", "compute.gpu"},
     "tqdm": {"cli.screen"},
     "PIL": {"demo"},
+    "tifffile": {"sources.tiff.library"},
     "psutil": {"host"},
     "nibabel": {"sources.nifti", "sources.raw_voxels"},
     "bioio": {"sources.bioio"},
@@ -176,7 +177,17 @@ for name in {names}:
 
 def test_importing_the_package_imports_nothing_heavy():
     """`import chunkscale` and `--help` load neither arrays nor stores nor schedulers."""
-    heavy = ["numpy", "dask", "zarr", "numba", "tensorstore", "ome_zarr", "cupy", "scipy"]
+    heavy = [
+        "numpy",
+        "dask",
+        "zarr",
+        "numba",
+        "tensorstore",
+        "ome_zarr",
+        "cupy",
+        "scipy",
+        "tifffile",
+    ]
     for code in (
         "import chunkscale",
         "from chunkscale.cli.arguments import make_parser; make_parser().format_help()",

@@ -6,7 +6,9 @@ import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from grids import grid_for
 
 from chunkscale.cli.main import main
@@ -26,6 +28,11 @@ def here(tmp_path, monkeypatch):
     write_image("stack.ome.zarr", synthetic_cells(), grid_for(SHAPE, VOXEL_SIZE))
     for example, name in (("labels", "cells.ome.zarr"), ("plate", "plate.ome.zarr")):
         runpy.run_path(str(ROOT / "examples" / f"{example}.py"))["make"](tmp_path / name)
+    told = {"axes": "ZYX", **{f"PhysicalSize{axis}": 1 for axis in "XYZ"}}
+    tifffile.imwrite("scan.ome.tif", np.zeros((5, 16, 16), "uint8"), ome=True, metadata=told)
+    (tmp_path / "planes").mkdir()
+    for z in (9, 10):
+        tifffile.imwrite(f"planes/z{z}.tif", np.zeros((16, 16), "uint8"))
     return tmp_path
 
 

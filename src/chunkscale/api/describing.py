@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from chunkscale.api.images import open_image
@@ -22,6 +23,8 @@ def info(
     path: PathLike,
     *,
     source_voxel_size: VoxelSize | None = None,
+    axes: str | None = None,
+    source_unit: str | None = None,
     storage_options: StorageOptions | None = None,
 ) -> dict[str, Any]:
     """Return what there is to know of an image or of a collection, as JSON values.
@@ -30,7 +33,7 @@ def info(
     ----------
     path : str or path-like
         Of an image, a plate, or any other collection of images.
-    source_voxel_size, storage_options : optional
+    source_voxel_size, axes, source_unit, storage_options : optional
         See `open_image`.
 
     Returns
@@ -41,16 +44,21 @@ def info(
         the labels of the first `MOST_OPENED` of them.
     """
     uri = normalise(path, storage_options)
+    said: dict[str, Any] = {
+        "source_voxel_size": source_voxel_size,
+        "axes": axes,
+        "source_unit": source_unit,
+    }
     collection = None
     with contextlib.suppress(SourceNotFoundError):  # `open_image` says what lies there instead
         collection = open_collection(uri)
     if collection is not None:
-        return _collection_facts(collection, source_voxel_size)
+        return _collection_facts(collection, said)
     try:
-        image = open_image(uri, source_voxel_size=source_voxel_size)
+        image = open_image(uri, **said)
     except MultipleImagesError as error:  # a group that lists images which lie elsewhere
-        return _listed_facts(uri, "list of images", list(error.paths), source_voxel_size)
-    labels = [_member(join(image.uri, name), name, None) for name in image.labels]
+        return _listed_facts(uri, "list of images", list(error.paths), said)
+    labels = [_member(join(image.uri, name), name, {}) for name in image.labels]
     return {**image.as_dict(), "label_images": labels}
 
 
@@ -73,23 +81,25 @@ def formats() -> list[dict[str, Any]]:
     return [found.as_dict() for found in FORMATS]
 
 
-def _collection_facts(collection: CollectionSource, size: VoxelSize | None) -> dict[str, Any]:
-    said: list[str] = [str(notice) for notice in collection.notices]
-    images = list(collection.images(lambda notice: said.append(str(notice))))
-    facts = _listed_facts(collection.uri, collection.kind, images, size)
-    return {**facts, "warnings": list(dict.fromkeys(said))}
+def _collection_facts(collection: CollectionSource, said: Mapping[str, Any]) -> dict[str, Any]:
+    told: list[str] = [str(notice) for notice in collection.notices]
+    images = list(collection.images(lambda notice: told.append(str(notice))))
+    facts = _listed_facts(collection.uri, collection.kind, images, said)
+    return {**facts, "warnings": list(dict.fromkeys(told))}
 
 
-def _listed_facts(uri: str, kind: str, images: list[str], size: VoxelSize | None) -> dict[str, Any]:
+def _listed_facts(
+    uri: str, kind: str, images: list[str], said: Mapping[str, Any]
+) -> dict[str, Any]:
     opened = itertools.islice(images, MOST_OPENED)
-    members = [_member(join(uri, name), name, size) for name in opened]
+    members = [_member(join(uri, name), name, said) for name in opened]
     return {"path": uri, "kind": kind, "images": images, "members": members, "warnings": []}
 
 
-def _member(uri: str, name: str, size: VoxelSize | None) -> dict[str, Any]:
+def _member(uri: str, name: str, said: Mapping[str, Any]) -> dict[str, Any]:
     """Return the line of an image in the tree that it belongs to."""
     try:
-        image = open_image(uri, source_voxel_size=size)
+        image = open_image(uri, **said)
     except ChunkscaleError as error:
         return {"path": name, "problem": str(error)}
     facts = image.as_dict()

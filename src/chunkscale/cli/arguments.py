@@ -12,7 +12,8 @@ from chunkscale.cli.commands import check, demo, formats, info, plan, resample
 
 _SOURCE = (
     "OME-Zarr image, or collection of images: local path, or URL with http(s), s3, gs or az; "
-    "zip files (.ozx, .zip) are looked into"
+    "zip files (.ozx, .zip) are looked into; or a local file of another format (chunkscale "
+    "formats), or a folder or pattern of planes like 'planes/z*.tif'"
 )
 
 
@@ -35,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
     _source_size(verb)
+    _source_said(verb)
     _storage_options(verb)
     _json_option(verb)
 
@@ -166,6 +168,7 @@ def _target_options(verb: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--like", metavar="OTHER", help="take the grid of another OME-Zarr image")
     _source_size(group)
+    _source_said(group)
     images = group.add_mutually_exclusive_group()
     images.add_argument(
         "--all",
@@ -229,6 +232,20 @@ def _source_size(group: Any, of_what: str = "") -> None:
         metavar="V",
         help=f"of the source{of_what}, like 1,0.2,0.2 or z=1,y=0.2,x=0.2, where its metadata is "
         "missing or wrong (default: as its metadata says)",
+    )
+
+
+def _source_said(group: Any) -> None:
+    group.add_argument(
+        "--source-axes",
+        metavar="AXES",
+        help="of a file that does not say them, in order: zyx, tczyx, or QYX=zyx with the letters "
+        "that the file has",
+    )
+    group.add_argument(
+        "--source-unit",
+        metavar="UNIT",
+        help="of the voxel size of such a file, like micrometer",
     )
 
 

@@ -52,6 +52,8 @@ _PLAN_OPTIONS = (
     "shape",
     "like",
     "source_voxel_size",
+    "source_axes",
+    "source_unit",
     "channels",
     "timepoints",
     "crop",
@@ -78,6 +80,7 @@ _PLAN_OPTIONS = (
 def _plan_options(arguments: argparse.Namespace) -> PlanParameters:
     # What is not given is left to the API, which has all defaults; the help repeats them as text.
     given = {name: getattr(arguments, name) for name in _PLAN_OPTIONS}
+    given["axes"] = given.pop("source_axes")
     return cast("PlanParameters", {k: value for k, value in given.items() if value is not None})
 
 
@@ -85,7 +88,13 @@ def info(arguments: argparse.Namespace) -> int:
     from chunkscale.api.describing import info
 
     size = arguments.source_voxel_size
-    facts = info(arguments.source, source_voxel_size=size, **reach_options(arguments))
+    facts = info(
+        arguments.source,
+        source_voxel_size=size,
+        axes=arguments.source_axes,
+        source_unit=arguments.source_unit,
+        **reach_options(arguments),
+    )
     if arguments.json:
         print_json(facts)
     else:

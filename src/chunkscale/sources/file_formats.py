@@ -15,6 +15,7 @@ from chunkscale.sources.bioio import BioioFormat
 from chunkscale.sources.file_image import FileImage
 from chunkscale.sources.nifti import NiftiFormat
 from chunkscale.sources.several import several_images
+from chunkscale.sources.tiff.files import TiffFiles
 from chunkscale.storage.locations import scheme_of
 from chunkscale.storage.stores import normalise
 
@@ -44,7 +45,7 @@ class FileFormat(Protocol):
         """
 
 
-FORMATS: tuple[FileFormat, ...] = (NiftiFormat(), BioioFormat())
+FORMATS: tuple[FileFormat, ...] = (TiffFiles(), NiftiFormat(), BioioFormat())
 
 
 def file_of(uri: str) -> tuple[FileFormat, str, str | None] | None:

@@ -172,6 +172,11 @@ class FileImage:
         """Return the same image with voxel sizes that come before those of its metadata."""
         names = [self.grid.axes[i].name for i in self.grid.spatial]
         given = dict(sizes(names))
+        if other := sorted(set(given) - set(names)):
+            raise OptionError(
+                f"source_voxel_size names {', '.join(other)}, and {self.uri!r} has the spatial "
+                f"axes {', '.join(names)}; leave that out"
+            )
         spacing = tuple(
             float(given.get(axis.name, size))
             for axis, size in zip(self.grid.axes, self.grid.voxel_size, strict=True)

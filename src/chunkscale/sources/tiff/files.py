@@ -1,0 +1,267 @@
+"""Opening TIFF files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+from chunkscale.errors import GridError, MetadataError, Notice, OptionError, SourceNotFoundError
+from chunkscale.geometry.grid import Axis, VoxelGrid, refuse_far
+from chunkscale.sources.base import SourceOptions
+from chunkscale.sources.file_image import FileImage, FileState, file_states
+from chunkscale.sources.tiff.axes import AxisOrder, StoredAxes, axis_names, axis_order
+from chunkscale.sources.tiff.imagej import imagej_said
+from chunkscale.sources.tiff.library import opened, page_table, stored_axes
+from chunkscale.sources.tiff.ome import ome_image, ome_images, ome_said
+from chunkscale.sources.tiff.planes import Planes, find_planes
+from chunkscale.sources.tiff.said import Said
+from chunkscale.sources.tiff.table import PageTable
+from chunkscale.sources.tiff.voxels import Opened, TiffVoxels, chunk_shape, stamp_of
+from chunkscale.text import times
+
+ENDS = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".ndpi", ".scn")
+
+_KINDS = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}
+
+_TURNED = "it is stored turned or mirrored (Orientation {}), and is taken as it is stored"
+
+
+class TiffFiles:
+    """TIFF files, and folders and patterns of planes; see `FileFormat`."""
+
+    def takes(self, path: str) -> bool:
+        """Whether it is a TIFF file by its name, or planes in files."""
+        if os.path.isfile(path):
+            return path.lower().endswith(ENDS)
+        return find_planes(path, ENDS) is not None
+
+    def images(self, path: str) -> Mapping[str, str]:
+        """Return the numbers of the series in a file, and their names."""
+        if not os.path.isfile(path):
+            return {"0": ""}
+        return dict(_titles(FileState.of(path)))
+
+    def open(self, path: str, name: str | None, options: SourceOptions) -> FileImage:
+        """Open a series of a file, or planes in files."""
+        if options.translation is not None:
+            raise OptionError(
+                f"source_translation {tuple(options.translation)!r} is for arrays; leave it out"
+            )
+        if os.path.isfile(path):
+            return _open_series(path, name, options)
+        planes = find_planes(path, ENDS)
+        if planes is None:
+            raise SourceNotFoundError(f"{path!r} holds no TIFF files; give another path")
+        return _open_planes(path, planes, options)
+
+
+@lru_cache(maxsize=32)
+def _titles(state: FileState) -> tuple[tuple[str, str], ...]:
+    with opened(state.path) as (tif, _):
+        return tuple(
+            (str(i), f"{series.name}: {times(series.shape)} {series.dtype}".lstrip(": "))
+            for i, series in enumerate(tif.series)
+        )
+
+
+def _index(path: str, name: str | None, count: int) -> int:
+    if name is None and count == 1:
+        return 0
+    if name is None or not name.isdecimal() or int(name) >= count:
+        raise SourceNotFoundError(
+            f"{path!r} has no image {name!r}; it has {count}, called 0 to {count - 1}"
+        )
+    return int(name)
+
+
+def _open_series(path: str, name: str | None, options: SourceOptions) -> FileImage:
+    state = FileState.of(path)
+    with opened(path) as (tif, warnings):
+        index = _index(path, name, len(tif.series))
+        series = tif.series[index]
+        stored = stored_axes(path, series)
+        table = page_table(path, series, int(np.prod(stored.counts, dtype=np.int64)))
+        said = _said(tif, index, stored, table)
+        page = series.keyframe
+        notices = [*said.notices, *_page_notices(page, table)]
+        notices += [Notice("metadata", text) for text in dict.fromkeys(warnings)]
+    states = (state, *file_states(table.files[1:]))
+    uri = path if name is None else os.path.join(path, name)
+    kind = _KINDS.get(series.kind, "TIFF")
+    return _image(
+        uri,
+        kind,
+        stored,
+        replace(said, notices=tuple(notices)),
+        Opened(table=table, states=states),
+        partial(reopen_series, path, index),
+        options,
+    )
+
+
+def reopen_series(path: str, index: int) -> Opened:
+    """Open a series in another process."""
+    state = FileState.of(path)
+    with opened(path) as (tif, _):
+        series = tif.series[index]
+        stored = stored_axes(path, series)
+        table = page_table(path, series, int(np.prod(stored.counts, dtype=np.int64)))
+    return Opened(table=table, states=(state, *file_states(table.files[1:])))
+
+
+def _open_planes(path: str, planes: Planes, options: SourceOptions) -> FileImage:
+    found = planes.opened()
+    page = found.table.shape
+    stored = StoredAxes(leading=planes.letters, counts=planes.counts, page=page)
+    said = Said(name=planes.name)
+    return _image(path, "TIFF planes", stored, said, found, planes.opened, options)
+
+
+def _said(tif: Any, index: int, stored: StoredAxes, table: PageTable) -> Said:
+    series = tif.series[index]
+    dtype = table.dtype.newbyteorder("=")
+    if series.kind == "ome" and tif.ome_metadata:
+        found = ome_image(ome_images(tif.ome_metadata), tif.series, index)
+        if found is not None:
+            return ome_said(found, dtype)
+        text = "OME-XML does not say which of its images this is, so nothing of it is taken"
+        return Said(name=series.name or None, notices=(Notice("metadata", text),))
+    if series.kind == "imagej" and tif.imagej_metadata:
+        letters = dict(zip(stored.letters, stored.shape, strict=True))
+        channels = letters.get("C", 1) * letters.get("S", 1)
+        return imagej_said(tif.imagej_metadata, series.keyframe, channels, letters.get("Z", 1))
+    return Said(name=series.name or None)
+
+
+def _page_notices(page: Any, table: PageTable) -> list[Notice]:
+    """Return what pages say of how they are shown, and an image cannot hold."""
+    found = []
+    orientation = int(page.tags.valueof(274, 1))
+    if orientation != 1:
+        found.append(Notice("lost", _TURNED.format(orientation)))
+    photometric = int(page.photometric)
+    if photometric == 3:
+        found.append(Notice("lost", "its colour map is left behind; voxels stay as they are"))
+    elif photometric == 0:
+        found.append(Notice("lost", "it is shown inverted (0 is white); voxels stay as they are"))
+    holes = int(np.count_nonzero((table.offsets == 0) | (table.counts == 0)))
+    if holes:
+        text = (
+            f"{holes} of {table.offsets.size} strips or tiles are not stored, and are {table.fill}"
+        )
+        found.append(Notice("empty", text))
+    return found
+
+
+def _image(
+    uri: str,
+    kind: str,
+    stored: StoredAxes,
+    said: Said,
+    found: Opened,
+    load: Any,
+    options: SourceOptions,
+) -> FileImage:
+    table = found.table
+    names = axis_names(stored, options.axes, uri)
+    order = axis_order(stored, names)
+    _check_codec(table)
+    grid, is_stated = _grid(uri, order, said, options)
+    samples: tuple[Notice, ...] = ()
+    if stored.samples > 1:
+        text = f"its {stored.samples} samples per pixel (RGB) are taken as channels"
+        samples = (Notice("samples", text),)
+    array = TiffVoxels(
+        order,
+        chunk_shape(table, order),
+        table.dtype.newbyteorder("="),
+        stamp_of(found.states),
+        load,
+        options.io,
+        found,
+    )
+    return FileImage(
+        uri=uri,
+        format=kind,
+        grid=grid,
+        array=array,
+        files=found.states,
+        name=said.name,
+        attributes=said.attributes,
+        notices=(*said.notices, *samples),
+        stated=grid.voxel_size if is_stated and options.sizes is None else None,
+        codec=table.codec,
+        opened=options,
+    )
+
+
+def _check_codec(table: PageTable) -> None:
+    """Decode the first strip or tile, so that a codec which is not there is told now."""
+    if table.is_raw:
+        return
+    page, index = (int(i) for i in np.argwhere((table.offsets > 0) & (table.counts > 0))[0])
+    with open(table.files[table.file[page]], "rb") as file:
+        file.seek(int(table.offsets[page, index]))
+        data = file.read(int(table.counts[page, index]))
+    try:
+        table.decoded(page, index, data)
+    except OSError as error:
+        cause = error.__cause__
+        if "imagecodecs" not in f"{cause}" and not isinstance(cause, ImportError):
+            raise
+        raise MetadataError(
+            f"{table.page_text(page)} is compressed with {table.codec}, which takes the package "
+            "imagecodecs: pip install imagecodecs (or 'chunkscale[tiff]')"
+        ) from error
+
+
+def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tuple[VoxelGrid, bool]:
+    """Return the grid, and whether the file says all voxel sizes."""
+    spatial = [name for name in order.names if name in "zyx"]
+    given = {} if options.sizes is None else dict(options.sizes(spatial))
+    if other := sorted(set(given) - set(spatial)):
+        raise OptionError(
+            f"source_voxel_size names {', '.join(other)}, and {uri!r} has the spatial axes "
+            f"{', '.join(spatial)}; leave that out"
+        )
+    missing = [name for name in spatial if name not in given and name not in said.sizes]
+    if missing:
+        example = ",".join(f"{name}=1" for name in missing)
+        raise OptionError(
+            f"{uri!r} does not say how large its voxels are along {', '.join(missing)}; give "
+            f"source_voxel_size={example!r} (--source-voxel-size {example}) with their sizes"
+        )
+    sizes = {**said.sizes, **given}
+    units: dict[str, str | None] = {**said.units}
+    if options.unit is not None:
+        if not (isinstance(options.unit, str) and options.unit):
+            raise OptionError(f"source_unit {options.unit!r} is no unit; give it like 'micrometer'")
+        units |= dict.fromkeys(spatial, options.unit)
+    elif given:
+        # Sizes that are given are in the unit of the file, whichever axis it is told of.
+        common = next((said.units[name] for name in reversed(spatial) if name in said.units), None)
+        units |= {name: units.get(name, common) for name in given}
+    kinds = {"t": "time", "c": "channel"}
+    try:
+        grid = VoxelGrid(
+            axes=tuple(
+                Axis(
+                    name=name,
+                    kind=kinds.get(name, "space"),
+                    unit=None if name == "c" else units.get(name),
+                )
+                for name in order.names
+            ),
+            shape=order.shape,
+            voxel_size=tuple(float(sizes.get(name, 1.0)) for name in order.names),
+            translation=tuple(float(said.translation.get(name, 0.0)) for name in order.names),
+        )
+        refuse_far(grid)
+    except GridError as error:
+        raise GridError(f"{uri!r}: {error}") from error
+    return grid, all(name in said.sizes for name in spatial)

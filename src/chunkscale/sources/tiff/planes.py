@@ -1,0 +1,161 @@
+"""Planes in files of their own: folders, and patterns like ``planes/z*.tif``."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from chunkscale.errors import MetadataError
+from chunkscale.sources.file_image import file_states
+from chunkscale.sources.folders import natural
+from chunkscale.sources.tiff.library import opened, page_table, stored_axes
+from chunkscale.sources.tiff.table import PageTable
+from chunkscale.sources.tiff.voxels import Opened
+
+#: Files that say that a folder is one of zarr.
+_ZARR = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planes:
+    """Files that hold a plane each, in their order.
+
+    Parameters
+    ----------
+    place : str
+        Folder or pattern.
+    ends : tuple of str
+    files : tuple of str
+    """
+
+    place: str
+    ends: tuple[str, ...]
+    files: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What the image is called: the folder that they lie in."""
+        return os.path.basename(os.path.dirname(self.files[0]))
+
+    @property
+    def letters(self) -> str:
+        """The axis along which files follow one another: z, as a stack of planes has it."""
+        return "Z" if len(self.files) > 1 else ""
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return (len(self.files),) if len(self.files) > 1 else ()
+
+    def opened(self) -> Opened:
+        """Open every file: each has to have one page like those of the first."""
+        states = file_states(self.files)
+        first = _plane(self.files[0])
+        tables = itertools.chain([first], map(_plane, self.files[1:]))
+        return Opened(table=_together(self.files, first, tables), states=states)
+
+
+def find_planes(place: str, ends: tuple[str, ...]) -> Planes | None:
+    """Return the planes in a folder or of a pattern; None if it is neither, or holds others."""
+    if os.path.isdir(place):
+        names = [entry.name for entry in os.scandir(place) if not entry.name.startswith(".")]
+        if any(name in _ZARR for name in names):
+            return None
+        found = [os.path.join(place, name) for name in names if name.lower().endswith(ends)]
+    elif any(mark in place for mark in "*?[") and not os.path.lexists(place):
+        found = [path for path in glob.glob(place) if os.path.isfile(path)]
+        if not all(path.lower().endswith(ends) for path in found):
+            return None
+    else:
+        return None
+    if not found:
+        return None
+    files = sorted(found, key=lambda path: natural(os.path.basename(path)))
+    _refuse_gap(place, files)
+    return Planes(place=place, ends=ends, files=tuple(files))
+
+
+def _refuse_gap(place: str, files: Sequence[str]) -> None:
+    """Refuse names whose numbers leave one out; only one number may differ."""
+    names = [re.split(r"(\d+)", os.path.basename(path)) for path in files]
+    if len(names) < 2:
+        return
+    if len({len(name) for name in names}) > 1:
+        odd = next(i for i, name in enumerate(names) if len(name) != len(names[0]))
+        raise MetadataError(
+            f"{place!r}: {os.path.basename(files[odd])!r} is not called like "
+            f"{os.path.basename(files[0])!r}, so which plane it is cannot be told; give a pattern "
+            "that leaves it out, like 'planes/z*.tif'"
+        )
+    differ = [i for i in range(len(names[0])) if len({_value(name[i]) for name in names}) > 1]
+    if len(differ) != 1 or not names[0][differ[0]].isdecimal():
+        raise MetadataError(
+            f"{place!r}: its files ({os.path.basename(files[0])!r} to "
+            f"{os.path.basename(files[-1])!r}) differ in more than one number, so their order "
+            "cannot be told; give a pattern for one stack of planes, like 'planes/z*_ch0.tif'"
+        )
+    numbers = [int(name[differ[0]]) for name in names]
+    steps = [b - a for a, b in itertools.pairwise(numbers)]
+    step = min(steps)
+    for i, found in enumerate(steps):
+        if found == 0:
+            raise MetadataError(
+                f"{place!r}: {os.path.basename(files[i])!r} and {os.path.basename(files[i + 1])!r} "
+                "have the same number; take one of them away"
+            )
+        if found != step:
+            raise MetadataError(
+                f"{place!r}: a plane is missing between {os.path.basename(files[i])!r} and "
+                f"{os.path.basename(files[i + 1])!r}; put it back, or number the files anew"
+            )
+
+
+def _value(text: str) -> object:
+    return int(text) if text.isdecimal() else text
+
+
+def _plane(path: str) -> PageTable:
+    with opened(path) as (tif, _):
+        series = tif.series[0]
+        stored = stored_axes(path, series)
+        if len(tif.series) > 1 or stored.counts:
+            raise MetadataError(
+                f"{path!r} holds more than one plane ({len(tif.pages)} pages), and a stack of "
+                "files has one in each; give that file by itself, or a pattern that leaves it out"
+            )
+        return page_table(path, series, 1)
+
+
+def _together(files: tuple[str, ...], first: PageTable, tables: Iterable[PageTable]) -> PageTable:
+    offsets, counts = [], []
+    jpeg: list[bytes | None] = []
+    for path, table in zip(files, tables, strict=True):
+        for what, ours, theirs in (
+            ("shape", table.shape, first.shape),
+            ("data type", table.dtype, first.dtype),
+            ("compression", table.codec, first.codec),
+            ("strips or tiles", (table.segment, table.is_raw), (first.segment, first.is_raw)),
+        ):
+            if ours != theirs:
+                raise MetadataError(
+                    f"{path!r} differs from {files[0]!r}: its {what} is {ours} and not {theirs}; "
+                    "planes of one image are alike, so leave it out or convert it"
+                )
+        offsets.append(table.offsets[0])
+        counts.append(table.counts[0])
+        jpeg += table.tables
+    n = len(files)
+    return replace(
+        first,
+        files=files,
+        file=np.arange(n, dtype=np.int32),
+        number=np.zeros(n, np.int64),
+        offsets=np.array(offsets, np.int64),
+        counts=np.array(counts, np.int64),
+        tables=tuple(jpeg),
+    )
