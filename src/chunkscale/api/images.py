@@ -39,7 +39,7 @@ def open_image(
     Parameters
     ----------
     path : str or path-like
-        Group of a multiscale image (0.4 or 0.5): local path, or URL with
+        Group of a multiscale image (OME-Zarr 0.1 to 0.6): local path, or URL with
         http(s), s3, gs or az.
     source_voxel_size : float, str, mapping or sequence, optional
         Voxel size by axis name (``{"z": 1.0, "y": 0.2, "x": 0.2}``), which

@@ -12,8 +12,10 @@ from chunkscale.api.images import open_source, selected
 from chunkscale.api.labels import planned_labels
 from chunkscale.api.plans import Means, PlannedImage, plan_source
 from chunkscale.api.request import Request
+from chunkscale.ome.further import coordinate_notices
 from chunkscale.parameters import PathLike
 from chunkscale.sources.base import Source
+from chunkscale.sources.coordinates import coordinates_of
 
 
 def planned_image(
@@ -38,6 +40,9 @@ def planned_image(
     place: Any = {"destination": destination, "resume": resume}
     plan = plan_source(image, target, request.layout, means, notices=notices, **place)
     labels, found = planned_labels(image, plan, request, means, mirrored=mirrored, **place)
+    # Transformations may lead to labels that do not go along.
+    made = coordinates_of(image, plan.target_grid.axes, [label.name for label in labels])
+    found += coordinate_notices(made, plan.ngff_version)
     plan = replace(
         plan,
         labels=tuple((label.name, label.plan) for label in labels),

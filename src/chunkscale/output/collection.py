@@ -43,7 +43,7 @@ class Mirror:
     ----------
     uri : str
     version : str
-        Of OME-Zarr: ``"0.4"`` or ``"0.5"``.
+        Of OME-Zarr: ``"0.4"``, ``"0.5"`` or ``"0.6"``.
     record : dict
         What its root says of it under "chunkscale".
     groups : set of str
