@@ -9,10 +9,12 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chunkscale.api.grids import with_open_like
 from chunkscale.api.labels import label_names
+from chunkscale.api.notices import say_for
 from chunkscale.api.planned import planned_image
 from chunkscale.api.plans import Means, PlannedImage
 from chunkscale.api.request import Request
@@ -160,11 +162,12 @@ def planned_collection(
     request = replace(request, target=target)  # one for all images
     survey = Survey()
     waiting: list[tuple[str, list[PlannedImage] | ChunkscaleError]] = []
+    say = partial(say_for, request.layout.version, survey.say)
     for notice in source.notices:
-        survey.say(notice)
+        say(notice)
     first_error: ChunkscaleError | None = None
     labelled: set[str] = set()
-    names = chosen(source, patterns_of(request), survey.say)
+    names = chosen(source, patterns_of(request), say)
     there = destination if resume else None
     for name, images in _each(source, names, request, means, there, resume):
         if len(waiting) < MOST_WAITING:

@@ -41,11 +41,14 @@ def planned_image(
     plan = plan_source(image, target, request.layout, means, notices=notices, **place)
     labels, found = planned_labels(image, plan, request, means, mirrored=mirrored, **place)
     # Transformations may lead to labels that do not go along.
-    made = coordinates_of(image, plan.target_grid.axes, [label.name for label in labels])
-    found += coordinate_notices(made, plan.ngff_version)
+    assumed, known = (
+        coordinate_notices(coordinates_of(image, plan.target_grid.axes, beside), plan.ngff_version)
+        for beside in (None, [label.name for label in labels])
+    )
+    said = (notice for notice in plan.warnings if notice not in assumed)
     plan = replace(
         plan,
         labels=tuple((label.name, label.plan) for label in labels),
-        warnings=tuple(dict.fromkeys((*plan.warnings, *found))),
+        warnings=tuple(dict.fromkeys((*said, *known, *found))),
     )
     return [PlannedImage(plan=plan, source=image), *labels]

@@ -116,7 +116,7 @@ def coordinates(
 def coordinate_notices(made: Coordinates, version: str) -> tuple[Notice, ...]:
     """Say what an output of a version will not have, or has otherwise."""
     if holds_systems(version):
-        ending = "it stays in the record of the output"
+        ending = "it stays in the record of the output (chunkscale.coordinates)"
         return (
             *(Notice("lost", f"left behind is {loss}; {ending}") for loss in made.losses),
             *(Notice("converted", change) for change in made.changes),

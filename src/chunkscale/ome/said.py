@@ -62,7 +62,7 @@ def said_of(attributes: Mapping[str, Any], axes: Sequence[Axis]) -> Said:
         mine = intrinsic_system(entry)
         transforms = [*listed(entry, TRANSFORMS), *beside[TRANSFORMS]]
     else:
-        mine = _own_of_draft(entry, systems)
+        mine = _own_of_draft(entry)
         transforms = [*leads_on(entry, version), *beside[TRANSFORMS]]
         if not mine and isinstance(name := record.get(INTRINSIC), str):
             kept = listed(record, SYSTEMS)
@@ -88,12 +88,12 @@ def said_of(attributes: Mapping[str, Any], axes: Sequence[Axis]) -> Said:
     )
 
 
-def _own_of_draft(entry: Mapping[str, Any], systems: Sequence[Any]) -> Mapping[str, Any]:
+def _own_of_draft(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the system beside the axes of 0.4 that voxels lie in; nothing if that is not clear."""
     listed_there = [t for d in mappings(entry.get("datasets")) for t in mappings(d.get(TRANSFORMS))]
     outputs = [t["output"] for t in listed_there if "output" in t]
     names = [out.get("name") if isinstance(out, Mapping) else out for out in outputs]
-    known = mappings(systems)
+    known = mappings(entry.get(SYSTEMS))
     named = [s for s in known if names and all(s.get("name") == name for name in names)]
     same = named or [s for s in known if s.get("axes") == entry.get("axes")]
     return same[0] if len(same) == 1 else {}

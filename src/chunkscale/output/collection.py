@@ -13,6 +13,8 @@ from typing import Any, Literal
 from chunkscale._version import __version__
 from chunkscale.errors import DestinationError
 from chunkscale.ome.entries import refuse_outside
+from chunkscale.ome.scenes import SCENES
+from chunkscale.ome.versions import holds_systems
 from chunkscale.output.collection_places import (
     check_collection_place,
     collection_record,
@@ -32,7 +34,7 @@ from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
 
 #: What the record of a collection says beside its recipe.
-STATE_KEYS = ("state", "run", "image_count", "notices")
+STATE_KEYS = ("state", "run", "image_count", "notices", SCENES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +50,15 @@ class Mirror:
         What its root says of it under "chunkscale".
     groups : set of str
         Those that lead to images and are there, as far as this process knows.
+    scenes : dict
+        What it cannot hold of scenes, by their paths; for its record.
     """
 
     uri: str
     version: str
     record: dict[str, Any]
     groups: set[str] = field(default_factory=set, compare=False, repr=False)
+    scenes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def zarr_format(self) -> Literal[2, 3]:
@@ -90,9 +95,10 @@ def begin_collection(
     DestinationError
         If the place is taken, or was begun differently, which is then named with both values.
     """
+    is_scene = source.kind == "scene"
     made = {
         "version": __version__,
-        "kind": "folder" if source.kind == "scene" else source.kind,
+        "kind": "folder" if is_scene and not holds_systems(version) else source.kind,
         "source": source.uri,
         "ome_zarr_version": version,
         **json.loads(json.dumps(dict(recipe))),
