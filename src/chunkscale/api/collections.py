@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from chunkscale.api.grids import with_open_like
 from chunkscale.api.labels import label_names
-from chunkscale.api.notices import say_for
 from chunkscale.api.planned import planned_image
 from chunkscale.api.plans import Means, PlannedImage
 from chunkscale.api.request import Request
 from chunkscale.api.running import Made, Run, Whole, batches, log_to, make_batch
 from chunkscale.errors import ChunkscaleError, Notice, OptionError, RegionError
+from chunkscale.ome.scenes import say_for
 from chunkscale.parameters import Existing, PathLike
 from chunkscale.plan.collection import CollectionPlan, Survey
 from chunkscale.plan.notices import disk_notice

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from chunkscale.errors import AliasingWarning, ChunkscaleWarning, Notice
-from chunkscale.ome.versions import holds_systems
 
 
 def warn_of(notices: Iterable[Notice], *, stacklevel: int) -> None:
@@ -16,11 +15,3 @@ def warn_of(notices: Iterable[Notice], *, stacklevel: int) -> None:
         if notice.kind not in ("size", "unit", "kept", "asked"):
             kind = AliasingWarning if notice.kind == "aliasing" else ChunkscaleWarning
             warnings.warn(str(notice), kind, stacklevel=stacklevel)
-
-
-def say_for(version: str, say: Callable[[Notice], None], notice: Notice) -> None:
-    """Pass a notice on; that images lie in a scene only where the version cannot hold one."""
-    if notice.kind != "scene":
-        say(notice)
-    elif not holds_systems(version):
-        say(Notice("lost", notice.text))

@@ -11,7 +11,7 @@ from typing import Any
 from chunkscale.errors import Notice, RegionError
 from chunkscale.ome.carry import json_safe
 from chunkscale.ome.plates import layout_of, mirrored_plate, mirrored_well
-from chunkscale.ome.scenes import SCENES, kept_scenes, mirrored_scene, scene_of
+from chunkscale.ome.scenes import SCENES, kept_scenes, mirrored_scene, say_for, scene_of
 from chunkscale.ome.versions import holds_ngff, holds_systems
 from chunkscale.ome.write import beside_unknown
 from chunkscale.output.collection import STATE_KEYS, Mirror
@@ -61,7 +61,9 @@ def publish_collection(
     if scenes := {**kept_scenes(source.attributes), **mirror.scenes}:
         # An empty one has come back.
         record[SCENES] = json_safe({p: scene for p, scene in scenes.items() if scene})[0]
-    before = dict.fromkeys((*(n for n in source.notices if n.kind != "scene"), *told))
+    before: dict[Notice, None] = {}
+    for notice in (*source.notices, *told):
+        say_for(mirror.version, before.setdefault, notice)
     if said := before | notices:
         record["notices"] = [str(notice) for notice in said]
     there = group_attributes(mirror.uri).get("chunkscale")
