@@ -96,7 +96,7 @@ def _check_matrix(transform: Mapping[str, Any]) -> str:
         return "" if isinstance(path, str) else f"it has no {kind!r}"
     if isinstance(path, str):
         return f"it has both {kind!r} and 'path'"
-    if not is_list(rows) or not all(map(_numbers, rows)) or len(set(map(len, rows))) > 1:
+    if not is_list(rows) or not all(map(_numbers, rows)) or len(set(map(len, rows))) != 1:
         return _not(kind, rows)
     square = len(rows) in range(2, MOST_AXES + 1) and all(len(row) == len(rows) for row in rows)
     return "" if kind == "affine" or square else _not(kind, rows)
