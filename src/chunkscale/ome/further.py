@@ -145,7 +145,8 @@ def coordinate_record(
 ) -> dict[str, Any]:
     """Return what the record of an output keeps of coordinate systems; empty if it has them all."""
     left = {LEFT: list(made.left)} if made.left else {}
-    plain = made.systems == Coordinates().systems and not made.transforms
+    names = [{k: v for k, v in s.items() if k != "axes"} for s in made.systems]
+    plain = names == [{"name": PHYSICAL}] and not made.transforms
     if holds_systems(version) or plain:
         return left
     return {
