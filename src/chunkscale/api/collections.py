@@ -24,7 +24,7 @@ from chunkscale.parameters import Existing, PathLike
 from chunkscale.plan.collection import CollectionPlan, Survey
 from chunkscale.plan.notices import disk_notice
 from chunkscale.report import run_text
-from chunkscale.sources.chosen import chosen
+from chunkscale.sources.chosen import chosen, scene_losses
 from chunkscale.sources.collections import CollectionSource, open_collection
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
@@ -192,6 +192,8 @@ def planned_collection(
         free = store_of(destination).free_bytes(destination)
         if free is not None and survey.bytes_written > free:
             survey.say(disk_notice(survey.bytes_written, free))
+    for notice in scene_losses(source, patterns_of(request), request.layout.version):
+        survey.say(notice)
     plan = survey.plan(source.uri, source.kind)
     return PlannedCollection(
         source=source, request=request, means=means, plan=plan, waiting=waiting

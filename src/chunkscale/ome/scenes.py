@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from chunkscale.errors import Notice
@@ -90,6 +90,13 @@ def mirrored_scene(scene: Mapping[str, Any], made: Collection[str]) -> MadeScene
     if SYSTEMS not in scene:
         del kept[SYSTEMS]
     return MadeScene(kept, {k: v for k, v in left.items() if v}, tuple(losses))
+
+
+def scene_notices(uri: str, losses: Iterable[str]) -> Iterator[Notice]:
+    """Say what the mirror of a scene of version 0.6 will not have."""
+    ending = f"it stays in the record of the output (chunkscale.{SCENES})"
+    for loss in losses:
+        yield Notice("lost", f"{uri!r}: left behind is {loss}; {ending}")
 
 
 def _fault(transform: Any, names: Collection[str], made: Collection[str]) -> str:

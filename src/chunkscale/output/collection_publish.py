@@ -11,7 +11,14 @@ from typing import Any
 from chunkscale.errors import Notice, RegionError
 from chunkscale.ome.carry import json_safe
 from chunkscale.ome.plates import layout_of, mirrored_plate, mirrored_well
-from chunkscale.ome.scenes import SCENES, kept_scenes, mirrored_scene, say_for, scene_of
+from chunkscale.ome.scenes import (
+    SCENES,
+    kept_scenes,
+    mirrored_scene,
+    say_for,
+    scene_notices,
+    scene_of,
+)
 from chunkscale.ome.versions import holds_ngff, holds_systems
 from chunkscale.ome.write import beside_unknown
 from chunkscale.output.collection import STATE_KEYS, Mirror
@@ -58,9 +65,9 @@ def publish_collection(
     attributes = _mirrored(mirror, source, "", made, notices.setdefault)
     record = {name: value for name, value in mirror.record.items() if name not in STATE_KEYS}
     record |= {"image_count": len(made), "state": "finished"}
-    if scenes := {**kept_scenes(source.attributes), **mirror.scenes}:
-        # An empty one has come back.
-        record[SCENES] = json_safe({p: scene for p, scene in scenes.items() if scene})[0]
+    scenes = {**kept_scenes(source.attributes), **mirror.scenes}
+    if kept := {path: scene for path, scene in scenes.items() if scene}:  # others have come back
+        record[SCENES] = json_safe(kept)[0]
     before: dict[Notice, None] = {}
     for notice in (*source.notices, *told):
         say_for(mirror.version, before.setdefault, notice)
@@ -128,9 +135,8 @@ def _scene(
     if scene and holds_systems(mirror.version):
         found, left, losses = mirrored_scene(scene, made)
         mirror.scenes[path] = left
-        ending = "it stays in the record of the output"
-        lost = (Notice("lost", f"left behind is {loss}; {ending}") for loss in losses)
-        _tell_of(source.uri, lost, tell)
+        for notice in scene_notices(source.uri, losses):
+            tell(notice)
     elif scene:
         mirror.scenes[path] = dict(scene)  # which was said when it was listed
     if found is None:
