@@ -115,12 +115,11 @@ def coordinates(
 
 def coordinate_notices(made: Coordinates, version: str) -> tuple[Notice, ...]:
     """Say what an output of a version will not have, or has otherwise."""
+    changes = tuple(Notice("converted", change) for change in made.changes)
     if holds_systems(version):
         ending = "it stays in the record of the output (chunkscale.coordinates)"
-        return (
-            *(Notice("lost", f"left behind is {loss}; {ending}") for loss in made.losses),
-            *(Notice("converted", change) for change in made.changes),
-        )
+        lost = (Notice("lost", f"left behind is {loss}; {ending}") for loss in made.losses)
+        return (*lost, *changes)
     found = further_text(made)
     if not found:
         return ()
@@ -130,7 +129,7 @@ def coordinate_notices(made: Coordinates, version: str) -> tuple[Notice, ...]:
         "the output, and come back with OME-Zarr 0.6, for it lies in the coordinates that its "
         "source's voxels have"
     )
-    return (Notice("lost", text),)
+    return (Notice("lost", text), *changes)
 
 
 def further_text(made: Coordinates) -> str:
