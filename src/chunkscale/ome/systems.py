@@ -175,4 +175,4 @@ def _indices(values: object) -> TypeGuard[Sequence[int]]:
 def listed(holder: Mapping[str, Any], key: str) -> list[Any]:
     """Return the systems or transformations that metadata list, whatever they are."""
     found = holder.get(key)
-    return list(found) if is_list(found) else ([] if found is None else [found])
+    return [x for x in (found if is_list(found) else [found]) if x is not None]
