@@ -108,10 +108,11 @@ class Notice:
     kind : str
         ``"metadata"``: what the source says contradicts itself or its specification; `check`
         calls it a fault. ``"lost"``: what the source says and the output will not have.
-        ``"asked"``: what it will not have because the user said so. ``"empty"``: no chunk of
-        it is stored. Or what the plan found: ``"aliasing"``, ``"labels"``, ``"mask"``,
-        ``"plane"``, ``"kept"``, ``"collapse"``, ``"growth"``, ``"overlap"``, ``"memory"``,
-        ``"size"``, ``"disk"``, ``"unit"``, ``"order"`` and the like.
+        ``"asked"``: what it will not have because the user said so. ``"converted"``: what it says
+        in another way. ``"scene"``: that images lie in a scene, which some versions cannot hold.
+        ``"empty"``: no chunk of it is stored. Or what the plan found: ``"aliasing"``,
+        ``"labels"``, ``"mask"``, ``"plane"``, ``"kept"``, ``"collapse"``, ``"growth"``,
+        ``"overlap"``, ``"memory"``, ``"size"``, ``"disk"``, ``"unit"``, ``"order"`` and the like.
     text : str
     """
 

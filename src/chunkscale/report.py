@@ -298,6 +298,8 @@ def info_text(facts: Facts) -> str:
         lines.insert(1, f"name        {facts['name']}")
     if facts["channels"]:
         lines.append(f"channels    {', '.join(facts['channels'])}")
+    if facts["coordinates"]:
+        lines.append(f"coordinates {facts['coordinates']}")
     rows = [
         *table(_level_rows(facts["levels"])),
         *_member_lines(facts.get("label_images", ()), "labels"),

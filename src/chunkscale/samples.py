@@ -85,7 +85,7 @@ def write_image(
     data : ndarray
         Shape of `grid`.
     grid : VoxelGrid
-    version : {"0.5", "0.4"}
+    version : {"0.5", "0.4", "0.6"}
     chunk : sequence of int, optional
         Default: 32 x 128 x 128 along the last axes, 1 along others.
     codec : str

@@ -53,9 +53,10 @@ def newer(path, systems, transforms, spelled=name, version="0.6", **more):
 
 def lost(path, tmp_path, capsys):
     """Return what is lost, which `plan`, `info`, `resample` and the output's record all say."""
-    texts = [n.text for n in chunkscale.open_image(path).notices if n.kind == "lost"]
-    assert set(texts) <= {str(notice) for notice in chunkscale.plan_resampling(path).warnings}
-    assert set(texts) <= set(chunkscale.info(path)["warnings"])
+    texts = [n.text for n in chunkscale.plan_resampling(path).warnings if n.kind == "lost"]
+    facts = chunkscale.info(path)
+    for text in texts:
+        assert text in facts["warnings"] or (facts["coordinates"] and facts["coordinates"] in text)
     assert chunkscale.check(path)  # nothing is wrong with it
     capsys.readouterr()
     out = tmp_path / "out.zarr"
@@ -96,7 +97,7 @@ def test_a_transformation_of_labels_is_named_with_its_path(tmp_path, capsys):
     start = name("physical", path="labels/cells")
     transforms = [ends({"type": "identity"}, start, name("physical"))]
     (text,) = lost(newer(tmp_path / "a.zarr", [], transforms), tmp_path, capsys)
-    assert "identity from 'physical' of 'labels/cells' to 'physical'" in text
+    assert "identity from 'physical' of 'labels/cells' to 'physical': its input lies in" in text
 
 
 def test_transformations_of_the_group_are_named(tmp_path, capsys):
@@ -107,7 +108,8 @@ def test_transformations_of_the_group_are_named(tmp_path, capsys):
         coordinateTransformations=[ends({**AFFINE, "type": "rotation"}, "physical", "stage")],
     )  # fmt: skip
     (text,) = lost(path, tmp_path, capsys)
-    assert "rotation from 'physical' to 'stage', the system 'stage'" in text
+    assert "rotation from 'physical' to 'stage'" in text
+    assert "the system 'stage'" in text
 
 
 @pytest.mark.parametrize(
@@ -131,8 +133,9 @@ def test_named_transformations_beside_axes(transforms, size, said, tmp_path, cap
     attributes["multiscales"][0]["coordinateTransformations"] = transforms
     store(path, attributes, 2)
     assert chunkscale.open_image(path).grid.voxel_size == size
-    texts = [n.text for n in chunkscale.open_image(path).notices if n.kind == "lost"]
-    assert [said in text for text in texts] == [True] * bool(said)
+    texts = [n.text for n in chunkscale.plan_resampling(path).warnings if n.kind == "lost"]
+    assert len(texts) == bool(said)
+    assert all(part in text for text in texts for part in said.split(", "))
 
 
 # --- labels --------------------------------------------------------------------------------------

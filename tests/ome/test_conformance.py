@@ -148,7 +148,16 @@ EXAMPLES = {
     "ome": [image(version="0.5")],
     "ome-version": [newer(None)],
     "path-twice": [image(datasets=image()["multiscales"][0]["datasets"] * 2)],
-    "ends": [draft(ends=({"name": "0"}, {"name": "s"})), draft(ends=(None, {"name": "s"}))],
+    "transform-form": [
+        draft({"type": "sequence", "transformations": t}) for t in
+        ([SHIFT, scale(1, 1)], [scale(1, 1), scale(2, 2)], [{"type": "mapAxis", "mapAxis": [0, 1]}])
+    ],
+    "draft": [newer("0.9.dev1", axes=None, **SYSTEM)],
+    "ends": [
+        draft(ends=({"path": "1"}, {"name": "s"})),
+        draft(ends=({"name": "0"}, {"name": "s"})),
+        draft(ends=(None, {"name": "s"})),
+    ],
     "finite": [image(outer={"a": [{"b": math.nan}]}), newer(keep=-math.inf)],
     "omero": [
         image(outer={"omero": o}) for o in ({}, {"channels": [{}]}, {"channels": 1}, TWO)

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chunkscale.api.batches import Made, Making, Run
@@ -19,11 +20,12 @@ from chunkscale.api.plans import Means, PlannedImage
 from chunkscale.api.request import Request
 from chunkscale.api.running import Whole, log_to
 from chunkscale.errors import ChunkscaleError, Notice, OptionError, RegionError
+from chunkscale.ome.scenes import say_for
 from chunkscale.parameters import Existing, PathLike
 from chunkscale.plan.collection import CollectionPlan, Survey
 from chunkscale.plan.notices import disk_notice
 from chunkscale.report import run_text
-from chunkscale.sources.chosen import chosen
+from chunkscale.sources.chosen import chosen, scene_losses
 from chunkscale.sources.collections import CollectionSource, open_collection
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
@@ -161,11 +163,12 @@ def planned_collection(
     request = replace(request, target=target)  # one for all images
     survey = Survey()
     waiting: list[tuple[str, list[PlannedImage] | ChunkscaleError]] = []
+    say = partial(say_for, request.layout.version, survey.say)
     for notice in source.notices:
-        survey.say(notice)
+        say(notice)
     first_error: ChunkscaleError | None = None
     labelled: set[str] = set()
-    names = chosen(source, patterns_of(request), survey.say)
+    names = chosen(source, patterns_of(request), say)
     there = destination if resume else None
     for name, images in _each(source, names, request, means, there, resume):
         if len(waiting) < MOST_WAITING:
@@ -190,6 +193,8 @@ def planned_collection(
         free = store_of(destination).free_bytes(destination)
         if free is not None and survey.bytes_written > free:
             survey.say(disk_notice(survey.bytes_written, free))
+    for notice in scene_losses(source, patterns_of(request), request.layout.version):
+        survey.say(notice)
     plan = survey.plan(source.uri, source.kind)
     return PlannedCollection(
         source=source, request=request, means=means, plan=plan, waiting=waiting

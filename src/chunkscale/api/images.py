@@ -42,7 +42,7 @@ def open_image(
     Parameters
     ----------
     path : str or path-like
-        Group of a multiscale image (0.4 or 0.5): local path, or URL with
+        Group of a multiscale image (OME-Zarr 0.1 to 0.6): local path, or URL with
         http(s), s3, gs or az. It may be a zip file (``.ozx``, ``.zip``), or
         lie in one: ``scan.ozx/labels/cells``. Or a local file of another format, an image
         in it (``scan.ome.tif/1``), or a folder or pattern of planes (``planes/z*.tif``).

@@ -12,8 +12,10 @@ from chunkscale.api.images import open_source, selected
 from chunkscale.api.labels import planned_labels
 from chunkscale.api.plans import Means, PlannedImage, plan_source
 from chunkscale.api.request import Request
+from chunkscale.ome.further import coordinate_notices
 from chunkscale.parameters import PathLike
 from chunkscale.sources.base import Source
+from chunkscale.sources.coordinates import coordinates_of
 
 
 def planned_image(
@@ -38,9 +40,15 @@ def planned_image(
     place: Any = {"destination": destination, "resume": resume}
     plan = plan_source(image, target, request.layout, means, notices=notices, **place)
     labels, found = planned_labels(image, plan, request, means, mirrored=mirrored, **place)
+    # Transformations may lead to labels that do not go along.
+    assumed, known = (
+        coordinate_notices(coordinates_of(image, plan.target_grid.axes, beside), plan.ngff_version)
+        for beside in (None, [label.name for label in labels])
+    )
+    said = (notice for notice in plan.warnings if notice not in assumed)
     plan = replace(
         plan,
         labels=tuple((label.name, label.plan) for label in labels),
-        warnings=tuple(dict.fromkeys((*plan.warnings, *found))),
+        warnings=tuple(dict.fromkeys((*said, *known, *found))),
     )
     return [PlannedImage(plan=plan, source=image), *labels]

@@ -159,7 +159,7 @@ def plan_resampling(
         What a coarser level has of the voxels of a cell: their mean, the most frequent, the
         one after the middle, or the largest. Default: mode where the method is nearest or
         mode, else mean. Labels that go along have modes.
-    ome_zarr_version : {"0.5", "0.4"}
+    ome_zarr_version : {"0.5", "0.4", "0.6"}
     codec : str, default "blosc-lz4"
         ``blosc-lz4``, ``blosc-zstd``, ``zstd``, ``gzip`` or ``none``, with a
         level after a colon if wanted.

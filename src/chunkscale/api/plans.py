@@ -16,6 +16,7 @@ from chunkscale.errors import MemoryBudgetError, Notice, OptionError
 from chunkscale.geometry.grid import aligned_grid
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.ome.carry import carried
+from chunkscale.ome.further import coordinate_notices
 from chunkscale.ome.versions import ngff_namespace
 from chunkscale.output.destination import unfinished
 from chunkscale.output.record import check_same, recipe, stored_layout
@@ -25,6 +26,7 @@ from chunkscale.plan.model import ResamplePlan, Resampling, SourceArray
 from chunkscale.plan.planner import make_plan
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
+from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.parts import decoded_share, library_bytes, part_text
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
@@ -159,9 +161,11 @@ def _facts(image: Source) -> tuple[Any, ...]:
 
 
 def _mended(image: Source, plan: ResamplePlan) -> tuple[Notice, ...]:
-    """Return what its attributes are mended of in an output."""
+    """Return what its attributes are mended of in an output, and what that cannot hold."""
     origin = aligned_grid(image.whole, plan.target_grid)
-    return carried(image.attributes, origin, plan.target_grid, plan.dtype)[1]
+    notices = carried(image.attributes, origin, plan.target_grid, plan.dtype)[1]
+    made = coordinates_of(image, plan.target_grid.axes)
+    return (*notices, *coordinate_notices(made, plan.ngff_version))
 
 
 def _nameless(attributes: Mapping[str, Any]) -> Any:

@@ -282,7 +282,9 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         "else mean): " + _listed(DOWNSAMPLE_WORDS),
     )
     group.add_argument(
-        "--ome-zarr-version", choices=("0.5", "0.4"), help="format of the output (default: 0.5)"
+        "--ome-zarr-version",
+        choices=("0.5", "0.4", "0.6"),
+        help="format of the output (default: 0.5)",
     )
     group.add_argument(
         "--codec",

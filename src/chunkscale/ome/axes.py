@@ -47,6 +47,16 @@ def raw_axes(entry: Mapping[str, Any], version: str) -> list[Any]:
 
 def intrinsic_axes(entry: Mapping[str, Any]) -> list[Any]:
     """Return the axes of the one coordinate system that all datasets lead to (0.6)."""
+    axes = intrinsic_system(entry).get("axes")
+    if not is_list(axes):
+        raise MetadataError(
+            f"'axes' of the coordinate system is {short(axes)}; it must be a list of objects"
+        )
+    return list(axes)
+
+
+def intrinsic_system(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return that system itself."""
     systems = entry[SYSTEMS]
     if not is_list(systems) or not all(isinstance(s, Mapping) for s in systems) or not systems:
         raise MetadataError(
@@ -59,18 +69,13 @@ def intrinsic_axes(entry: Mapping[str, Any]) -> list[Any]:
             output = transform.get("output")
             outputs.add(str(output.get("name") if isinstance(output, Mapping) else output))
     if outputs <= {"None"} and len(systems) == 1:
-        outputs = {str(systems[0].get("name"))}
+        return dict(systems[0])
     if len(outputs) != 1 or not outputs <= set(by_name):
         raise MetadataError(
             f"the datasets lead to the coordinate systems {sorted(outputs)}, and those listed are "
             f"{list(by_name)}; all datasets must lead to one that is listed"
         )
-    axes = by_name[outputs.pop()].get("axes")
-    if not is_list(axes):
-        raise MetadataError(
-            f"'axes' of the coordinate system is {short(axes)}; it must be a list of objects"
-        )
-    return list(axes)
+    return dict(by_name[outputs.pop()])
 
 
 def parse_axes(raw: Sequence[object]) -> tuple[Axis, ...]:

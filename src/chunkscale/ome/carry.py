@@ -10,12 +10,9 @@ from typing import Any
 from chunkscale.errors import Notice
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.display import completed_label, mended_label, mended_omero, number
-from chunkscale.ome.entries import TRANSFORMS, is_list
+from chunkscale.ome.entries import DEEPEST, TRANSFORMS, is_list
 from chunkscale.ome.write import carried_keys
 from chunkscale.text import count, some
-
-#: How deep attributes may be nested; deeper ones could be read, but not always be written.
-DEEPEST = 64
 
 #: Messages name so many places.
 _SHOWN = 5

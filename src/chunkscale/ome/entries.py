@@ -14,6 +14,9 @@ TRANSFORMS = "coordinateTransformations"
 
 SYSTEMS = "coordinateSystems"
 
+#: How deep attributes may be nested; deeper ones could be read, but not always be written.
+DEEPEST = 64
+
 COLLECTIONS = ("plate", "well", "labels", "bioformats2raw.layout", "series", "scene")
 
 
@@ -94,6 +97,21 @@ def or_empty(value: object) -> Sequence[Any]:
 
 def mappings(value: object) -> list[Mapping[str, Any]]:
     return [entry for entry in or_empty(value) if isinstance(entry, Mapping)]
+
+
+def depth(value: object) -> int:
+    """Return how deep a JSON value is nested, without recursion.
+
+    Examples
+    --------
+    >>> depth(1), depth([{"a": 1}])
+    (0, 2)
+    """
+    found, layer = 0, [value]
+    while layer := [v for v in layer if isinstance(v, Mapping) or is_list(v)]:
+        found += 1
+        layer = [x for v in layer for x in (v.values() if isinstance(v, Mapping) else v)]
+    return found
 
 
 def axis_names(axes: Sequence[Axis]) -> list[str]:

@@ -59,7 +59,7 @@ def mirrored_well(
     attributes : mapping
         All attributes of the source's well, in any version.
     version : str
-        ``"0.4"`` or ``"0.5"``.
+        ``"0.4"``, ``"0.5"`` or ``"0.6"``.
     path : str
         Of the well, in the plate.
     made : collection of str
@@ -100,7 +100,7 @@ def mirrored_plate(
     attributes : mapping
         All attributes of the source's plate, in any version.
     version : str
-        ``"0.4"`` or ``"0.5"``.
+        ``"0.4"``, ``"0.5"`` or ``"0.6"``.
     wells : sequence of MadeWell
     name : str
         Of the plate, if it has none.

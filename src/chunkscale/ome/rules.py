@@ -13,7 +13,8 @@ from typing import Any
 from chunkscale.errors import GridError, MetadataError, Notice
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.axes import raw_axes, type_notices
-from chunkscale.ome.entries import SYSTEMS, TRANSFORMS, mappings, short
+from chunkscale.ome.compose import has_schema_form
+from chunkscale.ome.entries import SYSTEMS, TRANSFORMS, mappings, plain_path, short
 from chunkscale.ome.extents import largest_first, order_faults
 from chunkscale.ome.lost import leads_on
 from chunkscale.ome.model import Collection, Multiscale
@@ -116,6 +117,8 @@ def _spelling_faults(
         yield "'ome' has no 'version'; it must say which version of OME-NGFF it follows"
     if minor >= 5 and ngff is attributes:
         yield f"version {image.version} metadata must be inside the attribute 'ome'"
+    if minor > 6:
+        yield f"version {image.version!r} is a draft, and read as 0.6, as its axes are those of 0.6"
     systems = uses_systems(image.raw, image.version)
     yield from _axes_faults(image, minor, systems=systems)
     if minor in (4, 5) and not systems:
@@ -132,7 +135,7 @@ def _spelling_faults(
             yield from _list_faults(listed, f"dataset {dataset['path']!r}", known=known)
     if systems:
         for dataset in image.raw["datasets"]:
-            yield from _end_faults(dataset)
+            yield from _dataset_faults(dataset)
     same: dict[tuple[str, ...], list[str]] = {}
     for path in (dataset.path for dataset in image.datasets):
         parts = tuple(part for part in path.split("/") if part not in ("", "."))
@@ -159,9 +162,18 @@ def _axes_faults(image: Multiscale, minor: int, *, systems: bool) -> Iterator[st
         yield f"'axes' are taken, but version {image.version} must list {SYSTEMS!r} instead"
 
 
-def _end_faults(dataset: Mapping[str, Any]) -> Iterator[str]:
-    """Yield ends of a transformation of version 0.6 that are no references; drafts have texts."""
+def _dataset_faults(dataset: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is odd about the transformation of a dataset of version 0.6.
+
+    Drafts have texts as ends, and not all writers have one list of one scale and one translation.
+    """
     for transform in mappings(dataset.get(TRANSFORMS)):
+        if not has_schema_form(transform):
+            yield (
+                f"the transformation of dataset {dataset['path']!r} is {short(transform)}; in "
+                "version 0.6 it must be an identity, a scale, or a sequence of one scale and one "
+                "translation, to which it is composed"
+            )
         for end, key in (("input", "path"), ("output", "name")):
             stated = transform.get(end)
             name = stated.get(key) if isinstance(stated, Mapping) else stated
@@ -169,6 +181,11 @@ def _end_faults(dataset: Mapping[str, Any]) -> Iterator[str]:
                 yield (
                     f"the {end} of the transformation of dataset {dataset['path']!r} is "
                     f"{short(stated)}; in version 0.6 it must be an object with a {key!r}"
+                )
+            elif key == "path" and plain_path(name) != plain_path(dataset["path"]):
+                yield (
+                    f"the transformation of dataset {dataset['path']!r} leads from {name!r}; it is "
+                    "taken as that of the dataset"
                 )
 
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from chunkscale.errors import MetadataError
 from chunkscale.geometry.grid import Axis
-from chunkscale.ome.entries import TRANSFORMS, axis_names, is_list, short
+from chunkscale.ome.compose import flattened
+from chunkscale.ome.entries import DEEPEST, TRANSFORMS, axis_names, depth, is_list, short
 
 
 class Affine(NamedTuple):
@@ -100,9 +101,13 @@ def parse_intrinsic_affine(dataset: Mapping[str, Any], axes: tuple[Axis, ...]) -
             f"{where} has {len(value)} transformations; where 'coordinateSystems' have the "
             "axes (0.6) it has one, a scale or a sequence of a scale and a translation"
         )
+    if depth(value) > DEEPEST:
+        raise MetadataError(
+            f"the transformation of {where} is nested deeper than {DEEPEST}; write out one scale "
+            "and one translation"
+        )
     if is_list(value) and len(value) == 1 and isinstance(value[0], Mapping):
-        only = value[0]
-        value = only.get("transformations") if only.get("type") == "sequence" else value
+        value = flattened(value[0], len(axes))
     return parse_affine(value, axes, where, identity_is_scale=True)
 
 

@@ -10,9 +10,10 @@ from chunkscale.errors import MetadataError
 from chunkscale.ome.entries import COLLECTIONS, SYSTEMS, is_list
 
 #: NGFF versions that `multiscale_attributes` composes.
-WRITABLE_VERSIONS = ("0.4", "0.5")
+WRITABLE_VERSIONS = ("0.4", "0.5", "0.6")
 
-_NEWEST_MINOR = 6
+#: Those that are read; 0.9 is a draft: 0.6 with axes of any kind, of which the usual ones are read.
+_READ_MINORS = (*range(1, 7), 9)
 
 VERSION = re.compile(r"0\.(\d)(?!\d)")
 
@@ -61,9 +62,14 @@ def uses_systems(entry: Mapping[str, Any], version: str) -> bool:
 
 def minor_version(version: str) -> int:
     match = VERSION.match(version)
-    if match is None or not 1 <= int(match[1]) <= _NEWEST_MINOR:
+    if match is None or int(match[1]) not in _READ_MINORS:
         raise MetadataError(
-            f"OME-NGFF version {version!r} is not known here (0.1 to 0.{_NEWEST_MINOR} are); "
-            "convert the metadata to 0.4 or 0.5"
+            f"OME-NGFF version {version!r} is not known here (0.1 to 0.6 are); convert the "
+            "metadata to one of these"
         )
     return int(match[1])
+
+
+def holds_systems(version: str) -> bool:
+    """Whether a version that is written has named coordinate systems."""
+    return minor_version(version) >= 6

@@ -17,6 +17,7 @@ from chunkscale.ome.entries import (
     only_entry,
     or_empty,
 )
+from chunkscale.ome.further import Coordinates
 from chunkscale.ome.model import Dataset, Multiscale
 from chunkscale.ome.read import describe, grid_of
 from chunkscale.ome.versions import (
@@ -68,6 +69,24 @@ def dataset_entries(levels: Sequence[Dataset]) -> list[dict[str, Any]]:
     ]
 
 
+def system_datasets(levels: Sequence[Dataset], system: str) -> list[dict[str, Any]]:
+    """Return the "datasets" list of version 0.6: each level leads to one coordinate system."""
+    return [
+        {
+            "path": entry["path"],
+            TRANSFORMS: [
+                {
+                    "type": "sequence",
+                    "input": {"path": entry["path"]},
+                    "output": {"name": system},
+                    "transformations": entry[TRANSFORMS],
+                }
+            ],
+        }
+        for entry in dataset_entries(levels)
+    ]
+
+
 def downscaling_metadata(
     method: str, *, version: str, parameters: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -102,17 +121,18 @@ def multiscale_attributes(
     metadata: Mapping[str, Any] | None = None,
     is_label: bool | None = None,
     source: Mapping[str, Any] | None = None,
+    coordinates: Coordinates | None = None,
 ) -> dict[str, Any]:
     """Compose all attributes of an output group.
 
     Parameters
     ----------
     version : str
-        ``"0.4"`` or ``"0.5"``.
+        ``"0.4"``, ``"0.5"`` or ``"0.6"``.
     axes : sequence of Axis
     levels : sequence of Dataset
         Largest first.
-    name, kind, metadata, is_label, source
+    name, kind, metadata, is_label, source, coordinates
         See `complete_attributes`.
 
     Examples
@@ -131,12 +151,16 @@ def multiscale_attributes(
         raise OptionError(
             f"OME-NGFF version {version!r} cannot be written; choose one of {WRITABLE_VERSIONS}"
         )
-    entry = {"axes": axis_entries(axes), "datasets": dataset_entries(levels)}
     composed: dict[str, Any]
     if version == "0.4":
+        entry = {"axes": axis_entries(axes), "datasets": dataset_entries(levels)}
         composed = {"multiscales": [{"version": version, **entry}]}
-    else:
+    elif version == "0.5":
+        entry = {"axes": axis_entries(axes), "datasets": dataset_entries(levels)}
         composed = {"ome": {"version": version, "multiscales": [entry]}}
+    else:
+        coordinates = coordinates or Coordinates()
+        composed = composed_systems(axes, levels, coordinates, version)
     return complete_attributes(
         composed,
         name=name,
@@ -144,7 +168,18 @@ def multiscale_attributes(
         metadata=metadata,
         is_label=is_label,
         source=source,
+        coordinates=coordinates,
     )
+
+
+def composed_systems(
+    axes: Sequence[Axis], levels: Sequence[Dataset], coordinates: Coordinates, version: str
+) -> dict[str, Any]:
+    """Return the least that an image of version 0.6 says, as `complete_attributes` takes it."""
+    system = {"name": coordinates.intrinsic, "axes": axis_entries(axes)}
+    datasets = system_datasets(levels, coordinates.intrinsic)
+    entry = {SYSTEMS: [system], "datasets": datasets}
+    return {"ome": {"version": version, "multiscales": [entry]}}
 
 
 def complete_attributes(
@@ -155,6 +190,7 @@ def complete_attributes(
     metadata: Mapping[str, Any] | None = None,
     is_label: bool | None = None,
     source: Mapping[str, Any] | None = None,
+    coordinates: Coordinates | None = None,
 ) -> dict[str, Any]:
     """Complete the attributes that another writer composed.
 
@@ -169,7 +205,8 @@ def complete_attributes(
     Parameters
     ----------
     composed : mapping
-        Attributes with "multiscales", as `ome_zarr` writes them for 0.4 or 0.5.
+        Attributes with "multiscales", as `ome_zarr` writes them for 0.4 or 0.5, and
+        `composed_systems` for 0.6.
     name : str, optional
         Of the image; without it there is none, whatever `composed` has.
     kind : str, optional
@@ -180,6 +217,8 @@ def complete_attributes(
         Whether the output is a label image; by default it is if the source is.
     source : mapping, optional
         All attributes of the source's group, in any version.
+    coordinates : Coordinates, optional
+        What 0.6 says of coordinate systems; the intrinsic one is that of `composed`.
 
     Returns
     -------
@@ -205,7 +244,14 @@ def complete_attributes(
     if old:
         old["version"] = version_of(origin, old)
     inner = _display(origin, theirs, version, is_label)
-    inner["multiscales"] = [_completed_entry(entry, old, version, name, kind, metadata)]
+    made = _completed_entry(entry, old, version, name, kind, metadata)
+    if uses_systems(entry, version):
+        systems = coordinates or Coordinates()
+        made[SYSTEMS] = systems.with_axes(_completed_axes(intrinsic_axes(entry), old))
+        if systems.transforms:
+            made[TRANSFORMS] = list(systems.transforms)
+        made = copy.deepcopy(made)
+    inner["multiscales"] = [made]
     result = beside_unknown(origin, version, inner)
     _assert_writable(result)
     return result
@@ -221,7 +267,7 @@ def beside_unknown(
     origin : mapping
         All attributes of the source's group, in any version.
     version : str
-        ``"0.4"`` or ``"0.5"``.
+        ``"0.4"``, ``"0.5"`` or ``"0.6"``.
     inner : mapping
 
     Examples
@@ -250,7 +296,10 @@ def _completed_entry(
     result: dict[str, Any] = {"version": version} if version == "0.4" else {}
     if name is not None:
         result["name"] = name
-    result["axes"] = _completed_axes(entry["axes"], old)
+    if uses_systems(entry, version):
+        result[SYSTEMS] = []  # in this place, when it is known what there is
+    else:
+        result["axes"] = _completed_axes(entry["axes"], old)
     result["datasets"] = copy.deepcopy(list(entry["datasets"]))
     if entry.get(TRANSFORMS):
         result[TRANSFORMS] = copy.deepcopy(entry[TRANSFORMS])

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from chunkscale._version import __version__
 from chunkscale.errors import DestinationError
 from chunkscale.ome.entries import refuse_outside
+from chunkscale.ome.scenes import SCENES
+from chunkscale.ome.versions import holds_systems
 from chunkscale.output.collection_places import (
     check_collection_place,
     collection_record,
@@ -32,7 +34,7 @@ from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
 
 #: What the record of a collection says beside its recipe.
-STATE_KEYS = ("state", "run", "image_count", "notices")
+STATE_KEYS = ("state", "run", "image_count", "notices", SCENES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +45,20 @@ class Mirror:
     ----------
     uri : str
     version : str
-        Of OME-Zarr: ``"0.4"`` or ``"0.5"``.
+        Of OME-Zarr: ``"0.4"``, ``"0.5"`` or ``"0.6"``.
     record : dict
         What its root says of it under "chunkscale".
     groups : set of str
         Those that lead to images and are there, as far as this process knows.
+    scenes : dict
+        What it cannot hold of scenes, by their paths; for its record.
     """
 
     uri: str
     version: str
     record: dict[str, Any]
     groups: set[str] = field(default_factory=set, compare=False, repr=False)
+    scenes: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def zarr_format(self) -> Literal[2, 3]:
@@ -92,7 +97,7 @@ def begin_collection(
     """
     made = {
         "version": __version__,
-        "kind": "folder" if source.kind in ("scene", "file") else source.kind,
+        "kind": _kind(source.kind, version),
         "source": source.uri,
         "ome_zarr_version": version,
         **json.loads(json.dumps(dict(recipe))),
@@ -125,6 +130,12 @@ def begin_collection(
     except FileExistsError:
         raise begun_by_another(target) from None
     return mirror
+
+
+def _kind(source: str, version: str) -> str:
+    """Return what a mirror is: a folder where the version has no name for what its source is."""
+    is_lost = source == "file" or (source == "scene" and not holds_systems(version))
+    return "folder" if is_lost else source
 
 
 def begin_member(mirror: Mirror, path: str) -> str:

@@ -36,7 +36,7 @@ from chunkscale.storage.stores import store_of
 from chunkscale.text import some_names
 
 #: What the record of a collection calls itself; that of an image has no kind.
-KINDS = ("plate", "well", "bioformats2raw", "folder")
+KINDS = ("plate", "well", "bioformats2raw", "scene", "folder")
 
 OME_XML = "METADATA.ome.xml"
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from chunkscale.errors import Notice, RegionError
 from chunkscale.ome.carry import json_safe
 from chunkscale.ome.plates import layout_of, mirrored_plate, mirrored_well
-from chunkscale.ome.versions import holds_ngff
+from chunkscale.ome.scenes import (
+    SCENES,
+    kept_scenes,
+    mirrored_scene,
+    say_for,
+    scene_notices,
+    scene_of,
+)
+from chunkscale.ome.versions import holds_ngff, holds_systems
 from chunkscale.ome.write import beside_unknown
 from chunkscale.output.collection import STATE_KEYS, Mirror
 from chunkscale.output.collection_ome import mirror_ome
@@ -57,7 +65,12 @@ def publish_collection(
     attributes = _mirrored(mirror, source, "", made, notices.setdefault)
     record = {name: value for name, value in mirror.record.items() if name not in STATE_KEYS}
     record |= {"image_count": len(made), "state": "finished"}
-    before = dict.fromkeys((*source.notices, *told))
+    scenes = {**kept_scenes(source.attributes), **mirror.scenes}
+    if kept := {path: scene for path, scene in scenes.items() if scene}:  # others have come back
+        record[SCENES] = json_safe(kept)[0]
+    before: dict[Notice, None] = {}
+    for notice in (*source.notices, *told):
+        say_for(mirror.version, before.setdefault, notice)
     if said := before | notices:
         record["notices"] = [str(notice) for notice in said]
     there = group_attributes(mirror.uri).get("chunkscale")
@@ -103,10 +116,32 @@ def _mirrored(
             result = beside_unknown(attributes, mirror.version, layout_of(attributes))
         else:
             _nested(mirror, source, prefix, made, tell)
-            result = beside_unknown(attributes, "0.4", {})  # it is nothing that has a version
+            result = _scene(mirror, source, attributes, prefix, made, tell)
     if source.has_layout:
         mirror_ome(mirror, source, prefix, made, tell)
     return result
+
+
+def _scene(
+    mirror: Mirror,
+    source: CollectionSource,
+    attributes: Mapping[str, Any],
+    prefix: str,
+    made: AbstractSet[str],
+    tell: Tell,
+) -> dict[str, Any]:
+    """Return the attributes of a scene, or of a folder, which is nothing that has a version."""
+    scene, found, path = scene_of(attributes), None, prefix.rstrip("/")
+    if scene and holds_systems(mirror.version):
+        found, left, losses = mirrored_scene(scene, made)
+        mirror.scenes[path] = left
+        for notice in scene_notices(source.uri, losses):
+            tell(notice)
+    elif scene:
+        mirror.scenes[path] = dict(scene)  # which was said when it was listed
+    if found is None:
+        return beside_unknown(attributes, "0.4", {})
+    return beside_unknown(attributes, mirror.version, {"scene": found})
 
 
 def _nested(

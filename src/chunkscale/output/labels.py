@@ -19,6 +19,7 @@ from chunkscale.errors import (
 )
 from chunkscale.ome.model import Multiscale
 from chunkscale.ome.read import describe
+from chunkscale.ome.versions import holds_systems
 from chunkscale.output.record import level_paths, zarr_format_of
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.documents import group_document
@@ -40,9 +41,11 @@ def check_label_place(plan: ResamplePlan, target: str) -> None:
     group, _ = _label_place(target)
     if not group:
         return
-    theirs = group_document(above(group)).zarr_format
-    if theirs != zarr_format_of(plan):
-        version = {2: "0.4", 3: "0.5"}[theirs]
+    document = group_document(above(group))
+    image = describe(document.attributes)
+    newer = isinstance(image, Multiscale) and holds_systems(image.version)
+    version = "0.4" if document.zarr_format == 2 else "0.6" if newer else "0.5"
+    if version != plan.ngff_version:
         raise DestinationError(
             f"the output {target!r} is a label image of {above(group)!r}, which is of OME-Zarr "
             f"{version}, and would be of {plan.ngff_version}: readers find none of another "

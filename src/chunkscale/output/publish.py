@@ -11,10 +11,17 @@ from chunkscale._version import __version__
 from chunkscale.errors import RegionError
 from chunkscale.geometry.grid import aligned_grid
 from chunkscale.ome.axes import axis_entries
-from chunkscale.ome.carry import carried
+from chunkscale.ome.carry import carried, json_safe
+from chunkscale.ome.further import Coordinates, coordinate_record
 from chunkscale.ome.model import Dataset
-from chunkscale.ome.versions import ngff_namespace
-from chunkscale.ome.write import complete_attributes, dataset_entries, downscaling_metadata
+from chunkscale.ome.said import RECORD
+from chunkscale.ome.versions import holds_systems, ngff_namespace
+from chunkscale.ome.write import (
+    complete_attributes,
+    composed_systems,
+    dataset_entries,
+    downscaling_metadata,
+)
 from chunkscale.output.labels import depth_below_image
 from chunkscale.output.packed import BESIDE
 from chunkscale.output.places import tidy
@@ -24,6 +31,7 @@ from chunkscale.output.watch import check_source
 from chunkscale.output.writing import Output
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
+from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.storage.groups import compose_multiscales, set_attributes
 
 
@@ -60,14 +68,18 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     # Not the grid of the plan, which is that of a coarser level where one is read.
     origin = aligned_grid(source.whole, plan.target_grid)
     kept, notices = carried(source.attributes, origin, plan.target_grid, plan.source.dtype)
-    left = (notice for notice in plan.warnings if notice.kind in ("lost", "asked"))
+    left = (n for n in plan.warnings if n.kind in ("lost", "asked", "converted"))
     notices = tuple(dict.fromkeys((*source.notices, *left, *notices)))
     if notices:
         record["notices"] = [str(notice) for notice in notices]
     if plan.labels:
         record["labels"] = [path for path, _ in plan.labels]
+    axes = axis_entries(plan.target_grid.axes)
+    made = coordinates_of(source, plan.target_grid.axes, [path for path, _ in plan.labels])
+    if left_out := coordinate_record(made, plan.ngff_version, axes):
+        record[RECORD] = json_safe(left_out)[0]
     # Last of all: from here on a reader takes the group for an image.
-    published = _image_attributes(plan, kept, name)
+    published = _image_attributes(plan, kept, name, made)
     if plan.source.is_label:
         _say_whose(published, target)
     finished = {**published, "chunkscale": {**record, "objects": counts, "state": "finished"}}
@@ -79,7 +91,9 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     return nbytes
 
 
-def _image_attributes(plan: ResamplePlan, kept: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _image_attributes(
+    plan: ResamplePlan, kept: Mapping[str, Any], name: str, made: Coordinates
+) -> dict[str, Any]:
     """Return the attributes that make a finished group an image, with what is taken over."""
     levels = [
         Dataset(
@@ -89,11 +103,14 @@ def _image_attributes(plan: ResamplePlan, kept: Mapping[str, Any], name: str) ->
         )
         for level in plan.levels
     ]
-    composed = compose_multiscales(
-        version=plan.ngff_version,
-        axes=axis_entries(plan.target_grid.axes),
-        datasets=dataset_entries(levels),
-    )
+    version, axes = plan.ngff_version, plan.target_grid.axes
+    if holds_systems(version):
+        # Not every ome-zarr that can be installed knows 0.6.
+        composed = composed_systems(axes, levels, made, version)
+    else:
+        composed = compose_multiscales(
+            version=version, axes=axis_entries(axes), datasets=dataset_entries(levels)
+        )
     return complete_attributes(
         composed,
         name=name,
@@ -110,6 +127,7 @@ def _image_attributes(plan: ResamplePlan, kept: Mapping[str, Any], name: str) ->
         ),
         source=kept,
         is_label=plan.source.is_label,
+        coordinates=made,
     )
 
 

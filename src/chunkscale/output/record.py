@@ -15,6 +15,7 @@ from chunkscale._version import __version__
 from chunkscale.errors import DestinationError
 from chunkscale.ome.model import Multiscale
 from chunkscale.ome.read import describe
+from chunkscale.ome.said import RECORD as COORDINATES
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
 
@@ -138,7 +139,7 @@ def check_same(
 
 
 #: What the record of an output says beside its recipe.
-STATE_KEYS = ("state", "run", "memory", "objects", "notices", "labels")
+STATE_KEYS = ("state", "run", "memory", "objects", "notices", "labels", COORDINATES)
 
 
 def unfinished_attributes(plan: ResamplePlan, made: Mapping[str, Any]) -> dict[str, Any]:

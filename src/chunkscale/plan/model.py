@@ -172,7 +172,7 @@ class ResamplePlan:
         Which axes are halved from level to level.
     downsample : {"mean", "mode", "nearest", "max"}
         What a level has of the voxels of a cell of the one before.
-    ngff_version : {"0.4", "0.5"}
+    ngff_version : {"0.4", "0.5", "0.6"}
     codec : str
     device : {"cpu", "gpu"}
     limits : Limits

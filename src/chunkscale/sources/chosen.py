@@ -7,8 +7,10 @@ import itertools
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from chunkscale.errors import OptionError
+from chunkscale.errors import Notice, OptionError
 from chunkscale.ome.entries import plain_path
+from chunkscale.ome.scenes import mirrored_scene, scene_notices, scene_of
+from chunkscale.ome.versions import holds_systems
 from chunkscale.sources.collections import CollectionSource
 from chunkscale.sources.folders import Tell
 from chunkscale.text import some_names
@@ -109,3 +111,13 @@ def _no_image(collection: CollectionSource, text: str) -> str:
         return f"{message}; it holds {some_names(inside)}, and {every!r} is all of them"
     close = difflib.get_close_matches(text, names, cutoff=0.3) or names
     return f"{message}; the nearest are {some_names(close)} ('chunkscale info' lists all)"
+
+
+def scene_losses(
+    source: CollectionSource, patterns: Sequence[str] | None, version: str
+) -> Iterator[Notice]:
+    """Yield what the mirror of a scene will not have, in a version that holds scenes."""
+    scene = scene_of(source.attributes) if holds_systems(version) else {}
+    if scene:
+        made = set(chosen(source, patterns))
+        yield from scene_notices(source.uri, mirrored_scene(scene, made).losses)

@@ -180,9 +180,10 @@ def _opened(uri: str, document: Document, found: Collection) -> CollectionSource
     elif found.kind == "scene":
         notices.append(
             Notice(
-                "lost",
+                "scene",
                 f"that its images lie in one scene is left behind ({uri!r}), because OME-Zarr 0.4 "
-                f"and 0.5 cannot hold it: {scene_coordinates(document.attributes)}",
+                f"and 0.5 cannot hold it: {scene_coordinates(document.attributes)}; it stays in "
+                "the record of the output, and comes back with OME-Zarr 0.6",
             )
         )
     elif found.kind == "well" and (place := place_of(uri)):

@@ -15,10 +15,12 @@ from chunkscale.errors import (
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.ome.display import channel_labels
+from chunkscale.ome.further import further_text
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import coarser_grid, describe
 from chunkscale.ome.versions import ngff_namespace
 from chunkscale.report import info_text
+from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.parts import Part, select
 from chunkscale.storage.engine import StoreIO
@@ -239,6 +241,7 @@ class Image:
             "levels": levels,
             "channels": self.channels,
             "labels": list(self.labels),
+            "coordinates": further_text(coordinates_of(self, self.grid.axes)),
             "warnings": warnings,
         }
 

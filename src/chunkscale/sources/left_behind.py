@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from chunkscale.errors import ChunkscaleError, MetadataError, Notice, SourceNotFoundError
 from chunkscale.ome.entries import plain_path
-from chunkscale.ome.lost import further_coordinates, placements
+from chunkscale.ome.lost import placements
 from chunkscale.ome.model import Collection
 from chunkscale.ome.read import describe
 from chunkscale.sources.documents import group_document
@@ -87,17 +87,6 @@ def _why_unread(uri: str, path: str) -> str:
     array = found.datasets[0].path
     (fact,) = array_facts([join(uri, path, array)], document.zarr_format)
     return f"its array {array!r} {fact.problem}" if fact.problem else ""
-
-
-def left_behind(attributes: Mapping[str, Any]) -> Iterator[Notice]:
-    """Yield what OME-Zarr 0.4 and 0.5 cannot hold, and what lies outside of the image's arrays."""
-    if coordinates := further_coordinates(attributes):
-        yield Notice(
-            "lost",
-            "further coordinate systems and transformations are left behind, because OME-Zarr 0.4 "
-            f"and 0.5 cannot hold them: {coordinates}; they still apply, for an output lies in the "
-            "coordinates that its source's voxels have",
-        )
 
 
 def place_notices(place: Place) -> Iterator[Notice]:

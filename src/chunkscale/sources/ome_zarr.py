@@ -28,7 +28,7 @@ from chunkscale.sources.contradictions import Facts, contradictions, missing_fir
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.formats import other_format
 from chunkscale.sources.image import Image
-from chunkscale.sources.left_behind import label_paths, left_behind, place_notices, place_of
+from chunkscale.sources.left_behind import label_paths, place_notices, place_of
 from chunkscale.sources.several import several_images
 from chunkscale.storage.documents import array_facts, refuse_two_arrays
 from chunkscale.storage.engine import StoreIO
@@ -110,7 +110,6 @@ def open_ome_zarr(
             *metadata_notices(attributes, found, given),
             *mended(attributes, grid, array.dtype.name)[1],
             *contradictions(listed, facts, array),
-            *left_behind(attributes),
             *(() if mirrored or place is None else place_notices(place)),
             *unclear,
         ),
