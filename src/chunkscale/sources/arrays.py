@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid
-from chunkscale.sources.base import Sizes, SourceOptions, Voxels
+from chunkscale.sources.base import Sizes, Source, SourceOptions, Voxels
 from chunkscale.sources.dask_blocks import DaskBlocks
 from chunkscale.sources.foreign import is_dask_array, plain_array, refusal, why_refused
+from chunkscale.sources.views import Views
 from chunkscale.storage.engine import StoreIO
 
 
@@ -36,7 +37,7 @@ class HeldArray:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArraySource:
+class ArraySource(Views):
     """An array with a grid; see `chunkscale.sources.base.Source`."""
 
     path: str
@@ -77,10 +78,10 @@ class ArraySource:
         return ""
 
 
-def array_source(given: object, options: SourceOptions) -> ArraySource | None:
-    """Take what is an array, or turns into one."""
-    if isinstance(given, ArraySource):
-        return given
+def array_source(given: object, options: SourceOptions) -> Source | None:
+    """Take what is an array, or turns into one; a source stays what it is."""
+    if isinstance(given, Views):
+        return cast(Source, given)
     if isinstance(given, list | tuple):
         raise refusal(
             given, "make an array of it, like numpy.stack(list) or dask.array.stack(list)"

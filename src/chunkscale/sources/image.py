@@ -20,6 +20,7 @@ from chunkscale.ome.versions import ngff_namespace
 from chunkscale.report import info_text
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.parts import Part, select
+from chunkscale.sources.views import Views
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.fate import fate
 from chunkscale.storage.locations import join
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Image:
+class Image(Views):
     """A multiscale image that is read lazily.
 
     Made by `open_image`.
@@ -178,6 +179,11 @@ class Image:
         labels = [c.get("label") if isinstance(c, Mapping) else None for c in listed[:count]]
         labels += [None] * (count - len(labels))
         return [f"channel {i}" if v in (None, "") else str(v) for i, v in enumerate(labels)]
+
+    @property
+    def level_count(self) -> int:
+        """Number of stored levels, as the metadata lists them."""
+        return len(self.multiscale.datasets)
 
     def level(self, index: int) -> ArrayReader:
         """Return the array of one stored level; -1 is the smallest."""

@@ -18,6 +18,7 @@ from chunkscale.geometry.grid import VoxelGrid, covering_box, cut_grid
 from chunkscale.geometry.selection import Crop, Indices, parse_crop, parse_indices
 from chunkscale.ome.versions import ngff_namespace
 from chunkscale.sources.base import Source, Voxels
+from chunkscale.sources.views import Views
 from chunkscale.storage.engine import StoreIO
 from chunkscale.text import text_html
 
@@ -90,7 +91,7 @@ def _singly(runs: list[Run]) -> Iterator[Run]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Part:
+class Part(Views):
     """A part of an image, read lazily; made by `Image.select`.
 
     Whatever resamples takes it as it takes an image, and so do `like` and the source of
@@ -233,13 +234,23 @@ class Part:
             0 is the finest, -1 the coarsest.
         """
         image: Any = self.source
-        if not hasattr(image, "as_dask"):
-            raise OptionError(f"a part of the {self.path} has no levels; slice the array itself")
         stored, grid = image.as_dask(level), _picked_grid(image.level_grid(level), self.picks)
         for axis, kept in enumerate(self.picks):
             if kept is not None:
                 stored = stored[(slice(None),) * axis + (list(kept),)]
         return stored[covering_box(grid, self.grid).slices]
+
+    @property
+    def level_count(self) -> int:
+        """Number of levels; of a crop one, for the others do not end where it does."""
+        image: Any = self.source
+        return 1 if "crop" in self.part else int(image.level_count)
+
+    def level_grid(self, index: int) -> VoxelGrid:
+        """Return the grid of what a level has of the part."""
+        image: Any = self.source
+        grid = _picked_grid(image.level_grid(index), self.picks)
+        return cut_grid(grid, covering_box(grid, self.grid))
 
     @property
     def channels(self) -> list[str]:
