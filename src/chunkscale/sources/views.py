@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     import dask.array
     import xarray
 
-#: What the attributes of a DataArray call label images, whose ids must not be averaged.
-LABELS = {"image_type": "labels"}
-
 #: Units of time that napari understands as they are spelled by OME-NGFF.
 _TIMES = ("second", "millisecond", "microsecond", "nanosecond", "minute", "hour", "day")
 
@@ -63,6 +60,11 @@ class Views:
         for each axis, time and channels included.
         """
         return {self.grid.axes[i].name: self.grid.voxel_size[i] for i in self.grid.spatial}
+
+    @property
+    def channels(self: Source) -> list[str]:
+        """Names of the channels, if they have any."""
+        return channel_names(self.attributes, self.grid)
 
     @property
     def level_count(self) -> int:
@@ -126,7 +128,7 @@ class Views:
             source.level_grid(level),
             name=source.name,
             channels=channel_names(source.attributes, source.grid),
-            attributes=LABELS if source.is_label else {},
+            is_label=source.is_label,
         )
 
     def to_napari(self, level: int | None = None) -> tuple[Any, dict[str, Any], str]:
