@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from chunkscale.errors import OptionError
 from chunkscale.geometry.grid import Axis, VoxelGrid
+from chunkscale.geometry.units import ngff_unit
 from chunkscale.sources.base import Sizes
 
 
@@ -48,6 +49,7 @@ def array_grid(
         )
     if not (unit is None or (isinstance(unit, str) and unit)):
         raise OptionError(f"source_unit {unit!r} is no unit; give one like 'micrometer'")
+    unit = unit and ngff_unit(unit)
     called = [names[i] for i in spatial]
     given = sizes(called)
     if sorted(given) != sorted(called):

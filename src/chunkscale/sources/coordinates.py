@@ -61,6 +61,7 @@ def spacing_of(values: NDArray[Any], hint: object = None) -> float:
         return float(hint)
     # numpy.arange adds steps that were rounded at its start.
     summed = 2 * precision + len(found) * np.finfo(np.float64).eps * abs(found[0])
+    summed = min(summed, 1e-6 * mean)
     for digits in range(1, _LONG + 1):
         step = float(f"{mean:.{digits}g}")
         as_given = (found[0] + step * places).astype(values.dtype)

@@ -9,6 +9,7 @@ from typing import Any
 
 from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.geometry.units import ngff_unit
 from chunkscale.sources.array_grids import array_grid
 from chunkscale.sources.base import Sizes
 
@@ -143,8 +144,12 @@ def placed_grid(
         unit=unit,
     )
     step = [placed.spacing.get(a.name, s) if a.kind == "time" else s for a, s in _pairs(grid)]
+    units = dict(placed.units)
+    if unit is None and len(common := {units[name] for name in spatial if name in units}) == 1:
+        # What is given for an axis that says nothing is in the unit of the others.
+        units |= {name: unit or next(iter(common)) for name in placed.unknown if name in given}
     axes = [
-        axis if unit and axis.kind == "space" else replace(axis, unit=placed.units.get(axis.name))
+        axis if unit and axis.kind == "space" else replace(axis, unit=units.get(axis.name))
         for axis in grid.axes
     ]
     stated = {
@@ -188,6 +193,6 @@ def _overruled(
             text = f"source_voxel_size is taken along {name}, and {placed.irregular[name]}"
             yield Notice("given", text)
     units = {placed.units[name] for name in placed.spatial if name in placed.units}
-    if unit and units - {unit}:
+    if unit and units - {ngff_unit(unit)}:
         text = f"source_unit is taken, and the {placed.what} itself says {', '.join(sorted(units))}"
         yield Notice("given", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ WHAT = "xarray.DataArray"
 #: Names of attributes that are understood here; others have no place in an OME-Zarr image.
 _UNDERSTOOD = ("image_type", "direction")
 
+#: A key of Dask: a word, and a hash or a random number.
+_KEY = re.compile(r".*-([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+
 #: Of the attributes of a coordinate, where its unit is looked for.
 _UNITS = ("units", "unit")
 
@@ -49,13 +53,13 @@ def data_array(
             coordinates[axis.name] = _coordinate(grid, i, axis.name, {})
         elif channels and i == grid.channel_axis:
             coordinates[axis.name] = (axis.name, list(channels))
-    return xarray.DataArray(
+    found = xarray.DataArray(
         data,
         coords=coordinates,
         dims=[axis.name for axis in grid.axes],
-        name=name,
         attrs=LABELS if is_label else {},
     )
+    return found.rename(name)  # which it else takes from the keys of Dask
 
 
 def _coordinate(grid: VoxelGrid, i: int, dim: str, before: Mapping[str, Any]) -> Any:
@@ -116,13 +120,19 @@ def placed_data_array(given: Any, axes: Sequence[str] | None) -> Placed | None:
         units=found.units,
         unknown=found.unknown,
         irregular=found.irregular,
-        name=None if given.name is None else str(given.name),
+        name=_name(given),
         is_label=all(given.attrs.get(k) == v for k, v in LABELS.items()),
         attributes=named_channels(channels, str(given.dtype)),
         notices=tuple(found.notices),
         lost=tuple(found.lost),
         wrap=_Wrap(given, dims, found),
     )
+
+
+def _name(given: Any) -> str | None:
+    """Return its name; xarray calls arrays of Dask like their keys, which is none."""
+    name = None if given.name is None else str(given.name)
+    return None if name and _KEY.fullmatch(name) else name
 
 
 def _is_of_xarray(given: object) -> bool:
@@ -246,7 +256,7 @@ class _Wrap:
     def __call__(self, array: Any, grid: VoxelGrid) -> Any:
         given, spatial = self.given, {self.dims[i] for i in grid.spatial}
         kept = [name for name, c in given.coords.items() if not set(c.dims) & spatial]
-        result = type(given)(array, dims=self.dims, name=given.name, attrs=given.attrs)
+        result = type(given)(array, dims=self.dims, attrs=given.attrs).rename(given.name)
         result = result.assign_coords(given.coords.to_dataset()[kept].coords)
         result = result.assign_coords({self.dims[i]: self._position(grid, i) for i in grid.spatial})
         return result if list(given.dims) == self.dims else result.transpose(*given.dims)
