@@ -1,7 +1,6 @@
 """Arrays of other libraries: their coordinates become a grid, and a grid coordinates again."""
 
 import dataclasses
-import importlib.util
 import math
 import subprocess
 import sys
@@ -373,11 +372,12 @@ def test_an_image_offers_its_shape_and_its_voxels(make_image):
         image.to_xarray(3)
 
 
-@settings(max_examples=30)
+@pytest.mark.filterwarnings("ignore:the source has one voxel")
+@settings(max_examples=25)
 @given(data=st.data())
 def test_coordinates_survive_the_way_through_files_to_the_bit(data):
     """Image, DataArray, resampled image, DataArray: sizes and positions are the same floats."""
-    step = [data.draw(st.sampled_from([1.0, 0.202, 1 / 3, 0.65, 5e-7 * math.pi])) for _ in "zyx"]
+    step = [data.draw(st.sampled_from([1.0, 0.202, 1 / 3, 0.65, math.pi / 4])) for _ in "zyx"]
     start = [data.draw(st.floats(-1e4, 1e4)) * s for s in step]
     shape = [data.draw(st.integers(1, 9)) for _ in "zyx"]
     grid = grid_for(shape, step, "zyx", "micrometer", start)
@@ -388,8 +388,8 @@ def test_coordinates_survive_the_way_through_files_to_the_bit(data):
         image = chunkscale.open_image(f"{folder}/out")
         assert image.grid == grid
         assert image.to_xarray().identical(first)
-        direct = chunkscale.resample_array(first, zoom=2)
-        chunkscale.resample(first, f"{folder}/fine", zoom=2, **HOW)
+        direct = chunkscale.resample_array(first, factor=2)
+        chunkscale.resample(first, f"{folder}/fine", factor=2, **HOW)
         fine = chunkscale.open_image(f"{folder}/fine").to_xarray()
         assert fine.compute().identical(direct.compute())
 
@@ -467,10 +467,12 @@ def test_like_takes_whatever_has_a_grid(make_image, tmp_path):
     origin = [float(target[name][0]) for name in "zyx"]
     path = make_image(np.zeros(target.shape, "uint8"), (0.4,) * 3, translation=origin)
     image = chunkscale.open_image(path)
-    for like in (target, target.chunk(), image, image.grid, path, image.select(crop="z=0:9")):
-        assert chunkscale.resample_array(array, like=like).equals(target)
+    for like in (target, target.chunk(), image, image.grid, image.select(crop="z=0:9")):
+        wanted = target if like.shape[0] == 20 else target[:9]
+        assert chunkscale.resample_array(array, like=like).equals(wanted)
         run = chunkscale.resample(array, tmp_path / "out", like=like, overwrite=True, **HOW)
-        assert chunkscale.open_image(run.path).grid.voxel_size == (0.4, 0.4, 0.4)
+        assert chunkscale.open_image(run.path).to_xarray().equals(wanted)
+    assert chunkscale.resample_array(array, like=str(path)).equals(target)
     with pytest.raises(chunkscale.OptionError, match="like is a ndarray, which has no grid"):
         chunkscale.resample_array(array, like=np.zeros((3, 3, 3)))
     metres = target.assign_coords({n: target[n] * 1e-6 for n in "zyx"})
@@ -603,8 +605,8 @@ def test_an_image_of_simpleitk_comes_back_and_goes_to_an_output(vectors, tmp_pat
     np.testing.assert_array_equal(np.asarray(ours), expected)
     assert [ours.grid.axes[i].unit for i in ours.grid.spatial] == ["millimeter"] * 3
     assert chunkscale.check(tmp_path / "out", source=image)
-    with pytest.warns(chunkscale.ChunkscaleWarning, match="metadata who"):
-        plan = chunkscale.plan_resampling(sitk.Image(image), voxel_size=0.4)
+    plan = chunkscale.plan_resampling(image, voxel_size=0.4)
+    assert "metadata who" in " ".join(map(str, plan.warnings))
     assert plan.target_grid.voxel_size[-3:] == (0.4, 0.4, 0.4)
 
 
@@ -620,14 +622,12 @@ def test_an_image_of_simpleitk_that_is_turned_is_refused_and_the_remedy_works():
     np.testing.assert_array_equal(sitk.GetArrayFromImage(found), expected)
 
 
-@pytest.mark.parametrize("name", ["xarray", "SimpleITK", "ngff_zarr", "napari"])
-def test_no_library_is_imported_for_what_is_not_its_own(name):
+def test_no_library_is_imported_for_what_is_not_its_own():
     """They are recognised by their names."""
-    if importlib.util.find_spec(name) is None:
-        pytest.skip(f"{name} is not installed")
+    names = ["xarray", "SimpleITK", "ngff_zarr", "napari", "spatialdata"]
     code = (
         "import sys, numpy, chunkscale; chunkscale.resample_array(numpy.zeros((4, 4)), zoom=2); "
-        f"print({name!r} in sys.modules)"
+        f"print([name for name in {names} if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    assert found.stdout.strip() == "[]"

@@ -74,7 +74,7 @@ def spacing_of(values: NDArray[Any], hint: object = None) -> float:
 
 def _offence(steps: NDArray[Any]) -> str:
     """Name the first step that is not like those before it, or like most."""
-    usual = float(np.median(steps))
+    usual = float(np.sort(steps)[(len(steps) - 1) // 2])
     wrong = np.abs(steps - usual) > TOLERANCE * abs(usual)
     index = int(np.argmax(wrong)) if wrong.any() else int(np.argmax(np.abs(steps - usual)))
     rest = "before" if index and not wrong[:index].any() else "mostly"
