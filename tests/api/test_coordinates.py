@@ -347,6 +347,15 @@ def test_a_data_array_on_the_gpu_stays_there(lazy):
     assert back.identical(chunkscale.resample_array(array, voxel_size=0.5))
 
 
+def test_attributes_that_may_count_voxels_are_copied_with_a_word():
+    """As those of a raster's transform."""
+    array = data_array().assign_attrs(resolution=(0.5, 0.25), note="pixel", by="me")
+    found = one_warning(
+        lambda: chunkscale.resample_array(array, zoom=2), "attributes resolution may count voxels"
+    )
+    assert found.attrs == array.attrs
+
+
 # Images, and round trips
 
 
@@ -620,6 +629,58 @@ def test_an_image_of_simpleitk_that_is_turned_is_refused_and_the_remedy_works():
     found = chunkscale.resample_array(sitk.DICOMOrient(image, "LPS"), zoom=2)
     expected = chunkscale.resample_array(stack().swapaxes(1, 2), zoom=2)
     np.testing.assert_array_equal(sitk.GetArrayFromImage(found), expected)
+
+
+def spatial_image(transformations, dtype="uint16"):
+    models = pytest.importorskip("spatialdata").models
+    if dtype == "uint16":
+        return models.Image2DModel.parse(
+            stack((2, 10, 12)), dims=("c", "y", "x"), transformations=transformations,
+            c_coords=["DAPI", "GFP"],
+        )  # fmt: skip
+    return models.Labels2DModel.parse(
+        stack((10, 12), dtype), dims=("y", "x"), transformations=transformations
+    )
+
+
+def extent(image):
+    get_extent = pytest.importorskip("spatialdata").get_extent
+    return {name: np.round(found, 9).tolist() for name, found in get_extent(image, "mm").items()}
+
+
+@pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_image_of_spatialdata_stays_in_its_place():
+    """Which its transformation says: another one, because that begins at the indices of voxels."""
+    moves = pytest.importorskip("spatialdata").transformations
+    scale = moves.Scale([0.25, 0.5], axes=("x", "y"))
+    whole = moves.Sequence([scale, moves.Translation([7.0, 8.0], axes=("x", "y"))])
+    image = spatial_image({"mm": whole})
+    found = chunkscale.resample_array(image, voxel_size=0.25)
+    assert found.sizes == {"c": 2, "y": 20, "x": 12}
+    assert extent(found) == extent(image)
+    expected = chunkscale.resample_array(
+        np.asarray(image.data), source_voxel_size=(0.5, 0.25), voxel_size=0.25, axes="cyx"
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert list(found.c.values) == ["DAPI", "GFP"]
+    assert list(found.y.values) == [i + 0.5 for i in range(20)]
+    assert chunkscale.resample_array(found, zoom=1).equals(found)
+    labels = spatial_image({"mm": scale}, "int32")
+    ids = chunkscale.resample_array(labels, factor=1.5)
+    assert set(np.unique(ids)) <= set(np.unique(labels))
+    with pytest.raises(chunkscale.OptionError, match=r"2 coordinate systems \('mm', 'global'\)"):
+        chunkscale.resample_array(spatial_image({"mm": scale, "global": moves.Identity()}), zoom=2)
+    with pytest.raises(chunkscale.OptionError, match=r"coordinates .* along y .*transform=None"):
+        chunkscale.resample_array(image[:, 2:], zoom=2)
+    plain = image[:, 2:].assign_attrs(transform=None)
+    assert list(chunkscale.resample_array(plain, factor=1).y.values) == [2.5 + i for i in range(8)]
+    turn = moves.Affine([[0, 1, 0], [1, 0, 0], [0, 0, 1]], ("x", "y"), ("x", "y"))
+    with pytest.raises(chunkscale.OptionError, match=r"turned.*spatialdata\.transform\(array"):
+        chunkscale.resample_array(spatial_image({"mm": turn}), zoom=2)
+    transform = pytest.importorskip("spatialdata").transform
+    turned = transform(spatial_image({"mm": turn}), to_coordinate_system="mm")
+    assert chunkscale.resample_array(turned, factor=2).shape == (2, 24, 20)
 
 
 def test_no_library_is_imported_for_what_is_not_its_own():

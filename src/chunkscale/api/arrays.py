@@ -194,7 +194,7 @@ def _opened(
             whole=grid,
             grid=grid,
             is_label=found.is_label,
-            notices=(*notices, *found.notices),
+            notices=(*notices, *found.notices, *found.copied),
             wrap=found.wrap,
         )
     data = plain_array(array, on_gpu=True)

@@ -39,6 +39,9 @@ class Placed:
         Spatial axes whose coordinates do not rise in equal steps, and how they do.
     attributes : mapping
         What an OME-Zarr image of it takes over, as attributes of an NGFF group.
+    notices, lost, copied : tuple of Notice
+        What is strange about it; what an OME-Zarr image of it will not have; and what may not be
+        right of what `wrap` makes.
     wrap : callable
         Takes an array with these axes and its grid, and returns what was given with them.
     """
@@ -57,6 +60,7 @@ class Placed:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     lost: tuple[Notice, ...] = ()
+    copied: tuple[Notice, ...] = ()
 
     @property
     def spatial(self) -> list[str]:

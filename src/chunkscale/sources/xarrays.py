@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.units import metres, ngff_unit
+from chunkscale.ome.carry import counts_voxels
 from chunkscale.ome.display import named_channels
 from chunkscale.sources.coordinates import spacing_of
 from chunkscale.sources.placed import Placed, axis_names, canonical
+from chunkscale.sources.transformed import KEY, placement
 
 if TYPE_CHECKING:
     import xarray
@@ -101,7 +103,7 @@ def placed_data_array(given: Any, axes: Sequence[str] | None) -> Placed | None:
             f"the source is an xarray.{kind}, which is not supported; give an xarray.DataArray, or "
             "its data with source_voxel_size"
         )
-    _refuse_transformed(given)
+    _refuse_turned(given)
     found = _Found(given, {name: dim for dim, name in axis_names(WHAT, given.dims, axes).items()})
     order = canonical(list(found.dims))
     dims = [found.dims[name] for name in order]
@@ -121,10 +123,11 @@ def placed_data_array(given: Any, axes: Sequence[str] | None) -> Placed | None:
         unknown=found.unknown,
         irregular=found.irregular,
         name=_name(given),
-        is_label=all(given.attrs.get(k) == v for k, v in LABELS.items()),
+        is_label=found.is_label,
         attributes=named_channels(channels, str(given.dtype)),
         notices=tuple(found.notices),
         lost=tuple(found.lost),
+        copied=tuple(found.copied),
         wrap=_Wrap(given, dims, found),
     )
 
@@ -144,8 +147,8 @@ def _in_memory(given: Any) -> bool:
     return getattr(given.variable, "_in_memory", True) or given.chunks is not None
 
 
-def _refuse_transformed(given: Any) -> None:
-    """Refuse arrays whose attributes move or turn them in a way that is not followed here."""
+def _refuse_turned(given: Any) -> None:
+    """Refuse arrays of ITK whose axes are turned."""
     direction = given.attrs.get("direction")
     if direction is not None and not np.array_equal(direction, np.eye(len(np.asarray(direction)))):
         raise OptionError(
@@ -168,10 +171,25 @@ class _Found:
         self.channels: list[str] = []
         self.notices: list[Notice] = []
         self.lost: list[Notice] = []
+        self.copied: list[Notice] = []
+        # Images of spatialdata lie where their transformations say.
+        self.place = placement(given, dims)
+        if self.place is not None:
+            self.spacing |= self.place.spacing
+            self.translation |= self.place.translation
+
+    @property
+    def is_label(self) -> bool:
+        """Whether voxels are label ids; those of spatialdata are images without channels."""
+        if self.place is not None:
+            return "c" not in self.dims and self.given.dtype.kind in "iu"
+        return all(self.given.attrs.get(key) == value for key, value in LABELS.items())
 
     def look_at(self, name: str) -> None:
         """Look at the coordinates of an axis."""
         dim = self.dims[name]
+        if self.place is not None and name in self.place.spacing:
+            return
         if dim not in self.given.coords:
             self.unknown[name] = f"dimension {dim!r} has no coordinates"
             return
@@ -240,7 +258,12 @@ class _Found:
             text = f"the coordinates {', '.join(gone)} of the {WHAT} are left out, not resampled"
             self.notices.append(Notice("lost", text))
         left = [str(name) for name in others if str(name) not in gone]
-        attributes = [str(name) for name in given.attrs if name not in _UNDERSTOOD]
+        known = _UNDERSTOOD if self.place is None else (*_UNDERSTOOD, KEY)
+        stated = {str(k): v for k, v in given.attrs.items() if k not in known and v is not None}
+        attributes = list(stated)
+        if stale := [name for name, value in stated.items() if counts_voxels(name, value)]:
+            text = f"the attributes {', '.join(stale)} may count voxels, and are copied as they are"
+            self.copied.append(Notice("copied", text))
         for what, names in (("coordinates", left), ("attributes", attributes)):
             if names:
                 text = f"the {what} {', '.join(names)} of the {WHAT} have no place in OME-Zarr"
@@ -259,6 +282,8 @@ class _Wrap:
         result = type(given)(array, dims=self.dims, attrs=given.attrs).rename(given.name)
         result = result.assign_coords(given.coords.to_dataset()[kept].coords)
         result = result.assign_coords({self.dims[i]: self._position(grid, i) for i in grid.spatial})
+        if self.found.place is not None:
+            result = result.assign_attrs({KEY: self.found.place.transformations(grid)})
         return result if list(given.dims) == self.dims else result.transpose(*given.dims)
 
     def _position(self, grid: VoxelGrid, i: int) -> Any:
@@ -266,6 +291,8 @@ class _Wrap:
         before = self.given.coords.get(dim)
         if before is None:
             return _coordinate(grid, i, dim, {})
+        if found.place is not None:
+            return dim, np.arange(grid.shape[i]) + 0.5, before.attrs
         places = grid.voxel_size[i], grid.translation[i], grid.axes[i].unit
         stated = tuple(d.get(name) for d in (found.spacing, found.translation, found.units))
         if places == stated and grid.shape[i] == len(before):
