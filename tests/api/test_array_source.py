@@ -376,6 +376,8 @@ def test_a_plan_says_how_often_blocks_of_dask_are_computed():
 
 
 def test_like_of_an_array_is_a_grid(noise):
-    """An image is asked for its grid, by name."""
-    with pytest.raises(chunkscale.OptionError, match=r"open_image\(path\).grid"):
+    """Or of whatever has one; a plain array has none."""
+    with pytest.raises(chunkscale.SourceNotFoundError, match=r"other\.zarr"):
         chunkscale.resample_array(noise((4, 8, 8)), like="other.zarr")
+    with pytest.raises(chunkscale.OptionError, match="like is a ndarray, which has no grid"):
+        chunkscale.resample_array(noise((4, 8, 8)), like=noise((2, 4, 4)))

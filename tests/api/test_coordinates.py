@@ -207,6 +207,10 @@ def test_missing_coordinates_ask_for_a_voxel_size_and_none_at_all_for_ratios():
     bare = xr.DataArray(stack(), dims=list("zyx"))
     found = chunkscale.resample_array(bare, zoom=2)
     assert list(found.z.values[:2]) == [-0.25, 0.25]
+    several = xr.DataArray(stack((2, 3, 4, 5)), dims=list("TCYX"), coords={"T": [0.0, 1.0]})
+    assert chunkscale.resample_array(several, zoom=2).shape == (2, 3, 8, 10)
+    with pytest.raises(chunkscale.OptionError, match=r"along y: dimension 'Y' has no coordinates"):
+        chunkscale.plan_resampling(several)
     nameless = xr.DataArray(stack())
     with pytest.raises(chunkscale.OptionError, match=r"dimension 'dim_0'.*rename"):
         chunkscale.resample_array(nameless, zoom=2)

@@ -186,7 +186,7 @@ def _opened(
         )
     if found := find_placed(array, axes):
         said = None if sizes is None else partial(source_sizes, sizes)
-        if said is None and not found.spacing and set(found.unknown) == set(found.spatial):
+        if said is None and not set(found.spatial) & {*found.spacing, *found.irregular}:
             said = partial(_sizes, 1.0)  # only ratios matter, as of an array without a word
         grid, notices = placed_grid(found, sizes=said, translation=translation)
         return _Given(

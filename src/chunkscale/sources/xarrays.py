@@ -191,7 +191,8 @@ class _Found:
         if self.place is not None and name in self.place.spacing:
             return
         if dim not in self.given.coords:
-            self.unknown[name] = f"dimension {dim!r} has no coordinates"
+            if name in "zyx":
+                self.unknown[name] = f"dimension {dim!r} has no coordinates"
             return
         coordinate = self.given.coords[dim]
         values = np.asarray(coordinate.values)
