@@ -102,8 +102,9 @@ def resample(
         `xarray.DataArray` (also of spatialdata), ``ngff_zarr.NgffImage`` or
         ``NgffMultiscales``, ``SimpleITK.Image``; its channel names, units, position
         and time step are written, and what cannot be is warned of. One in
-        memory does not count into ``memory``; a block of Dask does, but not what its tasks hold besides. Arrays
-        stay in this process, and their runs cannot be resumed.
+        memory does not count into ``memory``; a block of Dask does, but not
+        what its tasks hold besides. Arrays stay in this process, and their
+        runs cannot be resumed.
     destination : str or path-like
         Of the new image or collection: local path, or URL with s3, gs or az.
     images : str or sequence of str, optional
