@@ -114,8 +114,6 @@ def resample_array(
     given = _opened(array, source_voxel_size, axes, source_translation)
     data = given.data
     lazy = is_dask_array(data)
-    if lazy:
-        check_chunks(data)
     wanted = Target(
         voxel_size=voxel_size, zoom=zoom, factor=factor, shape=shape, like=like, outside=outside
     )
@@ -198,6 +196,8 @@ def _opened(
             wrap=found.wrap,
         )
     data = plain_array(array, on_gpu=True)
+    if is_dask_array(data):
+        check_chunks(data)
     told = partial(_sizes, 1.0 if sizes is None else sizes)
     grid = array_grid(data.shape, told, axes=axes, translation=translation)
     return _Given(data=data, whole=grid, grid=grid, wrap=lambda voxels, _: voxels)

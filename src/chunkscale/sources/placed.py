@@ -12,6 +12,8 @@ from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.units import ngff_unit
 from chunkscale.sources.array_grids import array_grid
 from chunkscale.sources.base import Sizes
+from chunkscale.sources.dask_blocks import check_chunks
+from chunkscale.sources.foreign import is_dask_array
 
 #: Names of dimensions, in lower case -> what the axis is called.
 AXIS_NAMES = {name: name for name in "tczyx"} | {"time": "t", "channel": "c"}
@@ -117,6 +119,8 @@ def placed_grid(
     unit: str | None = None,
 ) -> tuple[VoxelGrid, tuple[Notice, ...]]:
     """Return the grid of an array, and where options came before what it says itself."""
+    if is_dask_array(placed.array):
+        check_chunks(placed.array)
     spatial = placed.spatial
     given = {} if sizes is None else dict(sizes(spatial))
     for name in given:
