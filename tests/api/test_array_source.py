@@ -176,7 +176,8 @@ REFUSED = {
     "text": (ARRAY.astype("U3"), {}, "data type <U3"),
     "masked": (np.ma.masked_equal(ARRAY, 1), {}, r"array\.filled"),
     "masked dask": (da.ma.masked_equal(da.from_array(ARRAY), 1), {}, "MaskedArray.*map_blocks"),
-    "xarray": (xarray_like(ARRAY), {}, r"xarray.*array\.data"),
+    "no coordinates": (xarray_like(ARRAY), {}, r"xarray\.DataArray.*its data with source_voxel"),
+    "in a list": ([xarray_like(ARRAY)] * 2, {}, "make an array of it"),
     "unknown chunks": (da.from_array(ARRAY)[da.from_array(ARRAY[:, 0, 0]) == 0], {}, "compute_chu"),
     "list": ([[1, 2], [3, 4]], {}, r"a list.*numpy\.stack"),
     "number": (5, {}, "source 5 is not supported"),
@@ -375,6 +376,8 @@ def test_a_plan_says_how_often_blocks_of_dask_are_computed():
 
 
 def test_like_of_an_array_is_a_grid(noise):
-    """An image is asked for its grid, by name."""
-    with pytest.raises(chunkscale.OptionError, match=r"open_image\(path\).grid"):
+    """Or of whatever has one; a plain array has none."""
+    with pytest.raises(chunkscale.SourceNotFoundError, match=r"other\.zarr"):
         chunkscale.resample_array(noise((4, 8, 8)), like="other.zarr")
+    with pytest.raises(chunkscale.OptionError, match="like is a ndarray, which has no grid"):
+        chunkscale.resample_array(noise((4, 8, 8)), like=noise((2, 4, 4)))

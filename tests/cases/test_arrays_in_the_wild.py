@@ -38,7 +38,7 @@ LOST = {
     "quantity": (of("astropy.units.quantity", "Quantity", np.ndarray, unit="um"), "unit 'um'"),
     "pint": (of("pint.registry", "Quantity", units="micrometer"), "unit 'micrometer'.*magnitude"),
     "mask beside": (of("astropy.nddata", "CCDData", mask=DATA > 3), "mask"),
-    "xarray": (of("xarray.core.dataarray", "DataArray"), r"array\.data"),
+    "xarray": (of("xarray.core.variable", "Variable"), "its data with source_voxel_size"),
     "pandas": (of("pandas.core.frame", "DataFrame"), "to_numpy"),
     "dask frame": (of("dask.dataframe.core", "DataFrame"), "to_dask_array"),
     "sparse": (of("sparse.numba_backend", "COO"), "todense"),

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from chunkscale import options
 from chunkscale.api.defaults import LAZY_EDGES
-from chunkscale.api.grids import fill_value, source_and_target
+from chunkscale.api.grids import fill_value, source_and_target, with_open_like
 from chunkscale.api.notices import warn_of
 from chunkscale.compute.devices import check_device
-from chunkscale.errors import OptionError
-from chunkscale.geometry.box import Box
+from chunkscale.errors import Notice, OptionError
+from chunkscale.geometry.box import Box, whole
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.methods import MethodName
 from chunkscale.parameters import Shape, Target, VoxelSize
-from chunkscale.sources.arrays import array_grid
+from chunkscale.sources.array_grids import array_grid
+from chunkscale.sources.arrays import lazy_source
+from chunkscale.sources.base import Source
 from chunkscale.sources.dask_blocks import check_chunks
 from chunkscale.sources.foreign import is_dask_array, plain_array
+from chunkscale.sources.libraries import find_placed
+from chunkscale.sources.parts import Part
+from chunkscale.sources.placed import placed_grid
+from chunkscale.sources.views import Views
 from chunkscale.targets import source_sizes
 
 if TYPE_CHECKING:
-    import dask.array
+    pass
 
 
 def resample_array(
-    array: ArrayLike | dask.array.Array,
+    array: Any,
     *,
     voxel_size: VoxelSize | None = None,
     zoom: float | None = None,
     factor: VoxelSize | None = None,
     shape: Shape | Mapping[str, int] | None = None,
-    like: VoxelGrid | None = None,
-    source_voxel_size: VoxelSize = 1.0,
+    like: Any = None,
+    source_voxel_size: VoxelSize | None = None,
     source_translation: Sequence[float] | None = None,
     method: MethodName | None = None,
     antialias: bool = False,
@@ -46,32 +53,49 @@ def resample_array(
     chunk: int | Sequence[int] | None = None,
     device: Literal["auto", "cpu", "gpu"] = "auto",
 ) -> Any:
-    """Resample an array in memory, or lazily a Dask array.
+    """Resample an array in memory, or lazily a Dask array; coordinates go along.
 
     Gives the very voxels of level 0 that `resample` writes.
 
     Parameters
     ----------
     array : array_like or dask.array.Array
-        Two to five axes, the last two or three of them spatial.
+        Two to five axes, the last two or three of them spatial. Or an array that says where its
+        voxels are: `xarray.DataArray`, ``ngff_zarr.NgffImage``, ``SimpleITK.Image``; or an
+        `Image` or a part of one.
     voxel_size, zoom, factor, shape, method, antialias, outside, device
-        As in `plan_resampling`.
-    like : VoxelGrid, optional
+        As in `plan_resampling`. What is marked as labels is resampled as such.
+    like : VoxelGrid, Image or array with coordinates, optional
         Take this grid instead of a voxel size.
-    source_voxel_size : float, str, mapping or sequence, default 1
-        Of `array`, for the spatial axes.
+    source_voxel_size : float, str, mapping or sequence, optional
+        Of `array`, for the spatial axes. Default: as its coordinates say, or else 1. Along axes
+        that it names it comes before coordinates, with a warning if they say another.
     source_translation : sequence of float, optional
         Position of the centre of voxel 0, for the spatial axes; with `like`.
     axes : str, optional
-        Axis names in order; default: the last ones of ``"tczyx"``.
+        Axis names in order; default: the last ones of ``"tczyx"``, or the names of dimensions.
     chunk : int or sequence of int, optional
         Block shape of a lazy result (spatial axes).
 
     Returns
     -------
-    ndarray, cupy.ndarray or dask.array.Array
+    ndarray, cupy.ndarray, dask.array.Array, or what was given
         Same data type; lazy if `array` is. The blocks of a lazy result pull
         just their source box. An array on the GPU, or blocks there, stay there.
+        An array with coordinates gets those of its new voxels, and keeps its name, attributes and
+        channels; ``NgffMultiscales`` give an ``NgffImage`` of their first level. An image gives a
+        lazy one, with ``grid``, ``as_dask()``, ``to_xarray()`` and the like, that can be passed on.
+
+    Raises
+    ------
+    OptionError
+        If coordinates are irregular (by more than a thousandth of a voxel), fall, or do not tell
+        a spacing, or if the array is turned (``direction``); it says what to do.
+
+    Warns
+    -----
+    ChunkscaleWarning
+        Of what is strange, and of coordinates that are not resampled.
 
     Examples
     --------
@@ -87,23 +111,16 @@ def resample_array(
     from chunkscale.compute.lazy import resample_dask
     from chunkscale.compute.levels import resample_box
 
-    data = plain_array(array, on_gpu=True)
+    given = _opened(array, source_voxel_size, axes, source_translation)
+    data = given.data
     lazy = is_dask_array(data)
-    if lazy:
-        check_chunks(data)
-    source = array_grid(
-        data.shape, partial(_sizes, source_voxel_size), axes=axes, translation=source_translation
-    )
-    if not (like is None or isinstance(like, VoxelGrid)):
-        raise OptionError(
-            f"like {like!r} is not a VoxelGrid; give that of an image: open_image(path).grid"
-        )
     wanted = Target(
         voxel_size=voxel_size, zoom=zoom, factor=factor, shape=shape, like=like, outside=outside
     )
-    source, target, notices = source_and_target(source, wanted)
-    warn_of(notices, stacklevel=3)
-    kind = options.method(method, False, antialias)
+    wanted = with_open_like(wanted, None)
+    source, target, notices = source_and_target(given.whole, wanted, given.grid)
+    warn_of(dict.fromkeys((*given.notices, *notices)), stacklevel=3)
+    kind = options.method(method, given.is_label, antialias)
     mapping = grid_mapping(source, target, method=kind, antialias=antialias)
     dtype = np.dtype(data.dtype).newbyteorder("=")
     options.check_dtype("the array", dtype)
@@ -114,15 +131,83 @@ def resample_array(
         if inner is None:
             edge = LAZY_EDGES[len(target.spatial)]
             inner = tuple(edge if i in target.spatial else 1 for i in range(target.ndim))
-        return resample_dask(data, mapping, chunk=inner, outside=fill, device=device)
+        result = resample_dask(data, mapping, chunk=inner, outside=fill, device=device)
+        return given.wrap(result, target)
     backend = array_backend(data, device)
 
     def read(box: Box) -> NDArray[Any]:
         return backend.contiguous(data[box.slices], dtype)
 
-    whole = Box(start=(0,) * target.ndim, stop=target.shape)
+    everything = whole(target.shape)
     with at_array(data):
-        return resample_box(mapping, whole, read, outside=fill, dtype=dtype, backend=backend)
+        voxels = resample_box(mapping, everything, read, outside=fill, dtype=dtype, backend=backend)
+    return given.wrap(voxels, target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """An array that is to be resampled, and how it becomes again what was given."""
+
+    data: Any
+    whole: VoxelGrid
+    grid: VoxelGrid
+    is_label: bool = False
+    notices: tuple[Notice, ...] = ()
+    wrap: Callable[[Any, VoxelGrid], Any]
+
+
+def _opened(
+    array: object,
+    sizes: VoxelSize | None,
+    axes: str | None,
+    translation: Sequence[float] | None,
+) -> _Given:
+    """Return the array of what is given, and its grid: of its coordinates, or as it is told."""
+    if isinstance(array, Views):
+        image = cast(Source, array)
+        for option, value in (
+            ("source_voxel_size", sizes),
+            ("axes", axes),
+            ("source_translation", translation),
+        ):
+            if value is not None:
+                raise OptionError(
+                    f"{option} {value!r} is for arrays; an image says that itself, so leave it out"
+                )
+        return _Given(
+            data=_uncut(image),
+            whole=image.whole,
+            grid=image.grid,
+            is_label=image.is_label,
+            notices=image.notices,
+            wrap=partial(lazy_source, image),
+        )
+    if found := find_placed(array, axes):
+        said = None if sizes is None else partial(source_sizes, sizes)
+        if said is None and not set(found.spatial) & {*found.spacing, *found.irregular}:
+            said = partial(_sizes, 1.0)  # only ratios matter, as of an array without a word
+        grid, notices = placed_grid(found, sizes=said, translation=translation)
+        return _Given(
+            data=plain_array(found.array, on_gpu=True),
+            whole=grid,
+            grid=grid,
+            is_label=found.is_label,
+            notices=(*notices, *found.notices, *found.copied),
+            wrap=found.wrap,
+        )
+    data = plain_array(array, on_gpu=True)
+    if is_dask_array(data):
+        check_chunks(data)
+    told = partial(_sizes, 1.0 if sizes is None else sizes)
+    grid = array_grid(data.shape, told, axes=axes, translation=translation)
+    return _Given(data=data, whole=grid, grid=grid, wrap=lambda voxels, _: voxels)
+
+
+def _uncut(image: Any) -> Any:
+    """Return the voxels that targets are derived from: of a crop those around it as well."""
+    if isinstance(image, Part):
+        image = replace(image, box=whole(image.whole.shape))
+    return image.as_dask()
 
 
 def _sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:

@@ -125,7 +125,7 @@ def collection_of(source: object, request: Request) -> CollectionSource | None:
     if request.images is None:
         return None
     found = None
-    if not hasattr(source, "shape") and not hasattr(source, "grid"):
+    if isinstance(source, str | bytes | os.PathLike):
         found = open_collection(normalise(source, request.storage.reach))  # type: ignore[arg-type]
     if found is None and patterns_of(request) is not None:
         is_path = isinstance(source, str | os.PathLike)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import starmap
@@ -22,9 +23,9 @@ from chunkscale.geometry.units import METRES
 from chunkscale.parameters import StorageOptions, Target
 from chunkscale.sources.base import Source
 from chunkscale.sources.coarser import at_level, level_for
-from chunkscale.sources.file_image import FileImage
-from chunkscale.sources.image import Image
-from chunkscale.sources.parts import Part
+from chunkscale.sources.libraries import find_placed
+from chunkscale.sources.placed import placed_grid
+from chunkscale.sources.views import Views
 from chunkscale.targets import target_grid, thick
 from chunkscale.text import times
 
@@ -56,8 +57,15 @@ def with_open_like(target: Target, reach: StorageOptions | None) -> Target:
     What is said of the source's voxels does not hold for that image.
     """
     _check_one(target)
-    if target.like is None or isinstance(target.like, VoxelGrid | Image | FileImage | Part):
+    if target.like is None or isinstance(target.like, VoxelGrid | Views):
         return target
+    if found := find_placed(target.like):
+        return replace(target, like=placed_grid(found)[0])
+    if not isinstance(target.like, str | os.PathLike):
+        raise OptionError(
+            f"like is a {type(target.like).__name__}, which has no grid; give the path of an "
+            "image, an opened one, an array with coordinates, or a VoxelGrid"
+        )
     try:
         return replace(target, like=open_image(target.like, storage_options=reach))
     except MetadataError as error:

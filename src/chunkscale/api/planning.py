@@ -97,7 +97,7 @@ def plan_resampling(
     ----------
     source : str, path-like, Image or array
         OME-Zarr image: local path, or URL with http(s), s3, gs or az. Or an
-        array of NumPy or Dask, or what turns into one: see `resample`.
+        array of NumPy or Dask, or what turns into one, or one with coordinates: see `resample`.
     images : str or sequence of str, optional
         Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
         patterns like ``"B/03/0,B/04/*"``, in which ``**`` stands for any number of names.
@@ -114,10 +114,10 @@ def plan_resampling(
     shape : int, str, mapping or sequence, optional
         Instead of a voxel size: voxels along the spatial axes (``"256,256,256"`` or
         ``"z=256"``). The voxel size is the extent over the shape.
-    like : str, path-like, Image or VoxelGrid, optional
+    like : str, path-like, Image, VoxelGrid or array with coordinates, optional
         Take this grid instead of a voxel size.
     source_voxel_size : float, str, mapping or sequence, optional
-        Replaces what the source's metadata says; an array needs it.
+        Replaces what the source's metadata or coordinates say; a plain array needs it.
     axes : str, optional
         Of an array, in order; default: the last ones of ``"tczyx"``.
     source_translation : sequence of float, optional

@@ -27,7 +27,8 @@ from chunkscale.plan.planner import make_plan
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
 from chunkscale.sources.coordinates import coordinates_of
-from chunkscale.sources.parts import decoded_share, library_bytes, part_text
+from chunkscale.sources.parts import part_text
+from chunkscale.sources.picked import decoded_share, library_bytes
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import store_of
 

@@ -100,9 +100,13 @@ def resample(
         OME-Zarr image: local path, or URL with http(s), s3, gs or az. Or an
         array of NumPy or Dask, or what turns into one, with
         ``source_voxel_size``, and ``axes``, ``source_translation`` and
-        ``source_unit`` if wanted. One in memory does not count into ``memory``;
-        a block of Dask does, but not what its tasks hold besides. Arrays
-        stay in this process, and their runs cannot be resumed.
+        ``source_unit`` if wanted. Or one that says where its voxels are: an
+        `xarray.DataArray` (also of spatialdata), ``ngff_zarr.NgffImage`` or
+        ``NgffMultiscales``, ``SimpleITK.Image``; its channel names, units, position
+        and time step are written, and what cannot be is warned of. One in
+        memory does not count into ``memory``; a block of Dask does, but not
+        what its tasks hold besides. Arrays stay in this process, and their
+        runs cannot be resumed.
     destination : str or path-like
         Of the new image or collection: local path, or URL with s3, gs or az. A
         local one that ends with ``.ozx`` is one file (RFC-9): a folder beside it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def resample_dask(
     """Return the lazily resampled array; every block pulls just its source box.
 
     One task per block takes the source blocks that its box touches; nothing
-    is sliced or concatenated in the graph.
+    is sliced, concatenated or renamed in the graph.
 
     Parameters
     ----------
@@ -44,29 +45,35 @@ def resample_dask(
     outside : float or None
     device : str
     """
-    import dask
     import dask.array as da
+    from dask.array.core import normalize_chunks
     from dask.array.utils import meta_from_array
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
 
     bounds = block_bounds(array)
-    sources = array.to_delayed(optimize_graph=False)
     # Blocks in another byte order are copied into the native one as they are read.
     dtype = array.dtype.newbyteorder("=")
-    meta = meta_from_array(array, dtype=dtype)
-    block = dask.delayed(_block, pure=True, traverse=False)
     shape = tuple(m.target_size for m in mapping)
-    blocks = np.empty(cell_counts(shape, chunk), dtype=object)
-    for position in np.ndindex(blocks.shape):
+    name = f"resample-{tokenize(array, mapping, tuple(chunk), outside, device)}"
+    tasks: dict[Any, Any] = {}
+    for position in np.ndindex(*cell_counts(shape, chunk)):
         target = tile(position, chunk, shape)
         touched = touched_blocks(bounds, source_box(mapping, target))
-        parts = [sources[index] for index in itertools.product(*touched)]
         origin = tuple(
             tuple(int(b) for b in bound[t.start : t.stop + 1])
             for bound, t in zip(bounds, touched, strict=True)
         )
-        delayed = block(mapping, target, origin, outside, device, dtype, *parts)
-        blocks[position] = da.from_delayed(delayed, target.shape, meta=meta)
-    return da.block(blocks.tolist())
+        # In one callable, so that Dask looks for keys among the source blocks alone.
+        block = partial(_block, mapping, target, origin, outside, device, dtype)
+        keys = ((array.name, *index) for index in itertools.product(*touched))
+        tasks[(name, *position)] = (block, *keys)
+    return da.Array(
+        HighLevelGraph.from_collections(name, tasks, dependencies=[array]),
+        name,
+        chunks=normalize_chunks(tuple(chunk), shape),
+        meta=meta_from_array(array, dtype=dtype),
+    )
 
 
 def _block(

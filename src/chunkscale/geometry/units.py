@@ -103,3 +103,35 @@ def parse_length(text: str) -> Length:
     if found[2] not in ("", *METRES):
         raise ValueError(f"{found[2]!r} in {text!r} is no unit of length that is known here")
     return Length(float(found[1]), found[2])
+
+
+_SECONDS = (
+    "nanosecond=ns microsecond=us,µs,μs millisecond=ms,msec second=s,sec minute=min hour=h,hr day=d"
+)
+
+_TIMES = {
+    spelled: name
+    for name, _, others in (pair.partition("=") for pair in _SECONDS.split())
+    for spelled in (name, *others.split(","))
+}
+
+#: Of the ways to spell a unit of length the longest is that of OME-NGFF.
+_LENGTHS = {
+    factor: max((n for n in METRES if METRES[n] == factor), key=len) for factor in METRES.values()
+}
+
+
+def ngff_unit(text: str) -> str:
+    """Return a unit of length or time as OME-NGFF spells it; any other one as it is.
+
+    Examples
+    --------
+    >>> ngff_unit("µm"), ngff_unit("micrometers"), ngff_unit("s"), ngff_unit("pixel")
+    ('micrometer', 'micrometer', 'second', 'pixel')
+    """
+    for spelled in (text.strip(), text.strip().removesuffix("s")):
+        if spelled in METRES:
+            return _LENGTHS[METRES[spelled]]
+        if spelled in _TIMES:
+            return _TIMES[spelled]
+    return text

@@ -193,6 +193,11 @@ def _follow(omero: dict[str, Any], source: VoxelGrid, target: VoxelGrid) -> Iter
         yield Notice("lost", text)
 
 
+def counts_voxels(name: str, value: object) -> bool:
+    """Whether an attribute says by its name that it counts voxels, and is no text."""
+    return bool(_COUNTS_VOXELS.search(name)) and not isinstance(value, str | bool | None)
+
+
 def _suspicious(value: Any, where: str) -> Iterator[str]:
     """Yield attributes whose names say that they count voxels; in lists, once for all entries."""
     if is_list(value):
@@ -204,7 +209,7 @@ def _suspicious(value: Any, where: str) -> Iterator[str]:
             name = f"{where}.{key}" if where else str(key)
             if name in ("omero.size", "omero.pixel_size", "omero.rdefs"):
                 continue
-            if _COUNTS_VOXELS.search(str(key)) and not isinstance(inner, str | bool | None):
+            if counts_voxels(str(key), inner):
                 yield name
             else:
                 yield from _suspicious(inner, name)

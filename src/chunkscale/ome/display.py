@@ -9,7 +9,7 @@ from __future__ import annotations
 import colorsys
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,28 @@ def channel_labels(ngff: Mapping[str, Any], grid: VoxelGrid) -> list[str]:
     labels = [c.get("label") if isinstance(c, Mapping) else None for c in listed[:count]]
     labels += [None] * (count - len(labels))
     return [f"channel {i}" if v in (None, "") else str(v) for i, v in enumerate(labels)]
+
+
+def named_channels(
+    names: Sequence[str], dtype: str, colors: Sequence[str | None] = ()
+) -> dict[str, Any]:
+    """Return attributes in which channels have these names, and are shown in their whole range.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Nothing comes of none.
+    dtype : str
+        Of the voxels.
+    colors : sequence of str, optional
+        White where it is None, or none that is understood.
+    """
+    given = [*colors, *[None] * (len(names) - len(colors))]
+    channels = [
+        {**_plain_channel(_limits(dtype)), "color": _color(color) or _WHITE, "label": name}
+        for name, color in zip(names, given, strict=False)
+    ]
+    return {"omero": {"channels": channels}} if channels else {}
 
 
 def _plain_channel(limits: tuple[float, float]) -> dict[str, Any]:

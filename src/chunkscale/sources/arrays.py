@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.box import Box
-from chunkscale.geometry.grid import Axis, VoxelGrid
-from chunkscale.sources.base import Sizes, SourceOptions, Voxels
+from chunkscale.geometry.grid import VoxelGrid, aligned_grid
+from chunkscale.ome.carry import carried
+from chunkscale.sources.array_grids import array_grid
+from chunkscale.sources.base import Source, SourceOptions, Voxels
 from chunkscale.sources.dask_blocks import DaskBlocks
 from chunkscale.sources.foreign import is_dask_array, plain_array, refusal, why_refused
+from chunkscale.sources.libraries import find_placed
+from chunkscale.sources.placed import Placed, placed_grid
+from chunkscale.sources.views import Views
 from chunkscale.storage.engine import StoreIO
 
 
@@ -35,8 +40,8 @@ class HeldArray:
         return out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArraySource:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ArraySource(Views):
     """An array with a grid; see `chunkscale.sources.base.Source`."""
 
     path: str
@@ -44,9 +49,9 @@ class ArraySource:
     array: Voxels
     opaque: bool
     uri: str = ""
-    name: None = None
+    name: str | None = None
     is_label: bool = False
-    stated: None = None
+    stated: tuple[float, ...] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
 
@@ -70,6 +75,9 @@ class ArraySource:
         """Nothing: it cannot be opened again."""
         return None
 
+    def __repr__(self) -> str:
+        return f"<{self.path}: {self.array.dtype} {self.grid.shape}>"
+
     def within(self, io: StoreIO) -> ArraySource:
         """Return the same: nothing is decoded here."""
         return self
@@ -82,103 +90,65 @@ class ArraySource:
         return ""
 
 
-def array_source(given: object, options: SourceOptions) -> ArraySource | None:
-    """Take what is an array, or turns into one."""
-    if isinstance(given, ArraySource):
-        return given
+def array_source(given: object, options: SourceOptions) -> Source | None:
+    """Take what is an array, or turns into one; a source stays what it is."""
+    if isinstance(given, Views):
+        return cast(Source, given)
     if isinstance(given, list | tuple):
         raise refusal(
             given, "make an array of it, like numpy.stack(list) or dask.array.stack(list)"
         )
+    place, unit = options.translation, options.unit
+    if found := find_placed(given, options.axes):
+        grid, notices = placed_grid(found, sizes=options.sizes, translation=place, unit=unit)
+        return placed_source(found, grid, notices)
     if reason := why_refused(given):
         raise refusal(given, reason)
     if not hasattr(given, "__array__"):
         return None
-    plain = plain_array(given, on_gpu=False)
-    array: Voxels = DaskBlocks(plain) if is_dask_array(plain) else HeldArray(plain)
     if options.sizes is None:
         raise OptionError(
             "source_voxel_size is missing: an array does not say how large its voxels are; give "
             "one number or one for each spatial axis (1 where only ratios matter)"
         )
-    grid = array_grid(
-        array.shape,
-        options.sizes,
-        axes=options.axes,
-        translation=options.translation,
-        unit=options.unit,
-    )
+    array = _voxels(plain_array(given, on_gpu=False))
+    grid = array_grid(array.shape, options.sizes, axes=options.axes, translation=place, unit=unit)
     lazy = isinstance(array, DaskBlocks)
     return ArraySource(
         path="Dask array" if lazy else "array in memory", grid=grid, array=array, opaque=lazy
     )
 
 
-def array_grid(
-    shape: Sequence[int],
-    sizes: Sizes,
-    *,
-    axes: Sequence[str] | None = None,
-    translation: Sequence[float] | None = None,
-    unit: str | None = None,
-) -> VoxelGrid:
-    """Return the grid of an array, of which users say where its voxels are.
-
-    Parameters
-    ----------
-    shape : sequence of int
-    sizes : callable
-    axes : str, optional
-        One letter for each; default: the last ones of ``"tczyx"``.
-    translation : sequence of float, optional
-        For the spatial axes.
-    unit : str, optional
-        Of the spatial axes.
-    """
-    names = "tczyx"[5 - min(len(shape), 5) :] if axes is None else axes
-    if not 2 <= len(shape) <= 5 or len(names) != len(shape):
-        raise OptionError(
-            f"an array of shape {tuple(shape)} with axes {names!r} is not supported; "
-            "two to five axes are, with one letter for each"
-        )
-    kinds = {"t": "time", "c": "channel"}
-    spatial = [i for i, name in enumerate(names) if name not in kinds]
-    if len(set(names)) < len(names) or spatial not in (
-        list(range(len(names) - 2, len(names))),
-        list(range(len(names) - 3, len(names))),
-    ):
-        raise OptionError(
-            f"axes {names!r} are not supported: names must differ, and the last two or three must "
-            "be spatial, like tczyx; transpose the array"
-        )
-    if not (unit is None or (isinstance(unit, str) and unit)):
-        raise OptionError(f"source_unit {unit!r} is no unit; give one like 'micrometer'")
-    called = [names[i] for i in spatial]
-    given = sizes(called)
-    if sorted(given) != sorted(called):
-        raise OptionError(
-            f"source_voxel_size {dict(given)} does not name the spatial axes {', '.join(called)}; "
-            "give one number for each of them"
-        )
-    try:
-        origin = [0.0] * len(spatial) if translation is None else list(map(float, translation))
-    except (TypeError, ValueError):
-        raise OptionError(
-            f"source_translation {translation!r} is not understood; give a number for each of the "
-            f"{len(spatial)} spatial axes"
-        ) from None
-    if len(origin) != len(spatial):
-        raise OptionError(
-            f"source_translation {tuple(origin)} has {len(origin)} values for the "
-            f"{len(spatial)} spatial axes"
-        )
-    leading = (0.0,) * (len(shape) - len(spatial))
-    return VoxelGrid(
-        axes=tuple(
-            Axis(name=n, kind=kinds.get(n, "space"), unit=None if n in kinds else unit)
-            for n in names
-        ),
-        shape=tuple(map(int, shape)),
-        voxel_size=tuple(float(given.get(name, 1.0)) for name in names),
-        translation=(*leading, *origin),
+def placed_source(found: Placed, grid: VoxelGrid, notices: Sequence[Notice] = ()) -> ArraySource:
+    """Return a source of an array of another library."""
+    array = _voxels(plain_array(found.array, on_gpu=False))
+    return ArraySource(
+        path=found.what,
+        grid=grid,
+        array=array,
+        opaque=isinstance(array, DaskBlocks),
+        name=found.name,
+        is_label=found.is_label,
+        attributes=found.attributes,
+        notices=(*notices, *found.notices, *found.lost),
     )
+
+
+def lazy_source(source: Source, array: Any, grid: VoxelGrid) -> ArraySource:
+    """Return what was lazily resampled from a source as one."""
+    whole = aligned_grid(source.grid, grid)
+    attributes, notices = carried(source.attributes, whole, grid, array.dtype.name)
+    return ArraySource(
+        path="resampled image",
+        grid=grid,
+        array=DaskBlocks(array),
+        opaque=True,
+        name=source.name,
+        is_label=source.is_label,
+        attributes=attributes,
+        notices=tuple(dict.fromkeys((*source.notices, *notices))),
+    )
+
+
+def _voxels(plain: Any) -> Voxels:
+    return DaskBlocks(plain) if is_dask_array(plain) else HeldArray(plain)

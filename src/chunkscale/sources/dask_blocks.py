@@ -59,6 +59,10 @@ class DaskBlocks:
         self.dtype: np.dtype[Any] = array.dtype.newbyteorder("=")
         self.chunk: tuple[int, ...] = tuple(int(max(sizes)) for sizes in array.chunks)
 
+    def as_dask(self) -> dask.array.Array:
+        """Return the array itself."""
+        return self._array
+
     def _task_graph(self) -> dict[Any, Any]:
         # As one dictionary, of which a block needs a few entries: Dask's own layers of 20 000
         # blocks take up to seconds to say which.

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from chunkscale.errors import GridError, Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
-from chunkscale.ome.display import channel_labels
-from chunkscale.ome.versions import ngff_namespace
 from chunkscale.report import info_text
 from chunkscale.sources.base import Sizes, SourceOptions, Voxels
 from chunkscale.sources.parts import Part, select
+from chunkscale.sources.views import Views
 from chunkscale.storage.engine import StoreIO
 from chunkscale.text import text_html
 
 if TYPE_CHECKING:
-    import dask.array
+    pass
 
 
 @runtime_checkable
@@ -75,7 +74,7 @@ def file_states(paths: Iterable[str]) -> tuple[FileState, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class FileImage:
+class FileImage(Views):
     """An image in a file, read lazily; see `chunkscale.sources.base.Source`.
 
     Made by `open_image`, or by the readers of `chunkscale.sources.file_formats`.
@@ -198,33 +197,9 @@ class FileImage:
         return next(filter(None, (file.fate() for file in self.files)), "")
 
     @property
-    def channels(self) -> list[str]:
-        """Labels of the channels, as far as the metadata names them."""
-        return channel_labels(ngff_namespace(self.attributes), self.grid)
-
-    @property
     def labels(self) -> tuple[str, ...]:
         """Nothing: labels lie in files of their own."""
         return ()
-
-    def as_dask(self, level: int = 0) -> dask.array.Array:
-        """Return the image as a lazy Dask array.
-
-        Parameters
-        ----------
-        level : int
-            0 or -1: there are no others.
-        """
-        from chunkscale.sources.dask_view import as_dask
-
-        self.level_grid(level)
-        return as_dask(self.array)
-
-    def level_grid(self, index: int) -> VoxelGrid:
-        """Return the grid of level 0, which is the only one."""
-        if index not in (0, -1):
-            raise OptionError(f"level {index} of {self.uri!r} is not there; it has one, level 0")
-        return self.grid
 
     def as_dict(self) -> dict[str, Any]:
         """Return what there is to know of the image as JSON values."""

@@ -13,7 +13,7 @@ _MASK = "its mask would be lost; fill it first: array.filled(...)"
 
 #: Module -> why its arrays are not taken, and what is.
 _REFUSED = {
-    "xarray": "its coordinates would be lost; pass array.data, and source_voxel_size",
+    "xarray": "its coordinates would be lost; join such arrays with xarray.concat, and pass that",
     "zarr": "all of it would be loaded; pass the path of its image, or dask.array.from_zarr(array)",
     "h5py": "all of it would be loaded; pass dask.array.from_array(array)",
     "tensorstore": "all of it would be loaded; if it fits into memory, pass array.read().result()",

@@ -23,6 +23,7 @@ from chunkscale.report import info_text
 from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.parts import Part, select
+from chunkscale.sources.views import Views
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.fate import fate
 from chunkscale.storage.locations import join
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Image:
+class Image(Views):
     """A multiscale image that is read lazily.
 
     Made by `open_image`.
@@ -178,6 +179,11 @@ class Image:
     def channels(self) -> list[str]:
         """Labels of the channels, as far as the metadata names them."""
         return channel_labels(ngff_namespace(self.attributes), self.grid)
+
+    @property
+    def level_count(self) -> int:
+        """Number of stored levels, as the metadata lists them."""
+        return len(self.multiscale.datasets)
 
     def level(self, index: int) -> ArrayReader:
         """Return the array of one stored level; -1 is the smallest."""

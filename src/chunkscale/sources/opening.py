@@ -35,6 +35,6 @@ def open_source(given: object, options: SourceOptions) -> Source:
         if found is not None:
             return found
     raise OptionError(
-        f"the source {given!r} is not supported; give the path or URL of an OME-Zarr image, the "
-        "path of a TIFF file, or an array of NumPy or Dask"
+        f"the source {given!r} is not supported; give the path or URL of an OME-Zarr image, that "
+        "of a file (chunkscale formats), or an array"
     )

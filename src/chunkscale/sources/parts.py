@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.box import Box, whole
@@ -18,79 +14,17 @@ from chunkscale.geometry.grid import VoxelGrid, covering_box, cut_grid
 from chunkscale.geometry.selection import Crop, Indices, parse_crop, parse_indices
 from chunkscale.ome.versions import ngff_namespace
 from chunkscale.sources.base import Source, Voxels
+from chunkscale.sources.picked import PickedVoxels, Picks
+from chunkscale.sources.views import Views
 from chunkscale.storage.engine import StoreIO
 from chunkscale.text import text_html
 
 if TYPE_CHECKING:
     import dask.array
 
-#: Indices that are kept of an axis; None for all of them.
-Picks = tuple[tuple[int, ...] | None, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PickedVoxels:
-    """Voxels with some of their indices, along axes that are not spatial."""
-
-    array: Voxels
-    picks: Picks
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels per axis."""
-        pairs = zip(self.array.shape, self.picks, strict=True)
-        return tuple(n if kept is None else len(kept) for n, kept in pairs)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Native byte order."""
-        return self.array.dtype
-
-    @property
-    def chunk(self) -> tuple[int, ...]:
-        """What has to be decoded together: one index, and what `decoded_share` counts."""
-        pairs = zip(self.array.chunk, self.picks, strict=True)
-        return tuple(n if kept is None else 1 for n, kept in pairs)
-
-    def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the voxels of a box, in `out` if it is given (C order)."""
-        if out is None:
-            out = np.empty(box.shape, self.dtype)
-        frames = [
-            [(0, b - a, a, b)] if kept is None else list(_runs(kept[a:b]))
-            for a, b, kept in zip(box.start, box.stop, self.picks, strict=True)
-        ]
-        # What lies in front of an axis with several runs is read index by index: only then is each
-        # part of `out` in one piece.
-        last = max((i for i, runs in enumerate(frames) if len(runs) > 1), default=0)
-        frames[:last] = [list(_singly(runs)) for runs in frames[:last]]
-        for runs in itertools.product(*frames):
-            part = Box(start=tuple(r[2] for r in runs), stop=tuple(r[3] for r in runs))
-            self.array.read(part, out[tuple(slice(r[0], r[1]) for r in runs)])
-        return out
-
-
-Run = tuple[int, int, int, int]
-
-
-def _runs(kept: tuple[int, ...]) -> Iterator[Run]:
-    """Yield (first, stop) of places, and of the indices that follow one another there."""
-    start = 0
-    for place in range(1, len(kept) + 1):
-        if place == len(kept) or kept[place] != kept[place - 1] + 1:
-            yield start, place, kept[start], kept[place - 1] + 1
-            start = place
-
-
-def _singly(runs: list[Run]) -> Iterator[Run]:
-    for place, stop, index, _ in runs:
-        yield from (
-            (k, k + 1, index + k - place, index + k - place + 1) for k in range(place, stop)
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Part:
+class Part(Views):
     """A part of an image, read lazily; made by `Image.select`.
 
     Whatever resamples takes it as it takes an image, and so do `like` and the source of
@@ -238,13 +172,23 @@ class Part:
             0 is the finest, -1 the coarsest.
         """
         image: Any = self.source
-        if not hasattr(image, "as_dask"):
-            raise OptionError(f"a part of the {self.path} has no levels; slice the array itself")
         stored, grid = image.as_dask(level), _picked_grid(image.level_grid(level), self.picks)
         for axis, kept in enumerate(self.picks):
             if kept is not None:
                 stored = stored[(slice(None),) * axis + (list(kept),)]
         return stored[covering_box(grid, self.grid).slices]
+
+    @property
+    def level_count(self) -> int:
+        """Number of levels; of a crop one, for the others do not end where it does."""
+        image: Any = self.source
+        return 1 if "crop" in self.part else int(image.level_count)
+
+    def level_grid(self, index: int) -> VoxelGrid:
+        """Return the grid of what a level has of the part."""
+        image: Any = self.source
+        grid = _picked_grid(image.level_grid(index), self.picks)
+        return cut_grid(grid, covering_box(grid, self.grid))
 
     @property
     def channels(self) -> list[str]:
@@ -373,20 +317,3 @@ def part_text(part: Mapping[str, Any]) -> str:
         if key != "crop"
     }
     return ", ".join(f"{k} {v}" for k, v in (texts | ({"crop": crop} if crop else {})).items())
-
-
-def library_bytes(array: Voxels) -> int:
-    """Return what the library that reads an array takes of each process's memory."""
-    inner = array.array if isinstance(array, PickedVoxels) else array
-    return int(getattr(inner, "library_bytes", 0))
-
-
-def decoded_share(array: Voxels) -> int:
-    """Return how many voxels are decoded for each that is kept, where chunks span indices."""
-    if not isinstance(array, PickedVoxels):
-        return 1
-    return math.prod(
-        min(chunk, n)
-        for chunk, n, kept in zip(array.array.chunk, array.array.shape, array.picks, strict=True)
-        if kept is not None
-    )
