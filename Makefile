@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/chunkscale demo chunkscale-demo
 
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
 lint: $(VENV)/.linted
 	$(BIN)/ruff check .

@@ -166,6 +166,7 @@ def test_no_module_reaches_for_private_names_of_another(name):
             assert private in ([], ["__version__"])
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_first():
     """No order of imports is needed, and none is hidden in functions."""
     without = () if importlib.util.find_spec("cupy") else ("kernels.cuda",)

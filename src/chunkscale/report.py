@@ -298,7 +298,7 @@ def info_text(facts: Facts) -> str:
         lines.insert(1, f"name        {facts['name']}")
     if facts["channels"]:
         lines.append(f"channels    {', '.join(facts['channels'])}")
-    if facts["coordinates"]:
+    if facts.get("coordinates"):
         lines.append(f"coordinates {facts['coordinates']}")
     rows = [
         *table(_level_rows(facts["levels"])),

@@ -286,8 +286,9 @@ def test_a_mark_of_byte_order_does_no_harm(zarr_format, tmp_path):
 @pytest.mark.parametrize("given", [5, 1.5, True, ["a"], {"z": 1}, np.zeros(3), object()])
 def test_what_is_no_path_is_an_option_that_makes_no_sense(given, tmp_path):
     """Wherever a path belongs."""
+    with pytest.raises(OptionError, match=r"like is of type '\w+', which has no grid"):
+        chunkscale.plan_resampling(DATA, source_voxel_size=1.0, like=given)
     for call in (
-        lambda: chunkscale.plan_resampling(DATA, source_voxel_size=1.0, like=given),
         lambda: chunkscale.open_image(given),
         lambda: chunkscale.info(given),
         lambda: chunkscale.resample(DATA, given, source_voxel_size=1.0),

@@ -208,8 +208,8 @@ def test_versions_without_a_voxel_size_need_one(name, tmp_path):
     ["ngff_challenge/hcs.zarr/A", "ngio/v04/images/test_image_yx.zarr/tables", "tiff_mobie"],
 )
 def test_what_is_no_image_is_refused(name):
-    """Rows of plates, tables and folders."""
-    with pytest.raises((NotAnImageError, FileNotFoundError)):
+    """Rows of plates, tables, and folders of files that are no planes of one image."""
+    with pytest.raises((NotAnImageError, FileNotFoundError, MetadataError)):
         open_image(DATA / name)
 
 

@@ -127,7 +127,7 @@ def test_a_store_that_fails_now_and_then(where, client, stack, expected, tmp_pat
     requests = {"client": client} if where == "cluster" else {}
     wanted = expected("sharded")
     monkeypatch.setattr(
-        "chunkscale.api.running.StoreIO", lambda **given: StoreIO(faults=Flaky(0.05), **given)
+        "chunkscale.api.batches.StoreIO", lambda **given: StoreIO(faults=Flaky(0.05), **given)
     )
     out = tmp_path / "out.zarr"
     for _ in range(10):
@@ -149,7 +149,7 @@ def test_a_store_that_always_fails_stops_the_run_early(stack, tmp_path, monkeypa
                 raise ConnectionRefusedError("injected: nobody is there")
 
     monkeypatch.setattr(
-        "chunkscale.api.running.StoreIO", lambda **given: StoreIO(faults=Broken(1.0), **given)
+        "chunkscale.api.batches.StoreIO", lambda **given: StoreIO(faults=Broken(1.0), **given)
     )
     with pytest.raises(chunkscale.RegionError, match="20 regions failed") as error:
         chunkscale.resample(stack, tmp_path / "out.zarr", **LAYOUTS["chunks"])

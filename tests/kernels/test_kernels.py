@@ -630,6 +630,7 @@ print(coarse.item())
 """
 
 
+@pytest.mark.slow
 def test_machine_code_on_disk_is_that_of_all_sources(tmp_path: Path) -> None:
     package = tmp_path / "chunkscale"
     shutil.copytree(
@@ -661,6 +662,7 @@ def test_machine_code_on_disk_is_that_of_all_sources(tmp_path: Path) -> None:
     assert len(machine_code() - first) == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_of_machine_code_is_passed_by_and_mended(tmp_path: Path) -> None:
     """A warning that names it, the result that it is without, and none in the next process."""
     cache = tmp_path / "x"

@@ -50,7 +50,7 @@ REAL = {
     "fiji_java/5d_testing": ("folder", ["5d_dataset_v4.ome.zarr", "5d_dataset_v5.ome.zarr"]),
 }
 NONE = (
-    "ngff_challenge/2d.zarr", "zarr_java/ome/v0.4", "zarr_java/ome/v0.4/labels", "tiff_mobie",
+    "ngff_challenge/2d.zarr", "zarr_java/ome/v0.4", "zarr_java/ome/v0.4/labels",
     "ngff_challenge/bf2raw.zarr/OME", "mobie_zarr/mri-stack.ome.zarr",
 )  # fmt: skip
 

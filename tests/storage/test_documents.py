@@ -182,7 +182,7 @@ NESTED = {"name": "numcodecs.pickle", "configuration": {}}
         (2, {"filters": [{"id": "delta"}, PICKLE]}, "codec 'pickle' would run"),
         (2, {"compressor": PICKLE}, "codec 'pickle' would run"),
         (2, {"dtype": "|O", "filters": [{"id": "vlen-bytes"}, PICKLE]}, "codec 'pickle' would run"),
-        (2, {"dtype": "|O", "filters": [{"id": "vlen-utf8"}]}, r"Python objects .data type '|O'"),
+        (2, {"dtype": "|O", "filters": [{"id": "vlen-utf8"}]}, r"data type is '\|O' of array"),
         (3, {"codecs": [NESTED]}, "codec 'numcodecs.pickle' would run"),
         (
             3,

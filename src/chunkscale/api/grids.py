@@ -63,8 +63,8 @@ def with_open_like(target: Target, reach: StorageOptions | None) -> Target:
         return replace(target, like=placed_grid(found)[0])
     if not isinstance(target.like, str | os.PathLike):
         raise OptionError(
-            f"like is a {type(target.like).__name__}, which has no grid; give the path of an "
-            "image, an opened one, an array with coordinates, or a VoxelGrid"
+            f"like is of type {type(target.like).__name__!r}, which has no grid; give the path of "
+            "an image, an opened one, an array with coordinates, or a VoxelGrid"
         )
     try:
         return replace(target, like=open_image(target.like, storage_options=reach))

@@ -46,8 +46,8 @@ def refuse_code(uri: str, document: ArrayDocument) -> None:
         )
     if isinstance(stated, str) and stated.lstrip("|<>=") in ("O", "object"):
         raise MetadataError(
-            f"array {uri!r} holds Python objects (data type {stated!r}), which are no voxels; give "
-            "an image of numbers"
+            f"the data type is {stated!r} of array {uri!r}, which holds Python objects and no "
+            "voxels; give an image of numbers"
         )
 
 
