@@ -144,7 +144,11 @@ def _is_of_xarray(given: object) -> bool:
 
 def _in_memory(given: Any) -> bool:
     """Whether voxels are at hand, or lazy; to ask for those of a file loads them all."""
-    return getattr(given.variable, "_in_memory", True) or given.chunks is not None
+    variable = given.variable
+    if getattr(variable, "_in_memory", True) or given.chunks is not None:
+        return True
+    # An array of another library, on a GPU for one; a file is behind a class of xarray's own.
+    return not type(variable._data).__module__.startswith("xarray.")
 
 
 def _refuse_turned(given: Any) -> None:
