@@ -182,7 +182,8 @@ class _Window:
         tap = np.minimum(beyond, stop) - np.arange(1, 5)
         tap = np.maximum(tap, self.first[:, None])
         found = np.where(self.covered(tap, fuzz), tap, self.first[:, None])
-        return found.max(axis=1)
+        last: NDArray[np.int64] = found.max(axis=1)
+        return last
 
 
 def _weights_table(mapping: AxisMapping, edge: NDArray[np.float64]) -> AxisTable:

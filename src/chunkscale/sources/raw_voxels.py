@@ -141,7 +141,7 @@ class RawVoxels:
 
 
 def _fill(file: IO[bytes], piece: NDArray[Any], path: str) -> None:
-    rest = memoryview(piece.view(np.uint8).reshape(-1))
+    rest = piece.view(np.uint8).reshape(-1).data
     while rest:
         count = file.readinto(rest)  # type: ignore[attr-defined]
         if not count:

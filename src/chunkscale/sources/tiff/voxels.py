@@ -231,7 +231,7 @@ class _Pages:
                     into[chosen] = np.moveaxis(found, -1, 0)
 
     def _fill(self, page: int, offset: int, into: NDArray[Any]) -> None:
-        buffer = memoryview(into.view(np.uint8))
+        buffer = into.view(np.uint8).data
         got = self._files.read_into(int(self.table.file[page]), offset, buffer)
         if got < len(buffer):
             raise self.table.corrupt(page, 0, f"the file ends {len(buffer) - got} bytes too early")
