@@ -696,3 +696,26 @@ def test_no_library_is_imported_for_what_is_not_its_own():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_channels_before_time_are_put_in_order(tmp_path):
+    """OME-Zarr has time first; a plain array is refused before anything is written."""
+    places = {d: np.arange(n) * 1.0 for d, n in zip("zyx", (4, 6, 8), strict=True)}
+    voxels = np.random.default_rng(0).random((3, 2, 4, 6, 8))
+    array = xr.DataArray(voxels, dims=list("ctzyx"), coords=places)
+    run = chunkscale.resample(array, tmp_path / "o.zarr", voxel_size="same")
+    written = chunkscale.open_image(run.path)
+    assert written.axes == "tczyx"
+    np.testing.assert_array_equal(np.asarray(written), voxels.swapaxes(0, 1))
+    with pytest.raises(chunkscale.OptionError, match=r"transpose\(1, 0, 2, 3, 4\).*'tczyx'"):
+        chunkscale.plan_resampling(voxels, axes="ctzyx", source_voxel_size=1)
+
+
+def test_a_spacing_that_a_cut_made_stale_is_not_passed_on(tmp_path):
+    """Every second plane of an image lies twice as far."""
+    size = {"voxel_size": "same", "source_voxel_size": 0.5}
+    run = chunkscale.resample(np.zeros((4, 6, 8), "u1"), tmp_path / "h.zarr", **size)
+    every_second = chunkscale.open_image(run.path).to_xarray().isel(z=slice(None, None, 2))
+    found = chunkscale.resample_array(every_second, voxel_size="same")
+    assert found.z.attrs["voxel_size"] == 1.0
+    np.testing.assert_array_equal(found.z, every_second.z)

@@ -376,3 +376,58 @@ def test_numbers_of_64_bits_are_written_where_they_are_needed(tmp_path):
         packing._close(file, many, b"")
     with zipfile.ZipFile(tmp_path / "many.zip") as archive:
         assert len(archive.namelist()) == 2**16
+
+
+def test_a_file_that_a_lazy_array_may_read_from_is_not_replaced(tmp_path):
+    """As an output that is a folder: its voxels would be gone before they are read."""
+    size = {"voxel_size": "same", "source_voxel_size": 1}
+    path = tmp_path / "v.ozx"
+    chunkscale.resample(np.ones((8, 16, 16), "u1"), path, **size)
+    before, lazy = path.read_bytes(), chunkscale.open_image(path).as_dask()
+    for array in (lazy, chunkscale.open_image(path).to_xarray()):
+        with pytest.raises(chunkscale.DestinationError, match="so it is not overwritten"):
+            chunkscale.resample(array, path, voxel_size=2, source_voxel_size=1, overwrite=True)
+    assert path.read_bytes() == before
+    assert not Path(f"{path}.partial").exists()
+
+
+def test_a_folder_that_was_half_deleted_is_cleared_away(tmp_path, monkeypatch):
+    """Its file is whole by then, and what tells that the folder is ours goes last."""
+    stack, path = np.ones((8, 16, 16), "u1"), tmp_path / "v.ozx"
+    source = tmp_path / "in.zarr"
+    chunkscale.resample(stack, source, voxel_size="same", source_voxel_size=1)
+    real, left = packed.contents.delete_below, []
+
+    def stopping(uri):
+        if uri.startswith(f"{path}.partial"):
+            if not left:
+                raise KeyboardInterrupt
+            left.pop()
+        real(uri)
+
+    for steps in range(4):
+        path.unlink(missing_ok=True)
+        left[:] = [0] * steps
+        options = {"voxel_size": 0.5, "chunk": 8, "levels": 2}
+        with monkeypatch.context() as patch:
+            patch.setattr(packed.contents, "delete_below", stopping)
+            with pytest.raises(KeyboardInterrupt):
+                chunkscale.resample(source, path, **options)
+        assert chunkscale.check(path)
+        chunkscale.resample(source, path, resume=True, **options)
+        assert not Path(f"{path}.partial").exists()
+
+
+def test_a_finished_file_whose_bytes_have_changed_is_not_found_whole(tmp_path):
+    source, path = tmp_path / "in.zarr", tmp_path / "v.ozx"
+    voxels = np.random.default_rng(0).integers(0, 255, (8, 16, 16), "u1")
+    chunkscale.resample(voxels, source, voxel_size="same", source_voxel_size=1)
+    chunkscale.resample(source, path, voxel_size=0.5)
+    assert chunkscale.resample(source, path, voxel_size=0.5, resume=True)
+    with zipfile.ZipFile(path) as file:
+        entry = max(file.infolist(), key=lambda entry: entry.file_size)
+    content = bytearray(path.read_bytes())
+    content[entry.header_offset + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(chunkscale.DestinationError, match=r"is damaged.*overwrite=True"):
+        chunkscale.resample(source, path, voxel_size=0.5, resume=True)

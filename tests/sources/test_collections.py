@@ -6,6 +6,7 @@ import shutil
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import plates
 import pytest
 from hypothesis import given
@@ -424,3 +425,17 @@ def test_info_lists_what_a_collection_yields(tmp_path):
     plates.plate(tmp_path / "p.zarr", made=False)
     assert chunkscale.info(tmp_path / "p.zarr")["images"] == FIELDS
     assert json.dumps(chunkscale.info(tmp_path / "p.zarr"))
+
+
+def test_a_tiff_file_beside_images_does_not_make_planes_of_their_folder(tmp_path):
+    """It is left behind with a word, and images are found."""
+    tifffile = pytest.importorskip("tifffile")
+    folder = tmp_path / "f"
+    folder.mkdir()
+    tifffile.imwrite(folder / "overview.tif", np.zeros((8, 8), "u1"))
+    chunkscale.resample(
+        np.ones((4, 8, 8), "u1"), folder / "a.zarr", source_voxel_size=1, voxel_size="same"
+    )
+    said = []
+    assert list(open_collection(folder).images(said.append)) == ["a.zarr"]
+    assert "overview.tif" in str(said[0])

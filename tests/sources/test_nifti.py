@@ -315,3 +315,13 @@ def test_packed_files_are_unpacked_once_beside_the_memory(tmp_path, noise):
     tracemalloc.stop()
     assert all((one == data.T[box.slices]).all() for one in found)
     assert peak < data.nbytes / 2
+
+
+def test_a_file_that_is_replaced_before_it_is_read_is_named(tmp_path):
+    """Its voxels are not taken for those of the one that was opened."""
+    path = tmp_path / "a.nii"
+    nibabel.Nifti1Image(np.zeros((4, 5, 6), "u1"), np.eye(4)).to_filename(path)
+    image = chunkscale.open_image(path)
+    nibabel.Nifti1Image(np.ones((4, 5, 7), "u1"), np.eye(4)).to_filename(path)
+    with pytest.raises(chunkscale.RegionError, match="has been replaced since"):
+        np.asarray(image)

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 
 import chunkscale
 from chunkscale import MetadataError, MultipleImagesError, OptionError
@@ -752,3 +753,52 @@ def test_real_files_without_a_scale_ask(name):
     found = tifffile.imread(DATA / name)
     axes = {"4D": "tzyx", "mu": "czyx"}.get(Path(name).name[:2], "zyx")
     opens(DATA / name, found, axes, source_voxel_size=1, **said)
+
+
+@pytest.mark.parametrize("axes", ["ZXY", "CXY", "TYX"])
+def test_rows_and_columns_are_what_the_file_calls_them(axes, tmp_path):
+    """Voxels as tifffile has them, in the order of the image's axes."""
+    stack = np.arange(5 * 7 * 9, dtype="u1").reshape(5, 7, 9)
+    path = tmp_path / "s.tif"
+    tifffile.imwrite(path, stack, metadata={"axes": axes}, photometric="minisblack")
+    image = chunkscale.open_image(path, source_voxel_size=1)
+    order = sorted(range(3), key=lambda i: "TCZYX".find(axes[i]))
+    assert image.axes == "".join(axes[i] for i in order).lower()
+    assert_array_equal(np.asarray(image), stack.transpose(order))
+
+
+def test_a_plane_without_x_asks_for_axes(tmp_path):
+    path = tmp_path / "s.tif"
+    stack = np.zeros((5, 7, 9), "u1")
+    tifffile.imwrite(path, stack, metadata={"axes": "TZY"}, photometric="minisblack")
+    with pytest.raises(chunkscale.OptionError, match="give axes='zyx'"):
+        chunkscale.open_image(path, source_voxel_size=1)
+    assert chunkscale.open_image(path, source_voxel_size=1, axes="zyx").shape == (5, 7, 9)
+
+
+def test_a_file_that_is_replaced_before_it_is_read_is_named(tmp_path):
+    """Not read with the places of what it was."""
+    stack, path = np.ones((5, 7, 9), "u1"), tmp_path / "r.tif"
+    calibrated = {"axes": "ZYX", "spacing": 1.0, "unit": "um"}
+    tifffile.imwrite(path, stack, imagej=True, resolution=(1, 1), metadata=calibrated)
+    image = chunkscale.open_image(path)
+    calibrated["Info"] = "x" * 500
+    tifffile.imwrite(path, stack, imagej=True, resolution=(1, 1), metadata=calibrated)
+    for read in (lambda: np.asarray(image), lambda: image.as_dask().compute()):
+        with pytest.raises(chunkscale.RegionError, match="has been replaced since"):
+            read()
+
+
+def test_a_unit_beside_sizes_that_the_file_says_in_another_is_refused(tmp_path):
+    """They would become a thousand times larger."""
+    path = tmp_path / "nz.ome.tif"
+    sizes = {"PhysicalSizeX": 500, "PhysicalSizeXUnit": "nm"}
+    sizes |= {"PhysicalSizeY": 500, "PhysicalSizeYUnit": "nm"}
+    tifffile.imwrite(path, np.zeros((5, 7, 9), "u1"), metadata={"axes": "ZYX", **sizes})
+    with pytest.raises(chunkscale.OptionError, match="with their sizes, in nanometer"):
+        chunkscale.open_image(path)
+    with pytest.raises(chunkscale.OptionError, match="says 500 nanometer along y"):
+        chunkscale.open_image(path, source_voxel_size="z=2", source_unit="micrometer")
+    given = {"source_voxel_size": "z=2,y=0.5,x=0.5", "source_unit": "micrometer"}
+    image = chunkscale.open_image(path, **given)
+    assert image.voxel_size == {"z": 2.0, "y": 0.5, "x": 0.5}

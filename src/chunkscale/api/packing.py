@@ -52,11 +52,16 @@ class PackedRun:
         self, images: Sequence[PlannedImage], *, progress: ProgressCallback | None, **how: Any
     ) -> Resampled:
         """Make an image, which comes first, and its labels; see `running.carry_out`."""
+        from chunkscale.output.destination import check_unread
+
         pulse = _Pulse(progress)
 
         def make() -> Resampled:
             run = Run(target=self.place.folder, existing=self.existing)
             check_images(images, run)
+            for image in images:
+                if self.existing.overwrite and image.source.opaque:
+                    check_unread(image.plan.source, self.place.uri)
             self._begin(images[0].plan.source.uri)
             return carry_out(images, self.place.folder, self.existing, progress=pulse.on, **how)
 

@@ -174,7 +174,7 @@ def pack_output(
                 "move that away and go on with resume=True (--resume)"
             ) from None
         _settle(os.path.dirname(place.uri))
-    contents.delete_below(folder)
+    _delete(folder)
 
 
 @contextlib.contextmanager
@@ -192,13 +192,30 @@ def drop_folder(place: PackedPlace) -> None:
     """Delete the folder of a file that is whole: a run was killed before it did."""
     if os.path.isdir(place.folder):
         leases.check_free(place.folder, take_over=False)
-        contents.delete_below(place.folder)
+        _delete(place.folder)
+
+
+def _delete(folder: str) -> None:
+    """Delete what was packed; last what tells that it is ours, or nobody could go on with that."""
+    for name in contents.names(folder):
+        if name not in (DOCUMENT, NOTES):
+            contents.delete_below(join(folder, name))
+    contents.delete_below(join(folder, NOTES))
+    contents.delete_below(folder)
 
 
 def refuse_incomplete(uri: str) -> None:
-    """Refuse a finished file in which objects are missing that its run has counted."""
+    """Refuse a finished file in which objects are damaged, or missing that its run has counted."""
     names = [path for path, _ in contents.objects(uri)]
-    if missing := _missing(uri, names):
+    missing = _missing(uri, names)
+    for name in names:
+        if missing:
+            break
+        try:
+            contents.get(join(uri, name))  # which compares its checksum
+        except (ChunkscaleError, OSError) as error:
+            missing = f"{name!r} is damaged: {error}"
+    if missing:
         raise DestinationError(
             f"the output {uri!r} is not whole ({missing}); replace it with overwrite=True "
             "(--overwrite)"

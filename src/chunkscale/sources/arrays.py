@@ -18,7 +18,7 @@ from chunkscale.sources.base import Source, SourceOptions, Voxels
 from chunkscale.sources.dask_blocks import DaskBlocks
 from chunkscale.sources.foreign import is_dask_array, plain_array, refusal, why_refused
 from chunkscale.sources.libraries import find_placed
-from chunkscale.sources.placed import Placed, placed_grid
+from chunkscale.sources.placed import Placed, canonical, placed_grid
 from chunkscale.sources.views import Views
 from chunkscale.storage.engine import StoreIO
 
@@ -113,6 +113,13 @@ def array_source(given: object, options: SourceOptions) -> Source | None:
         )
     array = _voxels(plain_array(given, on_gpu=False))
     grid = array_grid(array.shape, options.sizes, axes=options.axes, translation=place, unit=unit)
+    names = [axis.name for axis in grid.axes]
+    if names != (order := canonical(names)):
+        places = ", ".join(str(names.index(name)) for name in order)
+        raise OptionError(
+            f"axes {options.axes!r} are not in the order of OME-Zarr; give "
+            f"array.transpose({places}) with axes={''.join(order)!r}"
+        )
     lazy = isinstance(array, DaskBlocks)
     return ArraySource(
         path="Dask array" if lazy else "array in memory", grid=grid, array=array, opaque=lazy

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from math import degrees
 from typing import Any
@@ -23,7 +24,7 @@ from chunkscale.errors import (
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.geometry.units import metres
 from chunkscale.sources.base import SourceOptions
-from chunkscale.sources.file_image import FileImage, file_states
+from chunkscale.sources.file_image import FileImage, FileState, file_states
 from chunkscale.sources.formats import belied, refuse_missing
 from chunkscale.sources.raw_voxels import RawVoxels
 from chunkscale.text import human_bytes
@@ -107,6 +108,7 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
         packed=voxels.lower().endswith(_PACKED),
     )
     _refuse_short(array)
+    array = replace(array, state=FileState.of(array.path))
     notices += _costs(array)
     opened = FileImage(
         uri=path,

@@ -107,8 +107,8 @@ def axis_names(what: str, dims: Sequence[Any], axes: Sequence[str] | None) -> di
 
 
 def canonical(names: Sequence[str]) -> list[str]:
-    """Return axes with those of space last, as z, y, x; the others keep their order."""
-    return sorted(names, key=lambda name: "zyx".find(name))
+    """Return axes in the order of OME-NGFF: t, c, z, y, x."""
+    return sorted(names, key="tczyx".find)
 
 
 def placed_grid(

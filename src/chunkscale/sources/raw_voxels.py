@@ -16,8 +16,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import CorruptChunkError
+from chunkscale.errors import CorruptChunkError, RegionError
 from chunkscale.geometry.box import Box
+from chunkscale.sources.file_image import FileState
 
 #: Bytes that are read at a time; few, because each thread that reads holds them and what they are
 #: scaled to.
@@ -45,6 +46,8 @@ class RawVoxels:
         Slope and intercept that values are made with.
     packed : bool
         Whether the file is unpacked as a whole before anything can be read.
+    state : FileState, optional
+        What the file was when it was opened.
     """
 
     path: str
@@ -55,6 +58,7 @@ class RawVoxels:
     mirrored: tuple[bool, ...]
     scaling: tuple[float, float] | None = None
     packed: bool = False
+    state: FileState | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -132,6 +136,8 @@ class RawVoxels:
 
     @contextlib.contextmanager
     def _bytes(self) -> Iterator[IO[bytes]]:
+        if self.state is not None and (found := self.state.fate()):
+            raise RegionError(f"{found} since it was opened; open it again")
         if self.packed:
             with _unpacked(self).opened() as file:
                 yield file

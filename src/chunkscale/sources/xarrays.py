@@ -301,5 +301,9 @@ class _Wrap:
         places = grid.voxel_size[i], grid.translation[i], grid.axes[i].unit
         stated = tuple(d.get(name) for d in (found.spacing, found.translation, found.units))
         if places == stated and grid.shape[i] == len(before):
-            return before.variable
+            kept = before.variable
+            if kept.attrs.get("voxel_size", places[0]) != places[0]:  # it was cut with a step
+                kept = kept.copy()
+                kept.attrs["voxel_size"] = places[0]
+            return kept
         return _coordinate(grid, i, dim, before.attrs)

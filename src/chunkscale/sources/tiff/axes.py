@@ -26,12 +26,15 @@ class StoredAxes:
     counts : tuple of int
         Their lengths.
     page : tuple of int
-        Shape of a page: separate samples, z, y, x, samples beside one another.
+        Shape of a page: separate samples, z, rows, columns, samples beside one another.
+    plane : str
+        Letters of rows and columns.
     """
 
     leading: str
     counts: tuple[int, ...]
     page: tuple[int, ...]
+    plane: str = "YX"
 
     @property
     def samples(self) -> int:
@@ -40,9 +43,9 @@ class StoredAxes:
 
     @property
     def letters(self) -> str:
-        """All axes that are longer than one voxel, and y, x; samples in their place."""
+        """All axes longer than one voxel, rows and columns; samples in their place."""
         planar, depth, contiguous = (self.page[i] > 1 for i in (0, 1, 4))
-        return self.leading + "S" * planar + "Z" * depth + "YX" + "S" * contiguous
+        return self.leading + "S" * planar + "Z" * depth + self.plane + "S" * contiguous
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,8 +89,8 @@ def axis_order(stored: StoredAxes, names: Sequence[str]) -> AxisOrder:
     >>> order.names, order.shape, order.frames
     ('tczyx', (3, 2, 5, 7, 9), (5, 0, 1, 0, 0))
     """
-    inner = stored.letters[len(stored.leading) :]
-    roles = {"Z": 1, "Y": 2, "X": 3}
+    rows = len(stored.letters) - 2 - (stored.page[4] > 1)
+    roles = {rows - 1: 1, rows: 2, rows + 1: 3}
     made: dict[str, tuple[int, int, int | None]] = {}
     samples = 1
     for i, (letter, name, n) in enumerate(zip(stored.letters, names, stored.shape, strict=True)):
@@ -97,9 +100,8 @@ def axis_order(stored: StoredAxes, names: Sequence[str]) -> AxisOrder:
         elif letter == "S":
             samples = n
         else:
-            role = roles[letter]
+            role = roles[i]
         made[name] = (length * n, step, role)
-    assert len(inner) >= 2
     ordered = [name for name in CANONICAL if name in made]
     return AxisOrder(
         names="".join(ordered),
@@ -131,9 +133,9 @@ def axis_names(stored: StoredAxes, asked: Sequence[str] | None, uri: str) -> lis
         unknown = sorted({letter for letter in letters if letter not in _KNOWN})
         names = [_KNOWN.get(letter, "?") for letter in letters]
         if unknown or not _are_axes(stored, names):
-            example = "".join(
-                _KNOWN.get(letter, "?") if letter in _KNOWN else "z" for letter in letters
-            )
+            plain = letters.replace("S", "")
+            usual = iter(CANONICAL[-len(plain) :] if len(plain) <= len(CANONICAL) else "?" * 9)
+            example = "".join("c" if letter == "S" else next(usual) for letter in letters)
             why = (
                 f"and does not say what {', '.join(unknown)} stands for"
                 if unknown

@@ -12,6 +12,7 @@ import numpy as np
 
 from chunkscale.errors import GridError, MetadataError, Notice, OptionError, SourceNotFoundError
 from chunkscale.geometry.grid import Axis, VoxelGrid, refuse_far
+from chunkscale.geometry.units import ngff_unit
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage, FileState, file_states
 from chunkscale.sources.tiff.axes import AxisOrder, StoredAxes, axis_names, axis_order
@@ -232,15 +233,25 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
     missing = [name for name in spatial if name not in given and name not in said.sizes]
     if missing:
         example = ",".join(f"{name}=1" for name in missing)
+        common = next(iter(said.units[name] for name in spatial if name in said.units), None)
+        unit = f", in {common}" if common else ""
         raise OptionError(
             f"{uri!r} does not say how large its voxels are along {', '.join(missing)}; give "
-            f"source_voxel_size={example!r} (--source-voxel-size {example}) with their sizes"
+            f"source_voxel_size={example!r} (--source-voxel-size {example}) with their sizes{unit}"
         )
     sizes = {**said.sizes, **given}
     units: dict[str, str | None] = {**said.units}
     if options.unit is not None:
         if not (isinstance(options.unit, str) and options.unit):
             raise OptionError(f"source_unit {options.unit!r} is no unit; give it like 'micrometer'")
+        for name in spatial:
+            stated = said.units.get(name)
+            if name not in given and stated not in (None, ngff_unit(options.unit)):
+                raise OptionError(
+                    f"source_unit {options.unit!r} is given, and {uri!r} says {said.sizes[name]:g} "
+                    f"{stated} along {name}; leave it out, or give all sizes in your unit with "
+                    "source_voxel_size (--source-voxel-size)"
+                )
         units |= dict.fromkeys(spatial, options.unit)
     elif given:
         # Sizes that are given are in the unit of the file, whichever axis it is told of.

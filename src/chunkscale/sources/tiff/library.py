@@ -110,8 +110,14 @@ def stored_axes(path: str, series: Any) -> StoredAxes:
             f"{path!r}: its pages of {' x '.join(map(str, inner))} voxels do not make up "
             f"{' x '.join(map(str, series.shape))} ({series.axes}); correct its metadata"
         )
+    called = dict(
+        zip((i for i, n in enumerate(page) if n != 1), pairs[len(leading) :], strict=True)
+    )
     return StoredAxes(
-        leading="".join(a for a, _ in leading), counts=tuple(n for _, n in leading), page=page
+        leading="".join(a for a, _ in leading),
+        counts=tuple(n for _, n in leading),
+        page=page,
+        plane=called.get(2, "Y")[0] + called.get(3, "X")[0],
     )
 
 

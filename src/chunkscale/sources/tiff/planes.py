@@ -64,8 +64,8 @@ def find_planes(place: str, ends: tuple[str, ...]) -> Planes | None:
     """Return the planes in a folder or of a pattern; None if it is neither, or holds others."""
     if os.path.isdir(place):
         names = [entry.name for entry in os.scandir(place) if not entry.name.startswith(".")]
-        if any(name in _ZARR for name in names):
-            return None
+        if any(name in _ZARR or _holds_zarr(os.path.join(place, name)) for name in names):
+            return None  # a folder of images, in which a TIFF file is something else
         found = [os.path.join(place, name) for name in names if name.lower().endswith(ends)]
     elif any(mark in place for mark in "*?[") and not os.path.lexists(place):
         found = [path for path in glob.glob(place) if os.path.isfile(path)]
@@ -78,6 +78,13 @@ def find_planes(place: str, ends: tuple[str, ...]) -> Planes | None:
     files = sorted(found, key=lambda path: natural(os.path.basename(path)))
     _refuse_gap(place, files)
     return Planes(place=place, ends=ends, files=tuple(files))
+
+
+def _holds_zarr(path: str) -> bool:
+    """Whether a member of a folder is an image or a collection of zarr, or a zip file of one."""
+    if not os.path.isdir(path):
+        return path.lower().endswith((".ozx", ".zip"))
+    return any(os.path.isfile(os.path.join(path, name)) for name in _ZARR)
 
 
 def _refuse_gap(place: str, files: Sequence[str]) -> None:

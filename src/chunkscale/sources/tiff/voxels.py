@@ -92,7 +92,8 @@ class TiffVoxels:
 
     def _open(self) -> _Pages:
         opened = self._opened or self._load()
-        if stamp_of(opened.states) != self._stamp:
+        now = any(state.fate() for state in opened.states)
+        if now or stamp_of(opened.states) != self._stamp:
             raise RegionError(
                 f"{opened.states[0].path!r} has been replaced since it was opened; open it again"
             )

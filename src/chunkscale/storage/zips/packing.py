@@ -128,7 +128,7 @@ def _objects(folder: Path, prefix: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                if prefix or entry.name != NOTES:
+                if entry.name != NOTES:
                     yield from _objects(folder / entry.name, f"{prefix}{entry.name}/")
             elif not is_dropping(entry.name):
                 yield prefix + entry.name
