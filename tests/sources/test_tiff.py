@@ -802,3 +802,32 @@ def test_a_unit_beside_sizes_that_the_file_says_in_another_is_refused(tmp_path):
     given = {"source_voxel_size": "z=2,y=0.5,x=0.5", "source_unit": "micrometer"}
     image = chunkscale.open_image(path, **given)
     assert image.voxel_size == {"z": 2.0, "y": 0.5, "x": 0.5}
+
+
+def test_what_has_no_place_in_an_output_is_told(tmp_path):
+    """Of OME-XML and of ImageJ's metadata, in one notice each."""
+    stack, said = np.zeros((5, 7, 9), "u1"), {"axes": "TYX", "PhysicalSizeX": 1.0}
+    said |= {"PhysicalSizeY": 1.0, "Description": "a cell", "Plane": {"DeltaT": [0, 2, 4, 6, 8]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, metadata=said)
+    notices = chunkscale.open_image(tmp_path / "a.ome.tif").notices
+    assert [str(n) for n in notices if n.kind == "lost"] == [
+        "what OME-XML says of DeltaT, Description is left behind"
+    ]
+    calibrated = {"axes": "ZYX", "spacing": 1.0, "unit": "um", "Info": "by hand", "cf": 0}
+    tifffile.imwrite(tmp_path / "b.tif", stack, imagej=True, resolution=(1, 1), metadata=calibrated)
+    (notice,) = chunkscale.open_image(tmp_path / "b.tif").notices
+    assert "left behind of ImageJ's metadata: Info, the calibration of values" in str(notice)
+
+
+def test_units_of_time_that_are_not_known_are_told(tmp_path):
+    """A megasecond is no millisecond."""
+    stack = np.zeros((5, 7, 9), "u1")
+    for unit in ("Ms", "ps"):
+        said = {"PhysicalSizeX": 1.0, "PhysicalSizeY": 1.0, "axes": "TYX"}
+        said |= {"TimeIncrement": 3, "TimeIncrementUnit": unit}
+        tifffile.imwrite(tmp_path / f"{unit}.ome.tif", stack, metadata=said)
+        image = chunkscale.open_image(tmp_path / f"{unit}.ome.tif")
+        assert image.grid.axes[0].unit in (None, "picosecond", "megasecond")
+        assert (image.grid.axes[0].unit is None) == any(
+            "TimeIncrement" in str(n) for n in image.notices
+        )

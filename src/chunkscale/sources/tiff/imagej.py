@@ -16,6 +16,14 @@ _SCREEN = 1 / 72
 
 _RESOLUTION = {2: "inch", 3: "centimeter"}
 
+#: What of ImageJ's metadata has no place in an output, by its key.
+_NO_PLACE = {
+    "Info": "Info",
+    "ROI": "the ROI",
+    "Overlays": "overlays",
+    "cf": "the calibration of values (cf, c0, c1), so voxels are those that are stored",
+}
+
 
 def imagej_said(meta: Mapping[str, Any], page: Any, channels: int, slices: int) -> Said:
     """Return what ImageJ says of its image.
@@ -60,8 +68,14 @@ def imagej_said(meta: Mapping[str, Any], page: Any, channels: int, slices: int) 
         units=units,
         translation=translation,
         attributes=_omero(meta, channels, page.dtype),
-        notices=tuple(notices),
+        notices=(*notices, *_left_behind(meta)),
     )
+
+
+def _left_behind(meta: Mapping[str, Any]) -> list[Notice]:
+    """Say what an output has no place for."""
+    left = [text for key, text in _NO_PLACE.items() if meta.get(key) not in (None, "", b"")]
+    return [Notice("lost", f"left behind of ImageJ's metadata: {', '.join(left)}")] if left else []
 
 
 def _plane(meta: Mapping[str, Any], page: Any) -> tuple[dict[str, float], dict[str, str]]:

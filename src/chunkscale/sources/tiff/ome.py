@@ -14,6 +14,13 @@ from chunkscale.errors import Notice
 from chunkscale.geometry.units import METRES, Length
 from chunkscale.sources.tiff.said import Said, length_unit, shown_channels, time_unit
 
+#: Elements and attributes that no output has a place for.
+_ELEMENTS = {"Description", "AcquisitionDate", "InstrumentRef", "ROIRef", "AnnotationRef"}
+_ATTRIBUTES = {
+    "Channel": frozenset({"EmissionWavelength", "ExcitationWavelength", "Fluor"}),
+    "Plane": frozenset({"DeltaT", "ExposureTime"}),
+}
+
 #: Positions of planes differ by so much of a voxel without being told.
 _SAME = 1e-3
 
@@ -64,10 +71,15 @@ def ome_said(image: Element, dtype: np.dtype[Any]) -> Said:
             units[name] = unit
     _in_one_unit(sizes, units)
     if step := _number(pixels.get("TimeIncrement")):
-        unit = time_unit(pixels.get("TimeIncrementUnit", "s"))
+        told = pixels.get("TimeIncrementUnit", "s")
+        unit = time_unit(told)
+        if unit is None:
+            notices.append(Notice("unit", f"the unit {told!r} of TimeIncrement is not known"))
         sizes["t"] = abs(step)
         units |= {} if unit is None else {"t": unit}
     translation = _translation(image, pixels, sizes, units, notices)
+    if left := _left_behind(image):
+        notices.append(Notice("lost", f"what OME-XML says of {', '.join(left)} is left behind"))
     attributes = _omero(pixels, dtype)
     if attributes and image.get("Name"):
         attributes["omero"]["name"] = image.get("Name")
@@ -79,6 +91,14 @@ def ome_said(image: Element, dtype: np.dtype[Any]) -> Said:
         name=image.get("Name"),
         notices=tuple(notices),
     )
+
+
+def _left_behind(image: Element) -> list[str]:
+    """Return what is said of an image that an output has no place for."""
+    found = {_name(element) for element in image.iter()} & _ELEMENTS
+    for element in image.iter():
+        found |= _ATTRIBUTES.get(_name(element), frozenset()) & set(element.keys())
+    return sorted(found)
 
 
 def _name(element: Element) -> str:

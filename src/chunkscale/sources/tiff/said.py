@@ -72,7 +72,7 @@ def length_unit(text: object) -> str | None:
     if not isinstance(text, str):
         return None
     plain = text.strip().strip("\0").replace("\\u00B5", "µ").replace("\\u00b5", "µ")
-    for name in (plain, plain.lower()):
+    for name in (plain, _words(plain)):
         name = _SPELLED.get(name, name)
         if isinstance(found := metres(name), float):
             return _NAMES[found]
@@ -87,7 +87,12 @@ def time_unit(text: object) -> str | None:
     >>> time_unit("sec"), time_unit("fortnight")
     ('second', None)
     """
-    return _TIMES.get(text.strip().lower()) if isinstance(text, str) else None
+    return _TIMES.get(_words(text.strip())) if isinstance(text, str) else None
+
+
+def _words(text: str) -> str:
+    """Return words in lower case; in a symbol a capital is another prefix (Mm, Ms)."""
+    return text.lower() if len(text) > 2 or text.isupper() else text
 
 
 def shown_channels(
