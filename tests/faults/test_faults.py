@@ -22,7 +22,7 @@ from chunkscale.run.records import Failure
 from chunkscale.run.worker import OpenJob, run_region
 from chunkscale.storage.engine import StoreIO
 
-pytestmark = pytest.mark.usefixtures("small_regions")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_regions")]
 
 WORKERS = 3
 

@@ -18,6 +18,9 @@ from chunkscale.options import parse_bytes
 from chunkscale.output.places import discard
 from chunkscale.samples import write_image
 
+#: Whole processes, one after the other.
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 
 
@@ -65,7 +68,6 @@ def stacks(tmp_path_factory):
         discard(str(path))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mib", [400, 1024, 4096])
 def test_the_peak_is_within_the_promise_whatever_the_volume(stacks, tmp_path, promise_of, mib):
     """Peak <= promise <= budget, for a volume and for one eight times as large."""
@@ -79,7 +81,6 @@ def test_the_peak_is_within_the_promise_whatever_the_volume(stacks, tmp_path, pr
         discard(str(out))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -100,7 +101,6 @@ def test_the_promise_holds_for_every_kind_of_run(stacks, tmp_path, promise_of, o
     assert_kept(promise, peak)
 
 
-@pytest.mark.slow
 def test_the_promise_holds_where_a_region_spans_frames(tmp_path, promise_of):
     """All its frames are held at once, and the plan says so."""
     data = np.random.default_rng(0).integers(0, 2**16, (120, 2, 8, 96, 96), dtype=np.uint16)
@@ -124,7 +124,6 @@ for _ in range(2):
 """
 
 
-@pytest.mark.slow
 def test_a_library_call_keeps_the_promise(stacks, tmp_path, promise_of):
     """Where the process is not ours, and its threads have arenas of their own."""
     promise = promise_of(stacks[1], "--memory", budget(400), "--voxel-size", "0.15")
@@ -137,7 +136,6 @@ def test_a_library_call_keeps_the_promise(stacks, tmp_path, promise_of):
     assert peak <= promise, f"{peak / MIB:.0f} MiB, promised {promise / MIB:.0f}"
 
 
-@pytest.mark.slow
 def test_the_base_is_what_a_process_takes_and_not_much_more(
     make_image, noise, tmp_path, promise_of
 ):

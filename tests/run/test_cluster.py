@@ -20,7 +20,7 @@ from chunkscale.run.connect import connect
 from chunkscale.run.worker import _opened_jobs
 
 distributed = pytest.importorskip("distributed")
-pytestmark = pytest.mark.usefixtures("small_regions")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_regions")]
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from chunkscale.storage.locations import above, join
 from chunkscale.storage.stores import normalise, same_store
 
 pytest.importorskip("moto")
-pytestmark = pytest.mark.usefixtures("small_regions")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_regions")]
 
 SECRET = "7c0a1e4f-not-to-be-told"
 numbers = itertools.count()
