@@ -239,6 +239,8 @@ def _shown(attributes: Mapping[str, Any], grid: VoxelGrid, name: str) -> dict[st
 def _limits(window: object) -> list[float] | None:
     shown = window if isinstance(window, Mapping) else {}
     low, high = number(shown.get("start")), number(shown.get("end"))
+    if (low, high) == (number(shown.get("min")), number(shown.get("max"))):
+        return None  # it says what voxels can be, not what they are
     return None if low is None or high is None or low >= high else [low, high]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -106,7 +107,10 @@ def pack(folder: Path, draft: Path, says: bytes, confirm: Callable[[], None]) ->
         file.truncate(end)
         file.seek(end)
         done = {entry.name for entry in packed}
-        waiting = [entry.name for entry in packed if (folder / entry.name).exists()]
+        # A disk that is nearly full gets on in small steps, and with what was packed before.
+        batch = min(BATCH, shutil.disk_usage(folder).free // 2)
+        _let_go(file, folder, done, confirm)
+        waiting: list[str] = []
         weight = 0
         for name in order(_objects(folder, "")):
             if name in done:
@@ -115,7 +119,7 @@ def pack(folder: Path, draft: Path, says: bytes, confirm: Callable[[], None]) ->
             packed.append(entry)
             waiting.append(name)
             weight += entry.size
-            if weight >= BATCH:
+            if weight >= batch:
                 _let_go(file, folder, waiting, confirm)
                 waiting, weight = [], 0
         _let_go(file, folder, waiting, confirm)
@@ -135,7 +139,7 @@ def _objects(folder: Path, prefix: str) -> Iterator[str]:
 
 
 def _let_go(
-    file: BinaryIO, folder: Path, names: Sequence[str], confirm: Callable[[], None]
+    file: BinaryIO, folder: Path, names: Iterable[str], confirm: Callable[[], None]
 ) -> None:
     _settle(file)
     confirm()
