@@ -16,19 +16,22 @@ lint: $(VENV)/.linted
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed; set PYTHON=') if sys.version_info < (3, 11) else 0"
 	$(PYTHON) -m venv $(VENV)
+
+# Each installs all that it needs at once: pip takes long to choose versions.
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.tested: $(VENV)/.installed
+$(VENV)/.tested: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@
+	touch $(VENV)/.installed $@
 
-$(VENV)/.linted: $(VENV)/.installed
+$(VENV)/.linted: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+	touch $(VENV)/.installed $(VENV)/.tested $@
 
 clean:
 	rm -rf $(VENV) chunkscale-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
