@@ -25,6 +25,8 @@ from chunkscale.geometry.tables import axis_table
 from chunkscale.kernels import cpu, reference
 from chunkscale.kernels.backend import get_backend
 
+pytestmark = pytest.mark.newest
+
 NAN, INF = np.nan, np.inf
 BLENDING = [{}, {"antialias": True}, {"method": "cubic"}, {"method": "cubic", "antialias": True}]
 

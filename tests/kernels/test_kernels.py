@@ -46,6 +46,8 @@ from chunkscale.kernels.cpu import linear as strips
 from chunkscale.kernels.cpu.jit import entry
 from chunkscale.plan.memory import kernel_scratch
 
+pytestmark = pytest.mark.newest
+
 Array = NDArray[Any]
 
 INTEGERS = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"]
@@ -630,7 +632,6 @@ print(coarse.item())
 """
 
 
-@pytest.mark.slow
 def test_machine_code_on_disk_is_that_of_all_sources(tmp_path: Path) -> None:
     package = tmp_path / "chunkscale"
     shutil.copytree(
@@ -662,7 +663,6 @@ def test_machine_code_on_disk_is_that_of_all_sources(tmp_path: Path) -> None:
     assert len(machine_code() - first) == 1
 
 
-@pytest.mark.slow
 def test_a_damaged_cache_of_machine_code_is_passed_by_and_mended(tmp_path: Path) -> None:
     """A warning that names it, the result that it is without, and none in the next process."""
     cache = tmp_path / "x"
