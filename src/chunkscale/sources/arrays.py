@@ -19,7 +19,7 @@ from chunkscale.sources.dask_blocks import DaskBlocks
 from chunkscale.sources.foreign import is_dask_array, plain_array, refusal, why_refused
 from chunkscale.sources.libraries import find_placed
 from chunkscale.sources.placed import Placed, canonical, placed_grid
-from chunkscale.sources.views import Views
+from chunkscale.sources.views import Views, Whole
 from chunkscale.storage.engine import StoreIO
 
 
@@ -41,7 +41,7 @@ class HeldArray:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class ArraySource(Views):
+class ArraySource(Whole):
     """An array with a grid; see `chunkscale.sources.base.Source`."""
 
     path: str
@@ -54,26 +54,6 @@ class ArraySource(Views):
     stated: tuple[float, ...] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
-
-    @property
-    def whole(self) -> VoxelGrid:
-        """The same as `grid`."""
-        return self.grid
-
-    @property
-    def array_grid(self) -> VoxelGrid:
-        """The same as `grid`."""
-        return self.grid
-
-    @property
-    def part(self) -> dict[str, Any]:
-        """Nothing: it is all."""
-        return {}
-
-    @property
-    def said_axes(self) -> None:
-        """Nothing: it cannot be opened again."""
-        return None
 
     def __repr__(self) -> str:
         return f"<{self.path}: {self.array.dtype} {self.grid.shape}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -15,7 +15,7 @@ from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.report import info_text
 from chunkscale.sources.base import Sizes, SourceOptions, Voxels
 from chunkscale.sources.parts import Part, select
-from chunkscale.sources.views import Views
+from chunkscale.sources.views import Whole
 from chunkscale.storage.engine import StoreIO
 from chunkscale.text import text_html
 
@@ -73,8 +73,19 @@ def file_states(paths: Iterable[str]) -> tuple[FileState, ...]:
     return tuple(map(FileState.of, paths))
 
 
+def given_sizes(uri: str, spatial: Sequence[str], sizes: Sizes | None) -> dict[str, float]:
+    """Return the voxel sizes that are given, by axis; refuse those of axes that are not there."""
+    given = {} if sizes is None else dict(sizes(spatial))
+    if other := sorted(set(given) - set(spatial)):
+        raise OptionError(
+            f"source_voxel_size names {', '.join(other)}, and {uri!r} has the spatial axes "
+            f"{', '.join(spatial)}; leave that out"
+        )
+    return given
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class FileImage(Views):
+class FileImage(Whole):
     """An image in a file, read lazily; see `chunkscale.sources.base.Source`.
 
     Made by `open_image`, or by the readers of `chunkscale.sources.file_formats`.
@@ -131,21 +142,6 @@ class FileImage(Views):
         return False
 
     @property
-    def whole(self) -> VoxelGrid:
-        """The same as `grid`."""
-        return self.grid
-
-    @property
-    def array_grid(self) -> VoxelGrid:
-        """The same as `grid`."""
-        return self.grid
-
-    @property
-    def part(self) -> dict[str, Any]:
-        """Nothing: it is all."""
-        return {}
-
-    @property
     def said_axes(self) -> str | None:
         """The axes that it was opened with, where the file does not say them."""
         axes = None if self.opened is None else self.opened.axes
@@ -169,13 +165,7 @@ class FileImage(Views):
 
     def with_sizes(self, sizes: Sizes) -> FileImage:
         """Return the same image with voxel sizes that come before those of its metadata."""
-        names = [self.grid.axes[i].name for i in self.grid.spatial]
-        given = dict(sizes(names))
-        if other := sorted(set(given) - set(names)):
-            raise OptionError(
-                f"source_voxel_size names {', '.join(other)}, and {self.uri!r} has the spatial "
-                f"axes {', '.join(names)}; leave that out"
-            )
+        given = given_sizes(self.uri, [self.grid.axes[i].name for i in self.grid.spatial], sizes)
         spacing = tuple(
             float(given.get(axis.name, size))
             for axis, size in zip(self.grid.axes, self.grid.voxel_size, strict=True)

@@ -23,7 +23,7 @@ from chunkscale.report import info_text
 from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.parts import Part, select
-from chunkscale.sources.views import Views
+from chunkscale.sources.views import Whole
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.fate import fate
 from chunkscale.storage.locations import join
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Image(Views):
+class Image(Whole):
     """A multiscale image that is read lazily.
 
     Made by `open_image`.
@@ -104,11 +104,6 @@ class Image(Views):
         return self.multiscale.datasets[self.read_level].voxel_size
 
     @property
-    def whole(self) -> VoxelGrid:
-        """The same as `grid`."""
-        return self.grid
-
-    @property
     def array_grid(self) -> VoxelGrid:
         """Grid of `array`: that of the level that is read."""
         return self.read_grid or self.grid
@@ -117,11 +112,6 @@ class Image(Views):
     def part(self) -> dict[str, Any]:
         """The level, if it is not the finest."""
         return {"level": self.read_level} if self.read_level else {}
-
-    @property
-    def said_axes(self) -> None:
-        """Nothing: the metadata has them."""
-        return None
 
     def select(
         self,

@@ -190,6 +190,32 @@ class Views:
         return (data if len(data) > 1 else data[0]), keywords, "image"
 
 
+class Whole(Views):
+    """A `Source` that is all of what lies at its place, and is read as it is."""
+
+    __slots__ = ()
+
+    @property
+    def whole(self: Source) -> VoxelGrid:
+        """The same as `grid`."""
+        return self.grid
+
+    @property
+    def array_grid(self: Source) -> VoxelGrid:
+        """The same as `grid`."""
+        return self.grid
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """Nothing: it is all."""
+        return {}
+
+    @property
+    def said_axes(self) -> str | None:
+        """Nothing: what it is made of says its axes."""
+        return None
+
+
 def _only_level(source: Source, index: int) -> None:
     if index not in (0, -1):
         raise OptionError(

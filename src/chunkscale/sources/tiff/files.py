@@ -14,7 +14,7 @@ from chunkscale.errors import GridError, MetadataError, Notice, OptionError, Sou
 from chunkscale.geometry.grid import Axis, VoxelGrid, refuse_far
 from chunkscale.geometry.units import ngff_unit
 from chunkscale.sources.base import SourceOptions
-from chunkscale.sources.file_image import FileImage, FileState, file_states
+from chunkscale.sources.file_image import FileImage, FileState, file_states, given_sizes
 from chunkscale.sources.tiff.axes import AxisOrder, StoredAxes, axis_names, axis_order
 from chunkscale.sources.tiff.imagej import imagej_said
 from chunkscale.sources.tiff.library import opened, page_table, stored_axes
@@ -224,12 +224,7 @@ def _check_codec(table: PageTable) -> None:
 def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tuple[VoxelGrid, bool]:
     """Return the grid, and whether the file says all voxel sizes."""
     spatial = [name for name in order.names if name in "zyx"]
-    given = {} if options.sizes is None else dict(options.sizes(spatial))
-    if other := sorted(set(given) - set(spatial)):
-        raise OptionError(
-            f"source_voxel_size names {', '.join(other)}, and {uri!r} has the spatial axes "
-            f"{', '.join(spatial)}; leave that out"
-        )
+    given = given_sizes(uri, spatial, options.sizes)
     missing = [name for name in spatial if name not in given and name not in said.sizes]
     if missing:
         example = ",".join(f"{name}=1" for name in missing)
