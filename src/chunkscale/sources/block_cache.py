@@ -61,9 +61,8 @@ class BlockCache:
             if self._entries.get(key) is not entry:  # dropped while it was made
                 return
             self._held += block.nbytes
-            for other, old in list(self._entries.items()):
-                if self._held <= self._most:
-                    return
-                if old.block is not None:
-                    del self._entries[other]
-                    self._held -= old.block.nbytes
+            while self._held > self._most:
+                held = ((k, old.block) for k, old in self._entries.items() if old.block is not None)
+                oldest, dropped = next(held)  # those that are being made are few
+                del self._entries[oldest]
+                self._held -= dropped.nbytes

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from chunkscale.errors import CorruptChunkError, RegionError
 from chunkscale.geometry.box import Box
+from chunkscale.sources.block_cache import BlockCache
 from chunkscale.sources.file_image import FileState
 from chunkscale.sources.tiff.axes import AxisOrder
 from chunkscale.sources.tiff.table import OpenFiles, PageTable
@@ -177,11 +177,8 @@ class _Pages:
     def __init__(self, table: PageTable, io: StoreIO) -> None:
         self.table = table
         self._files = OpenFiles(table.files)
-        self._most = io.cache_bytes
         self._io = io
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
-        self._size = 0
+        self._kept = BlockCache(io.cache_bytes)
 
     def read(self, page: int, where: tuple[Interval, ...], out: NDArray[Any]) -> None:
         """Read a part of a page (sample, z, y, x) into a view of that shape."""
@@ -250,7 +247,7 @@ class _Pages:
             index = s
             for n, i in zip(counts, place, strict=True):
                 index = index * n + i
-            decoded = self._segment(page, index)
+            decoded = self._kept.get((page, index), partial(self._decoded, page, index))
             into, out_of = [], []
             for (a, b), i, c, n in zip(
                 inner, place, table.segment[:3], decoded.shape, strict=False
@@ -265,23 +262,6 @@ class _Pages:
             part = decoded[(*out_of, slice(s0, s1) if together > 1 else slice(None))]
             target = slice(None) if together > 1 else slice(s - s0, s - s0 + 1)
             out[(target, *into)] = np.moveaxis(part, -1, 0)
-
-    def _segment(self, page: int, index: int) -> NDArray[Any]:
-        """Return a strip or tile, decoded or kept."""
-        key = (page, index)
-        with self._lock:
-            if (found := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
-                return found
-        decoded = self._decoded(page, index)
-        if decoded.nbytes <= self._most:
-            with self._lock:
-                if key not in self._kept:
-                    self._kept[key] = decoded
-                    self._size += decoded.nbytes
-                while self._size > self._most:
-                    self._size -= self._kept.popitem(last=False)[1].nbytes
-        return decoded
 
     def _decoded(self, page: int, index: int) -> NDArray[Any]:
         table = self.table
