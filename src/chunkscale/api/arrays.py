@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,6 @@ from chunkscale.sources.parts import Part
 from chunkscale.sources.placed import placed_grid
 from chunkscale.sources.views import Views
 from chunkscale.targets import source_sizes
-
-if TYPE_CHECKING:
-    pass
 
 
 def resample_array(

@@ -207,19 +207,21 @@ def _delete(folder: str) -> None:
 def refuse_incomplete(uri: str) -> None:
     """Refuse a finished file in which objects are damaged, or missing that its run has counted."""
     names = [path for path, _ in contents.objects(uri)]
-    missing = _missing(uri, names)
+    if fault := _missing(uri, names) or _damaged(uri, names):
+        raise DestinationError(
+            f"the output {uri!r} is not whole ({fault}); replace it with overwrite=True "
+            "(--overwrite)"
+        )
+
+
+def _damaged(uri: str, names: Iterable[str]) -> str:
+    """Say which object of a file is not what was packed."""
     for name in names:
-        if missing:
-            break
         try:
             contents.get(join(uri, name))  # which compares its checksum
         except (ChunkscaleError, OSError) as error:
-            missing = f"{name!r} is damaged: {error}"
-    if missing:
-        raise DestinationError(
-            f"the output {uri!r} is not whole ({missing}); replace it with overwrite=True "
-            "(--overwrite)"
-        )
+            return f"{name!r} is damaged: {error}"
+    return ""
 
 
 def _missing(top: str, names: Iterable[str]) -> str:
