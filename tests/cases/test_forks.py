@@ -19,7 +19,10 @@ import chunkscale
 from chunkscale.storage import engine, patience
 from chunkscale.storage.engine import Once
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks"),
+]
 
 
 def in_child(function, seconds=60):

@@ -364,6 +364,7 @@ def test_metadata_may_hold_names_that_are_no_text(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["name"] == "\udcb5m"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "iso8859-2", "utf-8"])
 def test_a_terminal_without_the_characters_shows_others(encoding, tmp_path):
     """No traceback, whatever a path holds; JSON stays JSON."""

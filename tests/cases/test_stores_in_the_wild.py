@@ -24,6 +24,7 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.box import Box, whole
 
+pytestmark = pytest.mark.slow
 DATA = (np.arange(6 * 20 * 22) % 4000 + 1).astype("u2").reshape(6, 20, 22)
 
 

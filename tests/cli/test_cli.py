@@ -107,6 +107,7 @@ def test_a_place_that_cannot_be_written_is_refused(stack, capsys):
     assert "choose another path" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.5", "0.4"])
 def test_a_full_disk_is_explained(make_image, noise, tmp_path, version):
     """Exit code 1; path, room and remedy are named; the output is no image, and goes on."""
@@ -273,6 +274,7 @@ def test_a_refusal_by_the_run_itself_is_one(stack, capsys):
     assert not (stack / "out.zarr").exists()
 
 
+@pytest.mark.slow
 def test_exit_codes_of_a_process(stack, tmp_path):
     """0 done, 1 failed while running, 2 refused, 3 faults."""
     out = tmp_path / "out.zarr"
@@ -290,6 +292,7 @@ def test_exit_codes_of_a_process(stack, tmp_path):
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.slow
 def test_progress_is_for_terminals(stack, tmp_path):
     """A bar on a terminal, not a character in a pipe."""
     quiet = run("resample", stack, tmp_path / "a.zarr")

@@ -30,7 +30,7 @@ from chunkscale.run.region import process_region
 from chunkscale.storage import objects as contents
 from chunkscale.storage.reader import ArrayReader
 
-pytestmark = pytest.mark.usefixtures("small_regions")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_regions")]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from chunkscale.run.records import Record
 from chunkscale.run.region import process_region
 from chunkscale.run.worker import run_region
 
-pytestmark = pytest.mark.usefixtures("small_regions")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_regions")]
 
 PROCESSES = partial(ProcessPoolExecutor, mp_context=get_context("spawn"))
 

@@ -38,6 +38,7 @@ pytest.importorskip("aiohttp")
 pytest.importorskip("fsspec")
 from chunkscale.storage.web import Addresses
 
+pytestmark = pytest.mark.slow
 SIZE = (2.0, 0.5, 0.5)
 SHAPE = (6, 20, 31)
 
