@@ -238,6 +238,7 @@ def _job(begun: Sequence[_Begun], memory: int, threads: int) -> Job:
             plan=one.image.plan,
             source=one.image.source.within(io).array,
             target=one.output.levels,
+            guard=one.output.ledger.guard,
         )
         for one in begun
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from chunkscale.errors import DestinationError, MetadataError, SourceNotFoundError
 from chunkscale.storage import objects as contents
-from chunkscale.storage.files import linked_folders
+from chunkscale.storage.files import linked_folders, wrong_kinds
 from chunkscale.storage.groups import group_attributes, set_attributes
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import (
@@ -87,6 +87,13 @@ def is_blank(uri: str) -> bool:
         return not (left and group_attributes(uri))
     except (SourceNotFoundError, MetadataError):
         return False  # an array, or damaged: it could be anyone's
+
+
+def drop_strays(uri: str) -> None:
+    """Delete what killed processes left in a local folder while they wrote its documents."""
+    if store_of(uri).is_local:
+        left = (name for name in contents.names(uri) if name.endswith(ENDS))
+        contents.delete(join(uri, name) for name in left if STRAY.fullmatch(name))
 
 
 def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
@@ -205,3 +212,37 @@ def check_links(uri: str, arrays: Iterable[str] = ()) -> None:
             f"nothing outside of an output is ever written or deleted; remove the link (what it "
             f"leads to, {os.path.realpath(link)!r}, stays), or move that folder to its place"
         )
+    check_kinds(uri, arrays)
+
+
+def check_kinds(uri: str, arrays: Iterable[str] = ()) -> None:
+    """Refuse a local output in which a file stands for a folder of its own, or a folder for a file.
+
+    Of the chunks of its arrays a run finds out by itself: they have the place of others.
+    """
+    folders = [join(uri, name) for name in (NOTES, *arrays)]
+    for folder in folders:
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise _of_wrong_kind(uri, folder, "file", "folder")
+    notes = [join(folders[0], name) for name in contents.names(folders[0])]
+    documents = [join(at, name) for at in (uri, *folders[1:]) for name in METADATA_FILES]
+    for file in (*notes, *documents):
+        if os.path.isdir(file):
+            raise _of_wrong_kind(uri, file, "folder", "file")
+
+
+def _of_wrong_kind(uri: str, path: str, found: str, wanted: str) -> DestinationError:
+    return DestinationError(
+        f"the output {uri!r} holds the {found} {path!r} where a {wanted} of its own belongs; move "
+        "it away, and repeat the command"
+    )
+
+
+def refuse_wrong_kinds(uri: str, arrays: Mapping[str, int]) -> None:
+    """Refuse a local output in which chunks of arrays, of so many axes, have the wrong kind."""
+    if not store_of(uri).is_local:
+        return
+    for name, axes in arrays.items():
+        for path in wrong_kinds(join(uri, name), axes):
+            found, wanted = ("folder", "file") if os.path.isdir(path) else ("file", "folder")
+            raise _of_wrong_kind(uri, path, found, wanted)

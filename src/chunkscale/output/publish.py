@@ -82,6 +82,7 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     published = _image_attributes(plan, kept, name, made)
     if plan.source.is_label:
         _say_whose(published, target)
+    output.ledger.check()
     finished = {**published, "chunkscale": {**record, "objects": counts, "state": "finished"}}
     if not set_attributes(target, finished, instead_of=output.attributes):
         raise RegionError(

@@ -29,6 +29,7 @@ from chunkscale.output.places import (
     is_blank,
     is_empty,
     make_folder,
+    refuse_wrong_kinds,
 )
 from chunkscale.output.record import (
     Found,
@@ -109,6 +110,8 @@ def writing(
     else:
         check_same(target, found, made)
         check_links(target, [level.path for level in plan.levels])
+        axes = plan.target_grid.ndim
+        refuse_wrong_kinds(target, dict.fromkeys((level.path for level in plan.levels), axes))
     try:
         lease = leases.acquire(target, take_over=existing.take_over)
     except OSError as error:
@@ -129,6 +132,7 @@ def writing(
                 raise begun_by_another(target)
             if replacing:
                 check_by_content(plan.source, target)
+            leases.confirm(target, lease)
             forget(target)
             _discard(target)
             attributes = unfinished_attributes(plan, made)
@@ -183,6 +187,7 @@ def _finished(
             set_attributes(target, unfinished_attributes(plan, made))
     else:
         stored = recorded(target, plan.region_count)
+    notes.check()
     done = finished_regions(plan, writers, stored)
     notes.begin(stored, done)
     return done
