@@ -104,7 +104,11 @@ def warmed() -> None:
 
     import chunkscale
     import chunkscale.api.resampling
+    import chunkscale.output.collection
+    import chunkscale.output.collection_publish
     import chunkscale.output.packed
+    import chunkscale.output.publish
+    import chunkscale.output.writing
     import chunkscale.run.runs
     import chunkscale.storage.zips.store
     from chunkscale.kernels.backend import get_backend

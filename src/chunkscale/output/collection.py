@@ -112,6 +112,7 @@ def begin_collection(
             finished=there["state"] == "finished",
             memory=0,
             objects={},
+            sizes={},
         )
         check_same(target, found, made)
         return Mirror(uri=target, version=version, record=dict(there))

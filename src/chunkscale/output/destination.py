@@ -17,11 +17,11 @@ from chunkscale.output.labels import own_arrays
 from chunkscale.output.notes import seen_through
 from chunkscale.output.places import check_links, check_parent, foreign_entries, is_blank, tidy
 from chunkscale.output.record import (
-    LAYOUT_KEYS,
     STATE_KEYS,
     Found,
     check_same,
     is_unfinished,
+    layout_fault,
     level_paths,
     recipe,
 )
@@ -207,19 +207,19 @@ def unfinished(target: str) -> Found | None:
         ) from error
     if _is_rest(record):
         return None
-    if not isinstance(record, Mapping) or not all(
-        isinstance(record.get(k), list) for k in LAYOUT_KEYS
-    ):
+    fault = layout_fault(record)
+    if fault or not isinstance(record, Mapping):
         raise DestinationError(
-            f"the output {target!r} does not say how it was made, so it cannot be resumed; choose "
-            "another path, or replace it with overwrite=True (--overwrite)"
+            f"the output {target!r} does not say how it was made ({fault}), so it cannot be "
+            "resumed; choose another path, or replace it with overwrite=True (--overwrite)"
         )
-    objects = record.get("objects")
+    objects, sizes = record.get("objects"), record.get("bytes")
     return Found(
         recipe={name: value for name, value in record.items() if name not in STATE_KEYS},
         finished=record.get("state") == "finished",
-        memory=int(record.get("memory", 0)),
+        memory=record.get("memory", 0),
         objects=dict(objects) if isinstance(objects, Mapping) else {},
+        sizes=dict(sizes) if isinstance(sizes, Mapping) else {},
     )
 
 
@@ -232,8 +232,8 @@ def is_whole(plan: ResamplePlan, source: Source, target: str) -> int:
     if found is None or not found.finished or contents.names(join(target, NOTES)):
         return 0  # who was killed when it had been published has left notes
     check_same(target, found, recipe(plan, source))
-    counts, _, nbytes = tidy(target, [level.path for level in plan.levels])
-    return nbytes if counts == found.objects else 0
+    counts, sizes, nbytes = tidy(target, [level.path for level in plan.levels])
+    return nbytes if (counts, sizes) == (found.objects, found.sizes) else 0
 
 
 #: Levels of other programs lie so many folders below their image, or fewer.

@@ -54,20 +54,14 @@ class Lease:
         A process of this host has it as long as it lives, be it stopped or asleep: it would go on
         where it was. A dead one has none.
         """
-        host, pid, started = identity()
+        host, _, _ = identity()
         if host != self.host:
             return max(0.0, self.renewed + self.duration - now)
-        if (pid, started) == (self.pid, self.started):
-            return math.inf if self.run in _held else 0.0  # a run whose end could not be stored
         return math.inf if lives(self.pid, self.started) else 0.0
 
     def __str__(self) -> str:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.renewed))
         return f"process {self.pid} on {self.host.split('/')[0]}, which said so at {at}"
-
-
-#: Runs of this process.
-_held: set[str] = set()
 
 
 def holder(uri: str) -> Lease | None:
@@ -92,6 +86,11 @@ def active(uri: str) -> Lease | None:
     """Return the lease on an output that is in force."""
     lease = holder(uri)
     return lease if lease is not None and lease.left(time.time()) else None
+
+
+def is_left(uri: str) -> bool:
+    """Whether a run has not given its lease back: it was killed, or its machine has lost power."""
+    return read_note(uri, LEASE_NOTE) is not None
 
 
 def check_free(uri: str, *, take_over: bool) -> None:
@@ -131,16 +130,12 @@ def acquire(uri: str, *, take_over: bool = False) -> Lease:
         renewed=time.time(),
         duration=LEASE_SECONDS,
     )
-    _held.add(lease.run)
     try:
         if stale is not None:
             withdraw_note(uri, LEASE_NOTE, stale)
         _put(uri, lease, new=True)
-    except BaseException as error:
-        _held.discard(lease.run)
-        if isinstance(error, FileExistsError):
-            raise begun_by_another(uri) from None
-        raise
+    except FileExistsError:
+        raise begun_by_another(uri) from None
     return lease
 
 
@@ -231,14 +226,10 @@ def kept(uri: str, lease: Lease) -> Iterator[None]:
             if _is_ours(uri, lease):
                 delete_note(uri, LEASE_NOTE)  # works on a full disk, too
         raise
-    else:
-        end.set()
-        thread.join()
-        if _is_ours(uri, lease):
-            delete(uri)
-    finally:
-        end.set()
-        _held.discard(lease.run)
+    end.set()
+    thread.join()
+    if _is_ours(uri, lease):
+        delete(uri)
 
 
 def _is_ours(uri: str, lease: Lease) -> bool:

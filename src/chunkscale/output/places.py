@@ -96,7 +96,7 @@ def drop_strays(uri: str) -> None:
         contents.delete(join(uri, name) for name in left if STRAY.fullmatch(name))
 
 
-def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
+def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], dict[str, int], int]:
     """Delete what killed processes left while they wrote objects; look once at all that is stored.
 
     Parameters
@@ -110,12 +110,13 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
     -------
     counts : dict of str to int
         Stored chunks or shards by array.
-    stored : int
-        Size of these chunks or shards.
+    sizes : dict of str to int
+        Bytes of these chunks or shards by array.
     nbytes : int
         Size of all objects of these arrays.
     """
-    counts, stored, nbytes, strays = dict.fromkeys(arrays, 0), 0, 0, []
+    counts, nbytes, strays = dict.fromkeys(arrays, 0), 0, []
+    sizes = dict(counts)
     local = store_of(uri).is_local
     for path, size in contents.objects(uri):
         if path.endswith(ENDS) and local and STRAY.fullmatch(path.rpartition("/")[2]):
@@ -125,10 +126,10 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
         if array in counts:
             is_chunk = is_chunk_path(inner)
             counts[array] += is_chunk
-            stored += is_chunk * size
+            sizes[array] += is_chunk * size
             nbytes += size
     contents.delete(strays)
-    return counts, stored, nbytes
+    return counts, sizes, nbytes
 
 
 def check_parent(uri: str) -> None:

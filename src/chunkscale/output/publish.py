@@ -57,8 +57,8 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     name = source.name or target.removesuffix(BESIDE).rstrip("/").rsplit("/", 1)[-1]
     output.ledger.check()
     check_source(source)
-    counts, stored, nbytes = tidy(target, names)
-    if stored != output.ledger.stored:
+    counts, sizes, nbytes = tidy(target, names)
+    if sum(sizes.values()) != output.ledger.stored:
         _check_objects(plan, output)
     record = {
         name: value
@@ -83,7 +83,8 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     if plan.source.is_label:
         _say_whose(published, target)
     output.ledger.check()
-    finished = {**published, "chunkscale": {**record, "objects": counts, "state": "finished"}}
+    state = {"objects": counts, "bytes": sizes, "state": "finished"}
+    finished = {**published, "chunkscale": {**record, **state}}
     if not set_attributes(target, finished, instead_of=output.attributes):
         raise RegionError(
             f"the output {target!r} was replaced by another run while this one wrote it; "

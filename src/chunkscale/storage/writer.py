@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import DestinationError
-from chunkscale.geometry.box import Box
+from chunkscale.errors import CorruptChunkError, DestinationError
+from chunkscale.geometry.box import Box, tile
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage import objects as contents
 from chunkscale.storage.codecs import make_compressor
@@ -76,6 +76,29 @@ class ArrayWriter(ArrayReader):
         if pending is not None:
             with clear_write_errors(self.uri), self._store.clear_answers(self.uri):
                 pending.result()
+
+    def is_sound(self, box: Box) -> bool:
+        """Whether what is stored of a box can be decoded, and is no file that was never filled.
+
+        After a power cut there are files of the right size that hold zeros. Without a codec these
+        are voxels, but chunks of fill value alone are never stored.
+        """
+        try:
+            voxels = self.read(box)
+        except CorruptChunkError as error:
+            if error.transient:
+                raise
+            return False
+        for index in self._seemingly_missing(box, voxels):
+            if contents.sizes([self._object(index)])[0]:
+                part = tile(index, self.unit, self.shape)
+                inside = tuple(
+                    slice(max(a, c) - c, min(b, d) - c)
+                    for a, b, c, d in zip(part.start, part.stop, box.start, box.stop, strict=True)
+                )
+                if np.all(self._is_fill(voxels[inside])):
+                    return False
+        return True
 
     def stored_size(self, box: Box) -> int:
         """Return the bytes of the stored objects of a box; voxels of fill value have none."""
