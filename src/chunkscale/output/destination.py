@@ -211,7 +211,7 @@ def unfinished(target: str) -> Found | None:
     if fault or not isinstance(record, Mapping):
         raise DestinationError(
             f"the output {target!r} does not say how it was made ({fault}), so it cannot be "
-            "resumed; choose another path, or replace it with overwrite=True (--overwrite)"
+            "resumed; choose another path or remove it yourself"
         )
     objects, sizes = record.get("objects"), record.get("bytes")
     return Found(
@@ -229,7 +229,7 @@ def is_whole(plan: ResamplePlan, source: Source, target: str) -> int:
     0 if it is not; nothing is read of it but its list.
     """
     found = unfinished(target)
-    if found is None or not found.finished or contents.names(join(target, NOTES)):
+    if found is None or not found.finished or contents.exists(join(target, NOTES)):
         return 0  # who was killed when it had been published has left notes
     check_same(target, found, recipe(plan, source))
     counts, sizes, nbytes = tidy(target, [level.path for level in plan.levels])

@@ -150,8 +150,10 @@ def check_parent(uri: str) -> None:
                 f"the output {uri!r} cannot be made: {str(parent)!r} is not a directory"
             )
     try:
-        # Permissions do not tell: a file system may be read-only, or no place for files.
-        os.rmdir(tempfile.mkdtemp(prefix=".chunkscale-", dir=parent))
+        # Permissions do not tell: a file system may be read-only, or no place for files. It has no
+        # name, where there is such: a killed run leaves nothing beside its output.
+        with tempfile.TemporaryFile(prefix=".chunkscale-", dir=parent):
+            pass
     except OSError as error:
         raise DestinationError(
             f"the output {uri!r} cannot be made: nothing can be written in {str(parent)!r} "
@@ -226,7 +228,7 @@ def check_kinds(uri: str, arrays: Iterable[str] = ()) -> None:
         if os.path.lexists(folder) and not os.path.isdir(folder):
             raise _of_wrong_kind(uri, folder, "file", "folder")
     notes = [join(folders[0], name) for name in contents.names(folders[0])]
-    documents = [join(at, name) for at in (uri, *folders[1:]) for name in METADATA_FILES]
+    documents = [join(at, name) for at in folders[1:] for name in METADATA_FILES]
     for file in (*notes, *documents):
         if os.path.isdir(file):
             raise _of_wrong_kind(uri, file, "folder", "file")

@@ -101,7 +101,7 @@ def layout_fault(record: object) -> str:
     if not len(levels) == len(chunks) == len(shards) <= _MOST_LEVELS:
         return "its levels, chunks and shards differ in number"
     units = [shard or chunk for shard, chunk in zip(shards, chunks, strict=True)]
-    if not all(isinstance(path, str) for path in levels):
+    if levels != [str(index) for index in range(len(levels))]:
         return f"'levels' is {shown(levels)}"
     for unit, chunk in zip(units, chunks, strict=True):
         if any(u % c for u, c in zip(unit, chunk, strict=True)):

@@ -166,8 +166,8 @@ def _refuse_other(uri: str, found: bytes, planned: bytes) -> None:
         text = "; ".join(
             f"{key} is {shown(there.get(key))} there and {shown(wanted.get(key))} now"
             for key in others
-            if there.get(key) != wanted.get(key)
-            and not (key in _REMARKS and isinstance(there.get(key), dict | None))
+            if key not in there or there[key] != wanted.get(key)
+            if not (key in _REMARKS and isinstance(there.get(key), dict))
         )
     except (ValueError, RecursionError) as error:
         text = f"it is not valid JSON: {first_line(error)}"
