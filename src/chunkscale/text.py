@@ -50,6 +50,21 @@ def some_names(names: Iterable[str], most: int = 3) -> str:
     return some([repr(name) for name in names], most)
 
 
+def shown(value: object, most: int = 200) -> str:
+    """Return a value for a message, which a damaged file may have made long or deep.
+
+    Examples
+    --------
+    >>> shown([1, 2]), shown("a" * 999, 5)
+    ('[1, 2]', "'aaaa...")
+    """
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= most else text[:most] + "..."
+
+
 def times(values: Iterable[float] | None) -> str:
     """Return numbers as ``2 x 3 x 4``.
 

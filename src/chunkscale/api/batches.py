@@ -238,6 +238,7 @@ def _job(begun: Sequence[_Begun], memory: int, threads: int) -> Job:
             plan=one.image.plan,
             source=one.image.source.within(io).array,
             target=one.output.levels,
+            guard=one.output.ledger.guard,
         )
         for one in begun
     )
@@ -264,9 +265,12 @@ def _published(one: _Begun, error: ChunkscaleError | None, failed: Collection[st
 
 def _writing(image: PlannedImage, run: Run) -> contextlib.AbstractContextManager[Output]:
     from chunkscale.output.destination import unfinished
+    from chunkscale.output.publish import rehearse
     from chunkscale.output.writing import writing
 
     target = run.place(image)
+    if image.owner:  # images of their own were looked at before anything was deleted
+        rehearse(image.plan, target, image.source)
     found = unfinished(target) if run.existing.resume else None
     return writing(
         image.plan, target, image.source, found, run.existing, StoreIO(threads=run.threads)

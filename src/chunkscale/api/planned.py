@@ -13,6 +13,7 @@ from chunkscale.api.labels import planned_labels
 from chunkscale.api.plans import Means, PlannedImage, plan_source
 from chunkscale.api.request import Request
 from chunkscale.ome.further import coordinate_notices
+from chunkscale.output.destination import unfinished
 from chunkscale.parameters import PathLike
 from chunkscale.sources.base import Source
 from chunkscale.sources.coordinates import coordinates_of
@@ -39,6 +40,8 @@ def planned_image(
     image, notices = leveled(image, request.level, target)
     place: Any = {"destination": destination, "resume": resume}
     plan = plan_source(image, target, request.layout, means, notices=notices, **place)
+    # What is left of labels goes with their image, if that is begun anew.
+    place["resume"] = resume and destination is not None and unfinished(destination) is not None
     labels, found = planned_labels(image, plan, request, means, mirrored=mirrored, **place)
     # Transformations may lead to labels that do not go along.
     assumed, known = (

@@ -220,7 +220,7 @@ def prepare(
     cluster: DaskCluster | None,
 ) -> Prepared:
     """Plan a run; refuse what cannot be done, before anything is written."""
-    from chunkscale.output.collection_places import checked_collection
+    from chunkscale.output.collection_places import checked_collection, continues
     from chunkscale.output.destination import checked_destination
     from chunkscale.output.packed import packed_place
 
@@ -240,7 +240,7 @@ def prepare(
     target = checked_collection(destination, collection, existing, request.storage.target)
     means = means_of(request.resources, cluster)
     planned = planned_collection(
-        collection, request, means, destination=target, resume=existing.resume
+        collection, request, means, destination=target, resume=continues(target, existing)
     )
     return Prepared(
         plan=planned.plan,
@@ -257,7 +257,11 @@ def _prepared_packed(
     cluster: DaskCluster | None,
 ) -> Prepared:
     """Plan a run whose output is one file; its folder and the file are looked at alike."""
-    from chunkscale.output.collection_places import check_collection_place, checked_collection
+    from chunkscale.output.collection_places import (
+        check_collection_place,
+        checked_collection,
+        continues,
+    )
     from chunkscale.output.destination import (
         check_apart,
         check_place,
@@ -283,6 +287,7 @@ def _prepared_packed(
     check_collection_place(place.uri, existing)
     check_beside(place, existing)
     checked_collection(place.folder, collection, existing)
+    where["resume"] = continues(run.begun, existing)
     planned = planned_collection(collection, request, means_of(request.resources, cluster), **where)
     return Prepared(
         plan=planned.plan,

@@ -76,6 +76,7 @@ def check_images(images: Sequence[PlannedImage], run: Run) -> None:
     from chunkscale.output.destination import check_apart, check_room, check_unread
     from chunkscale.output.labels import check_label_place
     from chunkscale.output.places import check_links
+    from chunkscale.output.publish import rehearse
 
     for image in images:
         target = run.place(image)
@@ -85,6 +86,7 @@ def check_images(images: Sequence[PlannedImage], run: Run) -> None:
             check_label_place(image.plan, target)
         if run.existing.overwrite and image.source.opaque:
             check_unread(image.plan.source, target)
+        rehearse(image.plan, target, image.source)
         if not contents.exists(target):
             check_room(image.plan, target)
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.commands import FAILED, INTERRUPTED, REFUSED
-from chunkscale.cli.screen import plain_warnings, tolerant_output
+from chunkscale.cli.screen import open_streams, plain_warnings, tolerant_output
 from chunkscale.errors import (
     ChunkscaleError,
     ClusterError,
@@ -68,6 +68,7 @@ def _is_refusal(error: Exception, writing: bool) -> bool:
 
 def console() -> NoReturn:
     """Run the command line as this process."""
+    open_streams()
     code = main()
     try:
         sys.stdout.flush()

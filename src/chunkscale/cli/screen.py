@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import signal
 import sys
 import warnings
@@ -15,6 +16,22 @@ from chunkscale.errors import ChunkscaleWarning
 
 if TYPE_CHECKING:
     from chunkscale.run.records import Progress
+
+
+def open_streams() -> None:
+    """Give a process that was started without one of them its standard streams.
+
+    A file that is opened later would get their number, and what libraries print would go into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 @contextlib.contextmanager

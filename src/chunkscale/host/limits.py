@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from chunkscale.host.memory import total_bytes
 from chunkscale.text import human_bytes
 
 MIB = 2**20
@@ -44,7 +45,7 @@ def memory_limits(
     """
     groups = _groups(root, {"memory": ("memory",), "": ("", "unified")})
     found = itertools.chain(*map(_group_memory, groups), _slurm_memory(environ), _shell_memory())
-    total = psutil.virtual_memory().total
+    total = total_bytes()
     yield from (limit for limit in found if limit.amount < total)
 
 
@@ -67,8 +68,11 @@ def core_limits(root: Path = Path("/"), environ: Mapping[str, str] = os.environ)
 
 def usable_cores() -> Limit:
     """Return how many cores this process may use."""
-    process = psutil.Process()
-    here = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # which needs no /proc
+        here = len(os.sched_getaffinity(0))
+    else:
+        known = hasattr(psutil.Process, "cpu_affinity")
+        here = len(psutil.Process().cpu_affinity()) if known else os.cpu_count() or 1
     found = [Limit(here, "the cores of this machine"), *core_limits()]
     return min(found, key=lambda limit: limit.amount)
 

@@ -6,13 +6,31 @@ import functools
 import importlib.util
 import subprocess
 import time
+from typing import Any
 
 import psutil
+
+from chunkscale.errors import MemoryBudgetError
 
 
 def available_bytes() -> int:
     """Return how much memory new work can have without swapping."""
-    return int(psutil.virtual_memory().available)
+    return int(_machine().available)
+
+
+def total_bytes() -> int:
+    """Return how much memory this machine has."""
+    return int(_machine().total)
+
+
+def _machine() -> Any:
+    try:
+        return psutil.virtual_memory()
+    except OSError as error:
+        raise MemoryBudgetError(
+            f"how much memory this machine has cannot be told ({error}); on Linux /proc says so: "
+            "mount it"
+        ) from error
 
 
 #: Resident memory that CuPy takes at most, where there is a driver.

@@ -112,6 +112,7 @@ def begin_collection(
             finished=there["state"] == "finished",
             memory=0,
             objects={},
+            sizes={},
         )
         check_same(target, found, made)
         return Mirror(uri=target, version=version, record=dict(there))
@@ -162,11 +163,12 @@ def begin_member(mirror: Mirror, path: str) -> str:
 
 
 def _start(uri: str, zarr_format: Literal[2, 3]) -> None:
-    name = "zarr.json" if zarr_format == 3 else ".zgroup"
-    if read_document(join(uri, name))[1] != ABSENT:
-        return
-    with contextlib.suppress(FileExistsError):  # another member has just begun
-        put_group(uri, zarr_format=zarr_format, attributes={}, new=True)
+    name, rest = ("zarr.json", "zarr.json") if zarr_format == 3 else (".zgroup", ".zattrs")
+    if read_document(join(uri, name))[1] == ABSENT:
+        with contextlib.suppress(FileExistsError):  # another member has just begun
+            put_group(uri, zarr_format=zarr_format, attributes={}, new=True)
+    elif read_document(join(uri, rest))[1] == ABSENT:  # who wrote the first was killed
+        put_group(uri, zarr_format=zarr_format, attributes={})
 
 
 def _check_step(uri: str) -> None:

@@ -13,7 +13,6 @@ from chunkscale.ome.omexml import MOST_BYTES, MadeImage, revised
 from chunkscale.ome.read import describe
 from chunkscale.ome.write import beside_unknown
 from chunkscale.output.collection import Mirror
-from chunkscale.output.collection_places import OME_XML
 from chunkscale.sources.collections import CollectionSource, ome_group
 from chunkscale.sources.documents import each
 from chunkscale.sources.folders import Tell
@@ -21,7 +20,7 @@ from chunkscale.storage import objects as contents
 from chunkscale.storage.documents import array_facts, stored_group
 from chunkscale.storage.groups import put_group
 from chunkscale.storage.locations import join
-from chunkscale.storage.names import METADATA_FILES
+from chunkscale.storage.names import METADATA_FILES, OME_XML
 from chunkscale.storage.stores import store_of
 from chunkscale.text import human_bytes, some_names
 
@@ -50,6 +49,10 @@ def mirror_ome(
     in_order = source.kind != "plate" or made <= set(listed)
     if not listed or not in_order:
         listed = tuple(source.images())
+    series = {"series": [path for path in listed if path in made]}
+    result = beside_unknown(json_safe(attributes)[0], mirror.version, series)
+    # First of all: a folder that is no group could be anybody's.
+    put_group(at, zarr_format=mirror.zarr_format, attributes=result)
     try:
         document = _source_xml(origin)
         if document is not None:
@@ -62,9 +65,6 @@ def mirror_ome(
                 tell(Notice(notice.kind, f"{join(origin, OME_XML)!r}: {notice.text}"))
     except (MetadataError, AccessDeniedError) as error:
         tell(Notice("lost", f"{join(origin, OME_XML)!r} is left behind: {error}"))
-    series = {"series": [path for path in listed if path in made]}
-    result = beside_unknown(json_safe(attributes)[0], mirror.version, series)
-    put_group(at, zarr_format=mirror.zarr_format, attributes=result)
     _tell_others(origin, tell)
 
 

@@ -31,14 +31,12 @@ from chunkscale.storage import objects as contents
 from chunkscale.storage.documents import stored_group
 from chunkscale.storage.groups import set_attributes
 from chunkscale.storage.locations import join
-from chunkscale.storage.names import METADATA_FILES, NOTES, is_dropping
+from chunkscale.storage.names import METADATA_FILES, NOTES, OME_XML, is_dropping
 from chunkscale.storage.stores import store_of
 from chunkscale.text import some_names
 
 #: What the record of a collection calls itself; that of an image has no kind.
 KINDS = ("plate", "well", "bioformats2raw", "scene", "folder")
-
-OME_XML = "METADATA.ome.xml"
 
 
 def checked_collection(
@@ -102,6 +100,12 @@ def check_collection_place(target: str, existing: Existing) -> None:
 def is_rest(record: Mapping[str, Any]) -> bool:
     """Whether a record is that of a collection whose deletion was interrupted."""
     return is_unfinished(record) and "run" not in record
+
+
+def continues(target: str, existing: Existing) -> bool:
+    """Whether a run goes on with a collection, and does not begin anew."""
+    record = collection_record(target) if existing.resume else None
+    return record is not None and not is_rest(record)
 
 
 def _is_empty_folder(uri: str) -> bool:

@@ -24,6 +24,7 @@ from chunkscale.ome.write import beside_unknown
 from chunkscale.output.collection import STATE_KEYS, Mirror
 from chunkscale.output.collection_ome import mirror_ome
 from chunkscale.output.collection_places import is_made_image
+from chunkscale.output.places import drop_strays
 from chunkscale.sources.collections import CollectionSource
 from chunkscale.sources.documents import documents, each
 from chunkscale.sources.folders import Tell
@@ -79,6 +80,9 @@ def publish_collection(
             f"the output {mirror.uri!r} was replaced by another run while this one wrote it; run "
             "one of them again"
         )
+    for group in ("", *mirror.groups):
+        drop_strays(join(mirror.uri, group))
+        drop_strays(join(mirror.uri, group, "OME"))
     finished = {**attributes, "chunkscale": record}
     # From here on a reader takes the group for a collection.
     put_group(mirror.uri, zarr_format=mirror.zarr_format, attributes=finished)

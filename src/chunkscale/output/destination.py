@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from chunkscale.errors import ChunkscaleError, DestinationError, OptionError
+from chunkscale.errors import (
+    ChunkscaleError,
+    DestinationError,
+    MetadataError,
+    OptionError,
+    SourceNotFoundError,
+)
 from chunkscale.output import leases
 from chunkscale.output.labels import own_arrays
 from chunkscale.output.notes import seen_through
 from chunkscale.output.places import check_links, check_parent, foreign_entries, is_blank, tidy
 from chunkscale.output.record import (
-    LAYOUT_KEYS,
     STATE_KEYS,
     Found,
     check_same,
     is_unfinished,
+    layout_fault,
     level_paths,
     recipe,
 )
@@ -26,6 +32,7 @@ from chunkscale.sources.formats import format_end
 from chunkscale.storage import objects as contents
 from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.locations import join, nearest
+from chunkscale.storage.names import NOTES
 from chunkscale.storage.stores import normalise, resolved, same_store, store_of
 from chunkscale.storage.zips.store import ENDS
 from chunkscale.text import human_bytes
@@ -191,22 +198,28 @@ def unfinished(target: str) -> Found | None:
     """
     if not contents.exists(target) or is_blank(target):
         return None
-    record = group_attributes(target).get("chunkscale")
+    try:
+        record = group_attributes(target).get("chunkscale")
+    except (SourceNotFoundError, MetadataError) as error:
+        raise DestinationError(
+            f"the output {target!r} exists, and what it is cannot be read ({error}), so it cannot "
+            "be resumed; choose another path or remove it yourself"
+        ) from error
     if _is_rest(record):
         return None
-    if not isinstance(record, Mapping) or not all(
-        isinstance(record.get(k), list) for k in LAYOUT_KEYS
-    ):
+    fault = layout_fault(record)
+    if fault or not isinstance(record, Mapping):
         raise DestinationError(
-            f"the output {target!r} does not say how it was made, so it cannot be resumed; choose "
-            "another path, or replace it with overwrite=True (--overwrite)"
+            f"the output {target!r} does not say how it was made ({fault}), so it cannot be "
+            "resumed; choose another path or remove it yourself"
         )
-    objects = record.get("objects")
+    objects, sizes = record.get("objects"), record.get("bytes")
     return Found(
         recipe={name: value for name, value in record.items() if name not in STATE_KEYS},
         finished=record.get("state") == "finished",
-        memory=int(record.get("memory", 0)),
+        memory=record.get("memory", 0),
         objects=dict(objects) if isinstance(objects, Mapping) else {},
+        sizes=dict(sizes) if isinstance(sizes, Mapping) else {},
     )
 
 
@@ -216,11 +229,11 @@ def is_whole(plan: ResamplePlan, source: Source, target: str) -> int:
     0 if it is not; nothing is read of it but its list.
     """
     found = unfinished(target)
-    if found is None or not found.finished:
-        return 0
+    if found is None or not found.finished or contents.exists(join(target, NOTES)):
+        return 0  # who was killed when it had been published has left notes
     check_same(target, found, recipe(plan, source))
-    counts, _, nbytes = tidy(target, [level.path for level in plan.levels])
-    return nbytes if counts == found.objects else 0
+    counts, sizes, nbytes = tidy(target, [level.path for level in plan.levels])
+    return nbytes if (counts, sizes) == (found.objects, found.sizes) else 0
 
 
 #: Levels of other programs lie so many folders below their image, or fewer.

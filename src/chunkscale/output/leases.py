@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-from chunkscale.errors import DestinationError
+from chunkscale.errors import DestinationError, RegionError
 from chunkscale.host.identity import identity, lives
 from chunkscale.output.notes import delete_note, note_names, put_note, read_note, withdraw_note
 from chunkscale.output.places import begun_by_another
@@ -48,11 +49,15 @@ class Lease:
     duration: float
 
     def left(self, now: float) -> float:
-        """Return for how many seconds it still holds; a dead process of this host has none."""
+        """Return for how many seconds it still holds.
+
+        A process of this host has it as long as it lives, be it stopped or asleep: it would go on
+        where it was. A dead one has none.
+        """
         host, _, _ = identity()
-        if host == self.host and not lives(self.pid, self.started):
-            return 0.0
-        return max(0.0, self.renewed + self.duration - now)
+        if host != self.host:
+            return max(0.0, self.renewed + self.duration - now)
+        return math.inf if lives(self.pid, self.started) else 0.0
 
     def __str__(self) -> str:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.renewed))
@@ -63,24 +68,29 @@ def holder(uri: str) -> Lease | None:
     """Return the lease on an output, in force or not."""
     text = read_note(uri, LEASE_NOTE)
     try:
-        if text is None:
-            return None
-        found = Lease(**json.loads(text))
-        return replace(
-            found,
-            pid=int(found.pid),
-            started=float(found.started),
-            renewed=float(found.renewed),
-            duration=float(found.duration),
-        )
-    except (ValueError, TypeError):
+        found = Lease(**json.loads(text or ""))
+    except (ValueError, TypeError, RecursionError):
         return None  # of another version, or damaged; what it allows is decided by others
+    numbers = (found.started, found.renewed, found.duration)
+    is_sound = isinstance(found.run, str) and isinstance(found.host, str)
+    is_sound &= type(found.pid) is int and 0 < found.pid < _LATEST
+    is_sound &= all(type(n) in (int, float) and 0 <= n < _LATEST for n in numbers)
+    return found if is_sound else None
+
+
+#: No number of a lease is as large: a time in seconds would be far beyond the year 9999.
+_LATEST = 2**31
 
 
 def active(uri: str) -> Lease | None:
     """Return the lease on an output that is in force."""
     lease = holder(uri)
     return lease if lease is not None and lease.left(time.time()) else None
+
+
+def is_left(uri: str) -> bool:
+    """Whether a run has not given its lease back: it was killed, or its machine has lost power."""
+    return read_note(uri, LEASE_NOTE) is not None
 
 
 def check_free(uri: str, *, take_over: bool) -> None:
@@ -94,9 +104,10 @@ def check_free(uri: str, *, take_over: bool) -> None:
     lease = active(uri)
     if lease is not None and not take_over:
         left = lease.left(time.time())
+        remedy = "end it" if math.isinf(left) else f"if it is dead, wait for {left:.0f} s"
         raise DestinationError(
-            f"the output {uri!r} is being written by {lease}; wait for it, or, if it is dead, for "
-            f"{left:.0f} s, or pass take_over (--take-over)"
+            f"the output {uri!r} is being written by {lease}; wait for it, or {remedy}, or pass "
+            "take_over (--take-over)"
         )
 
 
@@ -126,6 +137,51 @@ def acquire(uri: str, *, take_over: bool = False) -> Lease:
     except FileExistsError:
         raise begun_by_another(uri) from None
     return lease
+
+
+@dataclass(slots=True)
+class Guard:
+    """Looks, before something is written, whether the right to write is still there.
+
+    Picklable: workers of a cluster look for themselves.
+
+    Parameters
+    ----------
+    uri : str
+    run : str
+        That of the lease.
+    """
+
+    uri: str
+    run: str
+    _looked: float = 0.0
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.uri, self.run)
+
+    def __call__(self) -> None:
+        """Look, if that was not done within the last second.
+
+        The time of day goes on while a process is stopped, and a machine asleep.
+
+        Raises
+        ------
+        RegionError
+            If another run has taken the output.
+        """
+        if abs(time.time() - self._looked) >= CHECK_SECONDS:
+            self.look()
+
+    def look(self) -> None:
+        """Look now; see `__call__`."""
+        found = holder(self.uri)
+        if found is None or found.run != self.run:
+            by = f" by {found}" if found else ""
+            raise RegionError(
+                f"the output {self.uri!r} was taken over{by} while this run wrote it; this one "
+                "has stopped"
+            )
+        self._looked = time.time()
 
 
 def wait_for_loser() -> None:

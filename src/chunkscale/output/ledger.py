@@ -66,6 +66,8 @@ class Ledger:
 
     Attributes
     ----------
+    guard : Guard
+        What looks after the lease.
     stored : int
         Bytes that all finished regions have stored, those of earlier runs as well.
     """
@@ -79,6 +81,7 @@ class Ledger:
     ) -> None:
         self.uri = uri
         self.lease = lease
+        self.guard = leases.Guard(uri, lease.run)
         self.stored = 0
         self._look = look
         self._closed = False
@@ -121,7 +124,8 @@ class Ledger:
         try:
             self.check()
             if self._pending:
-                self._look()
+                self._look()  # which may take a while
+                self.check()
                 self.note(self._pending)
                 self._pending = {}
         except RegionError:
@@ -170,13 +174,7 @@ class Ledger:
     def check(self) -> None:
         """Raise if another run has taken the output."""
         self._checked = self._clock()
-        found = leases.holder(self.uri)
-        if found is None or found.run != self.lease.run:
-            by = f" by {found}" if found else ""
-            raise RegionError(
-                f"the output {self.uri!r} was taken over{by} while this run wrote it; this one "
-                "has stopped"
-            )
+        self.guard.look()
 
 
 def recorded(uri: str, regions: int) -> NDArray[np.int64]:
@@ -193,9 +191,11 @@ def recorded(uri: str, regions: int) -> NDArray[np.int64]:
 def _entries(text: str | None) -> Iterator[tuple[int, int]]:
     try:
         content: Any = json.loads(text or "{}")
-        ranges = [range(int(a), int(b)) for a, b in content.get("regions", [])]
-        sizes = [int(size) for size in content.get("bytes", [])]
-    except (ValueError, TypeError, AttributeError):
+        ranges = [range(a, b) for a, b in content.get("regions", [])]
+        sizes = content.get("bytes", [])
+        is_sound = all(type(size) is int and 0 <= size < 2**63 for size in sizes)
+        if not is_sound or sum(map(len, ranges)) != len(sizes):
+            return
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return  # damaged: its regions are made again
-    if sum(map(len, ranges)) == len(sizes):
-        yield from zip(itertools.chain(*ranges), sizes, strict=True)
+    yield from zip(itertools.chain(*ranges), sizes, strict=True)

@@ -27,13 +27,13 @@ def withdraw_note(uri: str, name: str, text: str) -> None:
 
     In object stores a note is simply replaced by the next one.
     """
-    contents.withdraw(join(uri, NOTES, name), text.encode())
+    contents.withdraw(join(uri, NOTES, name), text.encode(errors="surrogateescape"))
 
 
 def read_note(uri: str, name: str) -> str | None:
     """Return such a text, or None."""
     content = contents.get(join(uri, NOTES, name))
-    return None if content is None else content.decode(errors="replace")
+    return None if content is None else content.decode(errors="surrogateescape")
 
 
 def note_names(uri: str) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from chunkscale.errors import DestinationError, MetadataError, SourceNotFoundError
 from chunkscale.storage import objects as contents
-from chunkscale.storage.files import linked_folders
+from chunkscale.storage.files import linked_folders, wrong_kinds
 from chunkscale.storage.groups import group_attributes, set_attributes
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import (
@@ -89,7 +89,14 @@ def is_blank(uri: str) -> bool:
         return False  # an array, or damaged: it could be anyone's
 
 
-def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
+def drop_strays(uri: str) -> None:
+    """Delete what killed processes left in a local folder while they wrote its documents."""
+    if store_of(uri).is_local:
+        left = (name for name in contents.names(uri) if name.endswith(ENDS))
+        contents.delete(join(uri, name) for name in left if STRAY.fullmatch(name))
+
+
+def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], dict[str, int], int]:
     """Delete what killed processes left while they wrote objects; look once at all that is stored.
 
     Parameters
@@ -103,12 +110,13 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
     -------
     counts : dict of str to int
         Stored chunks or shards by array.
-    stored : int
-        Size of these chunks or shards.
+    sizes : dict of str to int
+        Bytes of these chunks or shards by array.
     nbytes : int
         Size of all objects of these arrays.
     """
-    counts, stored, nbytes, strays = dict.fromkeys(arrays, 0), 0, 0, []
+    counts, nbytes, strays = dict.fromkeys(arrays, 0), 0, []
+    sizes = dict(counts)
     local = store_of(uri).is_local
     for path, size in contents.objects(uri):
         if path.endswith(ENDS) and local and STRAY.fullmatch(path.rpartition("/")[2]):
@@ -118,10 +126,10 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], int, int]:
         if array in counts:
             is_chunk = is_chunk_path(inner)
             counts[array] += is_chunk
-            stored += is_chunk * size
+            sizes[array] += is_chunk * size
             nbytes += size
     contents.delete(strays)
-    return counts, stored, nbytes
+    return counts, sizes, nbytes
 
 
 def check_parent(uri: str) -> None:
@@ -142,8 +150,10 @@ def check_parent(uri: str) -> None:
                 f"the output {uri!r} cannot be made: {str(parent)!r} is not a directory"
             )
     try:
-        # Permissions do not tell: a file system may be read-only, or no place for files.
-        os.rmdir(tempfile.mkdtemp(prefix=".chunkscale-", dir=parent))
+        # Permissions do not tell: a file system may be read-only, or no place for files. It has no
+        # name, where there is such: a killed run leaves nothing beside its output.
+        with tempfile.TemporaryFile(prefix=".chunkscale-", dir=parent):
+            pass
     except OSError as error:
         raise DestinationError(
             f"the output {uri!r} cannot be made: nothing can be written in {str(parent)!r} "
@@ -205,3 +215,37 @@ def check_links(uri: str, arrays: Iterable[str] = ()) -> None:
             f"nothing outside of an output is ever written or deleted; remove the link (what it "
             f"leads to, {os.path.realpath(link)!r}, stays), or move that folder to its place"
         )
+    check_kinds(uri, arrays)
+
+
+def check_kinds(uri: str, arrays: Iterable[str] = ()) -> None:
+    """Refuse a local output in which a file stands for a folder of its own, or a folder for a file.
+
+    Of the chunks of its arrays a run finds out by itself: they have the place of others.
+    """
+    folders = [join(uri, name) for name in (NOTES, *arrays)]
+    for folder in folders:
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise _of_wrong_kind(uri, folder, "file", "folder")
+    notes = [join(folders[0], name) for name in contents.names(folders[0])]
+    documents = [join(at, name) for at in folders[1:] for name in METADATA_FILES]
+    for file in (*notes, *documents):
+        if os.path.isdir(file):
+            raise _of_wrong_kind(uri, file, "folder", "file")
+
+
+def _of_wrong_kind(uri: str, path: str, found: str, wanted: str) -> DestinationError:
+    return DestinationError(
+        f"the output {uri!r} holds the {found} {path!r} where a {wanted} of its own belongs; move "
+        "it away, and repeat the command"
+    )
+
+
+def refuse_wrong_kinds(uri: str, arrays: Mapping[str, int]) -> None:
+    """Refuse a local output in which chunks of arrays, of so many axes, have the wrong kind."""
+    if not store_of(uri).is_local:
+        return
+    for name, axes in arrays.items():
+        for path in wrong_kinds(join(uri, name), axes):
+            found, wanted = ("folder", "file") if os.path.isdir(path) else ("file", "folder")
+            raise _of_wrong_kind(uri, path, found, wanted)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from chunkscale._version import __version__
-from chunkscale.errors import RegionError
+from chunkscale.errors import ChunkscaleError, MetadataError, OptionError, RegionError
 from chunkscale.geometry.grid import aligned_grid
 from chunkscale.ome.axes import axis_entries
 from chunkscale.ome.carry import carried, json_safe
@@ -25,13 +25,14 @@ from chunkscale.ome.write import (
 from chunkscale.output.labels import depth_below_image
 from chunkscale.output.packed import BESIDE
 from chunkscale.output.places import tidy
-from chunkscale.output.record import STATE_KEYS
+from chunkscale.output.record import STATE_KEYS, recipe
 from chunkscale.output.sweep import measured
 from chunkscale.output.watch import check_source
 from chunkscale.output.writing import Output
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
 from chunkscale.sources.coordinates import coordinates_of
+from chunkscale.storage.documents import encoded
 from chunkscale.storage.groups import compose_multiscales, set_attributes
 
 
@@ -54,17 +55,44 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     target, names = output.uri, [level.path for level in plan.levels]
     if output.attributes["chunkscale"]["state"] == "finished":
         return tidy(target, names)[2]  # it was whole
-    name = source.name or target.removesuffix(BESIDE).rstrip("/").rsplit("/", 1)[-1]
     output.ledger.check()
     check_source(source)
-    counts, stored, nbytes = tidy(target, names)
-    if stored != output.ledger.stored:
+    counts, sizes, nbytes = tidy(target, names)
+    if sum(sizes.values()) != output.ledger.stored:
         _check_objects(plan, output)
-    record = {
-        name: value
-        for name, value in output.attributes["chunkscale"].items()
-        if name not in STATE_KEYS
-    }
+    state = {"objects": counts, "bytes": sizes, "state": "finished"}
+    finished = composed(plan, target, source, output.attributes["chunkscale"], state)
+    output.ledger.check()
+    # Last of all: from here on a reader takes the group for an image.
+    if not set_attributes(target, finished, instead_of=output.attributes):
+        raise RegionError(
+            f"the output {target!r} was replaced by another run while this one wrote it; "
+            "run one of them again"
+        )
+    return nbytes
+
+
+def composed(
+    plan: ResamplePlan,
+    target: str,
+    source: Source,
+    begun: Mapping[str, Any],
+    state: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the attributes of a finished output.
+
+    Parameters
+    ----------
+    plan : ResamplePlan
+    target : str
+    source : Source
+    begun : mapping
+        Its record as long as it is unfinished.
+    state : mapping
+        What the record says of the objects.
+    """
+    name = source.name or target.removesuffix(BESIDE).rstrip("/").rsplit("/", 1)[-1]
+    record = {name: value for name, value in begun.items() if name not in STATE_KEYS}
     # Not the grid of the plan, which is that of a coarser level where one is read.
     origin = aligned_grid(source.whole, plan.target_grid)
     kept, notices = carried(source.attributes, origin, plan.target_grid, plan.source.dtype)
@@ -78,17 +106,36 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     made = coordinates_of(source, plan.target_grid.axes, [path for path, _ in plan.labels])
     if left_out := coordinate_record(made, plan.ngff_version, axes):
         record[RECORD] = json_safe(left_out)[0]
-    # Last of all: from here on a reader takes the group for an image.
     published = _image_attributes(plan, kept, name, made)
     if plan.source.is_label:
         _say_whose(published, target)
-    finished = {**published, "chunkscale": {**record, "objects": counts, "state": "finished"}}
-    if not set_attributes(target, finished, instead_of=output.attributes):
-        raise RegionError(
-            f"the output {target!r} was replaced by another run while this one wrote it; "
-            "run one of them again"
-        )
-    return nbytes
+    return {**published, "chunkscale": {**record, **state}}
+
+
+def rehearse(plan: ResamplePlan, target: str, source: Source) -> None:
+    """Try what an output is published with before it is begun: hours later it would be too late.
+
+    Raises
+    ------
+    OptionError
+        If a library that it takes cannot be imported.
+    MetadataError
+        If what is carried over cannot be written.
+    """
+    try:
+        encoded(composed(plan, target, source, recipe(plan, source), {}))
+    except ImportError as error:
+        raise OptionError(
+            f"ome-zarr, which composes the metadata of the output, cannot be imported ({error}); "
+            "run without -OO (PYTHONOPTIMIZE=2), which it does not bear, or install it again"
+        ) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, ChunkscaleError):
+            raise
+        raise MetadataError(
+            f"the metadata of {source.uri or source.path!r} cannot be carried over to the output "
+            f"{target!r}: {error}; mend them in the source"
+        ) from error
 
 
 def _image_attributes(

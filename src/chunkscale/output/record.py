@@ -18,6 +18,7 @@ from chunkscale.ome.read import describe
 from chunkscale.ome.said import RECORD as COORDINATES
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
+from chunkscale.text import shown
 
 
 def recipe(plan: ResamplePlan, source: Source) -> dict[str, Any]:
@@ -84,6 +85,44 @@ class StoredLayout:
     memory: int
 
 
+def layout_fault(record: object) -> str:
+    """Say what is wrong with the layout that a record states; nothing if it can be followed."""
+    if not isinstance(record, Mapping):
+        return "it has no record"
+    for name in LAYOUT_KEYS:
+        if not isinstance(record.get(name), list) or not record[name]:
+            return f"{name!r} is {shown(record.get(name))}"
+    levels, chunks, shards = record["levels"], record["chunk"], record["shard"]
+    axes = len(chunks[0]) if isinstance(chunks[0], list) else 0
+    for name, shapes in (("chunk", chunks), ("shard", shards), ("regions", record["regions"])):
+        for shape in shapes:
+            if not (_is_shape(shape, axes) or (shape is None and name == "shard")):
+                return f"{name!r} has {shown(shape)}"
+    if not len(levels) == len(chunks) == len(shards) <= _MOST_LEVELS:
+        return "its levels, chunks and shards differ in number"
+    units = [shard or chunk for shard, chunk in zip(shards, chunks, strict=True)]
+    if levels != [str(index) for index in range(len(levels))]:
+        return f"'levels' is {shown(levels)}"
+    for unit, chunk in zip(units, chunks, strict=True):
+        if any(u % c for u, c in zip(unit, chunk, strict=True)):
+            return f"the shard {unit} is not made of chunks {chunk}"
+    if type(record.get("memory", 0)) is not int or record.get("memory", 0) < 0:
+        return f"'memory' is {shown(record['memory'])}"
+    return ""
+
+
+#: Of one axis after so many halvings nothing is left.
+_MOST_LEVELS = 64
+
+
+def _is_shape(value: object, axes: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == axes > 0
+        and all(type(n) is int and 0 < n < 2**62 for n in value)
+    )
+
+
 def stored_layout(found: Found) -> StoredLayout:
     """Return the layout of an output that is to be continued."""
     made = found.recipe
@@ -126,7 +165,7 @@ def check_same(
         for made in (there, now):
             made["chunk"], made["shard"] = made["chunk"][0], made["shard"][0]
     differences = [
-        f"{name} is {there.get(name)!r} there and {now.get(name)!r} now"
+        f"{name} is {shown(there.get(name))} there and {shown(now.get(name))} now"
         for name in {**there, **now}
         if name not in skipped and there.get(name) != now.get(name)
     ]
@@ -139,7 +178,7 @@ def check_same(
 
 
 #: What the record of an output says beside its recipe.
-STATE_KEYS = ("state", "run", "memory", "objects", "notices", "labels", COORDINATES)
+STATE_KEYS = ("state", "run", "memory", "objects", "bytes", "notices", "labels", COORDINATES)
 
 
 def unfinished_attributes(plan: ResamplePlan, made: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,9 +217,12 @@ class Found:
         What the plan of the run promised that began it; 0 if it is finished.
     objects : dict
         Stored objects by level, as counted when it was finished.
+    sizes : dict
+        Their bytes by level.
     """
 
     recipe: dict[str, Any]
     finished: bool
     memory: int
     objects: dict[str, int]
+    sizes: dict[str, int]

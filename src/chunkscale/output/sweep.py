@@ -50,6 +50,35 @@ def finished_regions(
     return done
 
 
+def undecodable(
+    plan: ResamplePlan,
+    target: Sequence[ArrayWriter],
+    done: NDArray[np.bool_],
+    *,
+    whole: bool,
+) -> Iterator[int]:
+    """Yield finished regions of which something that is stored cannot be read.
+
+    Parameters
+    ----------
+    plan : ResamplePlan
+    target : sequence of ArrayWriter
+        The levels of the output.
+    done : ndarray of bool
+        By region.
+    whole : bool
+        Whether every level is read, or those alone that a pass reads which is not done: it would
+        fail again and again.
+    """
+    awaited = {
+        run.reads for run in plan.passes if not done[run.indices.start : run.indices.stop].all()
+    }
+    for index in np.flatnonzero(done).tolist():
+        boxes = plan.region(index).boxes
+        if not all(target[k].is_sound(box) for k, box in boxes if whole or k in awaited):
+            yield index
+
+
 def _swept(
     plan: ResamplePlan, target: Sequence[ArrayWriter], kept: NDArray[np.bool_]
 ) -> Iterator[tuple[int, int]]:

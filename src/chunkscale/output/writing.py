@@ -29,6 +29,7 @@ from chunkscale.output.places import (
     is_blank,
     is_empty,
     make_folder,
+    refuse_wrong_kinds,
 )
 from chunkscale.output.record import (
     Found,
@@ -38,7 +39,7 @@ from chunkscale.output.record import (
     unfinished_attributes,
     zarr_format_of,
 )
-from chunkscale.output.sweep import finished_regions, measured
+from chunkscale.output.sweep import finished_regions, measured, undecodable
 from chunkscale.output.watch import look_at
 from chunkscale.parameters import Existing
 from chunkscale.plan.model import ResamplePlan
@@ -46,7 +47,6 @@ from chunkscale.sources.base import Source
 from chunkscale.storage import objects as contents
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes, put_group, set_attributes
-from chunkscale.storage.reader import read_all
 from chunkscale.storage.writer import ArrayWriter, create_levels
 
 
@@ -97,7 +97,7 @@ def writing(
         For the output.
     """
     made = recipe(plan, source)
-    loser = leases.active(target)
+    loser, unclean = leases.active(target), leases.is_left(target)
     replacing = False
     if found is None:
         # It may have changed since it was looked at: what has come in between is not ours.
@@ -109,6 +109,8 @@ def writing(
     else:
         check_same(target, found, made)
         check_links(target, [level.path for level in plan.levels])
+        axes = plan.target_grid.ndim
+        refuse_wrong_kinds(target, dict.fromkeys((level.path for level in plan.levels), axes))
     try:
         lease = leases.acquire(target, take_over=existing.take_over)
     except OSError as error:
@@ -129,6 +131,7 @@ def writing(
                 raise begun_by_another(target)
             if replacing:
                 check_by_content(plan.source, target)
+            leases.confirm(target, lease)
             forget(target)
             _discard(target)
             attributes = unfinished_attributes(plan, made)
@@ -147,7 +150,7 @@ def writing(
         )
         notes, done = Ledger(target, lease, partial(look_at, source)), None
         if found is not None:
-            done = _finished(plan, target, levels, found, notes, made)
+            done = _finished(plan, target, levels, found, notes, made, unclean=unclean)
             attributes = group_attributes(target)
         try:
             yield Output(uri=target, levels=levels, attributes=attributes, ledger=notes, done=done)
@@ -174,6 +177,8 @@ def _finished(
     found: Found,
     notes: Ledger,
     made: Mapping[str, Any],
+    *,
+    unclean: bool,
 ) -> NDArray[np.bool_]:
     """Return the regions that need not be made again; what is stored of the others goes."""
     if found.finished:
@@ -183,7 +188,13 @@ def _finished(
             set_attributes(target, unfinished_attributes(plan, made))
     else:
         stored = recorded(target, plan.region_count)
+    notes.check()
     done = finished_regions(plan, writers, stored)
+    if not found.finished:
+        broken = list(undecodable(plan, writers, done, whole=unclean))
+        if broken:
+            stored[broken] = -1
+            done = finished_regions(plan, writers, stored)
     notes.begin(stored, done)
     return done
 
@@ -191,10 +202,8 @@ def _finished(
 def _intact(plan: ResamplePlan, writers: Sequence[ArrayWriter], found: Found) -> NDArray[np.int64]:
     """Return the stored bytes of the regions of a finished output; -1 for broken ones."""
     stored, counts = measured(plan, writers)
+    stored[list(undecodable(plan, writers, stored >= 0, whole=True))] = -1
     for level, writer in enumerate(writers):
-        for _, faults in read_all(writer):
-            for start, _ in faults:
-                stored[plan.region_of(level, start)] = -1
         if int(counts[level].sum()) != found.objects.get(plan.levels[level].path):
             # Some are missing. All-fill regions have none either; they are made again as well.
             run = next(p for p in plan.passes if level <= p.last)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Voxels
 from chunkscale.storage.writer import ArrayWriter
+
+
+def no_guard() -> None:
+    """Let everything be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +27,14 @@ class ImageJob:
     source : Voxels
     target : tuple of ArrayWriter
         The levels.
+    guard : callable
+        Called before anything is written; raises if this run may not write any more.
     """
 
     plan: ResamplePlan
     source: Voxels
     target: tuple[ArrayWriter, ...]
+    guard: Callable[[], None] = no_guard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

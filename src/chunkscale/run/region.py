@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from chunkscale.compute.levels import Device
 from chunkscale.geometry.box import Box
 from chunkscale.plan.model import ResamplePlan
+from chunkscale.run.job import no_guard
 from chunkscale.run.records import Record
 from chunkscale.sources.base import Voxels
 from chunkscale.storage.writer import ArrayWriter
@@ -23,6 +24,7 @@ def process_region(
     source: Voxels,
     target: Sequence[ArrayWriter],
     device: Device,
+    guard: Callable[[], None] = no_guard,
 ) -> Record:
     """Make one region: everything that it owns, at every level of its pass.
 
@@ -37,6 +39,8 @@ def process_region(
         The levels of the output.
     device : Device
         What computes; its host buffers are free again when this returns.
+    guard : callable
+        Called before anything is written; raises if this run may not write any more.
     """
     region = plan.region(index)
     clock = time.perf_counter()
@@ -54,6 +58,7 @@ def process_region(
     try:
         for level, box, data in device.levels(plan, region, read):
             writes = pending[level]
+            guard()
             writes.append((target[level], target[level].start_write(box, data)))
             voxels += box.size
             start = time.perf_counter()

@@ -120,7 +120,7 @@ def run_region(opened: OpenJob, number: int) -> Outcome:
         try:
             with opened.turns:
                 record = process_region(
-                    image.plan, index, image.source, image.target, opened.device
+                    image.plan, index, image.source, image.target, opened.device, image.guard
                 )
                 return replace(record, index=number)
         except Exception as error:

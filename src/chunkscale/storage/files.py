@@ -317,3 +317,26 @@ def _linked(folder: str) -> Iterator[str]:
                     yield entry.path
                 else:
                     yield from _linked(entry.path)
+
+
+def wrong_kinds(folder: str, axes: int) -> Iterator[str]:
+    """Yield the files below an array that stand for folders of chunks, and folders for chunks.
+
+    Parameters
+    ----------
+    folder : str
+    axes : int
+        Of the array: so many numbers are the path of a chunk.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name == "c":
+                if entry.is_dir():
+                    yield from wrong_kinds(entry.path, axes)
+                else:
+                    yield entry.path
+            elif entry.name.isascii() and entry.name.isdigit():
+                if entry.is_dir() != (axes > 1):
+                    yield entry.path
+                elif axes > 1:
+                    yield from wrong_kinds(entry.path, axes - 1)

@@ -168,6 +168,8 @@ def set_attributes(
     if instead_of is not None and document["attributes"] != instead_of:
         return False
     document["attributes"] = dict(attributes)
+    if zarr_format == 3:
+        document.setdefault("node_type", "group")  # readers need it
     document.pop("consolidated_metadata", None)  # which would be stale
     name, content = (
         ("zarr.json", document) if zarr_format == 3 else (".zattrs", document["attributes"])

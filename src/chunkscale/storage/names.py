@@ -9,9 +9,17 @@ METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 #: Below an output: what a run notes down for the next one, gone when the output is published.
 NOTES = ".chunkscale"
 
+#: In a group of labels while a run lists one of them.
+LIST_LOCK = ".chunkscale-list"
+
+OME_XML = "METADATA.ome.xml"
+
 #: What a killed process may leave beside the objects that it was writing: tensorstore, zarr-python
 #: (which drops what it takes for a suffix), `files`.
-STRAY = re.compile(r"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*)(?:(?:\.[0-9a-f]{32}\.partial)+|\.__lock)")
+STRAY = re.compile(
+    rf"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*|{re.escape(OME_XML)}|{re.escape(LIST_LOCK)})"
+    rf"(?:(?:\.[0-9a-f]{{32}}\.partial)+|\.__lock)|{re.escape(LIST_LOCK)}"
+)
 
 ENDS = (".__lock", ".partial")
 

@@ -60,9 +60,10 @@ def delete(uris: Iterable[str]) -> None:
         store_of(first).delete(itertools.chain([first], left))
 
 
-def chunk_count(uri: str) -> int:
-    """Return the number of stored chunks or shards of an array."""
-    return sum(is_chunk_path(path) for path, _ in objects(uri))
+def chunk_sizes(uri: str) -> tuple[int, int]:
+    """Return the number of stored chunks or shards of an array, and their bytes."""
+    sizes = [size for path, size in objects(uri) if is_chunk_path(path)]
+    return len(sizes), sum(sizes)
 
 
 def chunk_indices(uri: str, counts: Sequence[int]) -> Iterator[tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -10,16 +11,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import AccessDeniedError, SourceNotFoundError
-from chunkscale.geometry.box import Box
+from chunkscale.errors import CorruptChunkError, DestinationError
+from chunkscale.geometry.box import Box, tile
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage import objects as contents
 from chunkscale.storage.codecs import make_compressor
-from chunkscale.storage.documents import ArrayDocument, array_document, read_array
+from chunkscale.storage.documents import ArrayDocument, array_document, parsed
 from chunkscale.storage.engine import StoreIO
+from chunkscale.storage.failures import first_line
 from chunkscale.storage.locations import join
 from chunkscale.storage.reader import ArrayReader, touched_objects
 from chunkscale.storage.stores import clear_write_errors
+from chunkscale.text import shown
+
+_NUMBER = re.compile("0|[1-9][0-9]*")
 
 
 class ArrayWriter(ArrayReader):
@@ -72,6 +77,29 @@ class ArrayWriter(ArrayReader):
             with clear_write_errors(self.uri), self._store.clear_answers(self.uri):
                 pending.result()
 
+    def is_sound(self, box: Box) -> bool:
+        """Whether what is stored of a box can be decoded, and is no file that was never filled.
+
+        After a power cut there are files of the right size that hold zeros. Without a codec these
+        are voxels, but chunks of fill value alone are never stored.
+        """
+        try:
+            voxels = self.read(box)
+        except CorruptChunkError as error:
+            if error.transient:
+                raise
+            return False
+        for index in self._seemingly_missing(box, voxels):
+            if contents.sizes([self._object(index)])[0]:
+                part = tile(index, self.unit, self.shape)
+                inside = tuple(
+                    slice(max(a, c) - c, min(b, d) - c)
+                    for a, b, c, d in zip(part.start, part.stop, box.start, box.stop, strict=True)
+                )
+                if np.all(self._is_fill(voxels[inside])):
+                    return False
+        return True
+
     def stored_size(self, box: Box) -> int:
         """Return the bytes of the stored objects of a box; voxels of fill value have none."""
         return sum(contents.sizes(self._object(index) for index in touched_objects(box, self.unit)))
@@ -85,7 +113,8 @@ class ArrayWriter(ArrayReader):
         prefix = join(self.uri, "c") if self.zarr_format == 3 else self.uri
         for path, size in contents.objects(prefix):
             position = path.split("/")
-            if all(part.isdigit() for part in position):
+            # As this writes them: others may have put there what looks alike.
+            if len(position) == len(self.shape) and all(map(_NUMBER.fullmatch, position)):
                 yield tuple(map(int, position)), size
 
     def delete_objects(self, indices: Iterable[Sequence[int]]) -> None:
@@ -108,16 +137,45 @@ def create_levels(
     made = []
     for level in levels:
         place = join(uri, level.path)
-        document = _stored_already(place, zarr_format) if resumed else None
-        if document is None:
-            stored, document = _empty_array(
-                level.shape, level.chunk, level.shard, dtype, codec, zarr_format, names
-            )
-            with clear_write_errors(uri):
-                for name, content in stored.items():
+        stored, document = _empty_array(
+            level.shape, level.chunk, level.shard, dtype, codec, zarr_format, names
+        )
+        there = {name: contents.get(join(place, name)) if resumed else None for name in stored}
+        for name, content in there.items():
+            if content is not None:
+                _refuse_other(join(place, name), content, stored[name])
+        with clear_write_errors(uri):
+            for name, content in stored.items():
+                if there[name] is None:
                     contents.put(join(place, name), content, new=True)
         made.append(ArrayWriter(place, io, document))
     return tuple(made)
+
+
+#: What a document of an array may say besides: chunks do not depend on it.
+_REMARKS = ("attributes", "consolidated_metadata")
+
+
+def _refuse_other(uri: str, found: bytes, planned: bytes) -> None:
+    """Refuse a document of an array that says something else than the plan: chunks go by it."""
+    name = uri.replace("\\", "/").rpartition("/")[2]
+    wanted = parsed(planned, name)
+    try:
+        there = parsed(found, name)
+        others = {**wanted, **there} if name != ".zattrs" else {}
+        text = "; ".join(
+            f"{key} is {shown(there.get(key))} there and {shown(wanted.get(key))} now"
+            for key in others
+            if key not in there or there[key] != wanted.get(key)
+            if not (key in _REMARKS and isinstance(there.get(key), dict))
+        )
+    except (ValueError, RecursionError) as error:
+        text = f"it is not valid JSON: {first_line(error)}"
+    if text:
+        raise DestinationError(
+            f"the document {uri!r} of the output is not as it was written ({text}); delete "
+            "that file and go on with resume=True (--resume), which writes it anew"
+        )
 
 
 @lru_cache(maxsize=64)
@@ -158,13 +216,3 @@ def _empty_array(
     document = array_document(stored)
     assert document is not None
     return stored, document
-
-
-def _stored_already(uri: str, zarr_format: Literal[2, 3]) -> ArrayDocument | None:
-    """Return the document of an array, or None where nothing is."""
-    try:
-        return read_array(uri, zarr_format)
-    except AccessDeniedError:
-        raise
-    except SourceNotFoundError:
-        return None

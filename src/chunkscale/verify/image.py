@@ -39,7 +39,7 @@ from chunkscale.sources.opening import open_source
 from chunkscale.sources.parts import Part, select
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import join
-from chunkscale.storage.objects import chunk_count
+from chunkscale.storage.objects import chunk_sizes
 from chunkscale.storage.reader import ArrayReader, read_all
 from chunkscale.storage.stores import store_of
 from chunkscale.verify.report import MOST_FAULTS, CheckReport
@@ -131,16 +131,23 @@ def _levels(target: Image) -> tuple[dict[str, ArrayReader], list[str]]:
 
 
 def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterator[str]:
-    """Compare the number of stored objects with what the run counted at its end."""
+    """Compare number and bytes of stored objects with what the run counted at its end."""
     counted = record.get("objects")
     if not isinstance(counted, Mapping) or not store_of(uri).lists:
         return
+    weighed = record.get("bytes")
+    weighed = weighed if isinstance(weighed, Mapping) else {}
     for dataset in target.multiscale.datasets:
-        found = chunk_count(join(uri, dataset.path))
+        found, size = chunk_sizes(join(uri, dataset.path))
         if dataset.path in counted and found != counted[dataset.path]:
             yield (
                 f"array {dataset.path!r} has {found} stored chunks or shards, and the run that "
                 f"wrote it left {counted[dataset.path]}; files are missing or were added"
+            )
+        elif dataset.path in weighed and size != weighed[dataset.path]:
+            yield (
+                f"the stored chunks or shards of array {dataset.path!r} have {size} bytes, and the "
+                f"run that wrote them left {weighed[dataset.path]}; files were cut or added to"
             )
 
 
