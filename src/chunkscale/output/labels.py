@@ -26,6 +26,7 @@ from chunkscale.sources.documents import group_document
 from chunkscale.storage import objects as contents
 from chunkscale.storage.groups import group_attributes, put_group, set_attributes
 from chunkscale.storage.locations import above, join
+from chunkscale.storage.names import LIST_LOCK
 from chunkscale.storage.stores import store_of
 
 #: Others may list theirs at the same time: so often they are waited for, and it is looked whether
@@ -124,7 +125,7 @@ def _alone(group: str) -> Iterator[None]:
     if not store_of(group).is_local:
         yield
         return
-    lock, mine = join(group, ".chunkscale-list"), uuid.uuid4().hex.encode()
+    lock, mine = join(group, LIST_LOCK), uuid.uuid4().hex.encode()
     for _ in range(_ATTEMPTS):
         try:
             contents.put(lock, mine, new=True)

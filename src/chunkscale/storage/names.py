@@ -9,9 +9,15 @@ METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 #: Below an output: what a run notes down for the next one, gone when the output is published.
 NOTES = ".chunkscale"
 
+#: Beside label images while one of them is listed.
+LIST_LOCK = ".chunkscale-list"
+
 #: What a killed process may leave beside the objects that it was writing: tensorstore, zarr-python
 #: (which drops what it takes for a suffix), `files`.
-STRAY = re.compile(r"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*)(?:(?:\.[0-9a-f]{32}\.partial)+|\.__lock)")
+STRAY = re.compile(
+    r"(?:zarr(?:\.json)?|\.z\w+|c?[\d.]*|\.chunkscale-list)"
+    r"(?:(?:\.[0-9a-f]{32}\.partial)+|\.__lock)|\.chunkscale-list"
+)
 
 ENDS = (".__lock", ".partial")
 
