@@ -258,7 +258,7 @@ def test_a_finished_collection_has_stored_what_the_first_run_has(tmp_path):
 
 
 def test_links_are_never_followed_out_of_the_place(stack, whole, out, folder, tmp_path):
-    """One in place of the file is replaced itself if it leads to an image; one of the folder stays."""
+    """One in the place of the file is replaced itself, one in that of the folder is refused."""
     image, letter = tmp_path / "image.ozx", tmp_path / "letter.txt"
     image.write_bytes(whole.read_bytes())
     letter.write_text("dear")
@@ -309,5 +309,5 @@ def test_a_link_among_the_chunks_is_no_part_of_the_output(stack, out, folder, tm
         chunkscale.resample(stack, out, progress=put, **OPTIONS)
     assert (tmp_path / "mine" / "0").read_text() == "dear"
     link.unlink()
-    chunkscale.resample(stack, out, resume=True, **OPTIONS)
+    chunkscale.resample(stack, out, overwrite=True, **OPTIONS)
     assert not folder.exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +17,6 @@ from chunkscale.api.plans import PlannedImage
 from chunkscale.api.running import Resampled, carry_out, check_images
 from chunkscale.errors import DestinationError
 from chunkscale.parameters import Existing
-from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.locations import join
 
 if TYPE_CHECKING:
@@ -47,12 +46,9 @@ class PackedRun:
         self, images: Sequence[PlannedImage], *, progress: ProgressCallback | None, **how: Any
     ) -> Resampled:
         """Make an image, which comes first, and its labels; see `running.carry_out`."""
-        from chunkscale.output.labels import own_arrays
         from chunkscale.output.packed_place import naming
-        from chunkscale.output.places import foreign_entries
 
         folder, pulse = self.place.folder, _Pulse(progress)
-        levels = [join(i.name, x.path) if i.name else x.path for i in images for x in i.plan.levels]
 
         def make() -> Resampled:
             # What is in the file's place goes before anything is made.
@@ -64,14 +60,7 @@ class PackedRun:
             return carry_out(images, folder, self.existing, progress=pulse.on, **how)
 
         with naming(self.place):
-            made = self._made(
-                make,
-                lambda at: _check_images(images, at),
-                lambda: foreign_entries(
-                    folder, [*levels, *own_arrays(folder, group_attributes(folder))]
-                ),
-                pulse,
-            )
+            made = self._made(make, lambda at: _check_images(images, at), pulse)
         first, *labels = (
             replace(one, path=join(self.place.uri, image.name) if image.name else self.place.uri)
             for one, image in zip(
@@ -85,7 +74,6 @@ class PackedRun:
     ) -> ResampledCollection:
         """Make a collection; see `collections.carry_out_collection`."""
         from chunkscale.output.collection import begin_collection
-        from chunkscale.output.collection_places import foreign_below
         from chunkscale.output.packed import stored_bytes
         from chunkscale.output.packed_place import naming
         from chunkscale.run.records import RunTimes
@@ -101,12 +89,7 @@ class PackedRun:
             begin_collection(at, planned.source, recipe, self.version, Existing(resume=True))
 
         with naming(self.place):
-            made = self._made(
-                make,
-                check,
-                lambda: foreign_below(folder, take_over=self.existing.take_over),
-                pulse,
-            )
+            made = self._made(make, check, pulse)
         if made is not None:
             return replace(made, path=self.place.uri)
         return ResampledCollection(
@@ -117,11 +100,7 @@ class PackedRun:
         )
 
     def _made(
-        self,
-        make: Callable[[], _Made],
-        check: Callable[[str], None],
-        foreign: Callable[[], Iterable[str]],
-        pulse: _Pulse,
+        self, make: Callable[[], _Made], check: Callable[[str], None], pulse: _Pulse
     ) -> _Made | None:
         """Make what is missing: the folder, the file, or nothing; None if not the folder."""
         from chunkscale.output.packed import drop_folder, pack_output, refuse_incomplete
@@ -137,7 +116,7 @@ class PackedRun:
             made = make()
         else:
             check(at)
-        pack_output(self.place, self.version, self.existing, pulse.again, foreign)
+        pack_output(self.place, self.version, self.existing, pulse.again)
         return made
 
     def _begin(self, source: str) -> None:

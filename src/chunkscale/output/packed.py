@@ -87,7 +87,6 @@ def pack_output(
     version: str,
     existing: Existing,
     pulse: Callable[[], None],
-    foreign: Callable[[], Iterable[str]],
 ) -> None:
     """Pack the finished folder of an output into its file, and delete it.
 
@@ -102,8 +101,6 @@ def pack_output(
     existing : Existing
     pulse : callable
         Called now and then; what it raises ends the packing.
-    foreign : callable
-        Returns what lies in the folder and is no part of the output, as far as its documents tell.
 
     Raises
     ------
@@ -124,7 +121,7 @@ def pack_output(
         says = comment(version)
         if not place.is_packing:
             tree = tree_of(folder, files_below(folder))
-            refuse_foreign(place, [*foreign(), *sorted_out(folder, tree)[1]])
+            refuse_foreign(place, sorted_out(folder, tree)[1])
             confirm()
             pack_documents(Path(folder), place.documents, tree.documents, says)
         tree = packed_tree(place)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from chunkscale.output.collection_places import OME_XML
 from chunkscale.storage.documents import read_document
@@ -61,20 +63,37 @@ class Tree:
 
 
 def tree_of(top: str, names: Iterable[str]) -> Tree:
-    """Read the documents among the objects of an output."""
-    documents = frozenset(filter(is_document, names))
-    arrays: set[str] = set()
-    counts: dict[str, int] = {}
-    for name in documents:
+    """Read the documents among the objects of an output.
+
+    Those are its own of which an image or a collection says that this package wrote it, those of
+    the levels that it names, and those of the groups that lead to it.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in filter(is_document, names):
         at = name.removesuffix(DOCUMENT).rstrip("/")
-        found = read_document(join(top, name))[0] or {}
-        if found.get("node_type") == "array":
-            arrays.add(at)
-            continue
-        record = (found.get("attributes") or {}).get("chunkscale")
-        stated = record.get("objects") if isinstance(record, Mapping) else None
-        counts |= {f"{at}/{level}" if at else level: n for level, n in (stated or {}).items()}
-    return Tree(documents=documents, arrays=frozenset(arrays), counts=counts)
+        found[at] = read_document(join(top, name))[0] or {}
+    records = {at: record for at, document in found.items() if (record := _record(document))}
+    counts: dict[str, int] = {}
+    arrays: set[str] = set()
+    groups = {at for at in found if at.rpartition("/")[2] == "OME"}
+    for at, record in records.items():
+        steps = ["", *itertools.accumulate(at.split("/"), "{}/{}".format)]
+        groups.update(steps)
+        below = f"{at}/" if at else ""
+        arrays.update(below + str(level) for level in record.get("levels") or ())
+        counts |= {below + level: n for level, n in (record.get("objects") or {}).items()}
+    own = found.keys() & (groups | arrays)
+    return Tree(
+        documents=frozenset(f"{at}/{DOCUMENT}" if at else DOCUMENT for at in own),
+        arrays=frozenset(arrays),
+        counts=counts,
+    )
+
+
+def _record(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a document says that this package wrote of its group; nothing for others."""
+    record = (document.get("attributes") or {}).get("chunkscale")
+    return record if isinstance(record, Mapping) and "state" in record else {}
 
 
 def files_below(folder: str, prefix: str = "") -> Iterator[str]:
