@@ -1,6 +1,7 @@
 """The folder that an output in one file is made in: what it opens as, and what never goes."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import zarr
 from grids import grid_for
 from numpy.testing import assert_array_equal
+from outputs import stored
 
 import chunkscale
 from chunkscale.errors import ChunkscaleError, DestinationError
@@ -311,3 +313,25 @@ def test_a_link_among_the_chunks_is_no_part_of_the_output(stack, out, folder, tm
     link.unlink()
     chunkscale.resample(stack, out, overwrite=True, **OPTIONS)
     assert not folder.exists()
+
+
+def test_all_that_a_collection_is_mirrored_with_is_packed(tmp_path):
+    """Wells, lists of series with their OME-XML, labels of any depth, scenes: as in a folder."""
+    source = tmp_path / "in"
+    plates.plate(source / "day 1" / "p.zarr", wells={"B/03": ["0"]})
+    plates.series(source / "s.zarr", xml=plates.ome_xml(2))
+    plates.ngff(source / "img1" / "labels", {"labels": ["a/b"]})
+    plates.image(source / "img1")
+    plates.image(source / "img1" / "labels" / "a" / "b", shape=(4, 12, 10))
+    ends = [{"type": "affine", "input": {"path": p}, "output": {"name": "w"}} for p in ("b", "c/1")]
+    plates.ngff(source / "sc", {"scene": {"coordinateTransformations": ends}}, "0.6")
+    for path in ("b", "c/1"):
+        plates.image(source / "sc" / path)
+    options = {"images": "all", "ome_zarr_version": "0.6"}
+    chunkscale.resample(source, tmp_path / "a.zarr", **options)
+    chunkscale.resample(source, tmp_path / "a.ozx", **options)
+    wanted = stored(tmp_path / "a.zarr")
+    assert sum(name.endswith("METADATA.ome.xml") for name in wanted) == 1
+    with zipfile.ZipFile(tmp_path / "a.ozx") as archive:
+        assert sorted(archive.namelist()) == sorted(wanted)
+    assert [p.name for p in tmp_path.glob("*.ozx*")] == ["a.ozx"]

@@ -52,10 +52,8 @@ class PackedRun:
 
         def make() -> Resampled:
             # What is in the file's place goes before anything is made.
-            if not self.place.why_unread():
-                check_images(images, Run(target=self.place.uri, existing=self.existing))
-            if not self.place.is_packing:
-                check_images(images, Run(target=folder, existing=self.existing))
+            for target in self.place.images_there or [folder]:
+                check_images(images, Run(target=target, existing=self.existing))
             self._begin(images[0].plan.source.uri)
             return carry_out(images, folder, self.existing, progress=pulse.on, **how)
 

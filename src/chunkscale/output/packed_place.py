@@ -70,6 +70,12 @@ class PackedPlace:
         """The file while it is packed."""
         return Path(self.folder, NOTES, DRAFT)
 
+    @property
+    def images_there(self) -> list[str]:
+        """Whatever of the file and the folder is there and can be looked at as an image."""
+        file = [self.uri] * (self.is_there and not self.why_unread())
+        return file + [self.folder] * (os.path.lexists(self.folder) and not self.is_packing)
+
     def begun(self, *, resume: bool) -> str:
         """Return where a run finds what is there already, as an image or as a collection."""
         if resume and self.is_there:

@@ -139,8 +139,8 @@ def pack(
     draft.touch()
     with draft.open("r+b") as file:
         packed = _headed(file, documents)
-        packed += _whole(file, folder, _end_of(packed[-1]))
-        end = _end_of(packed[-1])
+        packed += _whole(file, folder, _end(packed))
+        end = _end(packed)
         file.truncate(end)
         file.seek(end)
         done = [entry.name for entry in packed]
@@ -172,7 +172,7 @@ def _headed(file: BinaryIO, documents: Path) -> list[Packed]:
         packed = list(_entries(head, 0))
         head.seek(0)
         file.seek(0)
-        file.write(head.read(_end_of(packed[-1])))
+        file.write(head.read(_end(packed)))
     return packed
 
 
@@ -275,6 +275,10 @@ def _close(file: BinaryIO, packed: Sequence[Packed], says: bytes) -> None:
 
 def _end_of(entry: Packed) -> int:
     return entry.offset + len(_local(entry.name, entry.size, 0)) + entry.size
+
+
+def _end(packed: Sequence[Packed]) -> int:
+    return _end_of(packed[-1]) if packed else 0
 
 
 def _whole(file: BinaryIO, folder: Path, at: int) -> Iterator[Packed]:
