@@ -23,7 +23,7 @@ from chunkscale.geometry.box import Box
 from chunkscale.storage import objects as contents
 from chunkscale.storage.failures import BadObjectError
 from chunkscale.storage.stores import store_of
-from chunkscale.storage.zips.packing import pack
+from chunkscale.storage.zips.packing import pack, pack_documents
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 SHAPE = (12, 40, 44)
@@ -80,7 +80,9 @@ def test_a_zip_file_answers_as_its_folder_does(tree, method, ours, tmp_path_fact
         file.write_bytes(content)
     if ours:
         listed = sorted(contents.objects(str(folder)))
-        pack(folder, path, b"", lambda: None)
+        pack_documents(folder, top / "documents", [], b"")
+        names = [name for name, _ in listed]
+        pack(folder, top / "documents", path, names, b"", lambda: None)
         for key, content in tree.items():
             folder.joinpath(*key).write_bytes(content)
         assert sorted(contents.objects(str(folder))) == listed

@@ -178,10 +178,14 @@ def check(
     CheckReport
         True in a boolean context if nothing is wrong; ``faults`` says what is.
     """
+    from chunkscale.output.packed_place import unfinished_file
     from chunkscale.verify.dataset import check_dataset
+    from chunkscale.verify.report import CheckReport
 
     reach = storage_options if source_storage_options is None else source_storage_options
     target = _location(destination, storage_options)
+    if fault := unfinished_file(target):
+        return CheckReport(path=target, faults=(fault,))
     origin: object = source
     if isinstance(source, str | bytes | os.PathLike | Image):
         origin = _location(cast(PathLike | Image, source), reach)

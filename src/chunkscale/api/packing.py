@@ -20,7 +20,7 @@ from chunkscale.parameters import Existing
 from chunkscale.storage.locations import join
 
 if TYPE_CHECKING:
-    from chunkscale.output.packed import PackedPlace
+    from chunkscale.output.packed_place import PackedPlace
     from chunkscale.run.records import Progress, ProgressCallback
 
 _Made = TypeVar("_Made")
@@ -42,30 +42,23 @@ class PackedRun:
     version: str
     existing: Existing
 
-    @property
-    def begun(self) -> str:
-        """What a resumed run finds: the file if it is there, or else the folder."""
-        resumes = self.existing.resume and self.place.is_there
-        return self.place.uri if resumes else self.place.folder
-
     def carry_out(
         self, images: Sequence[PlannedImage], *, progress: ProgressCallback | None, **how: Any
     ) -> Resampled:
         """Make an image, which comes first, and its labels; see `running.carry_out`."""
-        from chunkscale.output.destination import check_unread
+        from chunkscale.output.packed_place import naming
 
-        pulse = _Pulse(progress)
+        folder, pulse = self.place.folder, _Pulse(progress)
 
         def make() -> Resampled:
-            run = Run(target=self.place.folder, existing=self.existing)
-            check_images(images, run)
-            for image in images:
-                if self.existing.overwrite and image.source.opaque:
-                    check_unread(image.plan.source, self.place.uri)
+            # What is in the file's place goes before anything is made.
+            for target in self.place.images_there or [folder]:
+                check_images(images, Run(target=target, existing=self.existing))
             self._begin(images[0].plan.source.uri)
-            return carry_out(images, self.place.folder, self.existing, progress=pulse.on, **how)
+            return carry_out(images, folder, self.existing, progress=pulse.on, **how)
 
-        made = self._made(make, lambda at: _check_images(images, at), pulse)
+        with naming(self.place):
+            made = self._made(make, lambda at: _check_images(images, at), pulse)
         first, *labels = (
             replace(one, path=join(self.place.uri, image.name) if image.name else self.place.uri)
             for one, image in zip(
@@ -79,29 +72,29 @@ class PackedRun:
     ) -> ResampledCollection:
         """Make a collection; see `collections.carry_out_collection`."""
         from chunkscale.output.collection import begin_collection
+        from chunkscale.output.packed import stored_bytes
+        from chunkscale.output.packed_place import naming
         from chunkscale.run.records import RunTimes
-        from chunkscale.storage import objects as contents
 
-        pulse = _Pulse(progress)
+        folder, pulse = self.place.folder, _Pulse(progress)
 
         def make() -> ResampledCollection:
             self._begin(planned.source.uri)
-            return carry_out_collection(
-                planned, self.place.folder, self.existing, progress=pulse.on, **how
-            )
+            return carry_out_collection(planned, folder, self.existing, progress=pulse.on, **how)
 
         def check(at: str) -> None:
             recipe = recipe_of(planned.request)
             begin_collection(at, planned.source, recipe, self.version, Existing(resume=True))
 
-        made = self._made(make, check, pulse)
+        with naming(self.place):
+            made = self._made(make, check, pulse)
         if made is not None:
             return replace(made, path=self.place.uri)
         return ResampledCollection(
             path=self.place.uri,
             plan=planned.plan,
             times=RunTimes(resumed_regions=planned.plan.regions),
-            stored_bytes=sum(size for _, size in contents.objects(self.place.uri)),
+            stored_bytes=stored_bytes(self.place.uri),
         )
 
     def _made(
@@ -110,24 +103,24 @@ class PackedRun:
         """Make what is missing: the folder, the file, or nothing; None if not the folder."""
         from chunkscale.output.packed import drop_folder, pack_output, refuse_incomplete
 
-        if self.existing.resume and self.place.is_there:
-            check(self.place.uri)
-            refuse_incomplete(self.place.uri)
+        at = self.place.begun(resume=self.existing.resume)
+        if at == self.place.uri:
+            check(at)
+            refuse_incomplete(at)
             drop_folder(self.place)
             return None
         made = None
-        if self.existing.resume and self.place.draft.exists():
-            check(self.place.folder)
-        else:
+        if at == self.place.folder:
             made = make()
+        else:
+            check(at)
         pack_output(self.place, self.version, self.existing, pulse.again)
         return made
 
     def _begin(self, source: str) -> None:
-        from chunkscale.output.packed import begin_anew
+        from chunkscale.output.packed import begin
 
-        if self.existing.overwrite:
-            begin_anew(self.place, source)
+        begin(self.place, self.existing, source)
 
     def _found(self, images: Sequence[PlannedImage]) -> list[Resampled]:
         """Return what a run would have, had it made what is there."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Unpack, overload
 
 from numpy.typing import ArrayLike
 
 from chunkscale.api.collections import collection_of, planned_collection
 from chunkscale.api.defaults import DEFAULT_CODEC, DEFAULT_VERSION
-from chunkscale.api.packing import PackedRun
 from chunkscale.api.parameters import PlanParameters
 from chunkscale.api.planned import planned_image
 from chunkscale.api.plans import means_of
@@ -18,7 +18,7 @@ from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.methods import Downsample, MethodName
 from chunkscale.geometry.pyramid import PyramidRule
 from chunkscale.geometry.selection import Crop, Indices
-from chunkscale.parameters import Existing, PathLike, Shape, StorageOptions, VoxelSize
+from chunkscale.parameters import PathLike, Shape, StorageOptions, VoxelSize
 from chunkscale.plan.collection import CollectionPlan
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
@@ -230,19 +230,27 @@ def plan_resampling(
         source_storage_options=source_storage_options,
     )
     request = request_of(parameters, storage_options, images)
-    place = None if destination is None else _looked_at(destination, request, resume)
     collection = collection_of(source, request)
     means = means_of(request.resources, client)
-    if collection is not None:
-        return planned_collection(collection, request, means, destination=place, resume=resume).plan
-    return planned_image(source, request, means, destination=place, resume=resume)[0].plan
+    with _looked_at(destination, request, resume) as at:
+        if collection is not None:
+            plan = planned_collection(collection, request, means, destination=at, resume=resume)
+            return plan.plan
+        return planned_image(source, request, means, destination=at, resume=resume)[0].plan
 
 
-def _looked_at(destination: PathLike, request: Request, resume: bool) -> str:
-    """Return where a run would find what it continues."""
-    from chunkscale.output.packed import packed_place
+@contextlib.contextmanager
+def _looked_at(
+    destination: PathLike | None, request: Request, resume: bool
+) -> Iterator[str | None]:
+    """Yield where a run would find what it continues."""
+    from chunkscale.output.packed_place import naming, packed_place
 
-    version, storage = request.layout.version, request.storage.target
-    if packed := packed_place(destination, version, storage):
-        return PackedRun(place=packed, version=version, existing=Existing(resume=resume)).begun
-    return normalise(destination, storage)
+    storage = request.storage.target
+    if destination is None:
+        yield None
+    elif packed := packed_place(destination, request.layout.version, storage):
+        with naming(packed):
+            yield packed.begun(resume=resume)
+    else:
+        yield normalise(destination, storage)

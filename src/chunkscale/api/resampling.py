@@ -222,7 +222,7 @@ def prepare(
     """Plan a run; refuse what cannot be done, before anything is written."""
     from chunkscale.output.collection_places import checked_collection, continues
     from chunkscale.output.destination import checked_destination
-    from chunkscale.output.packed import packed_place
+    from chunkscale.output.packed_place import packed_place
 
     collection = collection_of(source, request)
     if place := packed_place(destination, request.layout.version, request.storage.target):
@@ -257,38 +257,43 @@ def _prepared_packed(
     cluster: DaskCluster | None,
 ) -> Prepared:
     """Plan a run whose output is one file; its folder and the file are looked at alike."""
-    from chunkscale.output.collection_places import (
-        check_collection_place,
-        checked_collection,
-        continues,
-    )
+    from chunkscale.output.collection_places import check_collection_place, continues
     from chunkscale.output.destination import (
         check_apart,
+        check_name,
         check_place,
-        checked_destination,
         refuse_overlap,
+        writable,
     )
-    from chunkscale.output.packed import check_beside
+    from chunkscale.output.packed_place import check_file, check_folder, naming
+    from chunkscale.output.places import check_parent
 
     place, existing = run.place, run.existing
-    where: Any = {"destination": run.begun, "resume": existing.resume}
-    if collection is None:
-        check_place(place.uri, existing)
-        check_beside(place, existing)
-        checked_destination(place.folder, existing)
-        images = planned_image(source, request, means_of(request.resources, cluster), **where)
-        check_apart(images[0].plan.source, place.uri)
-        return Prepared(
-            plan=images[0].plan,
-            regions=sum(image.plan.region_count for image in images),
-            carry_out=partial(run.carry_out, images, cluster=cluster),
-        )
-    refuse_overlap(collection.uri, (collection.uri,), place.uri)
-    check_collection_place(place.uri, existing)
-    check_beside(place, existing)
-    checked_collection(place.folder, collection, existing)
-    where["resume"] = continues(run.begun, existing)
-    planned = planned_collection(collection, request, means_of(request.resources, cluster), **where)
+    at = place.begun(resume=existing.resume)
+    where: Any = {"destination": at, "resume": existing.resume}
+    check = check_place if collection is None else check_collection_place
+    with naming(place):
+        writable(place.folder, existing, None)
+        check_parent(place.folder)
+        check_name(place.folder)
+        if collection is not None:
+            for target in (place.uri, place.folder):
+                refuse_overlap(collection.uri, (collection.uri,), target)
+        check_file(place, existing, check)
+        check_folder(place, existing)
+        if at == place.folder and not place.is_packing:
+            check(at, existing)
+        if collection is None:
+            images = planned_image(source, request, means_of(request.resources, cluster), **where)
+            check_apart(images[0].plan.source, place.uri)
+            return Prepared(
+                plan=images[0].plan,
+                regions=sum(image.plan.region_count for image in images),
+                carry_out=partial(run.carry_out, images, cluster=cluster),
+            )
+        means = means_of(request.resources, cluster)
+        where["resume"] = continues(at, existing)
+        planned = planned_collection(collection, request, means, **where)
     return Prepared(
         plan=planned.plan,
         regions=planned.plan.regions,

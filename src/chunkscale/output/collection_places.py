@@ -17,6 +17,7 @@ from chunkscale.output.destination import (
 )
 from chunkscale.output.labels import source_of
 from chunkscale.output.ledger import forget
+from chunkscale.output.notes import is_packed
 from chunkscale.output.places import (
     check_links,
     check_parent,
@@ -71,7 +72,7 @@ def check_collection_place(target: str, existing: Existing) -> None:
         return
     check_links(target)
     leases.check_free(target, take_over=existing.take_over)
-    if is_blank(target) and (existing.resume or existing.overwrite):
+    if is_blank(target) and (existing.resume or existing.overwrite or is_packed(target)):
         return
     record = collection_record(target)
     if record is None:

@@ -14,7 +14,7 @@ from chunkscale.errors import (
 )
 from chunkscale.output import leases
 from chunkscale.output.labels import own_arrays
-from chunkscale.output.notes import seen_through
+from chunkscale.output.notes import is_packed, seen_through
 from chunkscale.output.places import check_links, check_parent, foreign_entries, is_blank, tidy
 from chunkscale.output.record import (
     STATE_KEYS,
@@ -96,7 +96,7 @@ def check_place(target: str, existing: Existing) -> None:
     check_links(target)
     leases.check_free(target, take_over=existing.take_over)
     wanted = existing.resume or existing.overwrite
-    if not (wanted and is_blank(target)):
+    if not (is_blank(target) and (wanted or is_packed(target))):
         state = _disposable_state(target, existing.overwrite)
         if not wanted:
             raise DestinationError(

@@ -15,6 +15,7 @@ from chunkscale.errors import DestinationError, RegionError
 from chunkscale.host.identity import identity, lives
 from chunkscale.output.notes import delete_note, note_names, put_note, read_note, withdraw_note
 from chunkscale.output.places import begun_by_another
+from chunkscale.storage.stores import clear_write_errors
 
 #: Seconds for which a lease holds unless it is renewed.
 LEASE_SECONDS = 120.0
@@ -136,6 +137,9 @@ def acquire(uri: str, *, take_over: bool = False) -> Lease:
         _put(uri, lease, new=True)
     except FileExistsError:
         raise begun_by_another(uri) from None
+    except OSError:
+        with clear_write_errors(uri):
+            raise
     return lease
 
 

@@ -10,6 +10,10 @@ from chunkscale.storage import objects as contents
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import NOTES
 
+#: No notes of a run, and there from one run to the next: what says that an output is packed in the
+#: end, its documents once they are, and the file.
+PACKING = PACKED, DOCUMENTS, DRAFT = "packed", "documents.zip", "packed.zip"
+
 
 def put_note(uri: str, name: str, text: str, *, new: bool = False) -> None:
     """Store a small text below an output, in one piece.
@@ -38,7 +42,12 @@ def read_note(uri: str, name: str) -> str | None:
 
 def note_names(uri: str) -> list[str]:
     """Return the names of all of them."""
-    return contents.names(join(uri, NOTES))
+    return [name for name in contents.names(join(uri, NOTES)) if name not in PACKING]
+
+
+def is_packed(uri: str) -> bool:
+    """Whether what is made in a folder is packed in the end."""
+    return read_note(uri, PACKED) is not None
 
 
 def delete_note(uri: str, name: str) -> None:

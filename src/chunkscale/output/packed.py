@@ -3,134 +3,95 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-from collections import Counter
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from chunkscale.errors import ChunkscaleError, DestinationError, OptionError, RegionError
+from chunkscale.errors import ChunkscaleError, ChunkscaleWarning, DestinationError, RegionError
 from chunkscale.output import leases
-from chunkscale.parameters import Existing, PathLike, StorageOptions
+from chunkscale.output.notes import PACKED, put_note
+from chunkscale.output.packed_place import (
+    PackedPlace,
+    check_folder,
+    is_folder,
+    packed_tree,
+    refuse_foreign,
+)
+from chunkscale.output.packed_tree import files_below, sorted_out, tree_of
+from chunkscale.output.places import begun_by_another, is_empty
+from chunkscale.parameters import Existing
 from chunkscale.storage import objects as contents
-from chunkscale.storage.documents import stored_group
 from chunkscale.storage.files import move_new
 from chunkscale.storage.locations import join
-from chunkscale.storage.names import NOTES, is_chunk_path
-from chunkscale.storage.stores import clear_write_errors, normalise, store_of
-from chunkscale.storage.zips.packing import DOCUMENT, comment, pack
-
-END = ".ozx"
-
-#: What the folder beside the file is called, behind the name of the file.
-BESIDE = ".partial"
-
-_DRAFT = "packed.zip"
+from chunkscale.storage.names import NOTES, is_dropping
+from chunkscale.storage.stores import clear_write_errors, store_of
+from chunkscale.storage.zips.packing import comment, pack, pack_documents, settle_names
+from chunkscale.text import some_names
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackedPlace:
-    """Where an output in one file goes.
-
-    Parameters
-    ----------
-    uri : str
-        The file.
-    folder : str
-        What is packed.
-    """
-
-    uri: str
-    folder: str
-
-    @property
-    def is_there(self) -> bool:
-        """Whether something is in the file's place."""
-        return os.path.lexists(self.uri)
-
-    @property
-    def draft(self) -> Path:
-        """The file while it is packed."""
-        return Path(self.folder, NOTES, _DRAFT)
-
-
-def packed_place(
-    destination: PathLike, version: str, storage_options: StorageOptions | None
-) -> PackedPlace | None:
-    """Return where an output in one file goes; None for an output that is a folder.
-
-    Raises
-    ------
-    OptionError, DestinationError
-        Where there is no such file: in an object store, of OME-Zarr 0.4, in place of a folder.
-    """
-    target = normalise(destination, storage_options)
-    if not target.lower().endswith(END):
-        return None
-    folder = target[: -len(END)] + ".zarr"
-    store = store_of(target)
-    if not store.on_disk:
-        raise DestinationError(
-            f"the output {target!r} is one file (.ozx), which is only written to a disk; "
-            "write it to a local path and copy it there"
-        )
-    if version == "0.4":
-        raise OptionError(
-            f"the output {target!r} is one file (.ozx, RFC-9), which holds zarr 3, and OME-Zarr "
-            f"0.4 is zarr 2; leave ome_zarr_version (--ome-zarr-version) out, or write {folder!r}"
-        )
-    if os.path.isdir(target):
-        raise DestinationError(
-            f"the output {target!r} is a folder, and one file is to be written there; choose "
-            "another path or remove it yourself"
-        )
-    return PackedPlace(uri=target, folder=target + BESIDE)
-
-
-def check_beside(place: PackedPlace, existing: Existing) -> None:
-    """Refuse a folder beside the file that another run has left, unless it is to go on or go."""
-    if os.path.lexists(place.folder) and not (existing.resume or existing.overwrite):
-        raise DestinationError(
-            f"the output {place.uri!r} was begun by a run that did not finish (in "
-            f"{place.folder!r}); go on with resume=True (--resume), or begin anew with "
-            "overwrite=True (--overwrite)"
-        )
-
-
-def begin_anew(place: PackedPlace, source: str) -> None:
-    """Delete the file that is to be replaced, and what was packed of its successor.
+def begin(place: PackedPlace, existing: Existing, source: str) -> None:
+    """Make the folder, and say that it is packed in the end; delete what is to be replaced.
 
     Parameters
     ----------
     place : PackedPlace
+    existing : Existing
     source : str
         Location of what it is made from; empty if that is no file.
 
     Raises
     ------
     DestinationError
-        If the file is the source by another name: has its very directory.
+        If the file is the source by another name: has its very directory. If another run has just
+        begun there.
     """
+    if existing.overwrite:
+        _refuse_source(place, source)
+        if place.is_packing:
+            loser = leases.active(place.folder)
+            lease = leases.acquire(place.folder, take_over=existing.take_over)
+            with leases.kept(place.folder, lease), _clear_failures(place.uri):
+                if loser is not None:
+                    leases.wait_for_loser()
+                    leases.confirm(place.folder, lease)
+                _clear(place)
+        if place.is_there:
+            with clear_write_errors(place.uri):
+                os.unlink(place.uri)
+    wanted = existing.resume or existing.overwrite
+    if wanted and place.is_begun:
+        return
+    check_folder(place, existing)  # it may have come meanwhile
+    with _clear_failures(place.uri):
+        try:
+            os.makedirs(place.folder, exist_ok=wanted)
+            put_note(place.folder, PACKED, os.path.basename(place.uri), new=True)
+        except FileExistsError:
+            raise begun_by_another(place.uri) from None
+
+
+def _refuse_source(place: PackedPlace, source: str) -> None:
+    if not source or not place.is_there or place.why_unread():
+        return
     there = store_of(place.uri).edition(place.uri)
-    if source and there is not None and there == store_of(source).edition(source):
+    if there is not None and there == store_of(source).edition(source):
         raise DestinationError(
             f"the output {place.uri!r} looks like the source, reached by another name "
             f"({source!r}); choose another path"
         )
-    with clear_write_errors(place.uri):
-        place.draft.unlink(missing_ok=True)
-        if place.is_there:
-            os.unlink(place.uri)
 
 
 def pack_output(
-    place: PackedPlace, version: str, existing: Existing, pulse: Callable[[], None]
+    place: PackedPlace,
+    version: str,
+    existing: Existing,
+    pulse: Callable[[], None],
 ) -> None:
     """Pack the finished folder of an output into its file, and delete it.
 
     Interrupted at any time it goes on with `resume`. Beside the folder it takes the room of one
-    object and of `packing.BATCH`.
+    object, of `packing.BATCH` and of the documents.
 
     Parameters
     ----------
@@ -144,23 +105,34 @@ def pack_output(
     Raises
     ------
     DestinationError
-        If another run is packing, or something has come to the file's place.
+        If another run is packing, if something lies in the folder that the run has not written, or
+        something has come to the file's place.
     RegionError
         If objects of the output are missing.
     """
     folder = place.folder
     lease = leases.acquire(folder, take_over=existing.take_over)
     with leases.kept(folder, lease), _clear_failures(place.uri):
-        place.draft.parent.mkdir(exist_ok=True)
 
         def confirm() -> None:
             leases.confirm(folder, lease)
             pulse()
 
-        entries = pack(Path(folder), place.draft, comment(version), confirm)
+        says = comment(version)
+        if not place.is_packing:
+            tree = tree_of(folder, files_below(folder))
+            refuse_foreign(place, sorted_out(folder, tree)[1])
+            confirm()
+            pack_documents(Path(folder), place.documents, tree.documents, says)
+        tree = packed_tree(place)
+        confirm()
+        # From here on no reader takes anything in the folder for an image, or for an array.
+        contents.delete(join(folder, name) for name in tree.documents)
+        settle_names(Path(folder))
+        names = sorted_out(folder, tree)[0]
+        packed = pack(Path(folder), place.documents, place.draft, names, says, confirm)
         leases.confirm(folder, lease)
-        missing = _missing(folder, [entry.name for entry in entries])
-        if missing:
+        if missing := tree.missing(packed):
             raise RegionError(
                 f"stored objects of the output {place.uri!r} are missing ({missing}), so it stays "
                 "unfinished; find out what deletes there, and make it anew with overwrite=True "
@@ -173,8 +145,8 @@ def pack_output(
                 f"something has come to the place of the output {place.uri!r} while it was made; "
                 "move that away and go on with resume=True (--resume)"
             ) from None
-        _settle(os.path.dirname(place.uri))
-    _delete(folder)
+        settle_names(Path(place.uri).parent)
+    drop_folder(place)
 
 
 @contextlib.contextmanager
@@ -189,25 +161,58 @@ def _clear_failures(uri: str) -> Iterator[None]:
 
 
 def drop_folder(place: PackedPlace) -> None:
-    """Delete the folder of a file that is whole: a run was killed before it did."""
-    if os.path.isdir(place.folder):
-        leases.check_free(place.folder, take_over=False)
-        _delete(place.folder)
+    """Delete what is left of the folder of a file that is whole; what no run has written stays."""
+    folder, reason = place.folder, ""
+    if not place.is_begun and not (is_folder(folder) and is_empty(folder)):
+        return
+    leases.check_free(folder, take_over=False)
+    try:
+        _clear(place)
+        left = [name for name in os.listdir(folder) if name != NOTES]
+        if left:
+            reason = f"it holds {some_names(left)}, which is no part of it"
+        else:
+            contents.delete_below(join(folder, NOTES))
+            os.rmdir(folder)
+    except OSError as error:
+        reason = str(error)
+    if reason:
+        warnings.warn(
+            f"{place.uri!r} is whole, and the folder {folder!r}, in which it was made, stays: "
+            f"{reason}; move away what you want to keep, and delete the folder yourself",
+            ChunkscaleWarning,
+            stacklevel=6,
+        )
 
 
-def _delete(folder: str) -> None:
-    """Delete what was packed; last what tells that it is ours, or nobody could go on with that."""
-    for name in contents.names(folder):
-        if name not in (DOCUMENT, NOTES):
-            contents.delete_below(join(folder, name))
-    contents.delete_below(join(folder, NOTES))
-    contents.delete_below(folder)
+def _clear(place: PackedPlace) -> None:
+    """Delete what a run has left while it packed; last the documents, which tell what that is."""
+    place.draft.unlink(missing_ok=True)
+    if place.documents.is_file():
+        tree = packed_tree(place)
+        own = sorted_out(place.folder, tree)[0]
+        contents.delete(join(place.folder, name) for name in own)
+    _prune(place.folder)
+    place.documents.unlink(missing_ok=True)
+
+
+def _prune(folder: str) -> None:
+    """Remove the folders below one in which is nothing but what belongs to nobody, or to runs."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if not is_folder(path):
+            if is_dropping(name):
+                os.unlink(path)
+        elif name != NOTES:
+            contents.delete_below(join(path, NOTES))
+            _prune(path)
+            contents.prune(path)
 
 
 def refuse_incomplete(uri: str) -> None:
     """Refuse a finished file in which objects are damaged, or missing that its run has counted."""
     names = [path for path, _ in contents.objects(uri)]
-    if fault := _missing(uri, names) or _damaged(uri, names):
+    if fault := _damaged(uri, names) or tree_of(uri, names).missing(names):
         raise DestinationError(
             f"the output {uri!r} is not whole ({fault}); replace it with overwrite=True "
             "(--overwrite)"
@@ -224,39 +229,7 @@ def _damaged(uri: str, names: Iterable[str]) -> str:
     return ""
 
 
-def _missing(top: str, names: Iterable[str]) -> str:
-    """Say of which array objects are missing, by what the images in a tree say of themselves."""
-    counts: Counter[str] = Counter()
-    groups = []
-    for name in names:
-        if name.rpartition("/")[2] == DOCUMENT:
-            groups.append(name.removesuffix(DOCUMENT).rstrip("/"))
-            continue
-        # Of the folders that it lies in the array is the one below which it is a chunk.
-        parts = name.split("/")
-        for n in range(len(parts)):
-            if is_chunk_path("/".join(parts[n:])):
-                counts["/".join(parts[:n])] += 1
-    for group in groups:
-        record = (stored_group(join(top, group)) or {}).get("chunkscale")
-        stated = record.get("objects") if isinstance(record, dict) else None
-        for level, count in (stated or {}).items():
-            array = f"{group}/{level}" if group else level
-            if counts[array] != count:
-                return f"{array!r} should have {count} and has {counts[array]}"
-    return ""
-
-
-def _settle(folder: str) -> None:
-    """Wait until the names in a folder are on the disk, where systems know such a thing."""
-    try:
-        opened = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(opened)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.EACCES, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(opened)
+def stored_bytes(uri: str) -> int:
+    """Return the size of all levels of all images and labels in a file."""
+    objects = list(contents.objects(uri))
+    return tree_of(uri, (name for name, _ in objects)).nbytes(objects)

@@ -23,7 +23,7 @@ from chunkscale.ome.write import (
     downscaling_metadata,
 )
 from chunkscale.output.labels import depth_below_image
-from chunkscale.output.packed import BESIDE
+from chunkscale.output.packed_place import BESIDE
 from chunkscale.output.places import tidy
 from chunkscale.output.record import STATE_KEYS, recipe
 from chunkscale.output.sweep import measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from chunkscale.storage.names import NOTES, is_dropping
 from chunkscale.storage.zips.directory import (
     END,
     END64,
@@ -39,6 +39,9 @@ _UNIX, _MODE = 3 << 8, 0o100644 << 16
 
 DOCUMENT = "zarr.json"
 
+#: Of a document at the beginning of a file that may be anything.
+MOST_DOCUMENT = 64 * 2**20
+
 
 class Packed(NamedTuple):
     """An entry that is in the zip file."""
@@ -61,35 +64,68 @@ def comment(version: str) -> bytes:
     return json.dumps({"ome": says}).encode()
 
 
-def order(names: Iterator[str]) -> list[str]:
-    """Sort the objects of a folder as RFC-9 wants them: documents from the top down, then the rest.
+def from_the_top(documents: Iterable[str]) -> list[str]:
+    """Sort documents as RFC-9 wants them.
 
     Examples
     --------
-    >>> order(iter(["0/c/0", "labels/a/zarr.json", "0/zarr.json", "zarr.json"]))
-    ['zarr.json', '0/zarr.json', 'labels/a/zarr.json', '0/c/0']
+    >>> from_the_top(["labels/a/zarr.json", "0/zarr.json", "zarr.json"])
+    ['zarr.json', '0/zarr.json', 'labels/a/zarr.json']
     """
-
-    def place(name: str) -> tuple[bool, int, str]:
-        is_document = _is_document(name)
-        return not is_document, name.count("/") * is_document, name
-
-    return sorted(names, key=place)
+    return sorted(documents, key=lambda name: (name.count("/"), name))
 
 
-def _is_document(name: str) -> bool:
+def is_document(name: str) -> bool:
+    """Whether an object describes a group or an array.
+
+    Examples
+    --------
+    >>> is_document("0/zarr.json"), is_document("0/c/0")
+    (True, False)
+    """
     return name.rpartition("/")[2] == DOCUMENT
 
 
-def pack(folder: Path, draft: Path, says: bytes, confirm: Callable[[], None]) -> list[Packed]:
-    """Pack all that is in a folder into a zip file, and delete it there object by object.
-
-    Its documents stay. Interrupted, it goes on where the draft ends: an object is deleted once it
-    is in the draft for sure.
+def pack_documents(folder: Path, path: Path, names: Iterable[str], says: bytes) -> None:
+    """Pack documents into a zip file of their own, which is there as a whole or not at all.
 
     Parameters
     ----------
-    folder, draft : Path
+    folder, path : Path
+    names : iterable of str
+    says : bytes
+        The comment.
+    """
+    draft = Path(f"{path}.partial")
+    with draft.open("w+b") as file:
+        packed = [_add(file, folder, name) for name in from_the_top(names)]
+        _close(file, packed, says)
+        _settle(file)
+    draft.replace(path)
+    settle_names(path.parent)
+
+
+def pack(
+    folder: Path,
+    documents: Path,
+    draft: Path,
+    names: Iterable[str],
+    says: bytes,
+    confirm: Callable[[], None],
+) -> list[str]:
+    """Pack the objects in a folder into a zip file behind its documents, and delete each there.
+
+    Interrupted, it goes on where the draft ends: an object is deleted once it is in the draft for
+    sure.
+
+    Parameters
+    ----------
+    folder : Path
+    documents : Path
+        Zip file with the documents.
+    draft : Path
+    names : iterable of str
+        The objects, or those that are left of them.
     says : bytes
         The comment.
     confirm : callable
@@ -97,25 +133,27 @@ def pack(folder: Path, draft: Path, says: bytes, confirm: Callable[[], None]) ->
 
     Returns
     -------
-    list of Packed
-        All entries, in their order.
+    list of str
+        All that is in the zip file: without those that have gone meanwhile.
     """
     draft.touch()
     with draft.open("r+b") as file:
-        packed = list(_whole(file, folder))
-        end = _end_of(packed[-1]) if packed else 0
+        packed = _headed(file, documents)
+        packed += _whole(file, folder, _end(packed))
+        end = _end(packed)
         file.truncate(end)
         file.seek(end)
-        done = {entry.name for entry in packed}
+        done = [entry.name for entry in packed]
         # A disk that is nearly full gets on in small steps, and with what was packed before.
         batch = min(BATCH, shutil.disk_usage(folder).free // 2)
         _let_go(file, folder, done, confirm)
         waiting: list[str] = []
         weight = 0
-        for name in order(_objects(folder, "")):
-            if name in done:
-                continue
-            entry = _add(file, folder, name)
+        for name in sorted({*names}.difference(done)):
+            try:
+                entry = _add(file, folder, name)
+            except FileNotFoundError:
+                continue  # the caller misses it
             packed.append(entry)
             waiting.append(name)
             weight += entry.size
@@ -125,17 +163,17 @@ def pack(folder: Path, draft: Path, says: bytes, confirm: Callable[[], None]) ->
         _let_go(file, folder, waiting, confirm)
         _close(file, packed, says)
         _settle(file)
+    return [entry.name for entry in packed]
+
+
+def _headed(file: BinaryIO, documents: Path) -> list[Packed]:
+    """Let a draft begin with the documents, whatever has become of its beginning."""
+    with documents.open("rb") as head:
+        packed = list(_entries(head, 0))
+        head.seek(0)
+        file.seek(0)
+        file.write(head.read(_end(packed)))
     return packed
-
-
-def _objects(folder: Path, prefix: str) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name != NOTES:
-                    yield from _objects(folder / entry.name, f"{prefix}{entry.name}/")
-            elif not is_dropping(entry.name):
-                yield prefix + entry.name
 
 
 def _let_go(
@@ -144,13 +182,27 @@ def _let_go(
     _settle(file)
     confirm()
     for name in names:
-        if not _is_document(name):
-            (folder / name).unlink(missing_ok=True)
+        (folder / name).unlink(missing_ok=True)
 
 
 def _settle(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def settle_names(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where systems know such a thing."""
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.EACCES, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(opened)
 
 
 def _add(file: BinaryIO, folder: Path, name: str) -> Packed:
@@ -225,12 +277,27 @@ def _end_of(entry: Packed) -> int:
     return entry.offset + len(_local(entry.name, entry.size, 0)) + entry.size
 
 
-def _whole(file: BinaryIO, folder: Path) -> Iterator[Packed]:
-    """Yield the entries that a draft has, up to the first that is torn.
+def _end(packed: Sequence[Packed]) -> int:
+    return _end_of(packed[-1]) if packed else 0
+
+
+def _whole(file: BinaryIO, folder: Path, at: int) -> Iterator[Packed]:
+    """Yield the entries that a draft has from a position on, up to the first that is torn.
 
     Those whose objects are gone were on the disk before that; of the others each is read.
     """
-    total, at = os.fstat(file.fileno()).st_size, 0
+    for entry in _entries(file, at):
+        path = folder / entry.name
+        if path.exists():
+            file.seek(_end_of(entry) - entry.size)
+            if path.stat().st_size != entry.size or _crc(file, entry.size) != entry.crc:
+                return
+        yield entry
+
+
+def _entries(file: BinaryIO, at: int) -> Iterator[Packed]:
+    """Yield the entries that lie in a file one after the other from a position on."""
+    total = os.fstat(file.fileno()).st_size
     while at + LOCAL.size <= total:
         file.seek(at)
         mark, _, _, _, _, _, crc, _, size, n, extra = LOCAL.unpack(file.read(LOCAL.size))
@@ -244,13 +311,24 @@ def _whole(file: BinaryIO, folder: Path) -> Iterator[Packed]:
             wide = file.read(extra)
             size = struct.unpack_from("<Q", wide, 4)[0] if len(wide) == 20 else total
         entry = Packed(name, at, size, crc)
-        if _end_of(entry) > total:
-            return
-        path = folder / name
-        if path.exists() and (path.stat().st_size != size or _crc(file, size) != crc):
+        at = _end_of(entry)
+        if at > total:
             return
         yield entry
-        at = _end_of(entry)
+
+
+def begins_with(path: Path, name: str) -> bytes | None:
+    """Return the content of an entry if a file, torn or whole, begins with it as it is packed here.
+
+    Nothing beyond it is looked at.
+    """
+    with path.open("rb") as file:
+        entry = next(_entries(file, 0), None)
+        if entry is None or entry.name != name or entry.size > MOST_DOCUMENT:
+            return None
+        file.seek(_end_of(entry) - entry.size)
+        content = file.read(entry.size)
+    return content if zlib.crc32(content) == entry.crc else None
 
 
 def _crc(file: BinaryIO, size: int) -> int:
