@@ -252,6 +252,9 @@ def other_format(uri: str) -> str:
         return lies
     if named is None or (local and not os.path.exists(uri)):
         return ""
+    if local and not os.path.isfile(uri) and named in READ:
+        what = "a folder" if os.path.isdir(uri) else "a pipe or a device"
+        return f"it is named like {named.name} and is {what}; give the path of the file"
     if named.reader and not local:
         return f"it seems to be {named.name}, which is read from a local path: download it"
     name = uri.rstrip("/").replace(os.sep, "/").rpartition("/")[2]

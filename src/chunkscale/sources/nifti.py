@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.errors import (
+    AccessDeniedError,
     MetadataError,
     NotAnImageError,
     Notice,
@@ -131,8 +132,13 @@ def _loaded(path: str) -> Any:
     """Return the image as nibabel has it, of which only the header is read."""
     import nibabel
 
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise NotAnImageError(f"{path!r} is a pipe or a device; give the path of a file")
     try:
-        found = nibabel.load(path)
+        with open(path, "rb"):  # nibabel says of one that may not be read that its type is unknown
+            found = nibabel.load(path)
+    except PermissionError as error:
+        raise AccessDeniedError(f"{path!r} may not be read: {error}") from error
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"no file lies at {path!r}, or its pair is missing") from error
     except Exception as error:  # whatever nibabel finds wrong with it

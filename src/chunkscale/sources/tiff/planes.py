@@ -63,7 +63,10 @@ class Planes:
 def find_planes(place: str, ends: tuple[str, ...]) -> Planes | None:
     """Return the planes in a folder or of a pattern; None if it is neither, or holds others."""
     if os.path.isdir(place):
-        names = [entry.name for entry in os.scandir(place) if not entry.name.startswith(".")]
+        try:
+            names = [entry.name for entry in os.scandir(place) if not entry.name.startswith(".")]
+        except PermissionError:
+            return None  # a folder that may not be listed can still be one of zarr
         if any(name in _ZARR or _holds_zarr(os.path.join(place, name)) for name in names):
             return None  # a folder of images, in which a TIFF file is something else
         found = [os.path.join(place, name) for name in names if name.lower().endswith(ends)]
