@@ -19,6 +19,7 @@ from chunkscale.sources.tiff.axes import AxisOrder, StoredAxes, axis_names, axis
 from chunkscale.sources.tiff.imagej import imagej_said
 from chunkscale.sources.tiff.library import opened, page_table, stored_axes
 from chunkscale.sources.tiff.ome import ome_image, ome_images, ome_said
+from chunkscale.sources.tiff.pages import hole_notices, page_notices
 from chunkscale.sources.tiff.planes import Planes, find_planes
 from chunkscale.sources.tiff.said import Said
 from chunkscale.sources.tiff.table import PageTable
@@ -28,8 +29,6 @@ from chunkscale.text import times
 ENDS = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".ndpi", ".scn")
 
 _KINDS = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}
-
-_TURNED = "it is stored turned or mirrored (Orientation {}), and is taken as it is stored"
 
 
 class TiffFiles:
@@ -88,8 +87,7 @@ def _open_series(path: str, name: str | None, options: SourceOptions) -> FileIma
         stored = stored_axes(path, series)
         table = page_table(path, series, int(np.prod(stored.counts, dtype=np.int64)))
         said = _said(tif, index, stored, table)
-        page = series.keyframe
-        notices = [*said.notices, *_page_notices(page, table)]
+        notices = [*said.notices, *page_notices(series.keyframe), *hole_notices(table)]
         notices += [Notice("metadata", text) for text in dict.fromkeys(warnings)]
     states = (state, *file_states(table.files[1:]))
     uri = path if name is None else os.path.join(path, name)
@@ -116,10 +114,11 @@ def reopen_series(path: str, index: int) -> Opened:
 
 
 def _open_planes(path: str, planes: Planes, options: SourceOptions) -> FileImage:
-    found = planes.opened()
+    axes = planes.axis_notices(options.axes)
+    found, shown = planes.looked_at()
     page = found.table.shape
     stored = StoredAxes(leading=planes.letters, counts=planes.counts, page=page)
-    said = Said(name=planes.name)
+    said = Said(name=planes.name, notices=(*axes, *shown))
     return _image(path, "TIFF planes", stored, said, found, planes.opened, options)
 
 
@@ -137,26 +136,6 @@ def _said(tif: Any, index: int, stored: StoredAxes, table: PageTable) -> Said:
         channels = letters.get("C", 1) * letters.get("S", 1)
         return imagej_said(tif.imagej_metadata, series.keyframe, channels, letters.get("Z", 1))
     return Said(name=series.name or None)
-
-
-def _page_notices(page: Any, table: PageTable) -> list[Notice]:
-    """Return what pages say of how they are shown, and an image cannot hold."""
-    found = []
-    orientation = int(page.tags.valueof(274, 1))
-    if orientation != 1:
-        found.append(Notice("lost", _TURNED.format(orientation)))
-    photometric = int(page.photometric)
-    if photometric == 3:
-        found.append(Notice("lost", "its colour map is left behind; voxels stay as they are"))
-    elif photometric == 0:
-        found.append(Notice("lost", "it is shown inverted (0 is white); voxels stay as they are"))
-    holes = int(np.count_nonzero((table.offsets == 0) | (table.counts == 0)))
-    if holes:
-        text = (
-            f"{holes} of {table.offsets.size} strips or tiles are not stored, and are {table.fill}"
-        )
-        found.append(Notice("empty", text))
-    return found
 
 
 def _image(
