@@ -1,4 +1,4 @@
-"""Planes in files of their own: what they say is told, and which axis they follow is not guessed."""
+"""Planes in files of their own: what they say is told, and their axis is not guessed."""
 
 import numpy as np
 import pytest

@@ -13,7 +13,7 @@ from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.units import metres, ngff_unit
 from chunkscale.ome.carry import counts_voxels
-from chunkscale.ome.display import named_channels
+from chunkscale.ome.display import shown_channels
 from chunkscale.sources.placed import Placed, axis_names, canonical
 from chunkscale.sources.spacings import spacing_of
 from chunkscale.sources.transformed import KEY, placement
@@ -112,7 +112,6 @@ def placed_data_array(given: Any, axes: Sequence[str] | None) -> Placed | None:
     for name in order:
         found.look_at(name)
     found.look_at_others()
-    channels = found.channels
     return Placed(
         what=WHAT,
         array=array,
@@ -124,7 +123,7 @@ def placed_data_array(given: Any, axes: Sequence[str] | None) -> Placed | None:
         irregular=found.irregular,
         name=_name(given),
         is_label=found.is_label,
-        attributes=named_channels(channels, str(given.dtype)),
+        attributes=shown_channels(found.channels),
         notices=tuple(found.notices),
         lost=tuple(found.lost),
         copied=tuple(found.copied),

@@ -13,8 +13,10 @@ import numpy as np
 from chunkscale.errors import GridError, MetadataError, Notice, OptionError, SourceNotFoundError
 from chunkscale.geometry.grid import Axis, VoxelGrid, refuse_far
 from chunkscale.geometry.units import ngff_unit
+from chunkscale.ome.display import with_windows
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage, FileState, file_states, given_sizes
+from chunkscale.sources.several import several_images
 from chunkscale.sources.tiff.axes import AxisOrder, StoredAxes, axis_names, axis_order
 from chunkscale.sources.tiff.imagej import imagej_said
 from chunkscale.sources.tiff.library import opened, page_table, stored_axes
@@ -27,6 +29,9 @@ from chunkscale.sources.tiff.voxels import Opened, TiffVoxels, chunk_shape, stam
 from chunkscale.text import times
 
 ENDS = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".ndpi", ".scn")
+
+#: Photometric interpretations of colour pictures: RGB, and what is decoded to it.
+_COLORED = (2, 6)
 
 _KINDS = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}
 
@@ -63,30 +68,36 @@ class TiffFiles:
 @lru_cache(maxsize=32)
 def _titles(state: FileState) -> tuple[tuple[str, str], ...]:
     with opened(state.path) as (tif, _):
-        return tuple(
-            (str(i), f"{series.name}: {times(series.shape)} {series.dtype}".lstrip(": "))
-            for i, series in enumerate(tif.series)
-        )
+        return _titles_of(tif)
 
 
-def _index(path: str, name: str | None, count: int) -> int:
-    if name is None and count == 1:
-        return 0
-    if name is None or not name.isdecimal() or int(name) >= count:
+def _titles_of(tif: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (str(i), f"{series.name}: {times(series.shape)} {series.dtype}".lstrip(": "))
+        for i, series in enumerate(tif.series)
+    )
+
+
+def _index(path: str, name: str | None, tif: Any) -> int:
+    count = len(tif.series)
+    if name is None and count > 1:
+        titles = dict(_titles_of(tif))
+        raise several_images(path, "file", list(titles), titles)
+    if name is not None and (not name.isdecimal() or int(name) >= count):
         raise SourceNotFoundError(
             f"{path!r} has no image {name!r}; it has {count}, called 0 to {count - 1}"
         )
-    return int(name)
+    return int(name or 0)
 
 
 def _open_series(path: str, name: str | None, options: SourceOptions) -> FileImage:
     state = FileState.of(path)
     with opened(path) as (tif, warnings):
-        index = _index(path, name, len(tif.series))
+        index = _index(path, name, tif)
         series = tif.series[index]
         stored = stored_axes(path, series)
         table = page_table(path, series, int(np.prod(stored.counts, dtype=np.int64)))
-        said = _said(tif, index, stored, table)
+        said = _said(tif, index, stored)
         notices = [*said.notices, *page_notices(series.keyframe), *hole_notices(table)]
         notices += [Notice("metadata", text) for text in dict.fromkeys(warnings)]
     states = (state, *file_states(table.files[1:]))
@@ -122,13 +133,13 @@ def _open_planes(path: str, planes: Planes, options: SourceOptions) -> FileImage
     return _image(path, "TIFF planes", stored, said, found, planes.opened, options)
 
 
-def _said(tif: Any, index: int, stored: StoredAxes, table: PageTable) -> Said:
+def _said(tif: Any, index: int, stored: StoredAxes) -> Said:
     series = tif.series[index]
-    dtype = table.dtype.newbyteorder("=")
     if series.kind == "ome" and tif.ome_metadata:
         found = ome_image(ome_images(tif.ome_metadata), tif.series, index)
         if found is not None:
-            return ome_said(found, dtype)
+            is_rgb = int(series.keyframe.photometric) in _COLORED and stored.samples in (3, 4)
+            return ome_said(found, is_rgb)
         text = "OME-XML does not say which of its images this is, so nothing of it is taken"
         return Said(name=series.name or None, notices=(Notice("metadata", text),))
     if series.kind == "imagej" and tif.imagej_metadata:
@@ -152,10 +163,11 @@ def _image(
     order = axis_order(stored, names)
     _check_codec(table)
     grid, is_stated = _grid(uri, order, said, options)
-    samples: tuple[Notice, ...] = ()
+    attributes, more = with_windows(said.attributes, table.dtype.newbyteorder("="))
+    notices = [*said.notices, *more, *_unused(said, order)]
     if stored.samples > 1:
-        text = f"its {stored.samples} samples per pixel (RGB) are taken as channels"
-        samples = (Notice("samples", text),)
+        text = f"its {stored.samples} samples per pixel are taken as channels"
+        notices.append(Notice("samples", text))
     array = TiffVoxels(
         order,
         chunk_shape(table, order),
@@ -172,12 +184,24 @@ def _image(
         array=array,
         files=found.states,
         name=said.name,
-        attributes=said.attributes,
-        notices=(*said.notices, *samples),
+        attributes=attributes,
+        notices=tuple(notices),
         stated=grid.voxel_size if is_stated and options.sizes is None else None,
         codec=table.codec,
         opened=options,
     )
+
+
+def _unused(said: Said, order: AxisOrder) -> list[Notice]:
+    """Say what is known of axes that the image has not, because it has one plane or time point."""
+    found = []
+    for name in sorted((set(said.sizes) | set(said.translation)) - set(order.names)):
+        unit = f" {said.units[name]}" if name in said.units else ""
+        stated = {"step": said.sizes.get(name), "position": said.translation.get(name)}
+        texts = [f"{what} {n:g}{unit}" for what, n in stated.items() if n is not None]
+        text = f"the image has no axis {name}, so what is said of it is left behind"
+        found.append(Notice("lost", f"{text}: {', '.join(texts)}"))
+    return found
 
 
 def _check_codec(table: PageTable) -> None:
