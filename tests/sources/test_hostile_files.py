@@ -82,7 +82,7 @@ def test_a_file_that_is_cut_anywhere_is_named(kind, tmp_path):
     for end in range(0, len(content), len(content) // 60):
         torn = tmp_path / f"torn-{path.name}"
         torn.write_bytes(content[:end])
-        refused(str(torn), match=r"^(?!.*source_axes)")
+        refused(str(torn), match=r"^(?!.*source.axes)")
 
 
 def tiff(path, size, codec, data, **tags):

@@ -125,12 +125,15 @@ _ZARR = (
 READ = (
     Format(
         name="a TIFF file",
-        ends=(".tif", ".tiff", ".btf", ".tf8"),
+        ends=(".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".ndpi", ".scn"),
         marks=((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
         reader="tifffile",
         modules=("tifffile",),
         lazily="by tiles or strips",
-        keeps="OME-XML and ImageJ: voxel size, unit, channels and colors, time step, series",
+        keeps=(
+            "OME-XML and ImageJ: voxel size, unit, channels and colors, time step, series; "
+            "SVS, LSM and FEI: voxel size"
+        ),
         instead=_CONVERT,
     ),
     Format(
@@ -165,7 +168,7 @@ READ = (
 _OTHERS = (
     Format(
         name="a microscope's file",
-        ends=(".lsm", ".oib", ".oif", ".vsi", ".ims", ".mrc", ".svs"),
+        ends=(".lsm", ".oib", ".oif", ".vsi", ".ims", ".mrc"),
         instead=_CONVERT,
     ),
     Format(

@@ -27,6 +27,7 @@ from chunkscale.geometry.units import metres
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage, FileState, file_states
 from chunkscale.sources.formats import belied, refuse_missing
+from chunkscale.sources.nifti_said import attributes_of, left_behind, unsized
 from chunkscale.sources.raw_voxels import RawVoxels
 from chunkscale.text import human_bytes
 
@@ -37,12 +38,6 @@ _PACKED = (".gz", ".bz2", ".zst")
 _SPACE = {"mm": "millimeter", "meter": "meter", "micron": "micrometer"}
 
 _TIME = {"sec": "second", "msec": "millisecond", "usec": "microsecond"}
-
-_DIRECTIONS = {
-    "x": "left-to-right",
-    "y": "posterior-to-anterior",
-    "z": "inferior-to-superior",
-}
 
 #: An axis is one of the world if the image leaves it by less than this share of a voxel.
 _ASIDE = 0.01
@@ -92,6 +87,7 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
     three = (*shape[:3], 1)[:3]
     affine = _affine(path, image, three, notices)
     order = _order(path, affine, three)
+    notices += unsized(path, image, three, order, options.sizes)
     grid = _grid(image, shape, affine, order, options.unit, notices)
     stored = image.dataobj  # which alone knows where they lie: the header is for writing again
     scaling = float(stored.slope), float(stored.inter)
@@ -110,7 +106,7 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
     )
     _refuse_short(array)
     array = replace(array, state=FileState.of(array.path))
-    notices += _costs(array)
+    notices += [*_costs(array), *left_behind(image.header)]
     opened = FileImage(
         uri=path,
         format=type(image).__name__.replace("Image", "").replace("Pair", ""),
@@ -118,7 +114,7 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
         array=array,
         files=file_states(files),
         name=_stem(path),
-        attributes=_attributes(image, grid),
+        attributes=attributes_of(image.header, grid),
         notices=tuple(notices),
         stated=grid.voxel_size,
         is_label=int(header["intent_code"]) == _LABEL_INTENT,
@@ -349,30 +345,6 @@ def _units(header: Any, notices: list[Notice]) -> tuple[str | None, str | None]:
         notices.append(Notice("metadata", f"its units (xyzt_units {code}) are not those of NIfTI"))
         return None, None
     return _SPACE.get(space), _TIME.get(time)
-
-
-def _attributes(image: Any, grid: VoxelGrid) -> dict[str, Any]:
-    """Return what a grid does not hold: the directions of its axes, and what NGFF has no place for.
-
-    Directions are those of RFC-4, which OME-Zarr 0.6 knows, and 0.5 keeps.
-    """
-    header = image.header
-    texts = {
-        key: bytes(header[key].tobytes()).rstrip(b"\0").decode("latin-1").strip()
-        for key in ("descrip", "intent_name", "aux_file")
-    }
-    codes = ("intent_code", "qform_code", "sform_code", "cal_min", "cal_max")
-    numbers = {key: header[key].item() for key in codes}
-    facts = {key: value for key, value in (texts | numbers).items() if value}
-    found: dict[str, Any] = {"nifti": facts} if facts else {}
-    if facts.get("sform_code") or facts.get("qform_code"):
-        axes = [
-            {"name": a.name, "orientation": {"type": "anatomical", "value": _DIRECTIONS[a.name]}}
-            for a in grid.axes
-            if a.kind == "space"
-        ]
-        found["ome"] = {"version": "0.5", "multiscales": [{"axes": axes}]}
-    return found
 
 
 def _stem(path: str) -> str:

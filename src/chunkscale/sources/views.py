@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from chunkscale.errors import OptionError, SourceNotFoundError
+from chunkscale.errors import ChunkscaleWarning, OptionError, SourceNotFoundError
 from chunkscale.geometry.grid import VoxelGrid, covering_box
 from chunkscale.geometry.units import METRES
 from chunkscale.ome.display import channel_labels, listed_channels, number
+from chunkscale.ome.further import further_text
 from chunkscale.ome.versions import ngff_namespace
 from chunkscale.sources.base import Source
+from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.dask_view import voxels_as_dask
 
 if TYPE_CHECKING:
@@ -119,10 +122,21 @@ class Views:
         ----------
         level : int
             0 is the finest, -1 the coarsest.
+
+        Warns
+        -----
+        ChunkscaleWarning
+            If the image has coordinate systems beyond that of its voxels.
         """
         from chunkscale.sources.xarrays import data_array
 
         source: Any = self
+        if found := further_text(coordinates_of(source, source.grid.axes)):
+            text = (
+                "an xarray.DataArray has no place for further coordinate systems and "
+                f"transformations, which are left behind: {found}"
+            )
+            warnings.warn(ChunkscaleWarning(text), stacklevel=2)
         return data_array(
             source.as_dask(level),
             source.level_grid(level),
@@ -211,9 +225,9 @@ class Whole(Views):
         return {}
 
     @property
-    def said_axes(self) -> str | None:
-        """Nothing: what it is made of says its axes."""
-        return None
+    def said(self) -> Mapping[str, str]:
+        """Nothing: what it is made of says its axes and units."""
+        return {}
 
 
 def _only_level(source: Source, index: int) -> None:

@@ -32,6 +32,9 @@ _UNDERSTOOD = ("image_type", "direction")
 #: A key of Dask: a word, and a hash or a random number.
 _KEY = re.compile(r".*-([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
+#: A unit of time of the CF conventions: "seconds since 2020-01-01".
+_SINCE = re.compile(r"\s*(\w+)\s+(?:since|after|from|ref)\s+(.+?)\s*", re.IGNORECASE)
+
 #: Of the attributes of a coordinate, where its unit is looked for.
 _UNITS = ("units", "unit")
 
@@ -204,8 +207,11 @@ class _Found:
                 self.channels = [str(value) for value in values]
             return
         if (unit := _unit(coordinate.attrs)) is not None:
-            self.units[name] = ngff_unit(unit)
+            self.units[name] = ngff_unit(self._counted(unit) if name == "t" else unit)
         if values.dtype.kind in "mM" and name == "t":
+            if np.isnat(values).any():
+                self._say_irregular(name, "a time is missing (NaT)")
+                return
             values = self._seconds(values)
         if values.dtype.kind not in "iuf":
             self._say_irregular(name, f"its coordinates are no numbers, but {values.dtype}")
@@ -242,6 +248,15 @@ class _Found:
         self.units.pop("t", None)
         text = f"{text}, along t, which OME-Zarr cannot say; the output has no time step"
         self.lost.append(Notice("lost", text))
+
+    def _counted(self, unit: str) -> str:
+        """Return the unit of times that are counted from one, as CF has them."""
+        found = _SINCE.fullmatch(unit)
+        if found is None:
+            return unit
+        text = f"OME-Zarr counts time from 0: that it is counted from {found[2]} is not kept"
+        self.lost.append(Notice("lost", text))
+        return found[1]
 
     def _seconds(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return times as seconds; those of a clock since the first of them."""

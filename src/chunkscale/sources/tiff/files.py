@@ -25,6 +25,7 @@ from chunkscale.sources.tiff.pages import hole_notices, page_notices
 from chunkscale.sources.tiff.planes import Planes, find_planes
 from chunkscale.sources.tiff.said import Said
 from chunkscale.sources.tiff.table import PageTable
+from chunkscale.sources.tiff.vendors import vendor_said
 from chunkscale.sources.tiff.voxels import Opened, TiffVoxels, chunk_shape, stamp_of
 from chunkscale.text import times
 
@@ -146,7 +147,7 @@ def _said(tif: Any, index: int, stored: StoredAxes) -> Said:
         letters = dict(zip(stored.letters, stored.shape, strict=True))
         channels = letters.get("C", 1) * letters.get("S", 1)
         return imagej_said(tif.imagej_metadata, series.keyframe, channels, letters.get("Z", 1))
-    return Said(name=series.name or None)
+    return vendor_said(tif, index) or Said(name=series.name or None)
 
 
 def _image(
@@ -186,7 +187,7 @@ def _image(
         name=said.name,
         attributes=attributes,
         notices=tuple(notices),
-        stated=grid.voxel_size if is_stated and options.sizes is None else None,
+        stated=tuple(said.sizes.get(name, 1.0) for name in order.names) if is_stated else None,
         codec=table.codec,
         opened=options,
     )
@@ -233,8 +234,9 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
         example = ",".join(f"{name}=1" for name in missing)
         common = next(iter(said.units[name] for name in spatial if name in said.units), None)
         unit = f", in {common}" if common else ""
+        who = f" is {said.origin} and" if said.origin else ""
         raise OptionError(
-            f"{uri!r} does not say how large its voxels are along {', '.join(missing)}; give "
+            f"{uri!r}{who} does not say how large its voxels are along {', '.join(missing)}; give "
             f"source_voxel_size={example!r} (--source-voxel-size {example}) with their sizes{unit}"
         )
     sizes = {**said.sizes, **given}

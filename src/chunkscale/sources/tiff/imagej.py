@@ -40,6 +40,9 @@ def imagej_said(meta: Mapping[str, Any], page: Any, channels: int, slices: int) 
     """
     notices: list[Notice] = []
     sizes, units = _plane(meta, page)
+    told = meta.get("unit")
+    if sizes and not units and _is_word(told) and not str(told).strip().startswith("pixel"):
+        notices.append(Notice("unit", f"the unit {told!r} is not known, so voxel sizes have none"))
     spacing = _number(meta.get("spacing"))
     if not spacing and {"x", "y"} <= set(sizes) and slices > 1:
         spacing = 1.0

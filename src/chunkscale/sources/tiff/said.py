@@ -48,6 +48,8 @@ class Said:
     attributes : mapping
         As an output takes them over.
     name : str, optional
+    origin : str
+        What kind of file it is, for messages, where that says more than that it is a TIFF file.
     notices : tuple of Notice
     """
 
@@ -56,6 +58,7 @@ class Said:
     translation: Mapping[str, float] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
+    origin: str = ""
     notices: tuple[Notice, ...] = ()
 
 
