@@ -114,6 +114,14 @@ def test_a_unit_of_imagej_that_is_not_known_is_told(tmp_path):
         assert [unit in text for text in told(image, "unit")] == [True] * (not known)
 
 
+def test_a_unit_that_the_user_says_is_spelled_as_ome_zarr_has_it(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK, photometric="minisblack", metadata={"axes": "ZYX"})
+    for said, written in (("um", "micrometer"), ("nm", "nanometer"), ("furlong", "furlong")):
+        image = chunkscale.open_image(path, source_voxel_size=1, source_unit=said)
+        assert {axis.unit for axis in image.grid.axes} == {written}
+
+
 def lsm(path):
     """Write a stack as LSM has it: each plane with its thumbnail, and sizes in a record."""
     numbers = {"MagicNumber": 0x0400494C, "DimensionX": 30, "DimensionY": 20, "DimensionZ": 3}

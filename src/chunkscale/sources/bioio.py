@@ -24,7 +24,7 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid
-from chunkscale.geometry.units import metres
+from chunkscale.geometry.units import metres, ngff_unit
 from chunkscale.ome.display import RGB, shown_channels, with_windows
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.block_cache import BlockCache
@@ -243,12 +243,13 @@ def _grid(
     unit, step = _unit(image), _time_step(image, data)
     if options.unit is not None and unit is not None and metres(options.unit) != metres(unit):
         raise OptionError(f"source_unit {options.unit!r} differs from the file's {unit!r}")
+    given_unit = None if options.unit is None else ngff_unit(str(options.unit))
     sizes = {**stated, **given, "c": 1.0, "t": step or 1.0}
     units = {"t": "second" if step else None, "c": None}
     kinds = {"t": "time", "c": "channel"}
     return VoxelGrid(
         axes=tuple(
-            Axis(name=n, kind=kinds.get(n, "space"), unit=units.get(n, unit or options.unit))
+            Axis(name=n, kind=kinds.get(n, "space"), unit=units.get(n, unit or given_unit))
             for n in names
         ),
         shape=tuple(map(int, data.shape)),

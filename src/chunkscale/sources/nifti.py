@@ -23,7 +23,7 @@ from chunkscale.errors import (
     SourceNotFoundError,
 )
 from chunkscale.geometry.grid import Axis, VoxelGrid
-from chunkscale.geometry.units import metres
+from chunkscale.geometry.units import metres, ngff_unit
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage, FileState, file_states
 from chunkscale.sources.formats import belied, refuse_missing
@@ -282,6 +282,7 @@ def _grid(
     """Return the grid: t, c, z, y, x as far as the file has them."""
     header = image.header
     space, time = _units(header, notices)
+    unit = None if unit is None else ngff_unit(str(unit))
     if unit is not None and space is not None and metres(unit) != metres(space):
         raise OptionError(f"source_unit {unit!r} differs from the file's {space!r}; leave it out")
     extent, zooms = (*shape[:3], 1)[:3], (*header.get_zooms()[:3], 0.0)[:3]

@@ -252,7 +252,7 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
                     f"{stated} along {name}; leave it out, or give all sizes in your unit with "
                     "source_voxel_size (--source-voxel-size)"
                 )
-        units |= dict.fromkeys(spatial, options.unit)
+        units |= dict.fromkeys(spatial, ngff_unit(options.unit))
     elif given:
         # Sizes that are given are in the unit of the file, whichever axis it is told of.
         common = next((said.units[name] for name in reversed(spatial) if name in said.units), None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from chunkscale.errors import Notice
 from chunkscale.geometry.units import Length
+from chunkscale.ome.display import number
 from chunkscale.sources.tiff.said import Said
 
 #: Returns voxel sizes by axis, as numbers in a unit: whatever is said, or nothing of an axis.
@@ -15,9 +15,8 @@ Sizes = Callable[[Any], tuple[Mapping[str, object], str]]
 
 
 def _aperio(tif: Any) -> tuple[Mapping[str, object], str]:
-    import tifffile
-
-    said = tifffile.tifffile.svs_description_metadata(tif.pages.first.description)
+    text = tif.pages.first.description
+    said = dict(pair.split("=", 1) for pair in text.replace(" ", "").split("|") if "=" in pair)
     return dict.fromkeys("yx", said.get("MPP")), "micrometer"
 
 
@@ -77,9 +76,10 @@ def vendor_said(tif: Any, index: int) -> Said | None:
 
 
 def _micrometers(value: object, unit: str) -> float | None:
-    if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    size = number(value)
+    if size is None or size <= 0:
         return None
-    return Length(float(f"{value:.12g}"), unit).in_unit("micrometer")
+    return Length(float(f"{size:.12g}"), unit).in_unit("micrometer")
 
 
 def _hint(page: Any) -> str:
