@@ -44,6 +44,9 @@ def test_the_step_and_position_of_a_single_plane_are_told(tmp_path):
     assert any("no axis t" in t and "step 5 second" in t for t in texts)
     image = ome(tmp_path / "b.ome.tif", STACK, "ZYX", PhysicalSizeZ=1.5)
     assert not told(image, "lost")
+    plane = {"PositionZ": [3.0], "PositionZUnit": ["µm"]}
+    image = ome(tmp_path / "c.ome.tif", STACK[0], "YX", Plane=plane)
+    assert any("positions of planes along z" in text for text in told(image, "lost"))
 
 
 def test_floats_are_shown_in_a_range_that_is_made_up_with_a_word_alone(tmp_path):

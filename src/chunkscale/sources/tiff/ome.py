@@ -139,6 +139,8 @@ def _translation(
     for axis in "XYZ":
         name = axis.lower()
         if name not in sizes or name not in units:
+            if any(plane.get(f"Position{axis}") for plane in pixels):
+                notices.append(_left(name, "no size of voxels in a unit of length is said"))
             continue
         positions = list(_positions(pixels, axis, units[name]))
         if not positions:
