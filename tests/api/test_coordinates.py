@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chunkscale
+from chunkscale.api.images import open_source
 from chunkscale.samples import write_image
 from chunkscale.sources.spacings import TOLERANCE, spacing_of
 
@@ -448,6 +449,24 @@ def test_times_become_seconds_or_are_told_to_be_lost(times, step, message, tmp_p
     grid = chunkscale.open_image(run.path).grid
     assert grid.voxel_size[0] == step
     assert grid.axes[0].unit == (None if "no time" in str(message) else "second")
+
+
+@pytest.mark.parametrize(
+    ("times", "units", "unit", "message"),
+    [
+        ([0.0, 2.0, 4.0], "seconds since 2020-01-01 00:00", "second", "from 2020-01-01 00:00"),
+        ([0.0, 2.0], "hours since 1970-01-01", "hour", "from 1970-01-01"),
+        ([5.0], "second", "second", "a step of 1 second stands for it"),
+        (np.array(["2020-01-01", "NaT"], "datetime64[ns]"), None, None, "missing"),
+    ],
+)
+def test_times_that_ome_zarr_cannot_say_are_told(times, units, unit, message):
+    """Of CF's "seconds since" the seconds are the unit; the rest is told to be lost."""
+    array = data_array(stack((len(times), 10, 12)), "tyx", t=times)
+    array.t.attrs |= {} if units is None else {"units": units}
+    source = open_source(array)
+    assert source.grid.axes[0].unit == unit
+    assert any(message in str(notice) for notice in source.notices)
 
 
 def test_an_image_is_resampled_lazily_into_one_that_can_be_passed_on(make_image, tmp_path):

@@ -342,3 +342,14 @@ def test_a_draft_is_read_where_its_axes_are_usual(tmp_path):
     (source / "zarr.json").write_text(json.dumps(document))
     with pytest.raises(MetadataError, match=r"'0\.8' is not known here"):
         chunkscale.open_image(source)
+
+
+def test_a_data_array_says_which_coordinate_systems_it_has_not(tmp_path):
+    """It holds the voxels' own alone; an image without others says nothing."""
+    lead = ends(AFFINE, name("physical"), name("world"))
+    image = chunkscale.open_image(newer(tmp_path / "a.zarr", ["world"], [lead]))
+    with pytest.warns(ChunkscaleWarning, match="affine from 'physical' to 'world'"):
+        image.to_xarray()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chunkscale.open_image(newer(tmp_path / "b.zarr")).to_xarray()

@@ -1,5 +1,6 @@
 """NIfTI: an image is what nibabel's closest canonical one is, transposed to z, y, x."""
 
+import gzip
 import itertools
 import os
 import tracemalloc
@@ -149,6 +150,46 @@ def test_a_file_that_says_no_position_has_none(tmp_path, noise):
     assert found.grid.translation == (0, 0, 0)
     assert "ome" not in found.attributes
     assert_array_equal(voxels(found), data.T)
+
+
+def sizeless(path, shape, pixdim):
+    """Write a file whose header says these voxel sizes, and no position."""
+    image = nibabel.Nifti1Image(np.ones(shape, "uint8"), None)
+    content = bytearray(image.to_bytes())
+    content[80:92] = np.array(pixdim, "<f4").tobytes()
+    path.write_bytes(gzip.compress(bytes(content)) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.mark.parametrize("end", ["nii", "nii.gz"])
+def test_a_voxel_size_of_0_is_asked_for_and_not_made_1(tmp_path, end):
+    """As nibabel makes it; the remedy works, with the sizes that were given already."""
+    path = sizeless(tmp_path / f"a.{end}", (5, 6, 7), (0, 0.5, 0))
+    with pytest.raises(chunkscale.OptionError, match=r"0 along z, x .*--source-voxel-size z=1,x=1"):
+        chunkscale.open_image(path)
+    with pytest.raises(chunkscale.OptionError, match="--source-voxel-size z=3,x=1"):
+        chunkscale.open_image(path, source_voxel_size="z=3")
+    image = chunkscale.open_image(path, source_voxel_size="z=3,x=2")
+    assert image.voxel_size == {"z": 3.0, "y": 0.5, "x": 2.0}
+
+
+def test_a_plane_without_a_thickness_gets_one_with_a_word(tmp_path):
+    image = chunkscale.open_image(sizeless(tmp_path / "a.nii", (5, 6), (0.25, 0.5, 0)))
+    assert image.voxel_size == {"z": 1.0, "y": 0.5, "x": 0.25}
+    assert "one voxel along z" in str(image.notices[0])
+
+
+def test_extensions_and_slices_of_a_header_are_told_to_be_left(tmp_path, noise):
+    """What describes the image stays in its attributes."""
+    image = nibabel.Nifti1Image(noise((4, 5, 3)), PLAIN)
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(6, b"a comment"))
+    image.header["slice_code"], image.header["intent_p1"] = 1, 3
+    nibabel.save(image, tmp_path / "a.nii")
+    found = chunkscale.open_image(tmp_path / "a.nii")
+    texts = [notice.text for notice in found.notices if notice.kind == "lost"]
+    assert any("extensions (of the kinds 6)" in text for text in texts)
+    assert any("slice_code" in text for text in texts)
+    assert found.attributes["nifti"]["intent_p1"] == 3
 
 
 def turned(degrees):

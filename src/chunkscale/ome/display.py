@@ -7,6 +7,7 @@ whose end is missing beside its max). What is not clear gets what is safe, or is
 from __future__ import annotations
 
 import colorsys
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkscale.errors import Notice
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.entries import is_list, or_empty, short
 
@@ -25,6 +27,9 @@ _WHITE = "FFFFFF"
 _NAMED = "red=FF0000 green=00FF00 blue=0000FF cyan=00FFFF magenta=FF00FF yellow=FFFF00 white=FFFFFF"
 
 _COLORS = dict(pair.split("=") for pair in _NAMED.split())
+
+#: The samples of colour pictures, and how each is shown.
+RGB = {"red": "FF0000", "green": "00FF00", "blue": "0000FF", "alpha": "FFFFFF"}
 
 _LOW, _HIGH = ("min", "start"), ("max", "end")
 
@@ -65,39 +70,78 @@ def mended_omero(value: object, dtype: str, count: int | None, say: Say) -> dict
     return result
 
 
-def channel_labels(ngff: Mapping[str, Any], grid: VoxelGrid) -> list[str]:
-    """Return what "omero" calls the channels of an image; nothing if it lists none."""
+def listed_channels(ngff: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what "omero" says of channels, one entry for each; nothing if it has no list."""
     omero = ngff.get("omero")
     listed = omero.get("channels") if isinstance(omero, Mapping) else None
-    if not isinstance(listed, list) or not listed:
-        return []
-    axis = grid.channel_axis
+    found = listed if isinstance(listed, list) else []
+    return [entry if isinstance(entry, Mapping) else {} for entry in found]
+
+
+def channel_labels(ngff: Mapping[str, Any], grid: VoxelGrid) -> list[str]:
+    """Return what "omero" calls the channels of an image; nothing if it names none of them."""
+    listed, axis = listed_channels(ngff), grid.channel_axis
     count = len(listed) if axis is None else grid.shape[axis]
-    labels = [c.get("label") if isinstance(c, Mapping) else None for c in listed[:count]]
+    labels = [as_text(entry.get("label")) for entry in listed[:count]]
+    if not any(labels):
+        return []
     labels += [None] * (count - len(labels))
-    return [f"channel {i}" if v in (None, "") else str(v) for i, v in enumerate(labels)]
+    return [label or f"channel {i}" for i, label in enumerate(labels)]
 
 
-def named_channels(
-    names: Sequence[str], dtype: str, colors: Sequence[str | None] = ()
+def shown_channels(
+    labels: Sequence[str | None],
+    colors: Sequence[str | None] = (),
+    windows: Sequence[tuple[float, float] | None] = (),
 ) -> dict[str, Any]:
-    """Return attributes in which channels have these names, and are shown in their whole range.
+    """Return attributes in which channels are shown like this, as far as anything is said of one.
 
     Parameters
     ----------
-    names : sequence of str
-        Nothing comes of none.
-    dtype : str
-        Of the voxels.
-    colors : sequence of str, optional
+    labels : sequence
+        By channel, as all others; None where nothing is said.
+    colors : sequence, optional
         White where it is None, or none that is understood.
+    windows : sequence of (float, float), optional
+        What is shown from black to full colour. `with_windows` adds those that are not said.
     """
-    given = [*colors, *[None] * (len(names) - len(colors))]
-    channels = [
-        {**_plain_channel(_limits(dtype)), "color": _color(color) or _WHITE, "label": name}
-        for name, color in zip(names, given, strict=False)
-    ]
-    return {"omero": {"channels": channels}} if channels else {}
+    if not any(x is not None for x in (*labels, *colors, *windows)):
+        return {}
+    channels = []
+    for label, color, window in itertools.zip_longest(labels, colors, windows):
+        entry: dict[str, Any] = {"color": _color(color) or _WHITE, "active": True}
+        if window is not None:
+            entry["window"] = dict(zip(("start", "end"), window, strict=True))
+        channels.append(entry | ({} if label is None else {"label": label}))
+    return {"omero": {"channels": channels}}
+
+
+def with_windows(
+    attributes: Mapping[str, Any], dtype: np.dtype[Any]
+) -> tuple[Mapping[str, Any], tuple[Notice, ...]]:
+    """Complete the windows of `shown_channels`, and say where the data type tells no range.
+
+    OME-Zarr wants a window for each channel, with four numbers.
+    """
+    listed = listed_channels(attributes)
+    windows = [entry.get("window", {}) for entry in listed]
+    ours = all(isinstance(w, Mapping) and set(w) in (set(), {"start", "end"}) for w in windows)
+    if not listed or not ours or listed != attributes["omero"]["channels"]:
+        return attributes, ()  # they are somebody else's, and mended where that has to be
+    low, high = _limits(dtype.name)
+    bounded = dtype.kind in "iub"
+    channels = []
+    for entry, said in zip(listed, windows, strict=True):
+        start, end = said.get("start", low), said.get("end", high)
+        least, most = (min(low, start), max(high, end)) if bounded else (start, end)
+        window = {"min": least, "max": most, "start": start, "end": end} | said
+        channels.append({**entry, "window": window})
+    text = (
+        "nothing says in which range its floats are to be shown; the output says 0 to 1, because "
+        "OME-Zarr wants a range for channels, so set the contrast by hand where others are needed"
+    )
+    shown = {**attributes, "omero": {**attributes["omero"], "channels": channels}}
+    return shown, () if bounded or all(windows) else (Notice("window", text),)
 
 
 def _plain_channel(limits: tuple[float, float]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def recipe(plan: ResamplePlan, source: Source) -> dict[str, Any]:
     Two runs with the same recipe write the same objects, region by region.
     """
     grid, target = plan.source_grid, plan.target_grid
-    said = {} if source.said_axes is None else {"source_axes": source.said_axes}
+    said = {f"source_{option}": value for option, value in source.said.items()}
     return {
         "version": __version__,
         "source": plan.source.title,

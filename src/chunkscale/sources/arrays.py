@@ -13,6 +13,7 @@ from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.ome.carry import carried
+from chunkscale.ome.display import with_windows
 from chunkscale.sources.array_grids import array_grid
 from chunkscale.sources.base import Source, SourceOptions, Voxels
 from chunkscale.sources.dask_blocks import DaskBlocks
@@ -109,6 +110,7 @@ def array_source(given: object, options: SourceOptions) -> Source | None:
 def placed_source(found: Placed, grid: VoxelGrid, notices: Sequence[Notice] = ()) -> ArraySource:
     """Return a source of an array of another library."""
     array = _voxels(plain_array(found.array, on_gpu=False))
+    attributes, more = with_windows(found.attributes, array.dtype)
     return ArraySource(
         path=found.what,
         grid=grid,
@@ -116,8 +118,8 @@ def placed_source(found: Placed, grid: VoxelGrid, notices: Sequence[Notice] = ()
         opaque=isinstance(array, DaskBlocks),
         name=found.name,
         is_label=found.is_label,
-        attributes=found.attributes,
-        notices=(*notices, *found.notices, *found.lost),
+        attributes=attributes,
+        notices=(*notices, *found.notices, *found.lost, *more),
     )
 
 

@@ -86,8 +86,8 @@ class Source(Protocol):
         """What an image that is made from it takes over, as the attributes of an NGFF group."""
 
     @property
-    def said_axes(self) -> str | None:
-        """The axes that it was opened with, where it takes them to open it again."""
+    def said(self) -> Mapping[str, str]:
+        """The "axes" and "unit" that it was opened with, where it takes them to open it again."""
 
     @property
     def notices(self) -> tuple[Notice, ...]:

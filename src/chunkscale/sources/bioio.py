@@ -24,12 +24,14 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid
-from chunkscale.geometry.units import metres
+from chunkscale.geometry.units import metres, ngff_unit
+from chunkscale.ome.display import RGB, shown_channels, with_windows
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.block_cache import BlockCache
 from chunkscale.sources.dask_blocks import DaskBlocks
 from chunkscale.sources.file_image import FileImage, file_states
 from chunkscale.sources.formats import READ, belied, format_end, refuse_missing, way_around
+from chunkscale.sources.several import several_images
 from chunkscale.storage.engine import StoreIO
 from chunkscale.text import human_bytes, some_names
 
@@ -46,8 +48,6 @@ _LIBRARY_BYTES = 2**27
 _NUMBERED = re.compile(r"Channel:\d+(:\d+)?")
 
 _COLORS = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
-
-_RGB = ("FF0000", "00FF00", "0000FF", "FFFFFF")
 
 
 class BioioFormat:
@@ -76,7 +76,10 @@ class BioioFormat:
                 "them out"
             )
         image = _bioimage(path)
-        scenes = [known for known, _ in _named_scenes(image)]
+        titles = dict(_named_scenes(image))
+        scenes = list(titles)
+        if name is None and len(scenes) > 1:
+            raise several_images(path, "file", scenes, titles)
         if name is not None and name not in scenes:
             raise SourceNotFoundError(
                 f"{path!r} has no image {name!r}; there are {some_names(scenes, 10)}"
@@ -149,7 +152,7 @@ def _opened(
     _refuse_held(path, data)
     grid = _grid(path, image, data, stated, options)
     array = BioioVoxels(path, scene, data.data)
-    labels = _labels(image, data, rgb)
+    attributes, shown = with_windows(_omero(_labels(image, data, rgb)), array.dtype)
     return FileImage(
         uri=path if name is None else f"{path}/{name}",
         format=f"{os.path.splitext(path)[1].lstrip('.').upper()} by {image.reader.name}",
@@ -157,8 +160,9 @@ def _opened(
         array=array,
         files=file_states([path]),
         name=name or os.path.splitext(os.path.basename(path))[0],
-        attributes={"omero": _omero(labels, array.dtype, rgb)} if labels else {},
+        attributes=attributes,
         notices=(
+            *shown,
             Notice(
                 "lost",
                 f"of the metadata of {path!r} the output has axes, voxel size, time step and the "
@@ -239,12 +243,13 @@ def _grid(
     unit, step = _unit(image), _time_step(image, data)
     if options.unit is not None and unit is not None and metres(options.unit) != metres(unit):
         raise OptionError(f"source_unit {options.unit!r} differs from the file's {unit!r}")
+    given_unit = None if options.unit is None else ngff_unit(str(options.unit))
     sizes = {**stated, **given, "c": 1.0, "t": step or 1.0}
     units = {"t": "second" if step else None, "c": None}
     kinds = {"t": "time", "c": "channel"}
     return VoxelGrid(
         axes=tuple(
-            Axis(name=n, kind=kinds.get(n, "space"), unit=units.get(n, unit or options.unit))
+            Axis(name=n, kind=kinds.get(n, "space"), unit=units.get(n, unit or given_unit))
             for n in names
         ),
         shape=tuple(map(int, data.shape)),
@@ -279,21 +284,17 @@ def _time_step(image: Any, data: Any) -> float | None:
 def _labels(image: Any, data: Any, rgb: bool) -> list[str]:
     """Return what the file calls the channels; nothing if it does not."""
     if rgb:
-        return ["red", "green", "blue", "alpha"][: data.sizes["C"]]
+        return list(RGB)[: data.sizes["C"]] if data.sizes["C"] in (3, 4) else []
     found = [str(name) for name in image.channel_names or ()]
     return [] if any(map(_NUMBERED.fullmatch, found)) else found
 
 
-def _omero(labels: Sequence[str], dtype: np.dtype[Any], rgb: bool) -> dict[str, Any]:
-    low, high = (0, 1) if dtype.kind not in "iu" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    colors = _RGB if rgb else ("FFFFFF",) if len(labels) == 1 else _COLORS
-    window = {"min": int(low), "max": int(high), "start": int(low), "end": int(high)}
-    return {
-        "channels": [
-            {"label": label, "color": colors[i % len(colors)], "window": dict(window)}
-            for i, label in enumerate(labels)
-        ]
-    }
+def _omero(labels: Sequence[str]) -> dict[str, Any]:
+    """Return how channels are shown: in the colours that their names say, or in one each."""
+    colors = [RGB.get(label) for label in labels]
+    if not all(colors) and len(labels) > 1:
+        colors = [_COLORS[i % len(_COLORS)] for i in range(len(labels))]
+    return shown_channels(labels, colors)
 
 
 class BioioVoxels:

@@ -14,7 +14,6 @@ from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.bioio import BioioFormat
 from chunkscale.sources.file_image import FileImage
 from chunkscale.sources.nifti import NiftiFormat
-from chunkscale.sources.several import several_images
 from chunkscale.sources.tiff.files import TiffFiles
 from chunkscale.storage.locations import scheme_of
 from chunkscale.storage.stores import normalise
@@ -40,6 +39,8 @@ class FileFormat(Protocol):
         ------
         SourceNotFoundError
             If there is none of that name.
+        MultipleImagesError
+            If there are several, and no name is given.
         ChunkscaleError
             If the file cannot be read, or does not say what is needed.
         """
@@ -78,10 +79,6 @@ def file_source(given: object, options: SourceOptions) -> FileImage | None:
     if found is None:
         return None
     reader, path, name = found
-    if name is None:
-        images = reader.images(path)
-        if len(images) > 1:
-            raise several_images(path, "file", list(images), images)
     return reader.open(path, name, options)
 
 

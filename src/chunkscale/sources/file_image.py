@@ -142,10 +142,13 @@ class FileImage(Whole):
         return False
 
     @property
-    def said_axes(self) -> str | None:
-        """The axes that it was opened with, where the file does not say them."""
-        axes = None if self.opened is None else self.opened.axes
-        return None if axes is None else "".join(axes)
+    def said(self) -> Mapping[str, str]:
+        """The axes and the unit that it was opened with, where the file does not say them."""
+        if self.opened is None:
+            return {}
+        axes = None if self.opened.axes is None else "".join(self.opened.axes)
+        given = {"axes": axes, "unit": self.opened.unit}
+        return {option: value for option, value in given.items() if value is not None}
 
     def select(
         self,

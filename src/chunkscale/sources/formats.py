@@ -125,12 +125,15 @@ _ZARR = (
 READ = (
     Format(
         name="a TIFF file",
-        ends=(".tif", ".tiff", ".btf", ".tf8"),
+        ends=(".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".ndpi", ".scn"),
         marks=((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")),
         reader="tifffile",
         modules=("tifffile",),
         lazily="by tiles or strips",
-        keeps="OME-XML and ImageJ: voxel size, unit, channels and colors, time step, series",
+        keeps=(
+            "OME-XML and ImageJ: voxel size, unit, channels and colors, time step, series; "
+            "SVS, LSM and FEI: voxel size"
+        ),
         instead=_CONVERT,
     ),
     Format(
@@ -165,7 +168,7 @@ READ = (
 _OTHERS = (
     Format(
         name="a microscope's file",
-        ends=(".lsm", ".oib", ".oif", ".vsi", ".ims", ".mrc", ".svs"),
+        ends=(".lsm", ".oib", ".oif", ".vsi", ".ims", ".mrc"),
         instead=_CONVERT,
     ),
     Format(
@@ -252,6 +255,9 @@ def other_format(uri: str) -> str:
         return lies
     if named is None or (local and not os.path.exists(uri)):
         return ""
+    if local and not os.path.isfile(uri) and named in READ:
+        what = "a folder" if os.path.isdir(uri) else "a pipe or a device"
+        return f"it is named like {named.name} and is {what}; give the path of the file"
     if named.reader and not local:
         return f"it seems to be {named.name}, which is read from a local path: download it"
     name = uri.rstrip("/").replace(os.sep, "/").rpartition("/")[2]

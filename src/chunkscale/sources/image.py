@@ -14,11 +14,9 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
-from chunkscale.ome.display import channel_labels
 from chunkscale.ome.further import further_text
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import coarser_grid, describe
-from chunkscale.ome.versions import ngff_namespace
 from chunkscale.report import info_text
 from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.documents import group_document
@@ -164,11 +162,6 @@ class Image(Whole):
         if attributes == self.attributes:
             return True
         return _geometry(describe(attributes), self.path) == _geometry(self.multiscale, self.path)
-
-    @property
-    def channels(self) -> list[str]:
-        """Labels of the channels, as far as the metadata names them."""
-        return channel_labels(ngff_namespace(self.attributes), self.grid)
 
     @property
     def level_count(self) -> int:

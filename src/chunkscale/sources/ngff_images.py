@@ -9,7 +9,7 @@ from typing import Any
 from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.units import ngff_unit
-from chunkscale.ome.display import named_channels
+from chunkscale.ome.display import shown_channels
 from chunkscale.sources.foreign import plain_array
 from chunkscale.sources.placed import Placed, axis_names, canonical
 
@@ -52,7 +52,7 @@ def _placed(
     placed = [name for name in order if name != "c"]
     listed = list(image.channel_names or ())
     # Channels are shown as the multiscales say, or else as the image does.
-    channels = shown or named_channels(listed, str(data.dtype), list(image.channel_colors or ()))
+    channels = shown or shown_channels(listed, list(image.channel_colors or ())[: len(listed)])
     unset = [field for field in ("axes_orientations", "axes_types") if getattr(image, field, None)]
     text = f"{' and '.join(unset)} of the {WHAT} have no place in the output"
 

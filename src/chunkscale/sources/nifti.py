@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.errors import (
+    AccessDeniedError,
     MetadataError,
     NotAnImageError,
     Notice,
@@ -22,10 +23,11 @@ from chunkscale.errors import (
     SourceNotFoundError,
 )
 from chunkscale.geometry.grid import Axis, VoxelGrid
-from chunkscale.geometry.units import metres
+from chunkscale.geometry.units import metres, ngff_unit
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage, FileState, file_states
 from chunkscale.sources.formats import belied, refuse_missing
+from chunkscale.sources.nifti_said import attributes_of, left_behind, unsized
 from chunkscale.sources.raw_voxels import RawVoxels
 from chunkscale.text import human_bytes
 
@@ -36,12 +38,6 @@ _PACKED = (".gz", ".bz2", ".zst")
 _SPACE = {"mm": "millimeter", "meter": "meter", "micron": "micrometer"}
 
 _TIME = {"sec": "second", "msec": "millisecond", "usec": "microsecond"}
-
-_DIRECTIONS = {
-    "x": "left-to-right",
-    "y": "posterior-to-anterior",
-    "z": "inferior-to-superior",
-}
 
 #: An axis is one of the world if the image leaves it by less than this share of a voxel.
 _ASIDE = 0.01
@@ -91,6 +87,7 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
     three = (*shape[:3], 1)[:3]
     affine = _affine(path, image, three, notices)
     order = _order(path, affine, three)
+    notices += unsized(path, image, three, order, options.sizes)
     grid = _grid(image, shape, affine, order, options.unit, notices)
     stored = image.dataobj  # which alone knows where they lie: the header is for writing again
     scaling = float(stored.slope), float(stored.inter)
@@ -109,7 +106,7 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
     )
     _refuse_short(array)
     array = replace(array, state=FileState.of(array.path))
-    notices += _costs(array)
+    notices += [*_costs(array), *left_behind(image.header)]
     opened = FileImage(
         uri=path,
         format=type(image).__name__.replace("Image", "").replace("Pair", ""),
@@ -117,7 +114,7 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
         array=array,
         files=file_states(files),
         name=_stem(path),
-        attributes=_attributes(image, grid),
+        attributes=attributes_of(image.header, grid),
         notices=tuple(notices),
         stated=grid.voxel_size,
         is_label=int(header["intent_code"]) == _LABEL_INTENT,
@@ -131,8 +128,13 @@ def _loaded(path: str) -> Any:
     """Return the image as nibabel has it, of which only the header is read."""
     import nibabel
 
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise NotAnImageError(f"{path!r} is a pipe or a device; give the path of a file")
     try:
-        found = nibabel.load(path)
+        with open(path, "rb"):  # nibabel says of one that may not be read that its type is unknown
+            found = nibabel.load(path)
+    except PermissionError as error:
+        raise AccessDeniedError(f"{path!r} may not be read: {error}") from error
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"no file lies at {path!r}, or its pair is missing") from error
     except Exception as error:  # whatever nibabel finds wrong with it
@@ -280,6 +282,7 @@ def _grid(
     """Return the grid: t, c, z, y, x as far as the file has them."""
     header = image.header
     space, time = _units(header, notices)
+    unit = None if unit is None else ngff_unit(str(unit))
     if unit is not None and space is not None and metres(unit) != metres(space):
         raise OptionError(f"source_unit {unit!r} differs from the file's {space!r}; leave it out")
     extent, zooms = (*shape[:3], 1)[:3], (*header.get_zooms()[:3], 0.0)[:3]
@@ -343,30 +346,6 @@ def _units(header: Any, notices: list[Notice]) -> tuple[str | None, str | None]:
         notices.append(Notice("metadata", f"its units (xyzt_units {code}) are not those of NIfTI"))
         return None, None
     return _SPACE.get(space), _TIME.get(time)
-
-
-def _attributes(image: Any, grid: VoxelGrid) -> dict[str, Any]:
-    """Return what a grid does not hold: the directions of its axes, and what NGFF has no place for.
-
-    Directions are those of RFC-4, which OME-Zarr 0.6 knows, and 0.5 keeps.
-    """
-    header = image.header
-    texts = {
-        key: bytes(header[key].tobytes()).rstrip(b"\0").decode("latin-1").strip()
-        for key in ("descrip", "intent_name", "aux_file")
-    }
-    codes = ("intent_code", "qform_code", "sform_code", "cal_min", "cal_max")
-    numbers = {key: header[key].item() for key in codes}
-    facts = {key: value for key, value in (texts | numbers).items() if value}
-    found: dict[str, Any] = {"nifti": facts} if facts else {}
-    if facts.get("sform_code") or facts.get("qform_code"):
-        axes = [
-            {"name": a.name, "orientation": {"type": "anatomical", "value": _DIRECTIONS[a.name]}}
-            for a in grid.axes
-            if a.kind == "space"
-        ]
-        found["ome"] = {"version": "0.5", "multiscales": [{"axes": axes}]}
-    return found
 
 
 def _stem(path: str) -> str:

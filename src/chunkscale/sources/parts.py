@@ -137,9 +137,9 @@ class Part(Views):
         return tuple(found)
 
     @property
-    def said_axes(self) -> str | None:
+    def said(self) -> Mapping[str, str]:
         """Of the whole."""
-        return self.source.said_axes
+        return self.source.said
 
     def within(self, io: StoreIO) -> Part:
         """Return the same with the limits of a run."""

@@ -166,8 +166,19 @@ def placed_grid(
         if translation is None or name not in spatial
     }
     origin = [stated.get(a.name, t) for a, t in zip(grid.axes, grid.translation, strict=True)]
-    said = tuple(_overruled(placed, given, translation, unit))
+    said = (*_overruled(placed, given, translation, unit), *_unknown_step(placed))
     return grid.replace(axes=tuple(axes), voxel_size=tuple(step), translation=tuple(origin)), said
+
+
+def _unknown_step(placed: Placed) -> Iterator[Notice]:
+    """Say that a step is made up, where a unit makes a length of time of it."""
+    if "t" in placed.axes and "t" in placed.units and "t" not in placed.spacing:
+        unit = placed.units["t"]
+        text = (
+            f"the {placed.what} says no time step, and positions in {unit}: a step of 1 {unit} "
+            "stands for it, because OME-Zarr wants one"
+        )
+        yield Notice("time", text)
 
 
 def _pairs(grid: VoxelGrid) -> Iterator[tuple[Any, float]]:

@@ -24,6 +24,9 @@ from chunkscale.sources.file_image import FileState
 #: scaled to.
 _PIECE = 2**17
 
+#: Bytes behind the last voxel of a packed file that are read for its checksum.
+_MOST_BEHIND = 2**26
+
 
 @dataclass(frozen=True, kw_only=True)
 class RawVoxels:
@@ -199,13 +202,18 @@ def _unpacked(voxels: RawVoxels) -> _Unpacked:
 
 
 def _unpack(voxels: RawVoxels) -> IO[bytes]:
+    """Unpack what voxels need; what follows is read for its checksum, and is not kept."""
     from nibabel.openers import ImageOpener
 
     file: IO[bytes] = tempfile.TemporaryFile(prefix="chunkscale-")  # noqa: SIM115 (it is kept)
     try:
         with ImageOpener(voxels.path) as packed:
+            done, end = 0, voxels.offset + voxels.nbytes
             while piece := packed.read(_PIECE):
-                file.write(piece)
+                file.write(piece[: max(0, end - done)])
+                done += len(piece)
+                if done > end + _MOST_BEHIND:
+                    raise ValueError(f"it goes on behind its last voxel (byte {end})")
     except Exception as error:  # each library has errors of its own
         file.close()
         raise CorruptChunkError(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from chunkscale.errors import OptionError, SourceNotFoundError
+from chunkscale.errors import ChunkscaleWarning, OptionError, SourceNotFoundError
 from chunkscale.geometry.grid import VoxelGrid, covering_box
 from chunkscale.geometry.units import METRES
-from chunkscale.ome.display import as_text, number
+from chunkscale.ome.display import channel_labels, listed_channels, number
+from chunkscale.ome.further import further_text
 from chunkscale.ome.versions import ngff_namespace
 from chunkscale.sources.base import Source
+from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.dask_view import voxels_as_dask
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ class Views:
     @property
     def channels(self: Source) -> list[str]:
         """Names of the channels, if they have any."""
-        return channel_names(self.attributes, self.grid)
+        return channel_labels(ngff_namespace(self.attributes), self.grid)
 
     @property
     def level_count(self) -> int:
@@ -119,15 +122,26 @@ class Views:
         ----------
         level : int
             0 is the finest, -1 the coarsest.
+
+        Warns
+        -----
+        ChunkscaleWarning
+            If the image has coordinate systems beyond that of its voxels.
         """
         from chunkscale.sources.xarrays import data_array
 
         source: Any = self
+        if found := further_text(coordinates_of(source, source.grid.axes)):
+            text = (
+                "an xarray.DataArray has no place for further coordinate systems and "
+                f"transformations, which are left behind: {found}"
+            )
+            warnings.warn(ChunkscaleWarning(text), stacklevel=2)
         return data_array(
             source.as_dask(level),
             source.level_grid(level),
             name=source.name,
-            channels=channel_names(source.attributes, source.grid),
+            channels=source.channels,
             is_label=source.is_label,
         )
 
@@ -211,9 +225,9 @@ class Whole(Views):
         return {}
 
     @property
-    def said_axes(self) -> str | None:
-        """Nothing: what it is made of says its axes."""
-        return None
+    def said(self) -> Mapping[str, str]:
+        """Nothing: what it is made of says its axes and units."""
+        return {}
 
 
 def _only_level(source: Source, index: int) -> None:
@@ -223,33 +237,14 @@ def _only_level(source: Source, index: int) -> None:
         )
 
 
-def listed_channels(attributes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return what "omero" says of channels, one entry for each; nothing if it has no list."""
-    omero = ngff_namespace(attributes).get("omero")
-    listed = omero.get("channels") if isinstance(omero, Mapping) else None
-    found = listed if isinstance(listed, list) else []
-    return [entry if isinstance(entry, Mapping) else {} for entry in found]
-
-
-def channel_names(attributes: Mapping[str, Any], grid: VoxelGrid) -> list[str]:
-    """Return the names of all channels; nothing if "omero" names none of them."""
-    if grid.channel_axis is None:
-        return []
-    count = grid.shape[grid.channel_axis]
-    labels = [as_text(entry.get("label")) for entry in listed_channels(attributes)[:count]]
-    if not any(labels):
-        return []
-    labels += [None] * (count - len(labels))
-    return [label or f"channel {i}" for i, label in enumerate(labels)]
-
-
 def _shown(attributes: Mapping[str, Any], grid: VoxelGrid, name: str) -> dict[str, Any]:
     """Return how the channels of an image are shown in napari, as far as that is known."""
     found: dict[str, Any] = {}
-    axis, entries = grid.channel_axis, listed_channels(attributes)
+    ngff = ngff_namespace(attributes)
+    axis, entries = grid.channel_axis, listed_channels(ngff)
     count = 1 if axis is None else grid.shape[axis]
     if axis is not None:
-        names = channel_names(attributes, grid) or [f"channel {i}" for i in range(count)]
+        names = channel_labels(ngff, grid) or [f"channel {i}" for i in range(count)]
         found |= {"channel_axis": axis, "name": [f"{name} {text}" for text in names]}
     if len(entries) != count:
         return found

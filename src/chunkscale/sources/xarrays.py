@@ -13,7 +13,7 @@ from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.units import metres, ngff_unit
 from chunkscale.ome.carry import counts_voxels
-from chunkscale.ome.display import named_channels
+from chunkscale.ome.display import shown_channels
 from chunkscale.sources.placed import Placed, axis_names, canonical
 from chunkscale.sources.spacings import spacing_of
 from chunkscale.sources.transformed import KEY, placement
@@ -31,6 +31,9 @@ _UNDERSTOOD = ("image_type", "direction")
 
 #: A key of Dask: a word, and a hash or a random number.
 _KEY = re.compile(r".*-([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+
+#: A unit of time of the CF conventions: "seconds since 2020-01-01".
+_SINCE = re.compile(r"\s*(\w+)\s+(?:since|after|from|ref)\s+(.+?)\s*", re.IGNORECASE)
 
 #: Of the attributes of a coordinate, where its unit is looked for.
 _UNITS = ("units", "unit")
@@ -112,7 +115,6 @@ def placed_data_array(given: Any, axes: Sequence[str] | None) -> Placed | None:
     for name in order:
         found.look_at(name)
     found.look_at_others()
-    channels = found.channels
     return Placed(
         what=WHAT,
         array=array,
@@ -124,7 +126,7 @@ def placed_data_array(given: Any, axes: Sequence[str] | None) -> Placed | None:
         irregular=found.irregular,
         name=_name(given),
         is_label=found.is_label,
-        attributes=named_channels(channels, str(given.dtype)),
+        attributes=shown_channels(found.channels),
         notices=tuple(found.notices),
         lost=tuple(found.lost),
         copied=tuple(found.copied),
@@ -205,8 +207,11 @@ class _Found:
                 self.channels = [str(value) for value in values]
             return
         if (unit := _unit(coordinate.attrs)) is not None:
-            self.units[name] = ngff_unit(unit)
+            self.units[name] = ngff_unit(self._counted(unit) if name == "t" else unit)
         if values.dtype.kind in "mM" and name == "t":
+            if np.isnat(values).any():
+                self._say_irregular(name, "a time is missing (NaT)")
+                return
             values = self._seconds(values)
         if values.dtype.kind not in "iuf":
             self._say_irregular(name, f"its coordinates are no numbers, but {values.dtype}")
@@ -243,6 +248,15 @@ class _Found:
         self.units.pop("t", None)
         text = f"{text}, along t, which OME-Zarr cannot say; the output has no time step"
         self.lost.append(Notice("lost", text))
+
+    def _counted(self, unit: str) -> str:
+        """Return the unit of times that are counted from one, as CF has them."""
+        found = _SINCE.fullmatch(unit)
+        if found is None:
+            return unit
+        text = f"OME-Zarr counts time from 0: that it is counted from {found[2]} is not kept"
+        self.lost.append(Notice("lost", text))
+        return found[1]
 
     def _seconds(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return times as seconds; those of a clock since the first of them."""

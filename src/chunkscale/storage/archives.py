@@ -13,7 +13,8 @@ def unnamed_archive(uri: str) -> str | None:
     for place in nearest(uri, len(uri)):
         if os.path.isdir(place):
             break
-        if zipfile.is_zipfile(place):
+        # A pipe would be waited for, and a device has no end.
+        if os.path.isfile(place) and zipfile.is_zipfile(place):
             return place
     return None
 

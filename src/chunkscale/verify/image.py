@@ -25,6 +25,7 @@ from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.mapping import AxisMapping, grid_mapping, inside_range
 from chunkscale.geometry.methods import find_method
 from chunkscale.geometry.tables import axis_table
+from chunkscale.geometry.units import metres
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
 from chunkscale.sources.base import Sizes, Source, SourceOptions
@@ -168,7 +169,7 @@ def _opened(
         sizes, asked, known = {}, None, False  # the sizes are those of a coarser level
     given = SourceOptions(sizes=(lambda _: sizes) if known else asked, io=io)
     if isinstance(source, str):
-        given = replace(given, axes=record.get("source_axes"))
+        given = replace(given, axes=record.get("source_axes"), unit=record.get("source_unit"))
         return _part(open_source(source, given), record)
     if isinstance(source, FileImage | Part):
         return _part(open_source(source, given), record)
@@ -210,6 +211,14 @@ def _source_grid(source: Source, target: Image, record: Mapping[str, Any]) -> Vo
 
 def _unit_faults(source: Source, target: Image, record: Mapping[str, Any]) -> Iterator[str]:
     """Find units that changed while the numbers stayed."""
+    written = {name: unit for name, kind, unit in record.get("axes", ()) if kind == "space"}
+    for axis in target.grid.axes:
+        if axis.name in written and metres(axis.unit) != metres(written[axis.name]):
+            yield (
+                f"axis {axis.name!r}: the unit is {axis.unit!r}, and the run wrote "
+                f"{written[axis.name]!r} beside its numbers"
+            )
+            return
     stated = source.stated
     if not (record.get("source_voxel_size") and stated):
         return

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from chunkscale.errors import AccessDeniedError, MetadataError, NotAnImageError, SourceNotFoundError
 
 _MOST_TAGS = 4096
+
+#: Sizes of values by type of a tag.
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8}
+
+#: Tags below are those of TIFF itself; of the others ImageJ's say what an image is.
+_PRIVATE, _IMAGEJ = 32768, (50838, 50839)
 
 
 def check_chain(path: str) -> int:
@@ -56,6 +63,7 @@ def _walk(path: str, file: BinaryIO, size: int) -> int:
         file.seek(at)
         raw = file.read(width)
         tags = struct.unpack(order + number, raw)[0] if len(raw) == width else _MOST_TAGS + 1
+        entries = b"" if page else file.read(min(tags, _MOST_TAGS) * entry)
         file.seek(at + width + min(tags, _MOST_TAGS) * entry)
         raw = file.read(struct.calcsize(place))
         if at >= size or tags > _MOST_TAGS or len(raw) < struct.calcsize(place):
@@ -63,7 +71,23 @@ def _walk(path: str, file: BinaryIO, size: int) -> int:
                 f"the TIFF file {path!r} is damaged or cut off: page {page} should begin at byte "
                 f"{at} of {size}, and no list of tags is there; restore it from the original data"
             )
+        for code, end in _values(entries, order, big):
+            if end > size and (code < _PRIVATE or code in _IMAGEJ):
+                raise MetadataError(
+                    f"the TIFF file {path!r} is damaged or cut off: the value of tag {code} of its "
+                    f"first page ends at byte {end}, and the file at {size}; restore it from the "
+                    "original data"
+                )
         at = struct.unpack(order + place, raw)[0]
     if not seen:
         raise MetadataError(f"the TIFF file {path!r} has no page; it is cut off or empty")
     return len(seen)
+
+
+def _values(entries: bytes, order: str, big: bool) -> Iterator[tuple[int, int]]:
+    """Yield tags whose values lie elsewhere in the file, and where these end."""
+    form, step, room = ("HHQQ", 20, 8) if big else ("HHII", 12, 4)
+    whole = entries[: len(entries) // step * step]
+    for code, kind, count, at in struct.iter_unpack(order + form, whole):
+        if (size := SIZES.get(kind, 0) * count) > room:
+            yield code, at + size

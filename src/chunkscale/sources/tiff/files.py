@@ -13,23 +13,28 @@ import numpy as np
 from chunkscale.errors import GridError, MetadataError, Notice, OptionError, SourceNotFoundError
 from chunkscale.geometry.grid import Axis, VoxelGrid, refuse_far
 from chunkscale.geometry.units import ngff_unit
+from chunkscale.ome.display import with_windows
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage, FileState, file_states, given_sizes
+from chunkscale.sources.several import several_images
 from chunkscale.sources.tiff.axes import AxisOrder, StoredAxes, axis_names, axis_order
 from chunkscale.sources.tiff.imagej import imagej_said
 from chunkscale.sources.tiff.library import opened, page_table, stored_axes
 from chunkscale.sources.tiff.ome import ome_image, ome_images, ome_said
+from chunkscale.sources.tiff.pages import hole_notices, page_notices
 from chunkscale.sources.tiff.planes import Planes, find_planes
 from chunkscale.sources.tiff.said import Said
 from chunkscale.sources.tiff.table import PageTable
+from chunkscale.sources.tiff.vendors import vendor_said
 from chunkscale.sources.tiff.voxels import Opened, TiffVoxels, chunk_shape, stamp_of
 from chunkscale.text import times
 
 ENDS = (".tif", ".tiff", ".btf", ".tf8", ".tf2", ".svs", ".ndpi", ".scn")
 
-_KINDS = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}
+#: Photometric interpretations of colour pictures: RGB, and what is decoded to it.
+_COLORED = (2, 6)
 
-_TURNED = "it is stored turned or mirrored (Orientation {}), and is taken as it is stored"
+_KINDS = {"ome": "OME-TIFF", "imagej": "ImageJ TIFF"}
 
 
 class TiffFiles:
@@ -64,32 +69,37 @@ class TiffFiles:
 @lru_cache(maxsize=32)
 def _titles(state: FileState) -> tuple[tuple[str, str], ...]:
     with opened(state.path) as (tif, _):
-        return tuple(
-            (str(i), f"{series.name}: {times(series.shape)} {series.dtype}".lstrip(": "))
-            for i, series in enumerate(tif.series)
-        )
+        return _titles_of(tif)
 
 
-def _index(path: str, name: str | None, count: int) -> int:
-    if name is None and count == 1:
-        return 0
-    if name is None or not name.isdecimal() or int(name) >= count:
+def _titles_of(tif: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (str(i), f"{series.name}: {times(series.shape)} {series.dtype}".lstrip(": "))
+        for i, series in enumerate(tif.series)
+    )
+
+
+def _index(path: str, name: str | None, tif: Any) -> int:
+    count = len(tif.series)
+    if name is None and count > 1:
+        titles = dict(_titles_of(tif))
+        raise several_images(path, "file", list(titles), titles)
+    if name is not None and (not name.isdecimal() or int(name) >= count):
         raise SourceNotFoundError(
             f"{path!r} has no image {name!r}; it has {count}, called 0 to {count - 1}"
         )
-    return int(name)
+    return int(name or 0)
 
 
 def _open_series(path: str, name: str | None, options: SourceOptions) -> FileImage:
     state = FileState.of(path)
     with opened(path) as (tif, warnings):
-        index = _index(path, name, len(tif.series))
+        index = _index(path, name, tif)
         series = tif.series[index]
         stored = stored_axes(path, series)
         table = page_table(path, series, int(np.prod(stored.counts, dtype=np.int64)))
-        said = _said(tif, index, stored, table)
-        page = series.keyframe
-        notices = [*said.notices, *_page_notices(page, table)]
+        said = _said(tif, index, stored)
+        notices = [*said.notices, *page_notices(series.keyframe), *hole_notices(table)]
         notices += [Notice("metadata", text) for text in dict.fromkeys(warnings)]
     states = (state, *file_states(table.files[1:]))
     uri = path if name is None else os.path.join(path, name)
@@ -116,47 +126,28 @@ def reopen_series(path: str, index: int) -> Opened:
 
 
 def _open_planes(path: str, planes: Planes, options: SourceOptions) -> FileImage:
-    found = planes.opened()
+    axes = planes.axis_notices(options.axes)
+    found, shown = planes.looked_at()
     page = found.table.shape
     stored = StoredAxes(leading=planes.letters, counts=planes.counts, page=page)
-    said = Said(name=planes.name)
+    said = Said(name=planes.name, notices=(*axes, *shown))
     return _image(path, "TIFF planes", stored, said, found, planes.opened, options)
 
 
-def _said(tif: Any, index: int, stored: StoredAxes, table: PageTable) -> Said:
+def _said(tif: Any, index: int, stored: StoredAxes) -> Said:
     series = tif.series[index]
-    dtype = table.dtype.newbyteorder("=")
     if series.kind == "ome" and tif.ome_metadata:
         found = ome_image(ome_images(tif.ome_metadata), tif.series, index)
         if found is not None:
-            return ome_said(found, dtype)
+            is_rgb = int(series.keyframe.photometric) in _COLORED and stored.samples in (3, 4)
+            return ome_said(found, is_rgb)
         text = "OME-XML does not say which of its images this is, so nothing of it is taken"
         return Said(name=series.name or None, notices=(Notice("metadata", text),))
     if series.kind == "imagej" and tif.imagej_metadata:
         letters = dict(zip(stored.letters, stored.shape, strict=True))
         channels = letters.get("C", 1) * letters.get("S", 1)
         return imagej_said(tif.imagej_metadata, series.keyframe, channels, letters.get("Z", 1))
-    return Said(name=series.name or None)
-
-
-def _page_notices(page: Any, table: PageTable) -> list[Notice]:
-    """Return what pages say of how they are shown, and an image cannot hold."""
-    found = []
-    orientation = int(page.tags.valueof(274, 1))
-    if orientation != 1:
-        found.append(Notice("lost", _TURNED.format(orientation)))
-    photometric = int(page.photometric)
-    if photometric == 3:
-        found.append(Notice("lost", "its colour map is left behind; voxels stay as they are"))
-    elif photometric == 0:
-        found.append(Notice("lost", "it is shown inverted (0 is white); voxels stay as they are"))
-    holes = int(np.count_nonzero((table.offsets == 0) | (table.counts == 0)))
-    if holes:
-        text = (
-            f"{holes} of {table.offsets.size} strips or tiles are not stored, and are {table.fill}"
-        )
-        found.append(Notice("empty", text))
-    return found
+    return vendor_said(tif, index) or Said(name=series.name or None)
 
 
 def _image(
@@ -173,10 +164,11 @@ def _image(
     order = axis_order(stored, names)
     _check_codec(table)
     grid, is_stated = _grid(uri, order, said, options)
-    samples: tuple[Notice, ...] = ()
+    attributes, more = with_windows(said.attributes, table.dtype.newbyteorder("="))
+    notices = [*said.notices, *more, *_unused(said, order)]
     if stored.samples > 1:
-        text = f"its {stored.samples} samples per pixel (RGB) are taken as channels"
-        samples = (Notice("samples", text),)
+        text = f"its {stored.samples} samples per pixel are taken as channels"
+        notices.append(Notice("samples", text))
     array = TiffVoxels(
         order,
         chunk_shape(table, order),
@@ -193,12 +185,24 @@ def _image(
         array=array,
         files=found.states,
         name=said.name,
-        attributes=said.attributes,
-        notices=(*said.notices, *samples),
-        stated=grid.voxel_size if is_stated and options.sizes is None else None,
+        attributes=attributes,
+        notices=tuple(notices),
+        stated=tuple(said.sizes.get(name, 1.0) for name in order.names) if is_stated else None,
         codec=table.codec,
         opened=options,
     )
+
+
+def _unused(said: Said, order: AxisOrder) -> list[Notice]:
+    """Say what is known of axes that the image has not, because it has one plane or time point."""
+    found = []
+    for name in sorted((set(said.sizes) | set(said.translation)) - set(order.names)):
+        unit = f" {said.units[name]}" if name in said.units else ""
+        stated = {"step": said.sizes.get(name), "position": said.translation.get(name)}
+        texts = [f"{what} {n:g}{unit}" for what, n in stated.items() if n is not None]
+        text = f"the image has no axis {name}, so what is said of it is left behind"
+        found.append(Notice("lost", f"{text}: {', '.join(texts)}"))
+    return found
 
 
 def _check_codec(table: PageTable) -> None:
@@ -230,8 +234,9 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
         example = ",".join(f"{name}=1" for name in missing)
         common = next(iter(said.units[name] for name in spatial if name in said.units), None)
         unit = f", in {common}" if common else ""
+        who = f" is {said.origin} and" if said.origin else ""
         raise OptionError(
-            f"{uri!r} does not say how large its voxels are along {', '.join(missing)}; give "
+            f"{uri!r}{who} does not say how large its voxels are along {', '.join(missing)}; give "
             f"source_voxel_size={example!r} (--source-voxel-size {example}) with their sizes{unit}"
         )
     sizes = {**said.sizes, **given}
@@ -247,7 +252,7 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
                     f"{stated} along {name}; leave it out, or give all sizes in your unit with "
                     "source_voxel_size (--source-voxel-size)"
                 )
-        units |= dict.fromkeys(spatial, options.unit)
+        units |= dict.fromkeys(spatial, ngff_unit(options.unit))
     elif given:
         # Sizes that are given are in the unit of the file, whichever axis it is told of.
         common = next((said.units[name] for name in reversed(spatial) if name in said.units), None)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from chunkscale.errors import Notice
-from chunkscale.sources.tiff.said import Said, length_unit, shown_channels, time_unit
+from chunkscale.ome.display import shown_channels
+from chunkscale.sources.tiff.said import Said, length_unit, time_unit
 
 #: ImageJ takes an inch of 72 dots for an image without a scale.
 _SCREEN = 1 / 72
@@ -39,6 +40,9 @@ def imagej_said(meta: Mapping[str, Any], page: Any, channels: int, slices: int) 
     """
     notices: list[Notice] = []
     sizes, units = _plane(meta, page)
+    told = meta.get("unit")
+    if sizes and not units and _is_word(told) and not str(told).strip().startswith("pixel"):
+        notices.append(Notice("unit", f"the unit {told!r} is not known, so voxel sizes have none"))
     spacing = _number(meta.get("spacing"))
     if not spacing and {"x", "y"} <= set(sizes) and slices > 1:
         spacing = 1.0
@@ -67,7 +71,7 @@ def imagej_said(meta: Mapping[str, Any], page: Any, channels: int, slices: int) 
         sizes=sizes,
         units=units,
         translation=translation,
-        attributes=_omero(meta, channels, page.dtype),
+        attributes=_omero(meta, channels),
         notices=(*notices, *_left_behind(meta)),
     )
 
@@ -118,7 +122,7 @@ def _number(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _omero(meta: Mapping[str, Any], channels: int, dtype: Any) -> dict[str, Any]:
+def _omero(meta: Mapping[str, Any], channels: int) -> dict[str, Any]:
     ranges = meta.get("Ranges")
     windows: list[tuple[float, float] | None] = [None] * channels
     if isinstance(ranges, Sequence) and len(ranges) == 2 * channels:
@@ -136,7 +140,7 @@ def _omero(meta: Mapping[str, Any], channels: int, dtype: Any) -> dict[str, Any]
     names: list[str | None] = [None] * channels
     if isinstance(labels, Sequence) and len(labels) == channels > 1:
         names = [str(label) for label in labels]
-    return shown_channels(names, colors, windows, np.dtype(dtype))
+    return shown_channels(names, colors, windows)
 
 
 def _color(table: Any) -> str | None:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from chunkscale.errors import AccessDeniedError, ChunkscaleError, MetadataError, SourceNotFoundError
 from chunkscale.sources.tiff.axes import StoredAxes
-from chunkscale.sources.tiff.chain import check_chain
+from chunkscale.sources.tiff.chain import SIZES, check_chain
 from chunkscale.sources.tiff.table import PageTable
-from chunkscale.text import some
+from chunkscale.text import human_bytes, some
 
 #: Tags in which pages that share strips and tiles have to agree, and what they are if left out.
 _ALIKE = {
@@ -25,10 +25,11 @@ _ALIKE = {
     **dict.fromkeys((258, 259, 266, 277, 284, 317, 32997), 1),  # bits, codec, samples, depth
 }
 
-#: Sizes of values by type of a tag.
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 16: 8}
-
 _JPEG = (6, 7, 34892, 33007)
+
+#: A tile may be larger than its page, and an encoded one larger than a decoded one, but not by
+#: more than this factor; what is small does no harm.
+_MOST_PADDING, _SMALL = 4, 2**24
 
 
 class _Heard(logging.Handler):
@@ -182,6 +183,8 @@ def page_table(path: str, series: Any, pages: int) -> PageTable:
         codec=_codec(key),
     )
     _refuse_beyond(table)
+    if not raw:
+        _refuse_absurd(table)
     return table
 
 
@@ -262,6 +265,26 @@ def _refuse_beyond(table: PageTable) -> None:
         raise MetadataError(f"{table.files[0]!r} holds no voxels: no strip or tile is stored")
 
 
+def _refuse_absurd(table: PageTable) -> None:
+    """Refuse strips and tiles that no writer makes, and that would be taken into memory whole."""
+    decoded, page = table.segment_bytes, table.page_bytes
+    if decoded > _MOST_PADDING * max(page, _SMALL):
+        raise MetadataError(
+            f"the strips or tiles of {table.files[0]!r} have {human_bytes(decoded)} each by its "
+            f"tags, and a whole page has {human_bytes(page)}; the file is damaged, restore it from "
+            "the original data"
+        )
+    absurd = table.counts > _MOST_PADDING * max(decoded, _SMALL)
+    if absurd.any():
+        number, index = (int(i) for i in np.argwhere(absurd)[0])
+        raise MetadataError(
+            f"strip or tile {index} of {table.page_text(number)} has "
+            f"{human_bytes(int(table.counts[number, index]))} by its tags, and "
+            f"{human_bytes(decoded)} when it is decoded; the file is damaged, restore it from the "
+            "original data"
+        )
+
+
 def _refuse_unlike(path: str, listed: Sequence[Any], key: Any) -> None:
     """Refuse pages whose tags are not those of the first: tifffile reads only where they are."""
     if key.parent.tiff.is_ndpi:
@@ -300,7 +323,7 @@ def short_tags(file: Any, offset: int, tif: Any) -> dict[int, int]:
     found = {}
     for at in range(0, len(raw), form.tagsize):
         code, kind = struct.unpack_from(tif.byteorder + "HH", raw, at)
-        size = _SIZES.get(kind)
+        size = SIZES.get(kind)
         if code in _ALIKE and size:
             number = struct.unpack_from(form.offsetformat, raw, at + 4)[0]
             if number * size <= form.offsetsize:

@@ -8,11 +8,10 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-import numpy as np
-
 from chunkscale.errors import Notice
 from chunkscale.geometry.units import METRES, Length
-from chunkscale.sources.tiff.said import Said, length_unit, shown_channels, time_unit
+from chunkscale.ome.display import RGB, shown_channels
+from chunkscale.sources.tiff.said import Said, length_unit, time_unit
 
 #: Elements and attributes that no output has a place for.
 _ELEMENTS = {"Description", "AcquisitionDate", "InstrumentRef", "ROIRef", "AnnotationRef"}
@@ -43,8 +42,8 @@ def ome_image(images: Sequence[Element], series: Sequence[Any], index: int) -> E
     return found[0] if len(found) == 1 and name else None
 
 
-def ome_said(image: Element, dtype: np.dtype[Any]) -> Said:
-    """Return what an image element says of its image.
+def ome_said(image: Element, is_rgb: bool = False) -> Said:
+    """Return what an image element says of its image, whose pages are RGB or not.
 
     Lengths are in the unit of x where they can be told in it, so that an image has one.
     """
@@ -80,7 +79,7 @@ def ome_said(image: Element, dtype: np.dtype[Any]) -> Said:
     translation = _translation(image, pixels, sizes, units, notices)
     if left := _left_behind(image):
         notices.append(Notice("lost", f"what OME-XML says of {', '.join(left)} is left behind"))
-    attributes = _omero(pixels, dtype)
+    attributes = _omero(pixels, is_rgb)
     if attributes and image.get("Name"):
         attributes["omero"]["name"] = image.get("Name")
     return Said(
@@ -140,6 +139,8 @@ def _translation(
     for axis in "XYZ":
         name = axis.lower()
         if name not in sizes or name not in units:
+            if any(plane.get(f"Position{axis}") for plane in pixels):
+                notices.append(_left(name, "no size of voxels in a unit of length is said"))
             continue
         positions = list(_positions(pixels, axis, units[name]))
         if not positions:
@@ -179,7 +180,7 @@ def _positions(pixels: Element, axis: str, unit: str) -> Iterator[tuple[int, flo
             yield int(plane.get("TheZ", 0)), Length(value, told or "").in_unit(unit)
 
 
-def _omero(pixels: Element, dtype: np.dtype[Any]) -> dict[str, Any]:
+def _omero(pixels: Element, is_rgb: bool) -> dict[str, Any]:
     labels: list[str | None] = []
     colors: list[str | None] = []
     for channel in pixels:
@@ -187,18 +188,17 @@ def _omero(pixels: Element, dtype: np.dtype[Any]) -> dict[str, Any]:
             continue
         samples = int(_number(channel.get("SamplesPerPixel")) or 1)
         label, color = channel.get("Name"), _color(channel.get("Color"))
-        if samples > 1:  # each is a channel of its own here, with a colour of its own
-            parts = ["red", "green", "blue", "alpha"][:samples]
-            shown = {"red": "FF0000", "green": "00FF00", "blue": "0000FF", "alpha": "FFFFFF"}
-            labels += [f"{label} {part}" if label else part for part in parts]
-            colors += [shown[part] for part in parts]
+        if samples > 1:  # each is a channel of its own here
+            parts = list(RGB)[:samples] if is_rgb else [str(i + 1) for i in range(samples)]
+            labels += [f"{label} {part}" if label else part if is_rgb else None for part in parts]
+            colors += [RGB.get(part) for part in parts]
         else:
             labels.append(label or None)
             colors.append(color)
     count = int(_number(pixels.get("SizeC")) or 0)
     if len(labels) != count:
         return {}
-    return shown_channels(labels, colors, [None] * count, dtype)
+    return shown_channels(labels, colors)
 
 
 def _color(text: str | None) -> str | None:

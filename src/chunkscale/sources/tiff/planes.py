@@ -5,16 +5,18 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chunkscale.errors import MetadataError
+from chunkscale.errors import MetadataError, Notice, OptionError
 from chunkscale.sources.file_image import file_states
 from chunkscale.sources.folders import natural
 from chunkscale.sources.tiff.library import opened, page_table, stored_axes
+from chunkscale.sources.tiff.numbered import counted_axis, counted_word, differing, parts
+from chunkscale.sources.tiff.pages import hole_notices, page_notices
 from chunkscale.sources.tiff.table import PageTable
 from chunkscale.sources.tiff.voxels import Opened
 
@@ -44,26 +46,68 @@ class Planes:
         return os.path.basename(os.path.dirname(self.files[0]))
 
     @property
+    def word(self) -> str:
+        """The word in front of the number that differs in their names."""
+        return counted_word(self.files) if len(self.files) > 1 else ""
+
+    @property
     def letters(self) -> str:
-        """The axis along which files follow one another: z, as a stack of planes has it."""
-        return "Z" if len(self.files) > 1 else ""
+        """The axis along which files follow one another: z, unless their names say another one."""
+        return (counted_axis(self.word) or "z").upper() if len(self.files) > 1 else ""
 
     @property
     def counts(self) -> tuple[int, ...]:
         return (len(self.files),) if len(self.files) > 1 else ()
 
+    def axis_notices(self, asked: Sequence[str] | None) -> tuple[Notice, ...]:
+        """Say which axis the files are taken to follow, where neither the user nor names do.
+
+        Raises
+        ------
+        OptionError
+            If names say an axis, and it is not clear which.
+        """
+        found = counted_axis(self.word)
+        if len(self.files) < 2 or asked is not None or found == "z":
+            return ()
+        first, last = (os.path.basename(self.files[i]) for i in (0, -1))
+        numbered = f"{first!r} to {last!r}"
+        if found == "":
+            raise OptionError(
+                f"{self.place!r}: what {self.word!r} counts in the names of its files ({numbered}) "
+                "is not clear; give axes='zyx' (--source-axes zyx) if they are planes of a stack, "
+                "'tyx' if they are time points, or 'cyx' if they are channels"
+            )
+        what = {None: "planes along z", "t": "time points", "c": "channels"}[found]
+        text = f"its {len(self.files)} files ({numbered}) are taken as {what}"
+        return (Notice("axes", f"{text}; axes (--source-axes) says if they are not"),)
+
     def opened(self) -> Opened:
         """Open every file: each has to have one page like those of the first."""
+        return self.looked_at()[0]
+
+    def looked_at(self) -> tuple[Opened, tuple[Notice, ...]]:
+        """Do what `opened` does, and say what the pages say that an image cannot hold."""
         states = file_states(self.files)
-        first = _plane(self.files[0])
-        tables = itertools.chain([first], map(_plane, self.files[1:]))
-        return Opened(table=_together(self.files, first, tables), states=states)
+        said: Counter[Notice] = Counter()
+        first = _plane(self.files[0], said)
+        tables = itertools.chain([first], (_plane(path, said) for path in self.files[1:]))
+        table = _together(self.files, first, tables)
+        count = len(self.files)
+        notices = [
+            notice if n == count else replace(notice, text=f"in {n} of {count} files: {notice}")
+            for notice, n in said.items()
+        ]
+        return Opened(table=table, states=states), (*notices, *hole_notices(table))
 
 
 def find_planes(place: str, ends: tuple[str, ...]) -> Planes | None:
     """Return the planes in a folder or of a pattern; None if it is neither, or holds others."""
     if os.path.isdir(place):
-        names = [entry.name for entry in os.scandir(place) if not entry.name.startswith(".")]
+        try:
+            names = [entry.name for entry in os.scandir(place) if not entry.name.startswith(".")]
+        except PermissionError:
+            return None  # a folder that may not be listed can still be one of zarr
         if any(name in _ZARR or _holds_zarr(os.path.join(place, name)) for name in names):
             return None  # a folder of images, in which a TIFF file is something else
         found = [os.path.join(place, name) for name in names if name.lower().endswith(ends)]
@@ -89,7 +133,7 @@ def _holds_zarr(path: str) -> bool:
 
 def _refuse_gap(place: str, files: Sequence[str]) -> None:
     """Refuse names whose numbers leave one out; only one number may differ."""
-    names = [re.split(r"(\d+)", os.path.basename(path)) for path in files]
+    names = [parts(path) for path in files]
     if len(names) < 2:
         return
     if len({len(name) for name in names}) > 1:
@@ -99,7 +143,7 @@ def _refuse_gap(place: str, files: Sequence[str]) -> None:
             f"{os.path.basename(files[0])!r}, so which plane it is cannot be told; give a pattern "
             "that leaves it out, like 'planes/z*.tif'"
         )
-    differ = [i for i in range(len(names[0])) if len({_value(name[i]) for name in names}) > 1]
+    differ = differing(files)
     if len(differ) != 1 or not names[0][differ[0]].isdecimal():
         raise MetadataError(
             f"{place!r}: its files ({os.path.basename(files[0])!r} to "
@@ -122,12 +166,8 @@ def _refuse_gap(place: str, files: Sequence[str]) -> None:
             )
 
 
-def _value(text: str) -> object:
-    return int(text) if text.isdecimal() else text
-
-
-def _plane(path: str) -> PageTable:
-    with opened(path) as (tif, _):
+def _plane(path: str, said: Counter[Notice]) -> PageTable:
+    with opened(path) as (tif, warnings):
         series = tif.series[0]
         stored = stored_axes(path, series)
         if len(tif.series) > 1 or stored.counts:
@@ -135,7 +175,15 @@ def _plane(path: str) -> PageTable:
                 f"{path!r} holds more than one plane ({len(tif.pages)} pages), and a stack of "
                 "files has one in each; give that file by itself, or a pattern that leaves it out"
             )
-        return page_table(path, series, 1)
+        table = page_table(path, series, 1)
+        said.update(page_notices(series.keyframe))
+        said.update(Notice("metadata", text) for text in set(warnings))
+        if series.kind in ("ome", "imagej"):
+            text = (
+                "what files say of themselves (OME-XML, ImageJ's metadata) is not taken of planes"
+            )
+            said[Notice("lost", text)] += 1
+        return table
 
 
 def _together(files: tuple[str, ...], first: PageTable, tables: Iterable[PageTable]) -> PageTable:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from chunkscale.errors import Notice
 from chunkscale.geometry.units import METRES, metres
@@ -50,6 +48,8 @@ class Said:
     attributes : mapping
         As an output takes them over.
     name : str, optional
+    origin : str
+        What kind of file it is, for messages, where that says more than that it is a TIFF file.
     notices : tuple of Notice
     """
 
@@ -58,6 +58,7 @@ class Said:
     translation: Mapping[str, float] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
+    origin: str = ""
     notices: tuple[Notice, ...] = ()
 
 
@@ -93,32 +94,3 @@ def time_unit(text: object) -> str | None:
 def _words(text: str) -> str:
     """Return words in lower case; in a symbol a capital is another prefix (Mm, Ms)."""
     return text.lower() if len(text) > 2 or text.isupper() else text
-
-
-def shown_channels(
-    labels: Sequence[str | None],
-    colors: Sequence[str | None],
-    windows: Sequence[tuple[float, float] | None],
-    dtype: np.dtype[Any],
-) -> dict[str, Any]:
-    """Return "omero" of channels, as far as anything is said of one of them.
-
-    Parameters
-    ----------
-    labels, colors, windows : sequence
-        By channel; None where nothing is said.
-    dtype : numpy.dtype
-        Whose range stands for a window that is not said.
-    """
-    if not any(x is not None for x in (*labels, *colors, *windows)):
-        return {}
-    low, high = 0.0, 1.0
-    if dtype.kind in "iu":
-        low, high = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
-    channels = []
-    for label, color, window in zip(labels, colors, windows, strict=True):
-        start, end = (low, high) if window is None else window
-        shown = {"min": min(low, start), "max": max(high, end), "start": start, "end": end}
-        entry: dict[str, Any] = {"color": color or "FFFFFF", "window": shown, "active": True}
-        channels.append(entry | ({} if label is None else {"label": label}))
-    return {"omero": {"channels": channels}}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.errors import CorruptChunkError
+from chunkscale.sources.tiff.inflate import refuse_larger
 
 #: Takes encoded bytes and the number of a strip or tile; returns voxels, where they lie in the
 #: page (sample, z, y, x, sample), and their shape.
@@ -100,6 +101,8 @@ class PageTable:
         if self.tables:
             more = {"jpegtables": self.tables[page], "jpegheader": self.header}
         try:
+            if data is not None:
+                refuse_larger(self.codec.partition("+")[0], data, self.segment_bytes)
             found, _, shape = self.decode(data, index, **more)
         except Exception as error:  # whatever a codec finds wrong with it
             raise self.corrupt(page, index, error) from error
