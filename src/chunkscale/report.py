@@ -65,7 +65,7 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
         ("", f"voxel size {times(target['voxel_size'])} {_units(target)}"),
         ("", f"translation {times(target['translation'])}"),
         *_label_rows(plan["labels"]),
-        ("format", f"OME-Zarr {plan['ome_zarr_version']}, {plan['codec']}"),
+        ("format", f"OME-Zarr {plan['ome_zarr_version']}, {plan['codec']}{_checksum(plan)}"),
         (
             "reads",
             f"{human_bytes(plan['bytes_read'])} decoded at most "
@@ -91,6 +91,10 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
         ("", f"limited to {human_bytes(memory['limit'])}: {memory['limit_from']}"),
         ("device", _device_text(plan["device_memory"])),
     ]
+
+
+def _checksum(plan: Facts) -> str:
+    return "" if plan["checksum"] == "none" else f", with {plan['checksum']} of each chunk"
 
 
 def _label_rows(labels: Mapping[str, Facts]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from chunkscale.errors import AccessDeniedError, SourceNotFoundError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage import objects as contents
-from chunkscale.storage.codecs import make_compressor
+from chunkscale.storage.codecs import make_compressors
 from chunkscale.storage.documents import ArrayDocument, array_document, read_array
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import join
@@ -101,6 +101,7 @@ def create_levels(
     dtype: str,
     codec: str,
     zarr_format: Literal[2, 3],
+    checksum: str = "none",
     resumed: bool = False,
 ) -> tuple[ArrayWriter, ...]:
     """Create the (empty) array of every level; if `resumed`, open those that are there already."""
@@ -111,7 +112,7 @@ def create_levels(
         document = _stored_already(place, zarr_format) if resumed else None
         if document is None:
             stored, document = _empty_array(
-                level.shape, level.chunk, level.shard, dtype, codec, zarr_format, names
+                level.shape, level.chunk, level.shard, dtype, codec, checksum, zarr_format, names
             )
             with clear_write_errors(uri):
                 for name, content in stored.items():
@@ -127,6 +128,7 @@ def _empty_array(
     shard: tuple[int, ...] | None,
     dtype: str,
     codec: str,
+    checksum: str,
     zarr_format: Literal[2, 3],
     names: tuple[str, ...] | None,
 ) -> tuple[dict[str, bytes], ArrayDocument]:
@@ -144,7 +146,7 @@ def _empty_array(
         chunks=chunk,
         shards=shard,
         dtype=dtype,
-        compressors=make_compressor(codec, zarr_format, np.dtype(dtype).itemsize),
+        compressors=make_compressors(codec, checksum, zarr_format, np.dtype(dtype).itemsize),
         filters=None,
         fill_value=0,
         dimension_names=names,
