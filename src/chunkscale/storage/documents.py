@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -254,10 +255,22 @@ def _facts(found: Mapping[str, Any]) -> ArrayFacts:
 def _type_name(stated: object) -> str:
     """Return the name of a data type, which the formats spell in their ways."""
     stated = stated.get("name") if isinstance(stated, Mapping) else stated
+    dtype = named_dtype(stated)
+    return str(stated) if dtype is None else dtype.name
+
+
+#: What NumPy is asked for: of other texts it makes records, and raises whatever it likes.
+_TYPES = re.compile(r"[<>|=]?[biufc]\d{1,2}|(?:bool|u?int|float|complex)\d{0,3}", re.ASCII)
+
+
+def named_dtype(stated: object) -> np.dtype[Any] | None:
+    """Return the data type of a number that a document names; None for all else."""
+    if not isinstance(stated, str) or not _TYPES.fullmatch(stated):
+        return None
     try:
-        return np.dtype(stated).name if isinstance(stated, str) else str(stated)
+        return np.dtype(stated)
     except TypeError:
-        return str(stated)
+        return None
 
 
 def refuse_two_arrays(uri: str) -> None:
