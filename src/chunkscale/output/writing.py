@@ -46,7 +46,7 @@ from chunkscale.sources.base import Source
 from chunkscale.storage import objects as contents
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes, put_group, set_attributes
-from chunkscale.storage.reader import read_all
+from chunkscale.storage.walk import read_all
 from chunkscale.storage.writer import ArrayWriter, create_levels
 
 
