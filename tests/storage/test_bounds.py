@@ -71,7 +71,7 @@ def test_a_chunk_that_decodes_to_more_than_it_has_is_named(codec, engine, tmp_pa
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_chunk_of_a_shard_that_claims_more_is_named(engine, tmp_path, monkeypatch):
-    """tensorstore would take its head at its word."""
+    """Tensorstore would take its head at its word."""
     blosc = {"compressors": images.codecs.BloscCodec(cname="lz4", typesize=2), "shards": (4, 8, 8)}
     monkeypatch.setitem(images.CODECS, "shards", (3, blosc))
     data = images.coded(tmp_path, "shards")
