@@ -7,9 +7,14 @@ value and the remedy.
 
 from dataclasses import dataclass
 
+from chunkscale.text import escaped
+
 
 class ChunkscaleError(Exception):
     """Base class of every error that this package raises on purpose."""
+
+    def __str__(self) -> str:
+        return escaped(super().__str__())  # metadata are repeated, and may steer a terminal
 
 
 class GridError(ChunkscaleError, ValueError):
@@ -93,6 +98,9 @@ class RegionError(ChunkscaleError, RuntimeError):
 
 class ChunkscaleWarning(UserWarning):
     """Base class of the package's warnings."""
+
+    def __str__(self) -> str:
+        return escaped(super().__str__())
 
 
 class AliasingWarning(ChunkscaleWarning):

@@ -45,6 +45,7 @@ class StorageLayout:
     downsample: str | None = None
     version: str = "0.5"
     codec: str = "blosc-lz4"
+    checksum: str = "none"
 
     @property
     def asked(self) -> list[str]:

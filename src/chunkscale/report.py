@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from chunkscale.text import count, human_bytes, table, times
+from chunkscale.text import as_lines, count, escaped, human_bytes, table, times
 
 Facts = Mapping[str, Any]
 
@@ -65,7 +65,7 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
         ("", f"voxel size {times(target['voxel_size'])} {_units(target)}"),
         ("", f"translation {times(target['translation'])}"),
         *_label_rows(plan["labels"]),
-        ("format", f"OME-Zarr {plan['ome_zarr_version']}, {plan['codec']}"),
+        ("format", f"OME-Zarr {plan['ome_zarr_version']}, {plan['codec']}{_checksum(plan)}"),
         (
             "reads",
             f"{human_bytes(plan['bytes_read'])} decoded at most "
@@ -91,6 +91,10 @@ def _plan_rows(plan: Facts) -> list[tuple[str, str]]:
         ("", f"limited to {human_bytes(memory['limit'])}: {memory['limit_from']}"),
         ("device", _device_text(plan["device_memory"])),
     ]
+
+
+def _checksum(plan: Facts) -> str:
+    return "" if plan["checksum"] == "none" else f", with {plan['checksum']} of each chunk"
 
 
 def _label_rows(labels: Mapping[str, Facts]) -> list[tuple[str, str]]:
@@ -138,12 +142,13 @@ def plan_text(plan: Facts) -> str:
     lines = [f"{name:<9}{text}" for name, text in _plan_rows(plan)]
     lines += table(_level_rows(plan["levels"]))
     lines += [f"warning: {text}" for text in plan["warnings"]]
-    return "\n".join(lines)
+    return as_lines(lines)
 
 
 def run_summary(plan: Facts, cluster: object = None) -> str:
     """Return what a user wants to know before a run, in two or three lines."""
     text = _collection_summary(plan) if "images" in plan else _plan_summary(plan)
+    text = escaped(text)
     return text if cluster is None else f"{text} in each worker process\ncluster {cluster}"
 
 
@@ -188,7 +193,7 @@ def collection_text(plan: Facts) -> str:
     if plan["others"]:
         lines.append(f"  and {count(plan['others'], 'image')} of other kinds")
     lines += [f"cannot be made: {name}: {text}" for name, text in plan["failures"].items()]
-    return "\n".join([*lines, *(f"warning: {text}" for text in plan["warnings"])])
+    return as_lines([*lines, *(f"warning: {text}" for text in plan["warnings"])])
 
 
 def collection_html(plan: Facts) -> str:
@@ -278,7 +283,7 @@ def _member_lines(members: Sequence[Facts], head: str) -> list[str]:
 def info_text(facts: Facts) -> str:
     """Return the facts of `chunkscale.info` for the terminal."""
     if "images" in facts:
-        return "\n".join(_tree_lines(facts))
+        return as_lines(_tree_lines(facts))
     names = [axis["name"] for axis in facts["axes"]]
     units = {axis["name"]: axis["unit"] for axis in facts["axes"]}
     sizes = ", ".join(
@@ -304,7 +309,7 @@ def info_text(facts: Facts) -> str:
         *table(_level_rows(facts["levels"])),
         *_member_lines(facts.get("label_images", ()), "labels"),
     ]
-    return "\n".join([*lines, *rows, *(f"warning: {text}" for text in facts["warnings"])])
+    return as_lines([*lines, *rows, *(f"warning: {text}" for text in facts["warnings"])])
 
 
 def formats_text(formats: Sequence[Facts]) -> str:
@@ -334,9 +339,9 @@ def run_text(run: Facts) -> str:
     """Return the facts of a finished run for the terminal."""
     times_of, labels = run["times"], run.get("labels", ())
     seconds = max(times_of["wall_seconds"], 1e-9)
-    text = _made_text(run)
+    text = escaped(_made_text(run))
     for label in labels:
-        text += f"\n{label['path']}: {human_bytes(label['stored_bytes'])} stored"
+        text += f"\n{escaped(label['path'])}: {human_bytes(label['stored_bytes'])} stored"
     regions = run["regions"] + sum(label["regions"] for label in labels)
     if times_of["resumed_regions"]:
         text += f"\n{times_of['resumed_regions']} of {count(regions, 'region')} were there"

@@ -22,6 +22,29 @@ def human_bytes(number: float) -> str:
     raise AssertionError
 
 
+#: What steers a terminal: control characters but for line ends, and what turns the direction of
+#: writing; and halves of characters, which no terminal takes.
+_RAW = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def escaped(text: str) -> str:
+    r"""Return a text with what would steer a terminal written out; names in metadata may hold it.
+
+    Examples
+    --------
+    >>> print(escaped("\x1b[31mred"))
+    \u001b[31mred
+    """
+    return _RAW.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def as_lines(texts: Iterable[str]) -> str:
+    """Return texts as one line each, whatever they hold."""
+    return "\n".join(escaped(text).replace("\n", "\\n") for text in texts)
+
+
 def count(number: int, noun: str, plural: str = "s") -> str:
     """Return a number with its noun.
 

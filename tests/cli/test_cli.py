@@ -49,7 +49,8 @@ def test_help_states_the_defaults(capsys):
         main(["resample", "--help"])
     text = " ".join(capsys.readouterr().out.split("example:")[0].split())
     for name in ("voxel-size", "zoom", "source-voxel-size", "method", "outside", "chunk", "shard",
-                 "levels", "ome-zarr-version", "codec", "memory", "workers", "device"):  # fmt: skip
+                 "levels", "ome-zarr-version", "codec", "checksum", "memory", "workers",
+                 "device"):  # fmt: skip
         described = text.split(f" --{name} ")[-1].split(" --")[0]
         assert "default" in described, name
     edges = "64 in shards and 128 without, 512 and 1024 for planes"

@@ -4,6 +4,7 @@ import errno
 import importlib
 import importlib.util
 import json
+import re
 import shutil
 
 import numpy as np
@@ -367,6 +368,47 @@ def test_every_codec_holds_the_same_voxels(codec, version, volume, tmp_path):
     assert found.split("-")[0] == codec.split("-")[0].split(":")[0]
     for level in zarr.open_group(path, mode="r").array_values():
         level[...]
+
+
+CHECKED = {
+    "chunks": {"shard": 0},
+    "shards": {"shard": 16},
+    "uncompressed": {"shard": 16, "codec": "none"},
+    "0.6": {"shard": 0, "codec": "zstd", "ome_zarr_version": "0.6"},
+}
+
+
+@pytest.mark.parametrize("layout", CHECKED)
+def test_a_flipped_bit_is_found_by_its_checksum(layout, volume, tmp_path):
+    """By `check`, a resumed run, and the libraries that others read with; else as without one."""
+    source, plain = volume()
+    out, options = tmp_path / "out.zarr", {"chunk": 8, "levels": 2, **CHECKED[layout]}
+    run = chunkscale.resample(source, out, checksum="crc32c", **options)
+    assert "with crc32c of each chunk" in str(run.plan)
+    assert "crc32c" in info(out)["codec"]
+    for a, b in zip(levels_of(plain), levels_of(out), strict=True):
+        assert_array_equal(a, b)
+        assert_array_equal(zarr.open_array(out / "0", mode="r")[...], levels_of(out)[0])
+    assert chunkscale.check(out, source=source)
+    chunk = next(path for path in sorted(out.glob("0/c/**/*")) if path.is_file())
+    content = bytearray(chunk.read_bytes())
+    content[40] ^= 1  # voxels: behind the header of blosc, before the index of a shard
+    chunk.write_bytes(content)
+    report = chunkscale.check(out)
+    assert re.search(r"chunk \(0, 0, 0\).*[Dd]igest mismatch", str(report))
+    with pytest.raises(ValueError, match="checksum"):
+        zarr.open_array(out / "0", mode="r")[...]
+    chunkscale.resample(source, out, checksum="crc32c", resume=True, **options)
+    assert chunkscale.check(out, source=source)
+
+
+def test_a_checksum_is_refused_where_it_cannot_be_stored(volume, tmp_path):
+    """With what to do instead."""
+    source, _ = volume()
+    with pytest.raises(chunkscale.OptionError, match=r"--checksum crc32c.* 0\.4.*write 0\.5"):
+        chunkscale.resample(
+            source, tmp_path / "out.zarr", checksum="crc32c", ome_zarr_version="0.4"
+        )
 
 
 def test_an_output_in_a_new_folder_is_made(volume, tmp_path):

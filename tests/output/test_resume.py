@@ -331,6 +331,7 @@ def test_a_finished_output_needs_nothing(stack, tmp_path, capsys):
     [
         ({"voxel_size": 0.5}, r"voxel_size is \[0.4, 0.4, 0.4\] there and \[0.5, 0.5, 0.5\] now"),
         ({"codec": "zstd"}, "codec is 'blosc-lz4' there and 'zstd' now"),
+        ({"checksum": "crc32c"}, "checksum is 'none' there and 'crc32c' now"),
         ({"method": "nearest"}, "method is 'linear' there and 'nearest' now"),
         ({"downsample": "max"}, "downsample is 'mean' there and 'max' now"),
         ({"levels": 2}, "levels is"),

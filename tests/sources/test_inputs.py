@@ -1138,6 +1138,7 @@ WRONG = {
     "levels": ["abc", 2.0, True, 0],
     "workers": ["abc", 1.5],
     "codec": [5, None, "best"],
+    "checksum": [5, "md5", ["crc32c"]],
     "memory": [[1], "much"],
     "antialias": ["no"],
     "outside": [np.zeros(3), "far"],

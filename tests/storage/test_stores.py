@@ -71,7 +71,7 @@ class Memory(Store):
     def zarr_store(self, uri):
         return MemoryStore(Below(self.kept, f"{uri}/"))
 
-    def get(self, uri):
+    def get(self, uri, most=None):
         return self.kept.get(uri)
 
     def put(self, uri, content, *, new=False):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from chunkscale.geometry.methods import DOWNSAMPLING, METHODS
 
 #: The methods that can be asked for, and what they do.
@@ -11,6 +13,8 @@ METHOD_WORDS = {name: method.words for name, method in METHODS.items()}
 DOWNSAMPLE_WORDS = dict(DOWNSAMPLING)
 
 DEFAULT_CODEC = "blosc-lz4"
+
+DEFAULT_CHECKSUM: Literal["none", "crc32c"] = "none"
 
 DEFAULT_VERSION = "0.5"
 

@@ -42,6 +42,7 @@ class PlanParameters(TypedDict, total=False):
     downsample: Downsample | None
     ome_zarr_version: str
     codec: str
+    checksum: Literal["none", "crc32c"]
     memory: int | str | None
     workers: int | None
     device: Literal["auto", "cpu", "gpu"]

@@ -9,7 +9,7 @@ from typing import Any, Literal, Unpack, overload
 from numpy.typing import ArrayLike
 
 from chunkscale.api.collections import collection_of, planned_collection
-from chunkscale.api.defaults import DEFAULT_CODEC, DEFAULT_VERSION
+from chunkscale.api.defaults import DEFAULT_CHECKSUM, DEFAULT_CODEC, DEFAULT_VERSION
 from chunkscale.api.parameters import PlanParameters
 from chunkscale.api.planned import planned_image
 from chunkscale.api.plans import means_of
@@ -81,6 +81,7 @@ def plan_resampling(
     downsample: Downsample | None = None,
     ome_zarr_version: str = DEFAULT_VERSION,
     codec: str = DEFAULT_CODEC,
+    checksum: Literal["none", "crc32c"] = DEFAULT_CHECKSUM,
     memory: int | str | None = None,
     workers: int | None = None,
     device: Literal["auto", "cpu", "gpu"] = "auto",
@@ -163,6 +164,9 @@ def plan_resampling(
     codec : str, default "blosc-lz4"
         ``blosc-lz4``, ``blosc-zstd``, ``zstd``, ``gzip`` or ``none``, with a
         level after a colon if wanted.
+    checksum : {"none", "crc32c"}
+        Stored with each chunk (inside shards as well), so that whoever reads it notices a
+        flipped bit; four bytes each. Not for 0.4.
     memory : int or str, optional
         Bytes for the whole run, like ``"4GiB"``; the plan keeps below. On a
         cluster: for each worker process.
@@ -223,6 +227,7 @@ def plan_resampling(
         downsample=downsample,
         ome_zarr_version=ome_zarr_version,
         codec=codec,
+        checksum=checksum,
         memory=memory,
         workers=workers,
         device=device,

@@ -260,6 +260,7 @@ def _what(
         downsample=options.downsample(layout.downsample, method, image.is_label),
         ngff_version=layout.version,
         codec=layout.codec,
+        checksum=layout.checksum,
         notices=said,
     )
 

@@ -11,7 +11,7 @@ from chunkscale.api.parameters import PlanParameters
 from chunkscale.errors import OptionError
 from chunkscale.ome.versions import WRITABLE_VERSIONS
 from chunkscale.parameters import Resources, Storage, StorageLayout, StorageOptions, Target
-from chunkscale.storage.codecs import parse_codec
+from chunkscale.storage.codecs import check_checksum, parse_codec
 
 LABEL_METHODS = ("mode", "nearest")
 
@@ -75,6 +75,7 @@ def request_of(
             f"{' or '.join(WRITABLE_VERSIONS)}"
         )
     parse_codec(request.layout.codec)
+    check_checksum(request.layout.checksum, request.layout.version)
     if request.label_method not in LABEL_METHODS:
         raise OptionError(
             f"label_method {request.label_method!r} is unknown; use {' or '.join(LABEL_METHODS)}, "

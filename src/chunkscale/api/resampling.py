@@ -144,8 +144,8 @@ def resample(
         ``source_unit``, ``channels``, ``timepoints``, ``crop``, ``labels``,
         ``label_method``, ``level``, ``method``,
         ``antialias``, ``outside``, ``chunk``, ``shard``, ``levels``, ``pyramid``,
-        ``downsample``, ``ome_zarr_version``, ``codec``, ``memory``, ``workers``,
-        ``device``, ``device_memory``, ``source_storage_options``.
+        ``downsample``, ``ome_zarr_version``, ``codec``, ``checksum``, ``memory``,
+        ``workers``, ``device``, ``device_memory``, ``source_storage_options``.
 
     Returns
     -------

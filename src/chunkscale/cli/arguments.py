@@ -292,6 +292,12 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         help="blosc-lz4 (default), blosc-zstd, zstd, gzip or none",
     )
     group.add_argument(
+        "--checksum",
+        choices=("none", "crc32c"),
+        help="stored with each chunk, so that readers notice a flipped bit; not for 0.4 "
+        "(default: none)",
+    )
+    group.add_argument(
         "--memory",
         metavar="SIZE",
         help="memory for the whole run, like 4GiB (default: half of what is available, at most "

@@ -70,6 +70,7 @@ _PLAN_OPTIONS = (
     "downsample",
     "ome_zarr_version",
     "codec",
+    "checksum",
     "memory",
     "workers",
     "device",

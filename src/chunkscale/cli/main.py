@@ -22,6 +22,7 @@ from chunkscale.errors import (
     OptionError,
     RegionError,
 )
+from chunkscale.text import escaped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def _main(argv: Sequence[str] | None) -> int:
         begun = arguments.verb == "resample" and arguments.writing
         message, code = "interrupted" + rest * begun, INTERRUPTED
     except (ChunkscaleError, OSError) as error:
-        message = str(error)
+        message = escaped(str(error))
         code = REFUSED if _is_refusal(error, arguments.writing) else FAILED
         if arguments.debug:
             raise

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from chunkscale.errors import ChunkscaleWarning
+from chunkscale.text import escaped
 
 if TYPE_CHECKING:
     from chunkscale.run.records import Progress
@@ -108,7 +109,7 @@ def tolerant_output() -> Iterator[None]:
 
 
 def print_json(value: object) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = escaped(json.dumps(value, indent=2, ensure_ascii=False))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:

@@ -17,6 +17,9 @@ SYSTEMS = "coordinateSystems"
 #: How deep attributes may be nested; deeper ones could be read, but not always be written.
 DEEPEST = 64
 
+#: Of one image: each halves an axis at least, but some writers list the same one twice.
+MOST_LEVELS = 1000
+
 COLLECTIONS = ("plate", "well", "labels", "bioformats2raw.layout", "series", "scene")
 
 
@@ -42,6 +45,11 @@ def raw_datasets(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         raise MetadataError(
             f"'datasets' of the multiscales entry is {short(datasets)}; it must be a list of at "
             "least one object with a 'path'"
+        )
+    if len(datasets) > MOST_LEVELS:
+        raise MetadataError(
+            f"the multiscales entry lists {len(datasets)} datasets, and no pyramid has more than "
+            f"{MOST_LEVELS}; correct the metadata"
         )
     for i, dataset in enumerate(datasets):
         path = dataset.get("path") if isinstance(dataset, Mapping) else None

@@ -50,6 +50,7 @@ def recipe(plan: ResamplePlan, source: Source) -> dict[str, Any]:
         "downsample": plan.downsample,
         "ome_zarr_version": plan.ngff_version,
         "codec": plan.codec,
+        "checksum": plan.checksum,
         "levels": [level.path for level in plan.levels],
         "chunk": [list(level.chunk) for level in plan.levels],
         "shard": [list(level.shard) if level.shard else None for level in plan.levels],

@@ -145,6 +145,7 @@ def writing(
             io,
             dtype=plan.dtype,
             codec=plan.codec,
+            checksum=plan.checksum,
             zarr_format=zarr_format_of(plan),
             resumed=found is not None,
         )

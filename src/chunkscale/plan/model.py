@@ -93,6 +93,7 @@ class Resampling:
     downsample: Downsample = "mean"
     ngff_version: str = "0.5"
     codec: str = "blosc-lz4"
+    checksum: str = "none"
     notices: tuple[Notice, ...] = ()
 
 
@@ -174,6 +175,7 @@ class ResamplePlan:
         What a level has of the voxels of a cell of the one before.
     ngff_version : {"0.4", "0.5", "0.6"}
     codec : str
+    checksum : {"none", "crc32c"}
     device : {"cpu", "gpu"}
     limits : Limits
         What the run may use, and who says so.
@@ -198,6 +200,7 @@ class ResamplePlan:
     downsample: Downsample
     ngff_version: str
     codec: str
+    checksum: str
     device: str
     limits: Limits
     memory: MemoryEstimate
@@ -327,6 +330,7 @@ class ResamplePlan:
             "downsample": self.downsample,
             "ome_zarr_version": self.ngff_version,
             "codec": self.codec,
+            "checksum": self.checksum,
             "device": self.device,
             "device_memory": None
             if self.device_memory is None

@@ -142,6 +142,7 @@ def make_plan(
         downsample=what.downsample,
         ngff_version=what.ngff_version,
         codec=what.codec,
+        checksum=what.checksum,
         device="cpu" if limits.device_memory is None else "gpu",
         device_memory=None,
         limits=allowed,

@@ -70,8 +70,14 @@ class Store(Protocol):
         """Return what zarr-python opens as the store whose top is a location."""
         ...
 
-    def get(self, uri: str) -> bytes | None:
-        """Return what is stored at a location; None if nothing is."""
+    def get(self, uri: str, most: int | None = None) -> bytes | None:
+        """Return what is stored at a location; None if nothing is.
+
+        Raises
+        ------
+        TooLongError
+            If it has more than `most` bytes, which are then not read.
+        """
         ...
 
     def put(self, uri: str, content: bytes, *, new: bool = False) -> None:

@@ -16,6 +16,9 @@ CODECS: Mapping[str, tuple[str, int]] = {
     "none": ("none", 0),
 }
 
+#: What may be stored beside each chunk, by which a reader knows that it is damaged.
+CHECKSUMS = ("none", "crc32c")
+
 _LEVELS = {"blosc": (0, 9), "zstd": (-7, 22), "gzip": (0, 9), "none": (0, 0)}
 
 
@@ -41,7 +44,28 @@ def parse_codec(text: str) -> tuple[str, int]:
     return name, number
 
 
-def make_compressor(codec: str, zarr_format: int, itemsize: int) -> Any:
+def check_checksum(name: str, version: str) -> None:
+    """Refuse a checksum that there is not, or that a version of OME-Zarr cannot hold."""
+    if name not in CHECKSUMS:
+        raise OptionError(f"unknown checksum {name!r}; choose one of {', '.join(CHECKSUMS)}")
+    if name != "none" and version == "0.4":
+        raise OptionError(
+            f"checksum={name!r} (--checksum {name}) cannot be stored in OME-Zarr 0.4, whose zarr 2 "
+            "is not read with it everywhere; leave it out, or write 0.5 (--ome-zarr-version 0.5)"
+        )
+
+
+def make_compressors(codec: str, checksum: str, zarr_format: int, itemsize: int) -> Any:
+    """Return what zarr-python takes as the compressors of an array."""
+    compressor = _compressor(codec, zarr_format, itemsize)
+    if checksum == "none":
+        return compressor
+    from zarr.codecs import Crc32cCodec
+
+    return [*([] if compressor is None else [compressor]), Crc32cCodec()]
+
+
+def _compressor(codec: str, zarr_format: int, itemsize: int) -> Any:
     name, level = parse_codec(codec)
     kind, _ = CODECS[name]
     cname: Any = name.removeprefix("blosc-")

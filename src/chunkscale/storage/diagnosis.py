@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from chunkscale.errors import MetadataError
-from chunkscale.storage.documents import ArrayDocument
+from chunkscale.storage.documents import ArrayDocument, named_dtype
 from chunkscale.storage.failures import first_line
 
 #: Bytes of an item by kind of number, as far as they can be resampled.
@@ -190,19 +190,15 @@ def codec_fault(name: str, zarr_format: int) -> str:
 
 def _dtype(document: Mapping[str, Any], zarr_format: int) -> np.dtype[Any] | None:
     """Return the data type that is stated, if it can be resampled."""
-    stated = document.get("dtype" if zarr_format == 2 else "data_type")
-    if not isinstance(stated, str):
-        return None
-    try:
-        dtype = np.dtype(stated)
-    except TypeError:
-        return None
-    return dtype if dtype.itemsize in _ITEMS.get(dtype.kind, ()) else None
+    dtype = named_dtype(document.get("dtype" if zarr_format == 2 else "data_type"))
+    known = dtype is not None and dtype.itemsize in _ITEMS.get(dtype.kind, ())
+    return dtype if known else None
 
 
 def _codecs(document: Mapping[str, Any], zarr_format: int) -> Iterator[object]:
     if zarr_format == 2:
-        listed = [*(document.get("filters") or ()), document.get("compressor")]
+        filters = document.get("filters")
+        listed = [*(filters if isinstance(filters, list) else ()), document.get("compressor")]
         yield from (c.get("id") for c in listed if isinstance(c, Mapping))
         return
     codecs = document.get("codecs")

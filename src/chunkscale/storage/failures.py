@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ParamSpec
 
 from chunkscale.errors import (
     AccessDeniedError,
@@ -15,6 +16,9 @@ from chunkscale.errors import (
     MetadataError,
     SourceNotFoundError,
 )
+from chunkscale.text import human_bytes
+
+P = ParamSpec("P")
 
 
 class StoreError(OSError):
@@ -24,11 +28,13 @@ class StoreError(OSError):
     ----------
     transient : bool
         Whether it may do it another time.
+    busy : bool
+        Whether to ask again at once, for some seconds, may help.
     """
 
-    def __init__(self, message: str, transient: bool) -> None:
-        super().__init__(message, transient)
-        self.transient = transient
+    def __init__(self, message: str, transient: bool, busy: bool = False) -> None:
+        super().__init__(message, transient, busy)
+        self.transient, self.busy = transient, busy
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -52,6 +58,41 @@ _PERMANENT = {
 BUSY_CODES = ("ABORTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 TRANSIENT_CODES = (*BUSY_CODES, "INTERNAL", "UNKNOWN")
+
+
+class _Forgetting(contextlib.AbstractContextManager[None]):
+    """A context whose errors do not remember those that they replace."""
+
+    def __init__(self, inner: contextlib.AbstractContextManager[None]) -> None:
+        self._inner = inner
+
+    def __enter__(self) -> None:
+        return self._inner.__enter__()
+
+    def __exit__(self, *raised: Any) -> bool | None:
+        try:
+            return self._inner.__exit__(*raised)
+        except BaseException as error:
+            if error is not raised[1]:
+                error.__context__ = None
+            raise
+
+
+def forgetting(
+    function: Callable[P, Iterator[None]],
+) -> Callable[P, contextlib.AbstractContextManager[None]]:
+    """Make a context of a generator, as `contextlib` does, in which no replaced error is kept.
+
+    ``from None`` hides it from tracebacks alone: whoever logs the context of an error would find
+    the token of an address there.
+    """
+    make = contextlib.contextmanager(function)
+
+    @functools.wraps(function)
+    def made(*arguments: P.args, **options: P.kwargs) -> contextlib.AbstractContextManager[None]:
+        return _Forgetting(make(*arguments, **options))
+
+    return made
 
 
 @contextlib.contextmanager
@@ -81,6 +122,19 @@ def refuse_unreached(error: SourceNotFoundError) -> None:
 
 class BadObjectError(OSError):
     """What lies at the place of a chunk or shard is not what was written."""
+
+
+class TooLongError(MetadataError):
+    """A document has more bytes than are read of one."""
+
+    def __init__(self, uri: str, most: int) -> None:
+        super().__init__(
+            f"{uri!r} has more than {human_bytes(most)}, of which no metadata are read; if it has "
+            'a "consolidated_metadata", which is not needed here, take that out'
+        )
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return MetadataError, (str(self),)
 
 
 class ReplacedError(BadObjectError):
@@ -129,7 +183,7 @@ def first_line(error: BaseException) -> str:
     return re.sub(r"(https?://)(?:[^\s/@]*@)?([^\s?#'\"]*)(?:[?#][^\s'\"]*)?", r"\1\2", line)
 
 
-@contextlib.contextmanager
+@forgetting
 def clear_answers(denial: Callable[[str], Exception] | None = None) -> Iterator[None]:
     """Turn what tensorstore raises into clear errors without secrets.
 

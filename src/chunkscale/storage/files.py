@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from chunkscale.errors import MetadataError, OptionError
 from chunkscale.storage.base import FIRST, Parts, Store
-from chunkscale.storage.failures import BadObjectError, ReplacedError
+from chunkscale.storage.failures import BadObjectError, ReplacedError, TooLongError
 from chunkscale.storage.locations import StoreOptions, plain
 
 
@@ -43,10 +43,12 @@ class Files(Store):
     def kvstore(self, uri: str) -> dict[str, Any] | None:
         return {"driver": "file", "path": uri.rstrip("/") + "/"}
 
-    def get(self, uri: str) -> bytes | None:
+    def get(self, uri: str, most: int | None = None) -> bytes | None:
         try:
             _refuse_special(uri)
             with open(uri, "rb") as file:
+                if most is not None and os.fstat(file.fileno()).st_size > most:
+                    raise TooLongError(uri, most)
                 return file.read()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None

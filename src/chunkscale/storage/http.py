@@ -55,8 +55,8 @@ class Http(Store):
     def clear_answers(self, uri: str) -> contextlib.AbstractContextManager[None]:
         return clear_answers()
 
-    def get(self, uri: str) -> bytes | None:
-        found: bytes | None = _web(uri).part(uri)
+    def get(self, uri: str, most: int | None = None) -> bytes | None:
+        found: bytes | None = _web(uri).whole(uri, most)
         name = uri.rpartition("/")[2]
         if found is not None and name in METADATA_FILES and _is_page(name, found):
             raise SourceNotFoundError(

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +20,14 @@ from zarr.storage import FsspecStore
 from chunkscale.errors import AccessDeniedError, MetadataError
 from chunkscale.storage import patience
 from chunkscale.storage.base import Parts
-from chunkscale.storage.failures import ReplacedError, StoreError, first_line, is_transient
+from chunkscale.storage.failures import (
+    ReplacedError,
+    StoreError,
+    TooLongError,
+    first_line,
+    forgetting,
+    is_transient,
+)
 from chunkscale.storage.locations import join, query_of
 
 
@@ -29,7 +37,7 @@ def address(uri: str, query: str = "") -> str:
     return f"{place}?{quote(query, safe=':/%=&+@~?!$,;*()')}" if query else place
 
 
-@contextlib.contextmanager
+@forgetting
 def clearly(uri: str, *, is_chunk: bool = False) -> Iterator[None]:
     """Turn what fsspec and aiohttp raise into errors that name the location and hold no secrets.
 
@@ -40,9 +48,11 @@ def clearly(uri: str, *, is_chunk: bool = False) -> Iterator[None]:
         yield
     except FileNotFoundError:
         missing = True
+    except TooLongError:
+        raise
     except Exception as error:
         status, transient = getattr(error, "status", None), is_transient(error)
-        missing = status == 410 and not is_chunk
+        missing, silent = status == 410 and not is_chunk, error
         # A connection that breaks off may hold another time.
         transient |= status is None
         text = first_line(error) if status is None else f"HTTP status {status}"
@@ -55,7 +65,9 @@ def clearly(uri: str, *, is_chunk: bool = False) -> Iterator[None]:
             f"access to {uri!r} was denied ({text}); if the URL has a token, look whether it is "
             "still valid, and for this place"
         ) from None
-    raise StoreError(f"{uri!r} cannot be reached: {text}", transient) from None
+    # Who breaks off may answer at once, but who is silent was waited for.
+    busy = transient and not isinstance(silent, TimeoutError)
+    raise StoreError(f"{uri!r} cannot be reached: {text}", transient, busy=busy) from None
 
 
 def _close(session: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -100,6 +112,49 @@ def part(uri: str, **limits: int) -> bytes | None:
         raise
     except FileNotFoundError:
         return None
+
+
+def whole(uri: str, most: int | None) -> bytes | None:
+    """Return a document; None if there is none. A busy server is asked again for some seconds.
+
+    Raises
+    ------
+    TooLongError
+        If the server sends more than `most` bytes: some never end.
+    """
+    wait = patience.FIRST_WAIT
+    for left in reversed(range(patience.ATTEMPTS)):
+        try:
+            with clearly(uri):
+                system = Addresses(query=query_of(uri))
+                return bytes(sync(system.loop, _whole, system, uri, most))
+        except AccessDeniedError:
+            raise
+        except FileNotFoundError:
+            return None
+        except StoreError as error:
+            if not (left and error.busy):
+                raise
+        time.sleep(wait.total_seconds())
+        wait = min(2 * wait, patience.LONGEST_WAIT)
+    raise AssertionError
+
+
+async def _whole(system: Addresses, uri: str, most: int | None) -> bytes:
+    session, url = await system.set_session(), address(uri)
+    limit = aiohttp.ClientTimeout(
+        total=patience.REQUEST_SECONDS,
+        sock_connect=patience.SILENT_SECONDS,
+        sock_read=patience.SILENT_SECONDS,
+    )
+    found = bytearray()
+    async with session.get(system.encode_url(url), timeout=limit) as answer:
+        system._raise_not_found_for_status(answer, url)
+        async for piece in answer.content.iter_any():
+            found += piece
+            if most is not None and len(found) > most:
+                raise TooLongError(uri, most)
+    return bytes(found)
 
 
 async def _span(

@@ -15,7 +15,7 @@ from chunkscale.errors import CorruptChunkError, DestinationError
 from chunkscale.geometry.box import Box, tile
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage import objects as contents
-from chunkscale.storage.codecs import make_compressor
+from chunkscale.storage.codecs import make_compressors
 from chunkscale.storage.documents import ArrayDocument, array_document, parsed
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.failures import first_line
@@ -130,6 +130,7 @@ def create_levels(
     dtype: str,
     codec: str,
     zarr_format: Literal[2, 3],
+    checksum: str = "none",
     resumed: bool = False,
 ) -> tuple[ArrayWriter, ...]:
     """Create the (empty) array of every level; if `resumed`, open those that are there already."""
@@ -138,7 +139,7 @@ def create_levels(
     for level in levels:
         place = join(uri, level.path)
         stored, document = _empty_array(
-            level.shape, level.chunk, level.shard, dtype, codec, zarr_format, names
+            level.shape, level.chunk, level.shard, dtype, codec, checksum, zarr_format, names
         )
         there = {name: contents.get(join(place, name)) if resumed else None for name in stored}
         for name, content in there.items():
@@ -185,6 +186,7 @@ def _empty_array(
     shard: tuple[int, ...] | None,
     dtype: str,
     codec: str,
+    checksum: str,
     zarr_format: Literal[2, 3],
     names: tuple[str, ...] | None,
 ) -> tuple[dict[str, bytes], ArrayDocument]:
@@ -202,7 +204,7 @@ def _empty_array(
         chunks=chunk,
         shards=shard,
         dtype=dtype,
-        compressors=make_compressor(codec, zarr_format, np.dtype(dtype).itemsize),
+        compressors=make_compressors(codec, checksum, zarr_format, np.dtype(dtype).itemsize),
         filters=None,
         fill_value=0,
         dimension_names=names,

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from chunkscale.errors import MetadataError
+from chunkscale.storage.bounds import bound_codecs
 from chunkscale.storage.diagnosis import grid_fault, why_unopened
 from chunkscale.storage.documents import ArrayDocument
 from chunkscale.storage.stores import store_of
@@ -47,7 +48,8 @@ def zarr_array(uri: str, document: ArrayDocument, *, read_only: bool = True) -> 
 
     place = StorePath(store_of(uri).zarr_store(uri).with_read_only(read_only))
     try:
-        return zarr.Array(zarr.AsyncArray(metadata=_metadata(document.text), store_path=place))
+        metadata = _metadata(document.text, read_only)
+        return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=place))
     except Exception as error:  # zarr has no common base for bad array metadata
         raise MetadataError(
             f"array {uri!r} cannot be opened: {why_unopened(document, error)}"
@@ -55,13 +57,14 @@ def zarr_array(uri: str, document: ArrayDocument, *, read_only: bool = True) -> 
 
 
 @lru_cache(maxsize=64)
-def _metadata(text: str) -> Any:
+def _metadata(text: str, bounded: bool) -> Any:
     """Return what zarr-python makes of a document: of images that are alike it is the same."""
     import zarr
     from zarr.storage import MemoryStore, StorePath
 
     with muted_zarr():
-        return zarr.Array.from_dict(StorePath(MemoryStore()), json.loads(text)).metadata
+        made = zarr.Array.from_dict(StorePath(MemoryStore()), json.loads(text)).metadata
+    return bound_codecs(made) if bounded else made
 
 
 def regular_chunks(uri: str, array: Any) -> tuple[int, ...]:

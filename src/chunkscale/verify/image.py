@@ -41,8 +41,9 @@ from chunkscale.sources.parts import Part, select
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import join
 from chunkscale.storage.objects import chunk_sizes
-from chunkscale.storage.reader import ArrayReader, read_all
+from chunkscale.storage.reader import ArrayReader
 from chunkscale.storage.stores import store_of
+from chunkscale.storage.walk import read_all
 from chunkscale.verify.report import MOST_FAULTS, CheckReport
 
 #: Edge of the regions that are recomputed, by number of spatial axes, and how many per axis.

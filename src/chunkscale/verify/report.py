@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from chunkscale.text import count
+from chunkscale.text import as_lines, count
 
 #: More are not told.
 MOST_FAULTS = 20
@@ -75,7 +75,7 @@ class CheckReport:
         verdict = "nothing wrong" if self else count(len(self.faults), "fault")
         labels = f" and {count(self.labels, 'label image')}" if self.labels else ""
         several = f"{count(self.images - self.labels, 'image')}{labels}, " * (self.images > 1)
-        return "\n".join(
+        return as_lines(
             [
                 *lines,
                 f"{self.path}: {verdict}; {several}{count(self.levels, 'level')}, "

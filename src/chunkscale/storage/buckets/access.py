@@ -14,7 +14,7 @@ from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundErro
 from chunkscale.host.forks import fork_error, inherited
 from chunkscale.storage import failures, patience
 from chunkscale.storage.credentials import aws_access, frozen_credentials
-from chunkscale.storage.failures import StoreError
+from chunkscale.storage.failures import StoreError, forgetting
 from chunkscale.storage.locations import Location, StoreOptions, parse_endpoint, split_url
 
 #: What a bucket is called by scheme.
@@ -110,7 +110,7 @@ def opened_bucket(
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 
 
-@contextlib.contextmanager
+@forgetting
 def clear_bucket_errors(uri: str) -> Iterator[None]:
     """Turn what obstore raises into errors that name the location and hold no secrets.
 

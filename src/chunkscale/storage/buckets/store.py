@@ -21,7 +21,7 @@ from chunkscale.storage.buckets.access import (
 )
 from chunkscale.storage.buckets.groups import bucket_store_type
 from chunkscale.storage.credentials import aws_access
-from chunkscale.storage.failures import ReplacedError
+from chunkscale.storage.failures import ReplacedError, TooLongError
 from chunkscale.storage.locations import Location, StoreOptions, plain, split_checked, split_url
 
 #: Requests at once where many small ones are made.
@@ -93,13 +93,16 @@ class Buckets(Store):
     def clear_answers(self, uri: str) -> contextlib.AbstractContextManager[None]:
         return clear_answers(uri)
 
-    def get(self, uri: str) -> bytes | None:
+    def get(self, uri: str, most: int | None = None) -> bytes | None:
         bucket, key = open_bucket(uri)  # which says what to install where obstore is missing
         import obstore
 
         try:
             with clear_bucket_errors(uri):
-                return bytes(obstore.get(bucket, key).bytes())
+                found = obstore.get(bucket, key)
+                if most is not None and found.meta["size"] > most:
+                    raise TooLongError(uri, most)
+                return bytes(found.bytes())
         except SourceNotFoundError:
             raise  # the bucket, or a refusal
         except FileNotFoundError:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from chunkscale.errors import ChunkscaleError, OptionError, SourceNotFoundError
 from chunkscale.storage.base import Store
+from chunkscale.storage.failures import TooLongError
 from chunkscale.storage.locations import Location, StoreOptions
 from chunkscale.storage.zips.archive import Archive
 
@@ -73,9 +74,11 @@ class Zipped(Store):
         archive, path = self._below(uri)
         return ZipFolder(archive, path, on_disk=self.on_disk)
 
-    def get(self, uri: str) -> bytes | None:
+    def get(self, uri: str, most: int | None = None) -> bytes | None:
         archive, inner = self._place(uri)
         entry = archive.directory.find(inner)
+        if most is not None and entry is not None and entry.size > most:
+            raise TooLongError(uri, most)
         return None if entry is None else archive.content(entry)
 
     def names(self, uri: str) -> list[str]:
