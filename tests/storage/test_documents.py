@@ -111,8 +111,8 @@ def test_an_opening_reads_the_document_of_each_array_once(tmp_path, monkeypatch,
     )  # fmt: skip
     reads, get = Counter(), Files.get
 
-    def counted(self, uri):
-        found = get(self, uri)
+    def counted(self, uri, *most):
+        found = get(self, uri, *most)
         if found is not None:
             reads[str(Path(uri).relative_to(path))] += 1
         return found
