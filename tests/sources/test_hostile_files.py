@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import struct
+import sys
 import zlib
 
 import nibabel
@@ -13,7 +14,7 @@ import pytest
 import tifffile
 
 import chunkscale
-from chunkscale import ChunkscaleError, CorruptChunkError
+from chunkscale import ChunkscaleError, CorruptChunkError, OptionError
 
 STACK = (np.arange(3 * 20 * 30) % 251 + 1).astype("uint16").reshape(3, 20, 30)
 ENDS = ("tif", "ome.tif", "nii", "nii.gz", "hdr")
@@ -151,3 +152,19 @@ def test_a_file_that_may_not_be_read_is_no_unknown_file(end, tmp_path):
     path.write_bytes(b"x")
     path.chmod(0)
     refused(str(path), chunkscale.errors.AccessDeniedError)
+
+
+def test_a_broken_library_of_readers_keeps_no_other_file_from_being_read(tmp_path, monkeypatch):
+    """And it is named where a file is its own."""
+    package = tmp_path / "lib" / "bioio"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "plugins.py").write_text("import what_is_not_there")
+    (tmp_path / "lib" / "bioio_czi.py").write_text("")
+    for name in ("bioio", "bioio.plugins"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    for end in ("zarr", "czi"):
+        (tmp_path / f"a.{end}").write_bytes(b"ZISRAWFILE")
+    refused(str(tmp_path / "a.zarr"))
+    refused(str(tmp_path / "a.czi"), OptionError, "what_is_not_there.*pip install")

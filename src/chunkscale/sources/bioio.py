@@ -62,7 +62,12 @@ class BioioFormat:
             return True
         # Only then: to ask takes a second, and other readers come first.
         read_by_others = any(name.endswith(f.ends) for f in READ)
-        return not read_by_others and os.path.isfile(path) and bool(_readers(path))
+        if read_by_others or not os.path.isfile(path):
+            return False
+        try:
+            return bool(_readers(path))
+        except OptionError:
+            return False  # a library that is broken says nothing of a file that may not be its own
 
     def images(self, path: str) -> Mapping[str, str]:
         """Return the scenes of a file: by name where these can be paths, or else by number."""
@@ -92,11 +97,17 @@ def _readers(path: str) -> list[Any]:
     """Return the installed readers for a name, as bioio would try them."""
     if find_spec("bioio") is None:
         return []
-    from bioio.plugins import get_plugins
+    try:
+        from bioio.plugins import get_plugins
 
-    known = get_plugins(use_cache=True).items()
-    found = [p for end, plugins in known if path.lower().endswith(end) for p in plugins]
-    return [plugin.metadata.get_reader() for plugin in dict.fromkeys(found)]
+        known = get_plugins(use_cache=True).items()
+        found = [p for end, plugins in known if path.lower().endswith(end) for p in plugins]
+        return [plugin.metadata.get_reader() for plugin in dict.fromkeys(found)]
+    except ImportError as error:
+        raise OptionError(
+            f"{path!r} cannot be read: bioio or a reader of it cannot be imported ({error}); "
+            "install them again, with what they need (pip install --upgrade bioio READER)"
+        ) from error
 
 
 def _named_scenes(image: Any) -> Iterator[tuple[str, str]]:
