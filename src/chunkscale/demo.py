@@ -140,12 +140,24 @@ def run_demo(
         f"{size / peak:.0f} times its memory, and no crash"
     )
     _run(["check", str(huge), "--source", str(stack)], say)
-    _draw(stack, finest, base / PICTURE, say)
+    draw_picture(stack, finest, base / PICTURE, say=say)
     return peak <= MEMORY_MIB * 2**20
 
 
-def _draw(stack: Path, finest: Path, picture: Path, say: Callable[[str], None]) -> None:
-    """Show the stack beside its finest voxels and their labels, or say how to see them."""
+def draw_picture(
+    stack: Path, finest: Path, picture: Path, *, say: Callable[[str], None] = print
+) -> None:
+    """Show a stack beside its finest voxels and their labels, or say how to see them.
+
+    Parameters
+    ----------
+    stack, finest : Path
+        OME-Zarr images; the second one has the labels ``cells``.
+    picture : Path
+        Replaced, if it is there.
+    say : callable
+        Gets the lines to print.
+    """
     labels = finest / "labels" / "cells"
     command = ["show", str(stack), str(finest), str(labels), "--plane", "xz"]
     command += ["--colormap", "magma", "--title", "Before", "--title", "After", "--title", "Labels"]

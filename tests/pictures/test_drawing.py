@@ -1,5 +1,6 @@
 """Pictures as users make them: in Python, on the command line, with and without Matplotlib."""
 
+import shlex
 import struct
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 import chunkscale
+from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.main import main
+from chunkscale.demo import draw_picture
 from chunkscale.pictures.drawing import is_installed
 from chunkscale.samples import write_labels
 
@@ -33,6 +36,29 @@ def test_without_matplotlib_the_extra_is_named(stack, monkeypatch, capsys):
     assert main(["show", str(stack), "-o", str(stack.with_name("out.png"))]) == 2
     assert "pip install 'chunkscale[plot]'" in capsys.readouterr().err
     assert not stack.with_name("out.png").exists()
+
+
+def test_the_demo_says_how_to_get_its_picture(monkeypatch, tmp_path):
+    """Where Matplotlib is missing: what to install, and the command to type then."""
+    monkeypatch.setattr("chunkscale.demo.is_installed", lambda: False)
+    said = []
+    draw_picture(tmp_path / "a.zarr", tmp_path / "b c.zarr", tmp_path / "out.png", say=said.append)
+    assert "pip install 'chunkscale[plot]'" in said[0]
+    program, *arguments = shlex.split(said[0].rpartition("$ ")[2])
+    assert program == "chunkscale"
+    given = make_parser().parse_args(arguments)
+    assert [given.source, *given.others][1] == str(tmp_path / "b c.zarr")
+    assert len(given.titles) == len(given.others) + 1 == 3
+
+
+@needs_matplotlib
+@pytest.mark.slow
+def test_the_demo_draws_its_picture(stack, grid_labels, tmp_path):
+    """Over one that is there."""
+    out = tmp_path / "out.png"
+    out.write_text("old")
+    draw_picture(stack, stack, out)
+    assert size_of(out)[0] > 1000
 
 
 @needs_matplotlib

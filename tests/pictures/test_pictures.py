@@ -290,3 +290,13 @@ def test_the_samples_labels_are_those_of_its_cells(make_image, tmp_path):
     write_labels(path, "cells", labels, grid_for(shape, size))
     assert chunkscale.open_image(path).labels == ("labels/cells",)
     assert chunkscale.open_image(path / "labels" / "cells").is_label
+
+
+def test_what_is_sparse_keeps_its_shades():
+    """Empty ground, however much of it there is, does not decide on the contrast."""
+    data = np.zeros((1, 200, 200), "uint16")
+    data[0, 90:100, 90:100] = 100 * np.arange(1, 11)
+    (panel,) = composed(
+        [subject(_opened(data, None, 1.0))], Look(inset=False, width=248, percentiles=(1.0, 99.0))
+    ).panels
+    assert len(np.unique(panel.pixels.round(3))) >= 10

@@ -138,7 +138,8 @@ def show(
         Show this part of `source` and of the others, in voxels of each or in lengths; see
         `Image.select`.
     percentiles : sequence of float or str, default (1, 99.8)
-        Of the pixels, that become black and full colour.
+        Of the pixels, that become black and full colour; the second one of those above the
+        lowest value, so that empty ground does not count.
     colormap : str, optional
         Of Matplotlib, like ``"magma"``, for images of one channel. Default: the colour that the
         image gives to its channel, or white.

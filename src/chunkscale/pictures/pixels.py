@@ -253,15 +253,20 @@ def area_sums(values: Pixels, edges: Pixels, span: Span, count: int, axis: int) 
 def central_values(planes: Iterable[NDArray[Any]], percentiles: tuple[float, float]) -> Span:
     """Return the contrast limits of some panels: percentiles of all their pixels.
 
+    The upper one is that of pixels above the lowest value: empty ground does not count, or the
+    little that there is on it would be without any shades.
+
     Examples
     --------
-    >>> central_values([np.arange(101.0)], (10, 90))
-    (10.0, 90.0)
+    >>> central_values([np.arange(101.0)], (10, 90)), central_values([np.eye(50)], (10, 90))
+    ((10.0, 90.1), (0.0, 1.0))
     """
     known = np.concatenate([plane[np.isfinite(plane)].ravel() for plane in planes])
     if not known.size:
         return 0.0, 1.0
-    low, high = np.percentile(known, percentiles)
-    if not high > low:  # hardly anything is bright, or nothing is
+    low = np.percentile(known, percentiles[0])
+    above = known[known > known.min()]
+    high = np.percentile(above, percentiles[1]) if above.size else low
+    if not high > low:
         low, high = known.min(), known.max()
     return float(low), float(high) if high > low else float(low) + 1.0
