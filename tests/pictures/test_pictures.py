@@ -251,11 +251,11 @@ def test_insets_show_one_place_of_all_images():
     assert (mark.y + mark.height) / scale >= 15
     assert second.mark == mark
     assert inset.framed
-    assert inset.pixels.max() == 1.0
+    assert inset.pixels.max() > 0.99
 
 
 def test_channels_are_added_up_in_their_colours(noise):
-    """Red and green at one place are yellow; labels of one id have one colour everywhere."""
+    """Red and green at one place are yellow."""
     data = np.zeros((2, 4, 8), "uint8")
     data[0, :, :6] = data[1, :, 2:] = 100
     colours = [{"color": "FF0000"}, {"color": "00FF00"}]
@@ -267,16 +267,20 @@ def test_channels_are_added_up_in_their_colours(noise):
     np.testing.assert_allclose(row[0], [1, 0, 0])
     np.testing.assert_allclose(row[3], [1, 1, 0])
     np.testing.assert_allclose(row[7], [0, 1, 0])
-    ids = np.array([[[0, 3], [3, 3]]], "uint16")
-    shown = [
-        composed(
-            [subject(replace(_opened(i, None, 1.0), is_label=True))], Look(inset=False, width=300)
-        )
-        for i in (ids, ids[:, ::-1])
-    ]
-    colours = [{tuple(c) for c in sheet.panels[0].pixels.reshape(-1, 3)} for sheet in shown]
-    assert colours[0] == colours[1]
-    assert len(colours[0]) >= 2
+
+
+def test_a_label_has_one_colour_in_all_pictures():
+    """Whatever other labels are there: it depends on the id alone."""
+
+    def colours(ids):
+        image = replace(_opened(np.array([ids], "uint16"), None, 1.0), is_label=True)
+        (panel,) = composed([subject(image)], Look(inset=False, width=300)).panels
+        return {tuple(colour) for colour in panel.pixels.reshape(-1, 3)}
+
+    few, more = colours([[0, 3], [3, 3]]), colours([[1, 3], [2, 0]])
+    assert few < more
+    assert len(more - few) >= 2
+    assert colours([[0, 5], [5, 5]]) != few
 
 
 def test_the_samples_labels_are_those_of_its_cells(make_image, tmp_path):
@@ -295,8 +299,10 @@ def test_the_samples_labels_are_those_of_its_cells(make_image, tmp_path):
 def test_what_is_sparse_keeps_its_shades():
     """Empty ground, however much of it there is, does not decide on the contrast."""
     data = np.zeros((1, 200, 200), "uint16")
-    data[0, 90:100, 90:100] = 100 * np.arange(1, 11)
+    data[0, 90:120, 90:120] = 100 * np.arange(1, 31)
     (panel,) = composed(
         [subject(_opened(data, None, 1.0))], Look(inset=False, width=248, percentiles=(1.0, 99.0))
     ).panels
-    assert len(np.unique(panel.pixels.round(3))) >= 10
+    lit = panel.pixels[panel.pixels > 0]
+    assert (lit == 1).mean() < 0.1
+    assert len(np.unique(lit.round(3))) >= 28
