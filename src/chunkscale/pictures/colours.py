@@ -64,7 +64,7 @@ def legible(shade: Colour) -> Colour:
     Examples
     --------
     >>> legible((0.0, 1.0, 0.0)), [round(part, 2) for part in legible((0.0, 0.0, 1.0))]
-    ((0.0, 1.0, 0.0), [0.41, 0.41, 1.0])
+    ((0.0, 1.0, 0.0), [0.4, 0.4, 1.0])
     """
     light = 0.3 * shade[0] + 0.59 * shade[1] + 0.11 * shade[2]
     share = max(0.0, (0.47 - light) / (1.0 - light)) if light < 1 else 0.0

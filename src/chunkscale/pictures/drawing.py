@@ -101,9 +101,9 @@ def encoded(figure: Figure, kind: str) -> bytes:
             from matplotlib.backends.backend_svg import FigureCanvasSVG
 
             FigureCanvasSVG(figure).print_svg(buffer)
-        FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         if kind == "png":
-            figure.canvas.print_png(buffer)  # type: ignore[attr-defined]
+            canvas.print_png(buffer)
     return buffer.getvalue()
 
 
@@ -208,5 +208,5 @@ def _fitted(
 
 
 def _width(figure: Figure, written: Any) -> float:
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    return float(written.get_window_extent(renderer).width)
+    canvas: Any = figure.canvas
+    return float(written.get_window_extent(canvas.get_renderer()).width)

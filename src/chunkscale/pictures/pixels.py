@@ -258,8 +258,8 @@ def central_values(planes: Iterable[NDArray[Any]], percentiles: tuple[float, flo
 
     Examples
     --------
-    >>> central_values([np.arange(101.0)], (10, 90)), central_values([np.eye(50)], (10, 90))
-    ((10.0, 90.1), (0.0, 1.0))
+    >>> central_values([np.arange(11.0)], (50, 100)), central_values([np.eye(50)], (10, 90))
+    ((5.0, 10.0), (0.0, 1.0))
     """
     known = np.concatenate([plane[np.isfinite(plane)].ravel() for plane in planes])
     if not known.size:
