@@ -17,7 +17,7 @@ from chunkscale.pictures.views import Span, display_axes
 MARGIN, GAP, APART = 24, 6, 28
 
 #: Above the panels of an image: its name, and two lines.
-HEADER = 66
+HEADER = 72
 
 #: An image has at least this width, for its text.
 _LEAST_WIDTH = 200
@@ -25,8 +25,9 @@ _LEAST_WIDTH = 200
 #: Height of a picture at most, over its width.
 _TALLEST = 1.4
 
-#: The corner beside two narrow panels takes the inset if it is this large, over the first panel.
-_CORNER = 0.3
+#: The corner between three panels takes the inset if it is this large, over the first panel, and
+#: in pixels.
+_CORNER, _LEAST_CORNER = 0.3, 90
 
 #: An inset below the panels is so high, over its width, unless they are higher.
 _STRIP = 0.45
@@ -144,10 +145,10 @@ class _Measure:
     def _beside(self) -> float:
         return self.lengths[self.planes[1].column] if len(self.planes) == 3 else 0.0
 
-    @property
-    def has_corner(self) -> bool:
+    def has_corner(self, pixel: float) -> bool:
         """Whether there is room for an inset beside the panel below and below that beside."""
-        return self._beside >= _CORNER * self.lengths[self.planes[0].column]
+        least = max(_CORNER * self.lengths[self.planes[0].column], _LEAST_CORNER * pixel)
+        return len(self.planes) == 3 and self._beside >= least
 
 
 def arranged(
@@ -217,7 +218,7 @@ def _block(measure: _Measure, x: int, pixel: float, *, inset: bool) -> tuple[Blo
     bottom = max(place.y + place.height for _, place in panels)
     taken = right - x
     found = None
-    if inset and len(panels) == 3 and measure.has_corner:
+    if inset and measure.has_corner(pixel):
         corner, side = panels[1][1], panels[2][1]
         found = Place(x=corner.x, y=side.y, width=corner.width, height=side.height)
     elif measure.doubled:
