@@ -22,7 +22,7 @@ $(VENV)/bin/python:
 
 # Each installs all that it needs at once: pip takes long to choose versions.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[plot]'
 	touch $@
 
 $(VENV)/.tested: pyproject.toml | $(VENV)/bin/python

@@ -27,16 +27,17 @@ WINGS = {
     "targets": {"geometry"},
     "sources": {"geometry", "ome", "report", "storage"},
     "plan": {"geometry", "report"},
+    "pictures": {"geometry", "ome", "sources"},
     "compute": {"geometry", "host", "kernels", "options", "plan", "sources", "storage"},
     "output": {"geometry", "host", "ome", "plan", "sources", "storage"},
     "run": {"compute", "geometry", "host", "options", "output", "plan", "sources", "storage"},
     "verify": {"compute", "geometry", "kernels", "ome", "options", "sources", "storage"},
     "api": {
-        "compute", "geometry", "host", "ome", "options", "output", "plan", "report", "run",
-        "sources", "storage", "targets", "verify",
+        "compute", "geometry", "host", "ome", "options", "output", "pictures", "plan", "report",
+        "run", "sources", "storage", "targets", "verify",
     },
     "samples": {"geometry", "ome", "output", "storage"},
-    "demo": {"geometry", "host", "output", "samples", "sources", "storage"},
+    "demo": {"geometry", "host", "output", "pictures", "samples", "sources", "storage"},
     "cli": {"api", "demo", "host", "report", "run"},
 }  # fmt: skip
 
@@ -56,7 +57,8 @@ LIBRARIES = {
     "spatialdata": {"sources.transformed"},
     "ngff_zarr": set(),
     "napari": set(),
-    "PIL": {"demo"},
+    "matplotlib": {"pictures.drawing"},
+    "PIL": set(),
     "tifffile": {"sources.tiff.library"},
     "psutil": {"host"},
     "nibabel": {"sources.nifti", "sources.raw_voxels"},
@@ -193,6 +195,7 @@ def test_importing_the_package_imports_nothing_heavy():
         "cupy",
         "scipy",
         "tifffile",
+        "matplotlib",
     ]
     for code in (
         "import chunkscale",

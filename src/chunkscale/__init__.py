@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chunkscale.api.collections import ResampledCollection
     from chunkscale.api.describing import formats, info
     from chunkscale.api.images import check, open_image
+    from chunkscale.api.pictures import Picture, show
     from chunkscale.api.planning import plan_resampling
     from chunkscale.api.resampling import resample
     from chunkscale.api.running import Resampled
@@ -57,6 +58,7 @@ _HOMES = {
     "api.collections": "ResampledCollection",
     "api.describing": "formats info",
     "api.images": "check open_image",
+    "api.pictures": "Picture show",
     "api.planning": "plan_resampling",
     "api.resampling": "resample",
     "api.running": "Resampled",
@@ -102,6 +104,7 @@ __all__ = [
     "MultipleImagesError",
     "NotAnImageError",
     "OptionError",
+    "Picture",
     "Progress",
     "RegionError",
     "ResamplePlan",
@@ -117,6 +120,7 @@ __all__ = [
     "plan_resampling",
     "resample",
     "resample_array",
+    "show",
     "target_grid",
 ]
 

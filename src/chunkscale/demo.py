@@ -1,27 +1,33 @@
-"""The demonstration: a teaching page's two calls, its exercise, and a picture."""
+"""The demonstration: a teaching page's two calls, its exercise, and a picture of them."""
 
 from __future__ import annotations
 
 import math
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from chunkscale.errors import ChunkscaleError, DestinationError
-from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.host.memory import peak_of
 from chunkscale.output.destination import checked_destination
 from chunkscale.output.places import discard, is_blank, make_folder
 from chunkscale.parameters import Existing
-from chunkscale.samples import NAME, SHAPE, VOXEL_SIZE, synthetic_cells, write_image
-from chunkscale.sources.image import Image
+from chunkscale.pictures.drawing import is_installed
+from chunkscale.samples import (
+    NAME,
+    SHAPE,
+    VOXEL_SIZE,
+    synthetic_cells,
+    synthetic_labels,
+    write_image,
+    write_labels,
+)
 from chunkscale.sources.ome_zarr import open_ome_zarr
+from chunkscale.storage import objects as contents
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import group_attributes
 from chunkscale.storage.stores import normalise
@@ -30,10 +36,14 @@ MEMORY_MIB = 500
 
 EXERCISE_ZOOM = 16.0
 
+CELLS = 240
+
+PICTURE = "before-after.png"
+
 
 def _run(arguments: Sequence[str], say: Callable[[str], None]) -> int:
     """Run the command line in a process of its own; return its peak memory in bytes."""
-    say("$ chunkscale " + " ".join(arguments))
+    say("$ " + shlex.join(["chunkscale", *arguments]))
     process = subprocess.Popen([sys.executable, "-m", "chunkscale", *arguments])
     peak = peak_of(process)
     if process.returncode != 0:
@@ -44,7 +54,9 @@ def _run(arguments: Sequence[str], say: Callable[[str], None]) -> int:
 def run_demo(
     folder: str | os.PathLike[str] = "chunkscale-demo", *, say: Callable[[str], None] = print
 ) -> bool:
-    """Make a stack, resample it four times, check everything, draw a picture.
+    """Make a stack with labels, resample it four times, check everything, draw a picture.
+
+    Without Matplotlib it says how to get the picture.
 
     Parameters
     ----------
@@ -74,16 +86,28 @@ def run_demo(
     for path in (stack, iso, zoomed, finest, huge):
         _check_own(path, stack)
     if stack.exists():
+        _delete_own_labels(stack)
         checked_destination(stack, Existing(overwrite=True))
         make_folder(str(stack))
         discard(str(stack), ["0"])
-    write_image(stack, synthetic_cells(), grid, name=NAME)
+    write_image(stack, synthetic_cells(cells=CELLS), grid, name=NAME)
+    write_labels(stack, "cells", synthetic_labels(cells=CELLS), grid, title=NAME)
     say("\n1. Isotropic voxels of 1 um")
     _run(["resample", str(stack), str(iso), "--voxel-size", "1", "--overwrite"], say)
     _run(["check", str(iso), "--source", str(stack)], say)
     say("\n2. The same, zoomed twofold")
     _run(
-        ["resample", str(stack), str(zoomed), "--voxel-size", "1", "--zoom", "2", "--overwrite"],
+        [
+            "resample",
+            str(stack),
+            str(zoomed),
+            "--voxel-size",
+            "1",
+            "--zoom",
+            "2",
+            "--no-labels",
+            "--overwrite",
+        ],
         say,
     )
     _run(["check", str(zoomed), "--source", str(stack)], say)
@@ -102,6 +126,7 @@ def run_demo(
             f"{EXERCISE_ZOOM:g}",
             "--memory",
             f"{MEMORY_MIB}MiB",
+            "--no-labels",
             "--overwrite",
         ],
         say,
@@ -115,17 +140,49 @@ def run_demo(
         f"{size / peak:.0f} times its memory, and no crash"
     )
     _run(["check", str(huge), "--source", str(stack)], say)
-    picture = base / "projections.png"
-    draw_projections(
-        picture,
-        [
-            ("Before, one pixel per voxel", open_ome_zarr(stack, io=io), False),
-            ("After, finest", open_ome_zarr(finest, io=io), True),
-            ("After, 1 um", open_ome_zarr(iso, io=io), True),
-        ],
-    )
-    say(f"\nMaximum projections before and after: {picture}")
+    draw_picture(stack, finest, base / PICTURE, say=say)
     return peak <= MEMORY_MIB * 2**20
+
+
+def draw_picture(
+    stack: Path, finest: Path, picture: Path, *, say: Callable[[str], None] = print
+) -> None:
+    """Show a stack beside its finest voxels and their labels, or say how to see them.
+
+    Parameters
+    ----------
+    stack, finest : Path
+        OME-Zarr images; the second one has the labels ``cells``.
+    picture : Path
+        Replaced, if it is there.
+    say : callable
+        Gets the lines to print.
+    """
+    labels = finest / "labels" / "cells"
+    command = ["show", str(stack), str(finest), str(labels), "--plane", "xz"]
+    command += ["--colormap", "magma", "--title", "Before", "--title", "After", "--title", "Labels"]
+    command += ["-o", str(picture)]
+    if is_installed():
+        say("\n5. Look at it: before, after, and the labels, which stay labels")
+        _run([*command, "--overwrite"], say)
+    else:
+        say(
+            "\nThere is no picture, because Matplotlib is not installed here. To see one: "
+            f"pip install 'chunkscale[plot]', and\n$ {shlex.join(['chunkscale', *command])}"
+        )
+
+
+def _delete_own_labels(stack: Path) -> None:
+    """Delete the labels that an earlier demonstration has written, if there are no others."""
+    place = stack / "labels"
+    if set(contents.names(str(place))) != {"zarr.json", "cells"}:
+        return
+    try:
+        own = open_ome_zarr(place / "cells", io=StoreIO(threads=1)).multiscale.name == NAME
+    except ChunkscaleError:
+        return
+    if own:
+        contents.delete_below(str(place))
 
 
 def _check_own(path: Path, stack: Path) -> None:
@@ -142,76 +199,3 @@ def _check_own(path: Path, stack: Path) -> None:
         raise DestinationError(
             f"{str(path)!r} exists and is not of this demonstration; choose another folder"
         )
-
-
-def draw_projections(
-    path: str | os.PathLike[str],
-    images: Sequence[tuple[str, Image, bool]],
-    *,
-    pixel: float = VOXEL_SIZE[2],
-    bar: float = 20.0,
-) -> None:
-    """Draw the three maximum projections of 3D images, a row for each image.
-
-    Parameters
-    ----------
-    path : str or path-like
-        PNG file.
-    images : sequence of (str, Image, bool)
-        Title, image, and whether to draw it in true physical proportions or
-        every voxel as one pixel.
-    pixel : float
-        Physical size of a pixel, in the unit that all the images have.
-    bar : float
-        Length of the scale bar.
-    """
-    from PIL import Image as Picture
-    from PIL import ImageDraw, ImageFont
-
-    gap, head = 16, 44
-    rows = []
-    for title, image, physical in images:
-        grid = image.grid
-        step = [size / pixel if physical else 1.0 for size in grid.voxel_size]
-        unit = grid.axes[0].unit or ""
-        text = (
-            f"{title}: {' x '.join(map(str, grid.shape))} voxels of "
-            f"{' x '.join(f'{s:g}' for s in grid.voxel_size)} {unit}"
-        )
-        text += f" (bar: {bar:g} {unit})" if physical else ""
-        rows.append((text, _projections(image, step), round(bar / pixel) if physical else 0))
-    width = max(sum(p.width + gap for _, p in panels) for _, panels, _ in rows) + gap
-    height = sum(max(p.height for _, p in panels) + head + gap for _, panels, _ in rows) + gap
-    sheet = Picture.new("L", (width, height), 255)
-    draw = ImageDraw.Draw(sheet)
-    y = gap
-    for text, panels, length in rows:
-        draw.text((gap, y), text, fill=0, font=ImageFont.load_default(17))
-        x = gap
-        for label, panel in panels:
-            draw.text((x, y + 23), label, fill=90, font=ImageFont.load_default(14))
-            sheet.paste(panel, (x, y + head))
-            if length:
-                draw.rectangle((x + 8, y + head + 8, x + 8 + length, y + head + 11), fill=255)
-            x += panel.width + gap
-        y += max(p.height for _, p in panels) + head + gap
-    sheet.save(path)
-
-
-def _projections(image: Image, step: Sequence[float]) -> list[tuple[str, Any]]:
-    """Return the maximum projections as pictures with `step` pixels per voxel and axis."""
-    from PIL import Image as Picture
-
-    data = image.array.read(Box(start=(0,) * 3, stop=image.grid.shape))
-    low, high = np.percentile(data, (1, 99.95))
-    panels = []
-    for axis, label in ((0, "xy (along z)"), (1, "xz (along y)"), (2, "yz (along x)")):
-        flat = (data.max(axis=axis).astype(float) - low) / max(high - low, 1)
-        grey = Picture.fromarray((np.clip(flat, 0, 1) * 255).astype(np.uint8))
-        rows, columns = (i for i in range(3) if i != axis)
-        size = (
-            max(1, round(data.shape[columns] * step[columns])),
-            max(1, round(data.shape[rows] * step[rows])),
-        )
-        panels.append((label, grey.resize(size, Picture.Resampling.NEAREST)))
-    return panels

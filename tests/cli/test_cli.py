@@ -14,6 +14,7 @@ import pytest
 
 import chunkscale
 from chunkscale.api.defaults import CHUNK_EDGES
+from chunkscale.api.pictures import show
 from chunkscale.api.planning import plan_resampling
 from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.commands import _plan_options
@@ -34,7 +35,7 @@ def run(*arguments):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", ["info", "plan", "resample", "check", "demo"])
+@pytest.mark.parametrize("verb", ["info", "plan", "resample", "check", "show", "demo"])
 def test_every_verb_has_help_with_an_example(verb, capsys):
     """--help exits with 0 and shows a command to copy."""
     with pytest.raises(SystemExit) as exit:
@@ -62,7 +63,7 @@ def test_help_states_the_defaults(capsys):
 
 def test_the_defaults_are_those_of_the_api(capsys):
     """The parser has none of its own but switches that are off; the help repeats the API's."""
-    for verb, function in (("plan", plan_resampling), ("demo", run_demo)):
+    for verb, function in (("plan", plan_resampling), ("show", show), ("demo", run_demo)):
         with pytest.raises(SystemExit):
             main([verb, "--help"])
         text = " ".join(capsys.readouterr().out.split())

@@ -27,3 +27,22 @@ MOST_WORKERS = {"cpu": 1024, "gpu": 8}
 
 #: Edge of the blocks of a lazy result.
 LAZY_EDGES = {2: 2048, 3: 256}
+
+#: What `show` can draw of the voxels that lie behind a pixel.
+PROJECTION_WORDS = {
+    "slice": "a plane through the middle",
+    "max": "the maximum",
+    "mean": "the mean",
+}
+
+#: The planes that `show` can draw.
+PLANE_NAMES = ("all", "xy", "xz", "yz")
+
+#: Of a picture of one image, and of several, in pixels.
+PICTURE_WIDTHS = (1200, 1600)
+
+#: Pixels that become black and full colour in a picture.
+PICTURE_PERCENTILES = (1.0, 99.8)
+
+#: More channels than these are not told apart when they are added up.
+SHOWN_CHANNELS = 6

@@ -8,7 +8,8 @@ from typing import Any
 
 from chunkscale._version import __version__
 from chunkscale.api.defaults import DOWNSAMPLE_WORDS, METHOD_WORDS
-from chunkscale.cli.commands import check, demo, formats, info, plan, resample
+from chunkscale.cli.commands import check, demo, formats, info, plan, resample, show
+from chunkscale.cli.pictures import picture_options
 
 _SOURCE = (
     "OME-Zarr image, or collection of images: local path, or URL with http(s), s3, gs or az; "
@@ -100,6 +101,19 @@ def make_parser() -> argparse.ArgumentParser:
     _source_size(verb, " or, without --source, of DST")
     _storage_options(verb, source=True)
     _json_option(verb)
+
+    verb = _verb(
+        verbs,
+        "show",
+        "draw images side by side: planes through their centres, or projections",
+        show,
+        "chunkscale show stack.ome.zarr iso.ome.zarr -o before-after.png --labels all",
+    )
+    verb.add_argument("source", metavar="SRC", help=_SOURCE)
+    picture_options(verb)
+    _source_size(verb)
+    _source_said(verb)
+    _storage_options(verb)
 
     verb = _verb(
         verbs,

@@ -165,6 +165,41 @@ def check(arguments: argparse.Namespace) -> int:
     return DONE if report else FAULTS
 
 
+_SHOW_OPTIONS = (
+    "projection",
+    "plane",
+    "channels",
+    "timepoint",
+    "crop",
+    "percentiles",
+    "colormap",
+    "inset",
+    "titles",
+    "width",
+    "source_voxel_size",
+    "source_unit",
+)
+
+
+def show(arguments: argparse.Namespace) -> int:
+    from chunkscale.api.pictures import show
+
+    given = {name: getattr(arguments, name) for name in _SHOW_OPTIONS}
+    options: Any = {name: value for name, value in given.items() if value is not None}
+    picture = show(
+        arguments.source,
+        *arguments.others,
+        output=arguments.output,
+        overwrite=arguments.overwrite,
+        labels={None: False, "all": True}.get(arguments.labels, arguments.labels),
+        axes=arguments.source_axes,
+        **options,
+        **reach_options(arguments),
+    )
+    print(f"{arguments.output}: {picture}")
+    return DONE
+
+
 def formats(arguments: argparse.Namespace) -> int:
     from chunkscale.api.describing import formats
 

@@ -135,3 +135,36 @@ def ngff_unit(text: str) -> str:
         if spelled in _TIMES:
             return _TIMES[spelled]
     return text
+
+
+#: Symbols of the units that people use for lengths, by their length in metres.
+_SYMBOLS = {1e-12: "pm", 1e-10: "Å", 1e-9: "nm", 1e-6: "µm", 1e-3: "mm", 1e-2: "cm", 1.0: "m"}
+
+
+def symbol(unit: str | None) -> str:
+    """Return a unit as figures have it; nothing if there is none.
+
+    Examples
+    --------
+    >>> symbol("micrometer"), symbol("second"), symbol(None)
+    ('µm', 'second', '')
+    """
+    return _SYMBOLS.get(METRES.get(unit or "", 0.0), unit or "")
+
+
+def readable_length(value: float, unit: str | None) -> str:
+    """Return a length with the unit in which its number is neither small nor long.
+
+    Examples
+    --------
+    >>> readable_length(20, "micrometer"), readable_length(5000, "nanometer")
+    ('20 µm', '5 µm')
+    >>> readable_length(20, "pixel"), readable_length(20, None)
+    ('20 pixel', '20')
+    """
+    if unit not in METRES:
+        return f"{value:g} {unit or ''}".rstrip()
+    length = value * METRES[unit]
+    steps = [1e-12, 1e-9, 1e-6, 1e-3, 1.0]
+    step = max((s for s in steps if length >= s * (1 - 1e-9)), default=steps[0])
+    return f"{length / step:.6g} {_SYMBOLS[step]}"

@@ -18,6 +18,7 @@ import numpy as np
 from chunkscale.errors import Notice
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.ome.entries import is_list, or_empty, short
+from chunkscale.ome.versions import ngff_namespace
 
 #: Takes what was wrong, in words.
 Say = Callable[[str], None]
@@ -224,11 +225,35 @@ def completed_label(label: dict[str, Any]) -> list[int]:
         return []
     colored, named = ({entry["label-value"] for entry in part or ()} for part in parts)
     plain = sorted(named - colored)
-    for value in plain:  # hues far apart for labels that are neighbours
-        rgb = colorsys.hsv_to_rgb(value * 0.618034 % 1, 0.6, 0.9)
-        label["colors"].append({"label-value": value, "rgba": [*(int(255 * x) for x in rgb), 255]})
+    for value in plain:
+        label["colors"].append({"label-value": value, "rgba": [*label_rgb(value), 255]})
     label["properties"] += [{"label-value": value} for value in sorted(colored - named)]
     return plain
+
+
+def label_rgb(value: int) -> tuple[int, int, int]:
+    """Return the colour of a label that has none: hues far apart for those that are neighbours.
+
+    Examples
+    --------
+    >>> label_rgb(1), label_rgb(2)
+    ((91, 131, 229), (172, 229, 91))
+    """
+    red, green, blue = colorsys.hsv_to_rgb(value * 0.618034 % 1, 0.6, 0.9)
+    return int(255 * red), int(255 * green), int(255 * blue)
+
+
+def label_colors(attributes: Mapping[str, Any]) -> dict[int, list[int]]:
+    """Return the colours (red, green, blue, alpha) that "image-label" gives to labels."""
+    stated = mended_label(ngff_namespace(attributes).get("image-label"), lambda text: None)
+    return {
+        entry["label-value"]: entry["rgba"] for entry in stated.get("colors", ()) if "rgba" in entry
+    }
+
+
+def channel_colors(listed: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """Return the colours of channels as six hexadecimal digits; None where it is not clear."""
+    return [_color(entry.get("color")) for entry in listed]
 
 
 def _label_entries(key: str, entries: Any, say: Say) -> Iterator[dict[str, Any]]:

@@ -57,6 +57,24 @@ def level_for(source: Source, target: VoxelGrid) -> tuple[int, tuple[Notice, ...
     return 0, ()
 
 
+def agreeing_levels(source: Source) -> Iterator[tuple[int, Source]]:
+    """Yield the source read from each stored level that agrees with level 0, with its number.
+
+    Levels that are not there, or do not lie where level 0 does, are left out.
+    """
+    yield 0, source
+    image = source
+    while isinstance(image, Part):
+        image = image.source
+    for level in range(1, image.level_count if isinstance(image, Image) else 1):
+        try:
+            found = at_level(source, level)
+        except ChunkscaleError:
+            continue  # opening has said so
+        if not any(_disagreements(source.whole, found.array_grid)):
+            yield level, found
+
+
 def _image(source: Source, level: object) -> Image:
     if isinstance(source, Image):
         return source

@@ -1,0 +1,135 @@
+"""What pictures show of an image: which channels, which time point, which labels over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from chunkscale import options
+from chunkscale.api.defaults import SHOWN_CHANNELS
+from chunkscale.api.images import open_source, selected
+from chunkscale.errors import OptionError
+from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.geometry.selection import Crop, Indices
+from chunkscale.geometry.units import symbol
+from chunkscale.parameters import StorageOptions
+from chunkscale.pictures.look import Subject
+from chunkscale.sources.base import Source
+from chunkscale.sources.image import Image
+from chunkscale.sources.parts import Part
+from chunkscale.sources.views import listed_channels
+from chunkscale.storage.locations import join
+
+
+def subject_of(
+    source: Source,
+    title: str | None,
+    chosen: tuple[Indices | None, int, Crop | None],
+    labels: bool | str | Sequence[Any],
+    storage_options: StorageOptions | None,
+) -> Subject:
+    options.check_dtype(f"{_name(source)!r}", source.array.dtype)
+    channels, timepoint, crop = chosen
+    grid, notes = source.grid, []
+    if grid.time_axis is not None and grid.shape[grid.time_axis] > 1:
+        notes.append(f"time {timepoint} of 0 to {grid.shape[grid.time_axis] - 1}")
+    total = 1 if grid.channel_axis is None else grid.shape[grid.channel_axis]
+    if grid.channel_axis is None:
+        channels = None
+    elif channels is None:
+        channels = _active(source, total)
+    shown = selected(source, channels, None if grid.time_axis is None else timepoint, crop)
+    kept = 1 if grid.channel_axis is None else shown.grid.shape[grid.channel_axis]
+    if kept < total:
+        notes.append(f"{kept} of {total} channels")
+    names = list(getattr(shown, "channels", []))
+    if kept > 1 and not names:
+        picked = getattr(shown, "part", {}).get("channels", range(kept))
+        names = [f"channel {i}" for i in picked]
+    overlays = [] if source.is_label else list(_overlays(source, labels, storage_options))
+    if labels is True and not overlays and not source.is_label:
+        notes.append("no labels")
+    return Subject(
+        source=shown,
+        title=_name(source) if title is None else title,
+        facts=_facts(shown.grid),
+        channels=tuple(names) if total > 1 else (),
+        notes=tuple(notes),
+        labels=tuple(selected(found, *_first(found, source, timepoint)) for found in overlays),
+    )
+
+
+def _active(source: Source, total: int) -> list[int]:
+    """Return the channels that are shown if none are asked for."""
+    if source.is_label:
+        return [0]
+    listed = listed_channels(source.attributes)[:total]
+    off = {i for i, entry in enumerate(listed) if entry.get("active") is False}
+    found = [i for i in range(total) if i not in off] or list(range(total))
+    return found[:SHOWN_CHANNELS]
+
+
+def _first(labels: Source, image: Source, timepoint: int) -> tuple[Any, Any, None]:
+    """Return the channel and the time point of labels that lie over an image's."""
+    grid, time = labels.grid, labels.grid.time_axis
+    if time is None or grid.shape[time] == 1:
+        at = None if time is None else 0
+    elif (
+        image.grid.time_axis is not None
+        and grid.shape[time] == image.grid.shape[image.grid.time_axis]
+    ):
+        at = timepoint
+    else:
+        raise OptionError(
+            f"labels {_name(labels)!r} have {grid.shape[time]} time points, which are not those of "
+            f"{_name(image)!r}; show them beside it"
+        )
+    return None if grid.channel_axis is None else 0, at, None
+
+
+def _overlays(
+    source: Source, labels: bool | str | Sequence[Any], storage_options: StorageOptions | None
+) -> Iterator[Source]:
+    """Yield the labels that are drawn over an image: its own, by name, or others."""
+    if labels is False:
+        return
+    image: Any = source
+    while isinstance(image, Part):
+        image = image.source
+    own = image.labels if isinstance(image, Image) else ()
+    wanted: Sequence[Any] = own
+    if isinstance(labels, str):
+        wanted = [name.strip() for name in labels.split(",")]
+    elif labels is not True:
+        wanted = labels if isinstance(labels, list | tuple) else [labels]
+    for name in wanted:
+        path = f"labels/{str(name).removeprefix('labels/')}"
+        if isinstance(name, str) and path in own:
+            found = open_source(join(image.uri, path), storage_options=storage_options)
+        else:
+            found = open_source(name, storage_options=storage_options)
+        if found.array.dtype.kind not in "iub":
+            raise OptionError(
+                f"labels {_name(found)!r} are {found.array.dtype} and not integers; show them "
+                "beside the image"
+            )
+        yield found
+
+
+def _name(source: Source) -> str:
+    """Return what an image is called: the end of its path, from the file or store on."""
+    if not source.uri:
+        return source.name or source.path
+    parts = source.uri.rstrip("/").split("/")
+    stores = [i for i, part in enumerate(parts) if "." in part] or [len(parts) - 1]
+    return "/".join(parts[stores[-1] :])
+
+
+def _facts(grid: VoxelGrid) -> tuple[str, str]:
+    units = {symbol(grid.axes[i].unit) for i in grid.spatial}
+    shape = " × ".join(str(grid.shape[i]) for i in grid.spatial)
+    if len(units) == 1:
+        size = " × ".join(f"{grid.voxel_size[i]:.4g}" for i in grid.spatial)
+        return f"{shape} voxels", f"of {size} {units.pop() or '(no unit)'}"
+    sizes = (f"{grid.voxel_size[i]:.4g} {symbol(grid.axes[i].unit)}" for i in grid.spatial)
+    return f"{shape} voxels", "of " + " × ".join(size.strip() for size in sizes)
