@@ -23,6 +23,7 @@ from chunkscale.output.places import (
     discard,
     foreign_entries,
     is_blank,
+    is_nobodys,
 )
 from chunkscale.output.record import is_unfinished, level_paths
 from chunkscale.parameters import Existing, PathLike, StorageOptions
@@ -31,7 +32,7 @@ from chunkscale.storage import objects as contents
 from chunkscale.storage.documents import stored_group
 from chunkscale.storage.groups import set_attributes
 from chunkscale.storage.locations import join
-from chunkscale.storage.names import METADATA_FILES, NOTES, is_dropping
+from chunkscale.storage.names import NOTES
 from chunkscale.storage.stores import store_of
 from chunkscale.text import some_names
 
@@ -171,7 +172,7 @@ def is_made_image(attributes: Mapping[str, Any]) -> bool:
 def _entries(uri: str) -> Iterator[str]:
     """Yield what lies in a group beside its metadata, our notes and what belongs to nobody."""
     for name in contents.names(uri):
-        if not (name in METADATA_FILES or name.startswith(NOTES) or is_dropping(name)):
+        if not (name.startswith(NOTES) or is_nobodys(uri, name)):
             yield name
 
 
@@ -191,6 +192,9 @@ def discard_collection(target: str) -> None:
 
 
 def _discard_below(uri: str) -> None:
+    if store_of(uri).is_local and os.path.islink(uri):
+        contents.delete_below(uri)  # the link alone: what it leads to is not the collection's
+        return
     found = stored_group(uri)
     if found is not None and is_made_image(found):
         if contents.names(join(uri, "labels")):

@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from chunkscale.errors import ChunkscaleError, DestinationError, OptionError
+from chunkscale.errors import (
+    AccessDeniedError,
+    ChunkscaleError,
+    DestinationError,
+    MetadataError,
+    OptionError,
+    SourceNotFoundError,
+)
 from chunkscale.output import leases
 from chunkscale.output.labels import own_arrays
 from chunkscale.output.notes import seen_through
@@ -191,7 +198,15 @@ def unfinished(target: str) -> Found | None:
     """
     if not contents.exists(target) or is_blank(target):
         return None
-    record = group_attributes(target).get("chunkscale")
+    try:
+        record = group_attributes(target).get("chunkscale")
+    except (SourceNotFoundError, MetadataError) as error:
+        if isinstance(error, AccessDeniedError):
+            raise
+        raise DestinationError(
+            f"the output {target!r} cannot be resumed, because what it was made of cannot be read "
+            f"({error}); remove what is there, and it is made anew"
+        ) from error
     if _is_rest(record):
         return None
     if not isinstance(record, Mapping) or not all(
