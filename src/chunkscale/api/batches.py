@@ -265,12 +265,14 @@ def _published(one: _Begun, error: ChunkscaleError | None, failed: Collection[st
 
 def _writing(image: PlannedImage, run: Run) -> contextlib.AbstractContextManager[Output]:
     from chunkscale.output.destination import unfinished
+    from chunkscale.output.places import check_steps
     from chunkscale.output.publish import rehearse
     from chunkscale.output.writing import writing
 
     target = run.place(image)
     if image.owner:  # images of their own were looked at before anything was deleted
         rehearse(image.plan, target, image.source)
+    check_steps(run.target, image.name)
     found = unfinished(target) if run.existing.resume else None
     return writing(
         image.plan, target, image.source, found, run.existing, StoreIO(threads=run.threads)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
-from chunkscale.errors import AccessDeniedError, SourceNotFoundError
+from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources import opening
@@ -153,6 +153,7 @@ def check(
     *,
     source: PathLike | Image | FileImage | ArrayLike | None = None,
     source_voxel_size: VoxelSize | None = None,
+    full: bool = False,
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
 ) -> CheckReport:
@@ -164,12 +165,14 @@ def check(
         The image or collection to check: metadata against the NGFF rules and
         against the geometry of a pyramid, and every chunk by reading it.
     source : str, path-like, Image or array, optional
-        Where it was made from: regions spread over the volume are recomputed
-        with plain NumPy, and every voxel of them is compared. Of a collection
+        Where it was made from: boxes spread over the volume, of every time point and channel,
+        are recomputed with plain NumPy, and every voxel of them is compared. Of a collection
         the collection that it was made from: images are compared by their paths.
     source_voxel_size : float, str, mapping or sequence, optional
         What the source was said to have; without `source`, what the image itself is said to
         have. An output of this package knows that of its source.
+    full : bool
+        Whether all of it is compared with `source`, which takes as long as plain NumPy does.
     storage_options, source_storage_options : mapping, optional
         As in `plan_resampling`.
 
@@ -182,6 +185,10 @@ def check(
     from chunkscale.verify.dataset import check_dataset
     from chunkscale.verify.report import CheckReport
 
+    if full and source is None:
+        raise OptionError(
+            "full compares all of an image with its source; give source (--source), or leave it out"
+        )
     reach = storage_options if source_storage_options is None else source_storage_options
     target = _location(destination, storage_options)
     if fault := unfinished_file(target):
@@ -189,7 +196,8 @@ def check(
     origin: object = source
     if isinstance(source, str | bytes | os.PathLike | Image):
         origin = _location(cast(PathLike | Image, source), reach)
-    return check_dataset(target, origin, StoreIO(threads=io_threads()), _sizes(source_voxel_size))
+    io, sizes = StoreIO(threads=io_threads()), _sizes(source_voxel_size)
+    return check_dataset(target, origin, io, sizes, full=full)
 
 
 def _location(path: PathLike | Image, storage_options: StorageOptions | None) -> str:

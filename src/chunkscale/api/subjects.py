@@ -12,12 +12,12 @@ from chunkscale.errors import OptionError
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.geometry.units import symbol
+from chunkscale.ome.display import listed_channels
 from chunkscale.parameters import StorageOptions
 from chunkscale.pictures.look import Subject
 from chunkscale.sources.base import Source
 from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part
-from chunkscale.sources.views import listed_channels
 from chunkscale.storage.locations import join
 
 

@@ -96,8 +96,10 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--source",
         metavar="SRC",
-        help="recompute regions from what it was made from, and compare every voxel",
+        help="recompute regions of every time point and channel from what it was made from, and "
+        "compare every voxel",
     )
+    verb.add_argument("--full", action="store_true", help="with --source: recompute all of it")
     _source_size(verb, " or, without --source, of DST")
     _storage_options(verb, source=True)
     _json_option(verb)

@@ -156,6 +156,7 @@ def check(arguments: argparse.Namespace) -> int:
         arguments.destination,
         source=arguments.source,
         source_voxel_size=arguments.source_voxel_size,
+        full=arguments.full,
         **reach_options(arguments),
     )
     if arguments.json:

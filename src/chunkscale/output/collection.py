@@ -23,7 +23,7 @@ from chunkscale.output.collection_places import (
 )
 from chunkscale.output.destination import refuse_overlap, refuse_same
 from chunkscale.output.ledger import forget
-from chunkscale.output.places import begun_by_another, discard, make_folder
+from chunkscale.output.places import begun_by_another, check_steps, discard, make_folder
 from chunkscale.output.record import Found, check_same
 from chunkscale.parameters import Existing
 from chunkscale.sources.collections import CollectionSource
@@ -150,15 +150,22 @@ def begin_member(mirror: Mirror, path: str) -> str:
         If a link stands for a part of the path, or a name that differs by its case.
     """
     refuse_outside(path, "an image of the collection")
+    check_steps(mirror.uri, path)
     names = path.split("/")
     for n in range(1, len(names)):
         group = "/".join(names[:n])
         if group not in mirror.groups:
             at = join(mirror.uri, group)
-            _check_step(at)
+            _check_case(at)
             _start(at, mirror.zarr_format)
             mirror.groups.add(group)
-    _check_step(join(mirror.uri, path))
+    _check_case(join(mirror.uri, path))
+    return join(mirror.uri, path)
+
+
+def group_place(mirror: Mirror, path: str) -> str:
+    """Return where a group of the mirror is written, or refuse a link on the way to it."""
+    check_steps(mirror.uri, path)
     return join(mirror.uri, path)
 
 
@@ -171,14 +178,9 @@ def _start(uri: str, zarr_format: Literal[2, 3]) -> None:
         put_group(uri, zarr_format=zarr_format, attributes={})
 
 
-def _check_step(uri: str) -> None:
+def _check_case(uri: str) -> None:
     if not store_of(uri).is_local:
         return
-    if os.path.islink(uri):
-        raise DestinationError(
-            f"the output holds the link {uri!r} where a folder of its own belongs, and nothing "
-            "outside of an output is ever written; remove the link"
-        )
     folder, name = os.path.split(uri)
     if not os.path.lexists(uri) or not os.path.lexists(os.path.join(folder, name.swapcase())):
         return

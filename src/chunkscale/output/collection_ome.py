@@ -12,7 +12,7 @@ from chunkscale.ome.model import Multiscale
 from chunkscale.ome.omexml import MOST_BYTES, MadeImage, revised
 from chunkscale.ome.read import describe
 from chunkscale.ome.write import beside_unknown
-from chunkscale.output.collection import Mirror
+from chunkscale.output.collection import Mirror, group_place
 from chunkscale.sources.collections import CollectionSource, ome_group
 from chunkscale.sources.documents import each
 from chunkscale.sources.folders import Tell
@@ -42,7 +42,7 @@ def mirror_ome(
     tell : callable
         Gets a notice of what is left out.
     """
-    origin, at = join(source.uri, "OME"), join(mirror.uri, prefix, "OME")
+    origin, at = join(source.uri, "OME"), group_place(mirror, f"{prefix}OME")
     attributes, listed = ome_group(source.uri, tell)
     if source.kind != "plate":
         listed = source.paths

@@ -24,6 +24,7 @@ from chunkscale.output.places import (
     discard,
     foreign_entries,
     is_blank,
+    is_nobodys,
 )
 from chunkscale.output.record import is_unfinished, level_paths
 from chunkscale.parameters import Existing, PathLike, StorageOptions
@@ -32,7 +33,7 @@ from chunkscale.storage import objects as contents
 from chunkscale.storage.documents import stored_group
 from chunkscale.storage.groups import set_attributes
 from chunkscale.storage.locations import join
-from chunkscale.storage.names import METADATA_FILES, NOTES, OME_XML, is_dropping
+from chunkscale.storage.names import NOTES, OME_XML
 from chunkscale.storage.stores import store_of
 from chunkscale.text import some_names
 
@@ -176,7 +177,7 @@ def is_made_image(attributes: Mapping[str, Any]) -> bool:
 def _entries(uri: str) -> Iterator[str]:
     """Yield what lies in a group beside its metadata, our notes and what belongs to nobody."""
     for name in contents.names(uri):
-        if not (name in METADATA_FILES or name.startswith(NOTES) or is_dropping(name)):
+        if not (name.startswith(NOTES) or is_nobodys(uri, name)):
             yield name
 
 
@@ -196,6 +197,9 @@ def discard_collection(target: str) -> None:
 
 
 def _discard_below(uri: str) -> None:
+    if store_of(uri).is_local and os.path.islink(uri):
+        contents.delete_below(uri)  # the link alone: what it leads to is not the collection's
+        return
     found = stored_group(uri)
     if found is not None and is_made_image(found):
         if contents.names(join(uri, "labels")):

@@ -21,7 +21,7 @@ from chunkscale.ome.scenes import (
 )
 from chunkscale.ome.versions import holds_ngff, holds_systems
 from chunkscale.ome.write import beside_unknown
-from chunkscale.output.collection import STATE_KEYS, Mirror
+from chunkscale.output.collection import STATE_KEYS, Mirror, group_place
 from chunkscale.output.collection_ome import mirror_ome
 from chunkscale.output.collection_places import is_made_image
 from chunkscale.output.places import drop_strays
@@ -158,7 +158,7 @@ def _nested(
     inside = {path: inner for path, inner in found if inner is not None}
     for path, paths in _by_group(made, inside).items():
         attributes = _mirrored(mirror, inside[path], f"{prefix}{path}/", paths, tell)
-        at = join(mirror.uri, prefix, path)
+        at = group_place(mirror, prefix + path)
         put_group(at, zarr_format=mirror.zarr_format, attributes=attributes)
 
 
@@ -195,7 +195,7 @@ def _plate(
             document.attributes, mirror.version, path, below[path]
         )
         _tell_of(join(source.uri, path), notices, tell)
-        at = join(mirror.uri, prefix, path)
+        at = group_place(mirror, prefix + path)
         put_group(at, zarr_format=mirror.zarr_format, attributes=attributes)
         wells.append(well)
     _check_listed(mirror, source, sum(well.fields for well in wells), len(made))

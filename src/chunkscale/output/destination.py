@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from chunkscale.errors import (
+    AccessDeniedError,
     ChunkscaleError,
     DestinationError,
     MetadataError,
@@ -201,6 +202,8 @@ def unfinished(target: str) -> Found | None:
     try:
         record = group_attributes(target).get("chunkscale")
     except (SourceNotFoundError, MetadataError) as error:
+        if isinstance(error, AccessDeniedError):
+            raise
         raise DestinationError(
             f"the output {target!r} exists, and what it is cannot be read ({error}), so it cannot "
             "be resumed; choose another path or remove it yourself"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import threading
 import time
 import uuid
@@ -24,6 +25,11 @@ LEASE_SECONDS = 120.0
 CHECK_SECONDS = 1.0
 
 LEASE_NOTE = "run.json"
+
+#: Whatever a run puts among its notes, and what is left of it when it is killed.
+_OURS = re.compile(
+    r"(?:run\.json|done-.*\.json|packed|(?:documents|packed)\.zip)(?:\.[0-9a-f]{32}\.partial)*"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +248,10 @@ def _is_ours(uri: str, lease: Lease) -> bool:
 
 
 def delete(uri: str) -> None:
-    """Delete the ledger; the lease last, for as long as it is there the rest is known."""
-    names = note_names(uri)
+    """Delete the ledger; the lease last, for as long as it is there the rest is known.
+
+    What else has been put there stays.
+    """
+    names = filter(_OURS.fullmatch, note_names(uri))
     for name in sorted(names, key=lambda name: name == LEASE_NOTE):
         delete_note(uri, name)

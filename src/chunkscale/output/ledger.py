@@ -20,9 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import ChunkscaleWarning, RegionError
+from chunkscale.errors import ChunkscaleWarning, DestinationError, RegionError
 from chunkscale.output import leases
-from chunkscale.output.notes import delete_note, note_names, put_note, read_note
+from chunkscale.output.notes import (
+    delete_note,
+    note_names,
+    notes_place,
+    put_note,
+    read_note,
+)
 from chunkscale.output.sweep import MOST_AT_ONCE
 
 #: Seconds between two flushes: a hundredth of the time gone by, within these bounds.
@@ -174,6 +180,10 @@ class Ledger:
     def check(self) -> None:
         """Raise if another run has taken the output."""
         self._checked = self._clock()
+        try:
+            notes_place(self.uri)
+        except DestinationError as error:
+            raise RegionError(str(error)) from error
         self.guard.look()
 
 

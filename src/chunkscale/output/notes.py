@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import errno
+import os
 import uuid
 from collections.abc import Iterable
 
+from chunkscale.errors import DestinationError
 from chunkscale.storage import objects as contents
+from chunkscale.storage.files import link_text
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import NOTES
+from chunkscale.storage.stores import store_of
+
+
+def notes_place(uri: str) -> str:
+    """Return the folder of the notes below an output.
+
+    Raises
+    ------
+    DestinationError
+        If a link stands there: what it leads to is not ours to change.
+    """
+    place = join(uri, NOTES)
+    if store_of(place).is_local and os.path.islink(place):
+        raise DestinationError(f"the output {uri!r} {link_text(place)}")
+    return place
+
 
 #: No notes of a run, and there from one run to the next: what says that an output is packed in the
 #: end, its documents once they are, and the file.
@@ -23,7 +42,7 @@ def put_note(uri: str, name: str, text: str, *, new: bool = False) -> None:
     FileExistsError
         If it is to be `new`, and is there; object stores do not tell.
     """
-    contents.put(join(uri, NOTES, name), text.encode(), new=new)
+    contents.put(join(notes_place(uri), name), text.encode(), new=new)
 
 
 def withdraw_note(uri: str, name: str, text: str) -> None:
@@ -31,7 +50,8 @@ def withdraw_note(uri: str, name: str, text: str) -> None:
 
     In object stores a note is simply replaced by the next one.
     """
-    contents.withdraw(join(uri, NOTES, name), text.encode(errors="surrogateescape"))
+    content = text.encode(errors="surrogateescape")
+    contents.withdraw(join(notes_place(uri), name), content)
 
 
 def read_note(uri: str, name: str) -> str | None:
@@ -52,8 +72,9 @@ def is_packed(uri: str) -> bool:
 
 def delete_note(uri: str, name: str) -> None:
     """Delete one; with the last one nothing of them is left."""
-    contents.delete([join(uri, NOTES, name)])
-    contents.prune(join(uri, NOTES))
+    place = notes_place(uri)
+    contents.delete([join(place, name)])
+    contents.prune(place)
 
 
 def seen_through(uri: str, places: Iterable[str]) -> dict[str, bool | None]:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from chunkscale.errors import DestinationError, MetadataError, SourceNotFoundError
 from chunkscale.storage import objects as contents
-from chunkscale.storage.files import linked_folders, wrong_kinds
+from chunkscale.storage.documents import array_facts
+from chunkscale.storage.files import link_text, linked_folders, wrong_kinds
 from chunkscale.storage.groups import group_attributes, set_attributes
 from chunkscale.storage.locations import join
 from chunkscale.storage.names import (
     CHUNK,
-    DROPPINGS,
     ENDS,
     METADATA_FILES,
     NOTES,
     STRAY,
     is_chunk_path,
+    is_dropping,
 )
 from chunkscale.storage.stores import clear_write_errors, resolved, store_of
 
@@ -61,10 +63,43 @@ def _foreign(uri: str, arrays: Sequence[tuple[str, ...]]) -> Iterator[str]:
     for name in contents.names(uri):
         if name in inner:
             yield from (f"{name}/{found}" for found in _foreign(join(uri, name), inner[name]))
-        elif name not in METADATA_FILES and not any(
-            pattern.fullmatch(name) for pattern in (STRAY, DROPPINGS, *[CHUNK] * is_array)
-        ):
+        elif not (is_nobodys(uri, name) or (is_array and CHUNK.fullmatch(name))):
             yield name
+        elif is_array and CHUNK.fullmatch(name) and store_of(uri).is_local:
+            yield from _no_chunks(uri, name)
+
+
+def is_nobodys(uri: str, name: str) -> bool:
+    """Whether something in a group is metadata, or was left by desktops or killed processes.
+
+    A folder is neither, whatever it is called: it may hold anything.
+    """
+    known = name in METADATA_FILES or is_dropping(name)
+    return known and not _is_folder(join(uri, name))
+
+
+def _is_folder(uri: str) -> bool:
+    return store_of(uri).is_local and os.path.isdir(uri) and not os.path.islink(uri)
+
+
+def _no_chunks(array: str, name: str) -> Iterator[str]:
+    """Yield what lies at or below a name like that of chunks, and is none of the array."""
+    at, ndim = join(array, name), _dimensions(array)
+    found = [path for path, _ in contents.objects(at)] if _is_folder(at) else [""]
+    for inner in found:
+        path = f"{name}/{inner}".rstrip("/")
+        is_chunk = is_chunk_path(path) and ndim in (None, len(re.findall(r"\d+", path)))
+        # What has no dimension has one chunk, "0" or "c".
+        if is_chunk or ndim == 0 or is_dropping(path.rpartition("/")[2]):
+            continue
+        if not os.path.islink(join(array, path)):  # of which only the link goes
+            yield path
+
+
+def _dimensions(array: str) -> int | None:
+    """Return the number of dimensions of an array; None where its metadata do not tell."""
+    (facts,) = array_facts([array], 3)
+    return None if facts.problem else len(facts.shape)
 
 
 def is_empty(uri: str) -> bool:
@@ -80,7 +115,7 @@ def is_blank(uri: str) -> bool:
     names = contents.names(uri)
     if not names and not local:
         return not contents.exists(uri)  # an object without a name below it
-    left = [n for n in names if n != NOTES and not STRAY.fullmatch(n)]
+    left = [n for n in names if n != NOTES and not (STRAY.fullmatch(n) and is_nobodys(uri, n))]
     if not {"zarr.json", ".zgroup", ".zattrs"}.issuperset(left):
         return False
     try:
@@ -201,6 +236,14 @@ def _unpublish(uri: str, arrays: Iterable[str]) -> None:
             raise
 
 
+def check_steps(uri: str, path: str) -> None:
+    """Refuse a path below a local output where a link stands for one of its folders."""
+    names = path.split("/") if path and store_of(uri).is_local else []
+    for n in range(1, len(names) + 1):
+        if os.path.islink(step := join(uri, *names[:n])):
+            raise DestinationError(f"the output {uri!r} {link_text(step)}")
+
+
 def check_links(uri: str, arrays: Iterable[str] = ()) -> None:
     """Refuse a local output in which a link stands for a folder of its notes or these arrays.
 
@@ -210,11 +253,7 @@ def check_links(uri: str, arrays: Iterable[str] = ()) -> None:
     if not store_of(uri).is_local:
         return
     for link in linked_folders(uri, [NOTES, *arrays]):
-        raise DestinationError(
-            f"the output {uri!r} holds the link {link!r} where a folder of its own belongs, and "
-            f"nothing outside of an output is ever written or deleted; remove the link (what it "
-            f"leads to, {os.path.realpath(link)!r}, stays), or move that folder to its place"
-        )
+        raise DestinationError(f"the output {uri!r} {link_text(link)}")
     check_kinds(uri, arrays)
 
 

@@ -24,7 +24,7 @@ from chunkscale.ome.write import (
 )
 from chunkscale.output.labels import depth_below_image
 from chunkscale.output.packed_place import BESIDE
-from chunkscale.output.places import tidy
+from chunkscale.output.places import check_links, tidy
 from chunkscale.output.record import STATE_KEYS, recipe
 from chunkscale.output.sweep import measured
 from chunkscale.output.watch import check_source
@@ -57,8 +57,10 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
         return tidy(target, names)[2]  # it was whole
     output.ledger.check()
     check_source(source)
+    _check_arrays(output)
     counts, sizes, nbytes = tidy(target, names)
     if sum(sizes.values()) != output.ledger.stored:
+        check_links(target, names)
         _check_objects(plan, output)
     state = {"objects": counts, "bytes": sizes, "state": "finished"}
     finished = composed(plan, target, source, output.attributes["chunkscale"], state)
@@ -183,6 +185,19 @@ def _say_whose(attributes: dict[str, Any], target: str) -> None:
     label = ngff_namespace(attributes).get("image-label")
     if isinstance(label, dict) and (depth := depth_below_image(target)):
         label["source"] = {"image": "../" * (depth + 1)}
+
+
+def _check_arrays(output: Output) -> None:
+    """Refuse an output of which an array's metadata have gone or changed, or lie elsewhere."""
+    for writer in output.levels:
+        writer.refuse_links()
+        if found := writer.fate():
+            raise RegionError(
+                f"the metadata of the array {writer.uri!r} {found} since this run began to write "
+                "it, so the output stays unfinished. Find out what changes there; if they are "
+                "gone, go on with resume=True (--resume), which makes them again, or else replace "
+                "the output with overwrite=True (--overwrite)"
+            )
 
 
 #: Regions that a message names.

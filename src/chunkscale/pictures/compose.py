@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.ome.display import channel_colors, label_colors
+from chunkscale.ome.display import channel_colors, label_colors, listed_channels
 from chunkscale.pictures.colours import (
     RGB,
     WHITE,
@@ -38,7 +38,6 @@ from chunkscale.pictures.look import PROJECTIONS, Look, Subject
 from chunkscale.pictures.pixels import central_values, read_views
 from chunkscale.pictures.sheet import GREY, Bar, Header, Line, Panel, Sheet, line
 from chunkscale.pictures.views import Span, View, in_unit, picture_unit
-from chunkscale.sources.views import listed_channels
 
 #: A panel that is lower has no room for a scale bar, in pixels.
 _LEAST_FOR_BAR = 48

@@ -51,6 +51,7 @@ class Files(Store):
                     raise TooLongError(uri, most)
                 return file.read()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            _refuse_dangling(uri)
             return None
 
     def put(self, uri: str, content: bytes, *, new: bool = False) -> None:
@@ -182,6 +183,15 @@ def _refuse_special(path: str) -> None:
         )
 
 
+def _refuse_dangling(path: str) -> None:
+    """Refuse a link that leads nowhere where a file should be: there is one, out of reach."""
+    if os.path.islink(path) and not os.path.exists(path):
+        raise MetadataError(
+            f"{path!r} is a link to {os.readlink(path)!r}, which is not there; fetch that file, or "
+            "remove the link if it is not needed"
+        )
+
+
 def refuse_pipes(paths: Iterable[str]) -> None:
     """Raise for pipes in the place of chunks, and let those go that wait to open them."""
     pipes = list(filter(_is_pipe, paths))
@@ -309,6 +319,28 @@ def linked_folders(uri: str, paths: Iterable[str]) -> Iterator[str]:
             yield from _linked(steps[-1])
         else:
             yield link
+
+
+def link_text(link: str) -> str:
+    """Say of a link in an output why nothing is written or deleted there, and what to do."""
+    return (
+        f"holds the link {link!r} where a folder of its own belongs, and nothing outside of an "
+        f"output is ever written or deleted; remove the link (what it leads to, "
+        f"{os.path.realpath(link)!r}, stays), or move that folder to its place"
+    )
+
+
+def link_above(paths: Iterable[str], top: str) -> str:
+    """Return a link among the folders of files that lie below a folder; nothing without one."""
+    seen = {top}
+    for path in paths:
+        folder = os.path.dirname(path)
+        while folder not in seen and len(folder) > len(top):
+            if os.path.islink(folder):
+                return folder
+            seen.add(folder)
+            folder = os.path.dirname(folder)
+    return ""
 
 
 def _linked(folder: str) -> Iterator[str]:

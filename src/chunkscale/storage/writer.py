@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import CorruptChunkError, DestinationError
+from chunkscale.errors import CorruptChunkError, DestinationError, RegionError
 from chunkscale.geometry.box import Box, tile
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage import objects as contents
@@ -19,6 +20,7 @@ from chunkscale.storage.codecs import make_compressors
 from chunkscale.storage.documents import ArrayDocument, array_document, parsed
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.failures import first_line
+from chunkscale.storage.files import link_above, link_text
 from chunkscale.storage.locations import join
 from chunkscale.storage.reader import ArrayReader, touched_objects
 from chunkscale.storage.stores import clear_write_errors
@@ -31,6 +33,10 @@ class ArrayWriter(ArrayReader):
     """One stored array that is written in boxes of whole stored objects."""
 
     _read_only = False
+
+    def __init__(self, uri: str, io: StoreIO, document: ArrayDocument | None = None) -> None:
+        super().__init__(uri, io, document)
+        self._place = self._store.resolved(uri)
 
     @property
     def unit(self) -> tuple[int, ...]:
@@ -63,6 +69,7 @@ class ArrayWriter(ArrayReader):
                 raise AssertionError(
                     f"box {box} of {self.uri!r} cuts stored objects of shape {self.unit}"
                 )
+        self.refuse_links(touched_objects(box, self.unit))
         if self.io.faults is not None:
             self.io.faults("write", self.uri)
         if self._fast is not None:
@@ -108,18 +115,41 @@ class ArrayWriter(ArrayReader):
         """Return how many stored objects a box has if none is left out."""
         return sum(1 for _ in touched_objects(box, self.unit))
 
+    def refuse_links(self, indices: Iterable[Sequence[int]] = ()) -> None:
+        """Raise if a link leads the array elsewhere since it was opened, or some of its objects.
+
+        What lies there is not ours: neither is it written to, nor is anything deleted.
+
+        Raises
+        ------
+        RegionError
+        """
+        if not self._store.is_local:
+            return
+        if self._store.resolved(self.uri) != self._place:
+            raise RegionError(
+                f"the array {self.uri!r} lies behind a link that has come since this run began, "
+                f"and leads to {self._store.resolved(self.uri)!r}; nothing is written there. Put "
+                "the folder back and go on with resume=True (--resume)"
+            )
+        if link := link_above(map(self._object, indices), self.uri):
+            raise RegionError(f"the array {self.uri!r} {link_text(link)}")
+
     def objects(self) -> Iterator[tuple[tuple[int, ...], int]]:
         """Yield position and size of every stored object."""
         prefix = join(self.uri, "c") if self.zarr_format == 3 else self.uri
         for path, size in contents.objects(prefix):
             position = path.split("/")
-            # As this writes them: others may have put there what looks alike.
+            # As this writes them: others may have put there what looks alike, or a link or a
+            # file in place of a folder of chunks.
             if len(position) == len(self.shape) and all(map(_NUMBER.fullmatch, position)):
                 yield tuple(map(int, position)), size
 
     def delete_objects(self, indices: Iterable[Sequence[int]]) -> None:
         """Delete stored objects, those that are there."""
-        contents.delete(self._object(index) for index in indices)
+        listed = list(indices)
+        self.refuse_links(listed)
+        contents.delete(map(self._object, listed))
 
 
 def create_levels(
@@ -145,10 +175,9 @@ def create_levels(
         for name, content in there.items():
             if content is not None:
                 _refuse_other(join(place, name), content, stored[name])
-        with clear_write_errors(uri):
-            for name, content in stored.items():
-                if there[name] is None:
-                    contents.put(join(place, name), content, new=True)
+        for name, content in stored.items():
+            if there[name] is None:
+                _put_new(uri, join(place, name), content)
         made.append(ArrayWriter(place, io, document))
     return tuple(made)
 
@@ -177,6 +206,20 @@ def _refuse_other(uri: str, found: bytes, planned: bytes) -> None:
             f"the document {uri!r} of the output is not as it was written ({text}); delete "
             "that file and go on with resume=True (--resume), which writes it anew"
         )
+
+
+def _put_new(uri: str, at: str, content: bytes) -> None:
+    try:
+        with clear_write_errors(uri):
+            contents.put(at, content, new=True)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        raise DestinationError(
+            f"the output {uri!r} holds something at {at!r} that cannot be read as the metadata of "
+            "an array, like a link that leads nowhere; remove it and go on with resume=True "
+            "(--resume)"
+        ) from error
 
 
 @lru_cache(maxsize=64)

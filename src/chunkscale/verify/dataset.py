@@ -17,11 +17,13 @@ from chunkscale.verify.image import UNFINISHED, check_image, record_of
 from chunkscale.verify.report import CheckReport
 
 
-def check_dataset(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
+def check_dataset(
+    uri: str, source: object, io: StoreIO, sizes: Sizes | None = None, *, full: bool = False
+) -> CheckReport:
     """Check an image and its labels, or every image of a collection; see `chunkscale.check`."""
     collection = open_collection(uri)
     if collection is None:
-        return _with_labels(uri, source, io, sizes)
+        return _with_labels(uri, source, io, sizes, full=full)
     if not (source is None or isinstance(source, str)):
         raise OptionError(
             f"{uri!r} is a collection, and its source is one as well; give the path of that"
@@ -41,7 +43,7 @@ def check_dataset(uri: str, source: object, io: StoreIO, sizes: Sizes | None = N
     for name in collection.images(tell):
         origin = join(source, name) if isinstance(source, str) else None
         try:
-            found = _with_labels(join(uri, name), origin, io, sizes)
+            found = _with_labels(join(uri, name), origin, io, sizes, full=full)
         except ChunkscaleError as error:
             found = CheckReport(path=uri, faults=(str(error),))
         report = report.beside(found, name)
@@ -54,8 +56,10 @@ def check_dataset(uri: str, source: object, io: StoreIO, sizes: Sizes | None = N
     return replace(report, faults=(*faults, *report.faults))
 
 
-def _with_labels(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
-    report = check_image(uri, source, io, sizes)
+def _with_labels(
+    uri: str, source: object, io: StoreIO, sizes: Sizes | None = None, *, full: bool
+) -> CheckReport:
+    report = check_image(uri, source, io, sizes, full=full)
     labels, _ = label_paths(uri)
     made = record_of(group_document(uri).attributes).get("labels")
     lost = [path for path in made if path not in labels] if isinstance(made, list) else []
@@ -70,7 +74,7 @@ def _with_labels(uri: str, source: object, io: StoreIO, sizes: Sizes | None = No
     for path in labels:
         origin = join(place, path) if path in theirs else None
         # What the source's labels were taken to be is in the record of ours.
-        said = _checked(join(uri, path), origin, io, sizes if source is None else None)
+        said = _checked(join(uri, path), origin, io, sizes if source is None else None, full=full)
         if source is not None and origin is None:
             note = "it was not compared, for the source has no such labels"
             said = replace(said, notes=(*said.notes, note))
@@ -85,9 +89,11 @@ def _place_of(source: object) -> str:
     return source if isinstance(source, str) else getattr(source, "uri", "")
 
 
-def _checked(uri: str, source: str | None, io: StoreIO, sizes: Sizes | None) -> CheckReport:
+def _checked(
+    uri: str, source: str | None, io: StoreIO, sizes: Sizes | None, *, full: bool
+) -> CheckReport:
     """Check one image; what keeps it from being opened is a fault of it."""
     try:
-        return check_image(uri, source, io, sizes)
+        return check_image(uri, source, io, sizes, full=full)
     except ChunkscaleError as error:
         return CheckReport(path=uri, faults=(str(error),))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -45,12 +44,7 @@ from chunkscale.storage.reader import ArrayReader
 from chunkscale.storage.stores import store_of
 from chunkscale.storage.walk import read_all
 from chunkscale.verify.report import MOST_FAULTS, CheckReport
-
-#: Edge of the regions that are recomputed, by number of spatial axes, and how many per axis.
-SAMPLE_EDGES = {2: 256, 3: 48}
-
-SAMPLES = 3
-
+from chunkscale.verify.samples import frame_counts, sampled_frames, samples
 
 UNFINISHED = (
     "the run that wrote it did not finish; go on with resume=True (--resume), or replace it with "
@@ -64,7 +58,9 @@ def record_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     return record if isinstance(record, Mapping) else {}
 
 
-def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = None) -> CheckReport:
+def check_image(
+    uri: str, source: object, io: StoreIO, sizes: Sizes | None = None, *, full: bool = False
+) -> CheckReport:
     """Check one image; see `chunkscale.check`."""
     attributes = group_document(uri).attributes
     record = record_of(attributes)
@@ -99,13 +95,16 @@ def check_image(uri: str, source: object, io: StoreIO, sizes: Sizes | None = Non
     if source is not None and not faults:
         original = _opened(source, record, target, io, sizes)
         try:
-            for compared, wrong in _compare(original, target, list(arrays.values()), record):
+            found = _compare(original, target, list(arrays.values()), record, full=full)
+            for compared, wrong in found:
                 regions, voxels = regions + 1, voxels + compared
                 faults += wrong
                 if len(faults) >= MOST_FAULTS:
                     break
         except (MetadataError, GridError) as error:
             faults.append(f"it was not made from {original.uri or original.path!r}: {error}")
+        if not full:
+            notes = (*notes, *_unseen(target.grid))
     return CheckReport(
         path=uri,
         faults=tuple(faults[:MOST_FAULTS]),
@@ -241,7 +240,12 @@ def _unit_faults(source: Source, target: Image, record: Mapping[str, Any]) -> It
 
 
 def _compare(
-    source: Source, target: Image, arrays: Sequence[ArrayReader], record: Mapping[str, Any]
+    source: Source,
+    target: Image,
+    arrays: Sequence[ArrayReader],
+    record: Mapping[str, Any],
+    *,
+    full: bool,
 ) -> Iterator[tuple[int, list[str]]]:
     """Recompute boxes of every level; yield voxels compared and faults found."""
     method = find_method(record.get("method"), is_label=target.is_label).name
@@ -260,7 +264,7 @@ def _compare(
             "the source"
         )
     reference = get_backend("reference")
-    for box in _samples(target.grid):
+    for box in samples(target.grid, full=full):
         expected = resample_box(
             mapping,
             box,
@@ -275,7 +279,7 @@ def _compare(
         factors = cell_counts(fine.shape, coarse.shape)
         if any(f not in (1, 2) for f in factors):
             continue
-        for box in _samples(target.level_grid(index)):
+        for box in samples(target.level_grid(index), full=full):
             above = box.refined(factors).clipped(whole(fine.shape))
             finer = fine.read(above)
             expected = reduce_box(finer, factors, downsample=downsample, backend=reference)
@@ -283,22 +287,14 @@ def _compare(
             yield box.size, _differences(path, box, coarse.read(box), expected)
 
 
-def _samples(grid: VoxelGrid) -> Iterator[Box]:
-    """Spread boxes over an image: its corners, edges, faces and middle."""
-    spatial = set(grid.spatial)
-    starts = []
-    edge = SAMPLE_EDGES[len(spatial)]
-    for i, n in enumerate(grid.shape):
-        size = edge if i in spatial else 1
-        count = SAMPLES if i in spatial else 2
-        # An odd box size would cut cells of the next level; starts are even for that reason.
-        positions = np.linspace(0, max(0, n - size), count).astype(int) // 2 * 2
-        last = max(0, n - size)
-        starts.append(sorted({int(p) for p in positions[:-1]} | {last}))
-    for start in itertools.product(*starts):
-        sizes = (edge if i in spatial else 1 for i in range(grid.ndim))
-        stop = tuple(min(a + s, n) for a, s, n in zip(start, sizes, grid.shape, strict=True))
-        yield Box(start=start, stop=stop)
+def _unseen(grid: VoxelGrid) -> Iterator[str]:
+    """Say how many time points and channels were not compared together."""
+    seen, there = len(sampled_frames(grid)), math.prod(frame_counts(grid))
+    if seen < there:
+        yield (
+            f"{seen} of {there} pairs of time point and channel were compared, among them every "
+            "time point and every channel; compare all with full=True (--full)"
+        )
 
 
 def _differences(path: str, box: Box, found: NDArray[Any], expected: NDArray[Any]) -> list[str]:
