@@ -264,7 +264,7 @@ def check_kinds(uri: str, arrays: Iterable[str] = ()) -> None:
     """
     folders = [join(uri, name) for name in (NOTES, *arrays)]
     for folder in folders:
-        if os.path.lexists(folder) and not os.path.isdir(folder):
+        if os.path.isfile(folder):
             raise _of_wrong_kind(uri, folder, "file", "folder")
     notes = [join(folders[0], name) for name in contents.names(folders[0])]
     documents = [join(at, name) for at in folders[1:] for name in METADATA_FILES]
