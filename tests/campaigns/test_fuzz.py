@@ -13,8 +13,9 @@ from chunkscale.errors import ChunkscaleError, GridError, MemoryBudgetError, Met
 from chunkscale.text import escaped
 
 
-def test_damaged_stores_give_a_right_result_or_a_clear_refusal(tmp_path):
+def test_damaged_stores_give_a_right_result_or_a_clear_refusal(tmp_path, monkeypatch):
     """Documents, chunks and outputs in turn; `make fuzz` does it for as long as one likes."""
+    monkeypatch.setattr(fuzz, "SECONDS", 60.0)  # kernels may have to be compiled first
     campaign = fuzz.run(tmp_path, 7, range(20))
     assert campaign.found == []
     assert sum(campaign.counts.values()) == 20
