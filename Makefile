@@ -3,13 +3,20 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test fuzz lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chunkscale demo chunkscale-demo
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
+
+# Damaged stores, for so many seconds.
+TIME ?= 600
+SEED ?= 0
+
+fuzz: $(VENV)/.tested
+	$(BIN)/python tests/campaigns/fuzz.py --seconds $(TIME) --seed $(SEED)
 
 lint: $(VENV)/.linted
 	$(BIN)/ruff check .

@@ -21,13 +21,12 @@ from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    sys.path.insert(0, str(Path(__file__).parent))
 
-import images
 import numpy as np
 import psutil
 import zarr
-from mutations import FAULTS, mutate_document, source_of, spoil
+from campaigns import images
+from campaigns.mutations import FAULTS, mutate_document, source_of, spoil
 
 import chunkscale
 from chunkscale.api.describing import info

@@ -74,13 +74,21 @@ def _labelled(path, version):
     shown = {
         "omero": {"channels": [channel, {**channel, "label": "GFP"}], "rdefs": {"defaultZ": 1}}
     }
-    attributes = shown if version == "0.4" else {"ome": shown}
-    plates.image(path, version, (2, *SHAPE), (1.0, *SIZE), attributes=attributes)
+    plates.image(path, version, (2, *SHAPE), (1.0, *SIZE))
+    _add(path, version, shown)
     plates.ngff(path / "labels", {"labels": ["cells"]}, version)
     label = {"image-label": {"colors": [{"label-value": 1, "rgba": [1, 2, 3, 4]}],
                              "properties": [{"label-value": 1, "class": "a"}]}}  # fmt: skip
-    own = label if version == "0.4" else {"ome": label}
-    plates.image(path / "labels/cells", version, SHAPE, SIZE, attributes=own)
+    plates.image(path / "labels/cells", version, SHAPE, SIZE)
+    _add(path / "labels/cells", version, label)
+
+
+def _add(path, version, more):
+    """Add NGFF keys to a group."""
+    found = plates.attributes(path)
+    holder = found if version == "0.4" else found["ome"]
+    holder |= more
+    plates.put(path, found, version)
 
 
 def _scene(path):

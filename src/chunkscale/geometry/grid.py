@@ -36,6 +36,10 @@ class Axis:
     unit: str | None = None
 
 
+#: Of voxel sizes, in any unit: their products and quotients are finite as well.
+LARGEST = 1e100
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoxelGrid:
     """The sampling grid of one image: shape, voxel size and position.
@@ -99,6 +103,12 @@ class VoxelGrid:
                 )
             if not math.isfinite(origin):
                 raise GridError(f"translation {origin!r} of axis {axis.name!r} is not finite")
+            if not 1 / LARGEST <= spacing <= LARGEST:
+                raise GridError(
+                    f"voxel size {spacing!r} of axis {axis.name!r} is none to compute with: it "
+                    f"must lie between {1 / LARGEST:g} and {LARGEST:g}; correct it, or give it in "
+                    "another unit"
+                )
 
     @property
     def names(self) -> str | tuple[str, ...]:

@@ -20,6 +20,9 @@ from chunkscale.geometry.methods import METHODS, PICK, Kind, find_method
 
 _EPS = 2.0**-52
 
+#: Voxels whose positions differ.
+_MOST = 2.0**52
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisMapping:
@@ -110,6 +113,7 @@ def grid_mapping(
         edge_in = source.translation[i] - s_in / 2
         edge_out = target.translation[i] - s_out / 2
         step, offset = s_out / s_in, (edge_out - edge_in) / s_in
+        _refuse_far(axis.name, step, offset, n_out)
         magnitude = max(abs(source.translation[i]), abs(target.translation[i]), s_in, s_out) / s_in
         start = round(offset / step) if abs(offset / step) < 2**48 else 0
         if abs(offset - start * step) <= 16 * _EPS * magnitude:
@@ -135,6 +139,16 @@ def grid_mapping(
             )
         )
     return tuple(mappings)
+
+
+def _refuse_far(name: str, step: float, offset: float, count: int) -> None:
+    """Raise where positions are numbers of voxels that no index can be."""
+    if not 1 / _MOST <= step <= _MOST or abs(offset) + step * count > _MOST:
+        raise GridError(
+            f"along axis {name!r} the target has {count} voxels of {step:g} of the source's, "
+            f"{offset:g} of these from its edge: more than 2**52 cannot be told apart; choose "
+            "another voxel size, or correct those of the metadata and their units"
+        )
 
 
 def _identity(size: int) -> AxisMapping:

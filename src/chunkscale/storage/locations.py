@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from chunkscale.errors import OptionError
 
@@ -96,20 +97,27 @@ def parse_endpoint(url: str) -> str:
     return url.rstrip("/")
 
 
-def split_checked(url: str, what: str) -> SplitResult:
-    """Return the parts of a URL; refuse one with a password, or whose host is none."""
-    try:
+def _parts(url: str) -> SplitResult | None:
+    """Return the parts of a URL; None, without the error that would repeat it, if it is none."""
+    with contextlib.suppress(ValueError):
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError:  # which repeats what it does not understand
+        return parts
+    return None
+
+
+def split_checked(url: str, what: str) -> SplitResult:
+    """Return the parts of a URL; refuse one with a password, or whose host is none."""
+    parts = _parts(url)
+    if parts is None:
         raise OptionError(
             f"{what} has a host or a port that is not understood; give it like "
             "https://host:9000/path"
-        ) from None
+        )
     # A URL gets into metadata, logs and messages.
-    if "@" in parts.netloc:
+    if "@" in (place := unquote(parts.netloc)):
         raise OptionError(
-            f"{what} holds a user name or a password ({parts.netloc.rpartition('@')[2]!r}); take "
+            f"{what} holds a user name or a password ({place.rpartition('@')[2]!r}); take "
             "it out: URLs are written into metadata and logs"
         )
     return parts
@@ -125,7 +133,8 @@ def plain(url: str) -> str:
     """
     scheme, mark, rest = re.split("[?#]", url, maxsplit=1)[0].partition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+    shown = f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+    return re.sub(r"://[^/\s]*@", "://", shown)  # some write a URL in a URL
 
 
 class Location(str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import operator
 import os
 from collections.abc import Iterable, Sequence
@@ -14,8 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import CorruptChunkError, MetadataError
+from chunkscale.errors import CorruptChunkError, MemoryBudgetError, MetadataError
 from chunkscale.geometry.box import Box, tile
+from chunkscale.host.limits import memory_limits
+from chunkscale.host.memory import available_bytes
 from chunkscale.storage.bounds import ObjectBounds
 from chunkscale.storage.codecs import codec_text
 from chunkscale.storage.diagnosis import refuse_code, refuse_misread
@@ -30,9 +33,13 @@ from chunkscale.storage.names import is_chunk_path
 from chunkscale.storage.objects import holds_chunks
 from chunkscale.storage.stores import store_of
 from chunkscale.storage.zarr_stores import regular_chunks, zarr_array
+from chunkscale.text import human_bytes, times
 
 #: So many boxes with holes are looked at for chunks of other names, by each process.
 _LOOKS = 4
+
+#: Bytes of a chunk for which no memory is looked at.
+_SMALL_CHUNK = 2**28
 
 #: So many stored objects are remembered that were looked at.
 _REMEMBERED = 2**16
@@ -88,6 +95,7 @@ class ArrayReader:
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
         self.zarr_format = self._document.zarr_format
         self._tensorstore = Once(self._opened)
+        self._fits = False
         self._looks, self._small = _LOOKS, set[tuple[int, ...]]()
 
     def __reduce__(self) -> tuple[type, tuple[str, StoreIO]]:
@@ -252,6 +260,8 @@ class ArrayReader:
             Naming the array and the first chunk that cannot be decoded, or the array alone
             where its store is too busy to open it.
         """
+        if not self._fits:
+            self._refuse_huge_chunks()
         try:
             _ = self._fast
         except OSError as error:
@@ -322,6 +332,21 @@ class ArrayReader:
     @cached_property
     def _bounds(self) -> ObjectBounds:
         return ObjectBounds.of(self._array, self.chunk, self.shard, self.codec)
+
+    def _refuse_huge_chunks(self) -> None:
+        """Raise where no chunk can be decoded: tensorstore ends the process when it tries."""
+        size = math.prod(self.chunk) * self.dtype.itemsize
+        if size < _SMALL_CHUNK:
+            self._fits = True
+            return
+        room = min([available_bytes(), *(limit.amount for limit in memory_limits())])
+        if size > room:
+            raise MemoryBudgetError(
+                f"a chunk of array {self.uri!r} has {times(self.chunk)} voxels, "
+                f"{human_bytes(size)} decoded, and {human_bytes(room)} of memory are free: use a "
+                "machine with more, or store it again with smaller chunks"
+            )
+        self._fits = True  # what this run takes from now on its plan has counted
 
     def _refuse_large_objects(self, box: Box) -> None:
         """Find local files of which tensorstore would make more than the voxels that they have.

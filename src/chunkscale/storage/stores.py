@@ -80,12 +80,15 @@ def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = N
 
 
 def _refuse_lost_slash(text: str) -> None:
-    """Refuse a URL that was a `Path` in between, which makes one slash of two."""
-    scheme, mark, rest = text.partition(":/")
-    if mark and not rest.startswith("/") and scheme.lower() in _schemes():
+    """Refuse a URL that was a `Path` in between, which makes one slash of two, and worse ones."""
+    scheme, mark, rest = text.partition(":")
+    if not mark or scheme.lower() not in _schemes() or rest.startswith("//"):
+        return
+    if rest.startswith(("/", "\\")) or scheme.lower() in ("http", "https"):
+        place = rest.lstrip("/\\")
         raise OptionError(
-            f"{plain(f'{scheme}://{rest}')!r} has one slash behind {scheme + ':'!r}; give a URL as "
-            "text, not as a Path, which drops the other one"
+            f"{plain(f'{scheme}://{place}')!r} lacks a slash behind {scheme + ':'!r}; give a URL "
+            "as text, not as a Path, which drops one of the two"
         )
 
 
