@@ -95,7 +95,10 @@ class VoxelGrid:
             self.axes, self.shape, self.voxel_size, self.translation, strict=True
         ):
             if size < 1:
-                raise GridError(f"axis {axis.name!r} has {size} voxels; it needs at least 1")
+                raise GridError(
+                    f"axis {axis.name!r} has {size} voxels, so there is no image to make or to "
+                    "read; give one that has at least 1 along each axis"
+                )
             if not (math.isfinite(spacing) and spacing > 0):
                 raise GridError(
                     f"voxel size {spacing!r} of axis {axis.name!r} is not a positive finite "
