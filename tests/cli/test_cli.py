@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from chunkscale.api.planning import plan_resampling
 from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.commands import _plan_options
 from chunkscale.cli.main import main
+from chunkscale.cli.screen import terminable
 from chunkscale.compute.gpu.find import why_unusable
 from chunkscale.demo import run_demo
 
@@ -27,11 +29,17 @@ def stack(make_image, noise):
     return make_image(noise((8, 30, 30)), (1.0, 0.25, 0.25), name="a stack.ome.zarr")
 
 
-def run(*arguments):
+def run(*arguments, **given):
     return subprocess.run(
         [sys.executable, "-m", "chunkscale", *map(str, arguments)],
-        capture_output=True, text=True,
+        **({"capture_output": True} | given), text=True,
     )  # fmt: skip
+
+
+def output_is(buffered):
+    """Return an environment in which what is printed waits in a buffer, or does not."""
+    rest = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return rest if buffered else {**rest, "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.mark.parametrize("verb", ["info", "plan", "resample", "check", "demo"])
@@ -309,21 +317,47 @@ def test_progress_is_for_terminals(stack, tmp_path):
     assert "Mvoxel/s" in shown
 
 
-def test_a_closed_pipe_is_no_error(stack):
-    """`chunkscale plan ... | head -1` ends quietly."""
-    found = subprocess.run(
-        f"{sys.executable} -m chunkscale plan '{stack}' | head -1",
-        shell=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert found.stderr == ""
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_closed_pipe_is_no_error(buffered):
+    """`chunkscale formats | head -0` says nothing, and its exit code that not all was printed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        found = run(
+            "formats", stdout=writing, stderr=subprocess.PIPE, capture_output=False,
+            env=output_is(buffered),
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (found.stderr, found.returncode) == ("", 1)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-def test_what_cannot_be_printed_is_an_error(stack):
+@pytest.mark.parametrize("buffered", [True, False])
+def test_what_cannot_be_printed_is_an_error(buffered):
     """The exit code tells it, although the process ends at once."""
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "chunkscale", "plan", str(stack), "--json"]
-        assert subprocess.run(command, stdout=full).returncode == 1
+        found = run(
+            "formats", "--json", stdout=full, stderr=subprocess.PIPE, capture_output=False,
+            env=output_is(buffered),
+        )  # fmt: skip
+    assert found.returncode == 1
+    assert "Traceback" not in found.stderr
+
+
+def test_the_first_sigterm_waits_for_what_has_begun_and_the_second_does_not():
+    """Nor does the first where nothing could be left unfinished; afterwards all is as before."""
+    before, begun = signal.getsignal(signal.SIGTERM), []
+    with terminable(lambda: bool(begun)) as told:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert not told
+        begun.append(True)
+        signal.raise_signal(signal.SIGTERM)
+        assert told == [signal.SIGTERM]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_voxel_sizes_in_every_spelling(stack):

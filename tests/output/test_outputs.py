@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from chunkscale.api.resampling import resample
 from chunkscale.cli.main import main
 from chunkscale.errors import NotAnImageError
 from chunkscale.geometry.box import Box
+from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.storage import objects as contents
 
 VERSIONS = ("0.4", "0.5")
@@ -540,6 +542,18 @@ def test_check_finds_a_torn_chunk(level, sharded, volume):
     assert "chunk (0, 0, 0)" in faults[0]
 
 
+def test_check_reads_to_the_end(volume, monkeypatch):
+    """A torn chunk behind many reads is found as well, and so are several."""
+    monkeypatch.setattr("chunkscale.storage.reader.READ_BYTES", 2**10)
+    _, out = volume()
+    victims = sorted(p for p in (out / "0/c").rglob("*") if p.is_file())[-2:]
+    for victim in victims:
+        victim.write_bytes(victim.read_bytes()[:-5])
+    faults = images.check(out).faults
+    assert len(faults) == 2
+    assert "chunk (2, 2, 3)" in faults[1]
+
+
 @pytest.mark.parametrize("sharded", [False, True])
 def test_check_finds_a_deleted_chunk(sharded, volume):
     """A missing file reads as zeros, so they are counted."""
@@ -623,6 +637,54 @@ def test_check_finds_a_changed_voxel(level, at, volume):
     assert not report
     assert any(f"level {level}: 1 of" in fault and f"at {at}" in fault for fault in report.faults)
     assert main(["check", str(out), "--source", str(source)]) == 3
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("at", [(0, 0, 0), (0.5, 0.5, 0.5), (1, 1, 1), (0, 1, 0.5)])
+def test_check_looks_at_corners_and_the_middle_of_large_images(level, at, volume, monkeypatch):
+    """Of what is too large to be recomputed as a whole, at every level."""
+    monkeypatch.setattr("chunkscale.verify.image.SAMPLE_EDGES", {3: 4})
+    source, out = volume(levels=3)
+    array = zarr.open_group(out, mode="r+")[str(level)]
+    at = tuple(int(part * (n - 1)) for part, n in zip(at, array.shape, strict=True))
+    array[at] = array[at] ^ np.uint16(1)
+    report = images.check(out, source=source)
+    assert report.voxels_compared < 0.7 * 24 * 20 * 31
+    assert any(f"level {level}: 1 of" in fault and f"at {at}" in fault for fault in report.faults)
+
+
+def test_check_takes_nan_for_nan(make_image, tmp_path):
+    """It is equal to nothing, and what the source gives all the same."""
+    data = np.ones((6, 8, 8), "float32")
+    data[2, 3, 4] = np.nan
+    source = make_image(data, (2.0, 0.5, 0.5))
+    chunkscale.resample(source, tmp_path / "out.zarr", levels=2)
+    assert np.isnan(levels_of(tmp_path / "out.zarr")[1]).any()
+    assert images.check(tmp_path / "out.zarr", source=source).faults == ()
+
+
+def test_check_finds_another_data_type(make_image, noise, tmp_path):
+    """Of voxels that are the same numbers."""
+    data = noise((6, 8, 8), "uint8")
+    source = make_image(data.astype("uint16"), (2.0, 0.5, 0.5))
+    chunkscale.resample(source, tmp_path / "out.zarr", levels=1)
+    other = make_image(data, (2.0, 0.5, 0.5), name="other.zarr")
+    (fault,) = images.check(tmp_path / "out.zarr", source=other).faults
+    assert "the data types differ: uint16 in the output, uint8 in the source" in fault
+
+
+@pytest.mark.parametrize(("shift", "found"), [(0.0, False), (0.1, True), (1e-4, True)])
+def test_check_does_not_trust_the_mapping_of_the_run(shift, found, volume, monkeypatch):
+    """Positions follow from the metadata alone: a mapping that is a little off is a fault."""
+    source, out = volume(voxel_size=0.3, levels=1)
+
+    def shifted(*arguments, **options):
+        made = grid_mapping(*arguments, **options)
+        return tuple(replace(m, offset=m.offset + shift) for m in made)
+
+    monkeypatch.setattr("chunkscale.verify.image.grid_mapping", shifted)
+    faults = images.check(out, source=source).faults
+    assert any("by its metadata, and was computed at" in fault for fault in faults) == found
 
 
 def test_check_finds_another_source(volume, make_image, noise, tmp_path):

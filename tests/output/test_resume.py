@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -353,6 +355,27 @@ def test_another_recipe_is_refused(options, named, finished, stack, tmp_path):
     with pytest.raises(chunkscale.DestinationError, match=named):
         chunkscale.resample(stack, out, resume=True, **options)
     assert stored(out) == before
+
+
+@pytest.mark.filterwarnings("ignore:source and grid to match", "ignore:.*no physical unit")
+@pytest.mark.parametrize(
+    ("named", "changed"),
+    [
+        ("axes is .*micrometer", {"unit": "micrometer"}),
+        ("translation is", {"translation": (2.0, 0.0, 0.0)}),
+    ],
+)
+def test_another_place_or_unit_is_another_recipe(named, changed, make_image, noise, tmp_path):
+    """A target that says something else of where its voxels lie is refused, by name."""
+    source = make_image(noise((8, 20, 20)), (1.0, 0.4, 0.4), unit=None)
+    same = {"data": noise((16, 20, 20)), "voxel_size": (0.5, 0.4, 0.4)}
+    first = make_image(**same, unit=None, name="first.zarr")
+    second = make_image(**same, **{"unit": None, **changed}, name="second.zarr")
+    out = tmp_path / "out.zarr"
+    interrupted(source, out, 1, like=first)
+    with pytest.raises(chunkscale.DestinationError, match=named):
+        chunkscale.resample(source, out, like=second, chunk=8, resume=True)
+    chunkscale.resample(source, out, like=first, chunk=8, resume=True)
 
 
 def test_another_source_is_refused(stack, make_image, noise, tmp_path):
@@ -821,14 +844,91 @@ def test_a_living_process_has_its_lease_when_the_clock_is_set(stack, tmp_path, m
         leases_module.check_free(str(out), take_over=False)
 
 
-def test_the_ledger_of_another_run_is_not_deleted(stack, tmp_path):
-    """Not even by one that ends well."""
+def test_the_ledger_of_another_run_is_not_deleted(tmp_path, monkeypatch):
+    """Not even by one that ends well; nor does one that goes on renew its lease over the other."""
+    monkeypatch.setattr("chunkscale.output.leases.LEASE_SECONDS", 0.06)
+    out = str(tmp_path / "out.zarr")
+    lease = leases_module.acquire(out)
+    with leases_module.kept(out, lease):
+        write_lease(out, renewed=time.time())
+        time.sleep(0.1)  # long enough for several renewals
+        assert leases_module.holder(out).run == "another"
+    assert leases_module.holder(out).run == "another"
+
+
+def test_what_could_not_be_noted_down_is_noted_down_with_the_next_flush(tmp_path, monkeypatch):
+    """A store that fails once costs no region."""
+    out, put, fails = str(tmp_path / "out.zarr"), ledger.put_note, [True]
+
+    def put_note(*arguments):
+        if fails and fails.pop():
+            raise OSError("injected")
+        put(*arguments)
+
+    monkeypatch.setattr(ledger, "put_note", put_note)
+    notes = ledger.Ledger(out, leases_module.acquire(out), look=lambda: None)
+    notes.add(2, 20)
+    with pytest.warns(chunkscale.ChunkscaleWarning, match="cannot be kept"):
+        notes.flush()
+    notes.add(0, 10)
+    notes.flush()
+    assert ledger.recorded(out, 4).tolist() == [10, -1, 20, -1]
+    assert notes.stored == 30
+
+
+def test_of_two_runs_that_take_over_at_once_one_begins(stack, tmp_path, monkeypatch):
+    """Who was overtaken while it waited for the loser is refused, and has written nothing."""
     out = tmp_path / "out.zarr"
     interrupted(stack, out)
-    lease = leases_module.acquire(str(out))
-    with leases_module.kept(str(out), lease):
-        write_lease(out, renewed=time.time())
-    assert leases_module.holder(str(out)).run == "another"
+    write_lease(out, renewed=time.time())
+    before = stored(out / "0")
+    monkeypatch.setattr(
+        "chunkscale.output.leases.wait_for_loser",
+        lambda: write_lease(out, run="a third", renewed=time.time()),
+    )
+    with pytest.raises(chunkscale.DestinationError, match="another run"):
+        chunkscale.resample(stack, out, chunk=8, resume=True, take_over=True)
+    assert leases_module.holder(str(out)).run == "a third"
+    assert stored(out / "0") == before
+
+
+def test_who_was_overtaken_after_its_last_look_does_not_publish(stack, tmp_path, monkeypatch):
+    """The lease is looked at once more when all regions are made."""
+    monkeypatch.setattr("chunkscale.output.leases.CHECK_SECONDS", 1e9)
+    monkeypatch.setattr("chunkscale.output.ledger.FLUSH_SECONDS", (1e9, 1e9))
+    out = tmp_path / "out.zarr"
+
+    def overtake(progress):
+        if progress.regions == progress.total_regions:
+            write_lease(out, renewed=time.time())
+
+    with pytest.raises(chunkscale.RegionError, match="taken over by process"):
+        chunkscale.resample(stack, out, chunk=16, progress=overtake)
+    with pytest.raises(chunkscale.NotAnImageError, match="did not finish"):
+        chunkscale.open_image(out)
+
+
+def test_the_lease_of_a_process_that_waits_to_be_buried_is_none(tmp_path):
+    """A child that has ended has a number as long as its parent has not asked for its end."""
+    out = tmp_path / "out.zarr"
+    tell = "from chunkscale.host.identity import identity; print(*identity()[1:])"
+    with subprocess.Popen([sys.executable, "-c", tell], stdout=subprocess.PIPE) as child:
+        pid, started = child.stdout.read().split()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not buried
+        write_lease(out, pid=int(pid), started=float(started), renewed=time.time())
+        leases_module.check_free(str(out), take_over=False)
+
+
+def test_a_note_that_has_changed_is_not_withdrawn(tmp_path):
+    """Between reading and deleting another run may have put its own there."""
+    out = str(tmp_path)
+    notes_module.put_note(out, "run.json", "another's")
+    with pytest.raises(FileExistsError):
+        notes_module.withdraw_note(out, "run.json", "what was read")
+    assert notes_module.read_note(out, "run.json") == "another's"
+    assert note_names(out) == ["run.json"]
+    notes_module.withdraw_note(out, "run.json", "another's")
+    assert note_names(out) == []
 
 
 def test_the_lease_is_renewed_while_a_region_takes_long(stack, tmp_path, monkeypatch):

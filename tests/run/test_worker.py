@@ -11,7 +11,7 @@ from chunkscale.plan.model import ResamplePlan
 from chunkscale.run.job import ImageJob, Job
 from chunkscale.run.records import Failure, Record
 from chunkscale.run.region import process_region
-from chunkscale.run.worker import OpenJob, _opened_jobs, run_batch, run_region, stop_run
+from chunkscale.run.worker import OpenJob, opened_jobs, run_batch, run_region, stop_run
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.failures import is_transient
 from chunkscale.storage.reader import ArrayReader
@@ -29,6 +29,8 @@ class Answer(Exception):
     [
         (OSError(errno.EIO, "input/output error"), True),
         (OSError(errno.ENOSPC, "no space left"), False),
+        (OSError(errno.EDQUOT, "quota exceeded"), False),
+        (OSError(errno.EROFS, "read-only file system"), False),
         (PermissionError(errno.EACCES, "denied"), False),
         (ConnectionResetError("broken off"), True),
         (TimeoutError("too late"), True),
@@ -71,8 +73,12 @@ def job(make_image, noise, tmp_path):
 
 @pytest.mark.parametrize("failures", [0, 1, 4, 5])
 def test_a_region_is_tried_five_times(failures, job, monkeypatch):
-    """Then it has failed, and names itself, its voxels and the cause."""
-    tried = []
+    """Then it has failed, and names itself, its voxels and the cause.
+
+    Each wait is longer than the one before, and all of them together some seconds, which is what
+    a busy store takes.
+    """
+    tried, waits = [], []
     original = process_region
 
     def fail(*arguments):
@@ -82,8 +88,13 @@ def test_a_region_is_tried_five_times(failures, job, monkeypatch):
         return original(*arguments)
 
     monkeypatch.setattr("chunkscale.run.worker.process_region", fail)
+    monkeypatch.setattr("chunkscale.run.worker.sleep", waits.append)
     outcome = run_region(OpenJob.of(job), 0)
     assert len(tried) == min(failures + 1, 5)
+    assert len(waits) == min(failures, 4)
+    assert waits == sorted(set(waits))
+    if failures >= 4:
+        assert 5 < sum(waits) < 30
     if failures < 5:
         assert isinstance(outcome, Record)
     else:
@@ -97,9 +108,9 @@ def test_a_process_opens_a_job_once_and_drops_it(job):
     payload = pickle.dumps(job)
     assert len(payload) < 20_000
     assert [o.index for o in run_batch(job.run, payload, [0])] == [0]
-    opened = _opened_jobs[job.run]
+    opened = opened_jobs[job.run]
     list(run_batch(job.run, b"never looked at", [0]))
-    assert _opened_jobs[job.run] is opened
+    assert opened_jobs[job.run] is opened
     stop_run(job.run)
-    assert job.run not in _opened_jobs
+    assert job.run not in opened_jobs
     assert list(run_batch(job.run, payload, [0])) == []
