@@ -286,7 +286,7 @@ def test_killed_at_any_moment_the_output_is_no_image(make_image, noise, tmp_path
 
 
 def test_chunkscale_threads_are_named_and_gone(stack, tmp_path):
-    """While a run makes regions each thread of its own says whose it is; afterwards none is left."""
+    """While regions are made each thread of a run says whose it is; afterwards none is left."""
     before, during = set(threading.enumerate()), set()
 
     def look(progress):

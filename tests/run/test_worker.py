@@ -12,8 +12,9 @@ from chunkscale.run.job import ImageJob, Job
 from chunkscale.run.records import Failure, Record
 from chunkscale.run.region import process_region
 from chunkscale.run.worker import OpenJob, opened_jobs, run_batch, run_region, stop_run
+from chunkscale.storage.buckets.access import clear_bucket_errors
 from chunkscale.storage.engine import StoreIO
-from chunkscale.storage.failures import is_transient
+from chunkscale.storage.failures import StoreError, is_transient
 from chunkscale.storage.reader import ArrayReader
 from chunkscale.storage.writer import ArrayWriter
 
@@ -36,6 +37,8 @@ class Answer(Exception):
         (TimeoutError("too late"), True),
         (ValueError("UNAVAILABLE: Error reading"), True),
         (ValueError("ABORTED: all retries failed"), True),
+        (ValueError("INTERNAL: broken off"), True),
+        (ValueError("UNKNOWN: connection lost"), True),
         (ValueError("INVALID_ARGUMENT: no such thing"), False),
         (Answer(503), True),
         (Answer(429), True),
@@ -50,6 +53,25 @@ class Answer(Exception):
 def test_what_may_go_away_is_tried_again(error, transient):
     """Stores that do not answer, and nothing that is wrong for good."""
     assert is_transient(error) is transient
+
+
+@pytest.mark.parametrize(
+    ("status", "transient"),
+    [
+        ("429 Too Many Requests", True),
+        ("408 Request Timeout", True),
+        ("409 Conflict", True),
+        ("503 Slow Down", True),
+        ("400 Bad Request", False),
+        ("405 Method Not Allowed", False),
+    ],
+)
+def test_what_a_bucket_refuses_for_the_moment_is_tried_again(status, transient):
+    """Too many requests, and others that its answer says may be repeated."""
+    raised = pytest.importorskip("obstore.exceptions").GenericError
+    with pytest.raises(StoreError, match=status) as error, clear_bucket_errors("s3://bucket/key"):
+        raise raised(f"Server returned non-2xx status code: {status}: ...")
+    assert is_transient(error.value) is transient
 
 
 def test_a_corrupt_chunk_stays_what_it_is_between_processes():
