@@ -478,6 +478,18 @@ def test_what_desktops_leave_goes_with_an_image(volume):
     assert not list(out.rglob(".DS_Store"))
 
 
+def test_no_more_faults_are_told_than_can_be_read():
+    """Of many images the first ones; that there are faults is never lost."""
+    many = tuple(f"fault {i}" for i in range(15))
+    report = chunkscale.CheckReport(path="a", faults=())
+    for name in ("one", "two", "three"):
+        report = report.beside(chunkscale.CheckReport(path=name, faults=many), name)
+    assert len(report.faults) == 20
+    assert report.faults[0] == "one: fault 0"
+    assert report.images == 4
+    assert not report
+
+
 def test_check_stays_a_function(volume):
     """`chunkscale.check` can be called twice, and after CheckReport was looked up."""
     source, out = volume()

@@ -67,7 +67,11 @@ def test_a_resumed_run_writes_the_bytes_of_an_undisturbed_one(layout, regions, s
     out = tmp_path / "out.zarr"
     interrupted(stack, out, regions, **options)
     assert not chunkscale.check(out)
-    run = chunkscale.resample(stack, out, resume=True, **options)
+    seen = []
+    run = chunkscale.resample(stack, out, resume=True, progress=seen.append, **options)
+    left = 1 - run.times.resumed_regions / whole.plan.region_count
+    assert seen[-1].regions == seen[-1].total_regions == whole.plan.region_count
+    assert seen[-1].total_voxels == pytest.approx(left * whole.plan.voxels, abs=1)
     assert run.times.resumed_regions >= regions
     assert run.times.regions + run.times.resumed_regions == whole.plan.region_count
     assert_same_output(out, tmp_path / "whole.zarr")
@@ -359,13 +363,16 @@ def test_another_recipe_is_refused(options, named, finished, stack, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:source and grid to match", "ignore:.*no physical unit")
 @pytest.mark.parametrize(
-    ("named", "changed"),
+    ("named", "changed", "options"),
     [
-        ("axes is .*micrometer", {"unit": "micrometer"}),
-        ("translation is", {"translation": (2.0, 0.0, 0.0)}),
+        ("axes is .*micrometer", {"unit": "micrometer"}, {}),
+        ("translation is", {"translation": (2.0, 0.0, 0.0)}, {}),
+        ("outside is 'edge' there and '7' now", {}, {"outside": 7}),
     ],
 )
-def test_another_place_or_unit_is_another_recipe(named, changed, make_image, noise, tmp_path):
+def test_another_place_or_unit_is_another_recipe(
+    named, changed, options, make_image, noise, tmp_path
+):
     """A target that says something else of where its voxels lie is refused, by name."""
     source = make_image(noise((8, 20, 20)), (1.0, 0.4, 0.4), unit=None)
     same = {"data": noise((16, 20, 20)), "voxel_size": (0.5, 0.4, 0.4)}
@@ -374,7 +381,7 @@ def test_another_place_or_unit_is_another_recipe(named, changed, make_image, noi
     out = tmp_path / "out.zarr"
     interrupted(source, out, 1, like=first)
     with pytest.raises(chunkscale.DestinationError, match=named):
-        chunkscale.resample(source, out, like=second, chunk=8, resume=True)
+        chunkscale.resample(source, out, like=second, chunk=8, resume=True, **options)
     chunkscale.resample(source, out, like=first, chunk=8, resume=True)
 
 

@@ -133,6 +133,11 @@ def test_a_process_opens_a_job_once_and_drops_it(job):
     opened = opened_jobs[job.run]
     list(run_batch(job.run, b"never looked at", [0]))
     assert opened_jobs[job.run] is opened
-    stop_run(job.run)
-    assert job.run not in opened_jobs
+    for other in ("a", "b"):  # of many runs it holds those that it worked for last
+        list(run_batch(other, payload, [0]))
+    assert list(opened_jobs) == ["a", "b"]
+    list(run_batch(job.run, payload, [0]))
+    for run in (job.run, "a", "b"):
+        stop_run(run)
+    assert not opened_jobs
     assert list(run_batch(job.run, payload, [0])) == []
