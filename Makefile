@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test mutants lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chunkscale demo chunkscale-demo
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
+
+# Small mistakes in the code, and whether the tests notice them: half an hour on one core.
+mutants: $(VENV)/.tested
+	$(BIN)/python tests/campaigns/mutants.py $(WORDS)
 
 lint: $(VENV)/.linted
 	$(BIN)/ruff check .

@@ -3,8 +3,9 @@
 Run it as ``python tests/campaigns/mutants.py [WORD ...]``: without words all of ``mutants.toml``,
 else the mutations whose file or text holds one of them. Each is made in a copy of the package in
 a temporary folder, never in the checkout, and tested in a process that is forked when libraries
-are imported, which is half of a test's time (so not on Windows). It ends with 1 if a mutation goes unnoticed that is not
-`excused`, or if its text is not in the code any more.
+are imported, which is half of a test's time (so not on Windows). It ends with 1 if a mutation goes
+unnoticed that is not `excused`, if its text is not in the code any more, or if its tests cannot be
+run. The tests have to pass without any mutation: that is the suite's business.
 """
 
 from __future__ import annotations

@@ -71,13 +71,18 @@ def layout(request):
 
 
 @pytest.fixture(params=CASES)
-def written(request, layout, make_image, noise, tmp_path):
-    """Return an output of every kind of image, and its version."""
+def source(request, make_image, noise):
+    """Return every kind of image."""
     shape, size, shift = CASES[request.param]
-    source = make_image(
+    return make_image(
         noise(shape), size, translation=shift, axes=request.param,
         chunk=(1,) * (len(shape) - 2) + (16, 16), attributes={"omero": omero_of(request.param)},
     )  # fmt: skip
+
+
+@pytest.fixture
+def written(source, layout, tmp_path):
+    """Return an output of every kind of image, and its version."""
     out = tmp_path / "out.ome.zarr"
     chunkscale.resample(source, out, levels=3, **layout)
     return out, layout["ome_zarr_version"]
@@ -498,6 +503,13 @@ def test_check_stays_a_function(volume):
     assert chunkscale.check(out, source=source)
 
 
+def test_check_passes_what_is_right(source, written):
+    """Every layout of every kind of image, with its source and without."""
+    path, _ = written
+    assert images.check(path).faults == ()
+    assert images.check(path, source=source).faults == ()
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -512,12 +524,8 @@ def test_check_stays_a_function(volume):
     ],
     ids=str,
 )
-def test_check_passes_what_is_right(written, options, volume, tmp_path):
-    """Every kind of output, with its source and without."""
-    path, _ = written
-    assert images.check(path).faults == ()
-    source = tmp_path / "source.ome.zarr"
-    assert images.check(path, source=source).faults == ()
+def test_check_passes_whatever_was_asked_for(source, options, tmp_path):
+    """It recomputes by the method, and levels by the way to make them, that the output names."""
     chunkscale.resample(source, tmp_path / "more.zarr", levels=2, **options)
     report = images.check(tmp_path / "more.zarr", source=source)
     assert report.faults == ()
