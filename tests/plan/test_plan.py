@@ -21,6 +21,7 @@ from chunkscale.geometry.grid import Axis, VoxelGrid, resized_grid
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.pyramid import Layout, level_grid
 from chunkscale.parameters import StorageLayout
+from chunkscale.plan.choice import Figures, cost
 from chunkscale.plan.cuts import resampling_options
 from chunkscale.plan.memory import Limits
 from chunkscale.plan.model import Resampling, SourceArray
@@ -321,6 +322,24 @@ def test_the_cache_is_large_enough_for_what_it_is_to_save(largest, workers, monk
             while sum(kept.values()) > plan.memory.cache:
                 del kept[next(iter(kept))]
     assert decoded <= plan.bytes_read
+
+
+def test_regions_that_end_where_chunks_end_share_none():
+    """So there is nothing to keep for a neighbour."""
+    source = grid_for((64,) * 3)
+    (aligned, *_) = grid_mapping(source, source, method="linear", antialias=False)
+    assert not any(cut.overlaps for cut in resampling_options(aligned, 16, 0, 16))
+    assert any(cut.overlaps for cut in resampling_options(aligned, 16, 0, 24))
+
+
+def test_to_keep_a_chunk_is_dearer_than_none_and_cheaper_than_to_decode_it_again():
+    """What waits in a cache goes through memory twice."""
+    figures = partial(Figures, written=10**9, later=0, regions=100, slots=2, region=0)
+    once, kept, twice = (
+        cost(figures(decoded=decoded, cached=cached))
+        for decoded, cached in ((1e9, 0), (1e9, 1e9), (2e9, 0))
+    )
+    assert once < kept < twice
 
 
 def test_huge_plans_are_small_values():
