@@ -32,7 +32,7 @@ TABLE = Path(__file__).with_suffix(".toml")
 
 #: What tests import again and again, and what can be used after a fork: not tensorstore.
 LIBRARIES = (
-    "dask.array", "dask.threaded", "numba.core.caching", "numpy", "ome_zarr",
+    "dask.array", "dask.threaded", "hypothesis", "numba.core.caching", "numpy", "ome_zarr",
     "psutil", "scipy.ndimage", "tifffile", "zarr.storage",
 )  # fmt: skip
 

@@ -707,6 +707,14 @@ def test_check_does_not_trust_the_mapping_of_the_run(shift, found, volume, monke
     assert any("by its metadata, and was computed at" in fault for fault in faults) == found
 
 
+def test_check_refuses_voxel_sizes_that_were_not_those_of_the_run(volume):
+    """They would say nothing; those of the run may be repeated."""
+    source, out = volume()
+    assert images.check(out, source=source, source_voxel_size="z=2")
+    with pytest.raises(chunkscale.OptionError, match=r"'z', but the image was made from .* 2\.0"):
+        images.check(out, source=source, source_voxel_size="z=3")
+
+
 def test_check_finds_another_source(volume, make_image, noise, tmp_path):
     """The wrong source is no match."""
     _, out = volume()

@@ -28,7 +28,7 @@ from chunkscale.plan.model import Resampling, SourceArray
 from chunkscale.plan.planner import make_plan
 from chunkscale.plan.policy import LARGEST_REGION, MIB, SLAB_BYTES
 from chunkscale.plan.regions import check_alignment
-from chunkscale.plan.tiles import tiles
+from chunkscale.plan.tiles import device_bytes, tiles
 
 ZYX = tuple(Axis(name=n) for n in "zyx")
 
@@ -322,6 +322,13 @@ def test_the_cache_is_large_enough_for_what_it_is_to_save(largest, workers, monk
             while sum(kept.values()) > plan.memory.cache:
                 del kept[next(iter(kept))]
     assert decoded <= plan.bytes_read
+
+
+def test_tables_of_further_levels_are_counted_on_a_device():
+    """What takes one voxel has an index and a flag for each; of long rows they are most of it."""
+    one, two = (1, 1, 2**16), (1, 1, 2**15)
+    more = device_bytes(one, [one, two], 1, ()) - device_bytes(one, [one], 1, ())
+    assert more >= (1 + 8 + 5) * 2**15
 
 
 def test_regions_that_end_where_chunks_end_share_none():

@@ -53,6 +53,7 @@ def test_lost_batches_are_handed_out_again():
     cluster = SimulatedCluster(16, 1.0, loss=1.0)
     seen, failed, _ = simulate(cluster, 10)
     assert sorted(failed) == list(range(10))
+    assert cluster.batches == 10 * MOST_LOSSES
 
 
 def test_the_window_follows_the_workers():
