@@ -8,7 +8,7 @@ import pytest
 import chunkscale
 from chunkscale.errors import CorruptChunkError, DeviceError
 from chunkscale.plan.model import ResamplePlan
-from chunkscale.run.job import ImageJob, Job
+from chunkscale.run.job import ImageJob, Job, common_workers
 from chunkscale.run.records import Failure, Record
 from chunkscale.run.region import process_region
 from chunkscale.run.worker import OpenJob, opened_jobs, run_batch, run_region, stop_run
@@ -123,6 +123,17 @@ def test_a_region_is_tried_five_times(failures, job, monkeypatch):
         assert isinstance(outcome, Failure)
         assert "region 0 (voxels" in str(outcome.error)
         assert "too late" in str(outcome.error)
+
+
+def test_images_together_have_no_more_workers_than_the_run_may_have(job):
+    """However much memory there is; and one where it is short."""
+    (image,) = job.images
+    alone = image.plan.memory
+    two = alone.base + alone.buffers + 2 * alone.per_worker
+    most = image.plan.limits.workers
+    assert common_workers([image.plan] * 3, 2**50) == most
+    assert common_workers([image.plan] * 3, two) == min(2, most)
+    assert common_workers([image.plan], 0) == 1
 
 
 def test_a_process_opens_a_job_once_and_drops_it(job):

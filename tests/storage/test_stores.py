@@ -289,3 +289,14 @@ def test_what_is_stored_is_read_whatever_becomes_of_the_buffer(writer):
     writer.finish_write(writer.start_write(box, buffer))
     buffer[...] = 1
     assert (writer.read(box) == 7).all()
+
+
+def test_no_draft_is_left_behind(tmp_path):
+    """Whether an object is new, replaced, or refused because there is one."""
+    place = str(tmp_path / "note")
+    contents.put(place, b"1", new=True)
+    with pytest.raises(FileExistsError):
+        contents.put(place, b"2", new=True)
+    contents.put(place, b"3")
+    assert contents.get(place) == b"3"
+    assert contents.names(str(tmp_path)) == ["note"]
