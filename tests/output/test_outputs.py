@@ -376,6 +376,24 @@ def test_every_codec_holds_the_same_voxels(codec, version, volume, tmp_path):
         level[...]
 
 
+@pytest.mark.filterwarnings("ignore:.*are free where the output goes")
+@pytest.mark.parametrize(("times", "fits"), [(500, True), (2000, False)])
+def test_only_what_no_codec_makes_fit_is_refused(times, fits, make_image, tmp_path, monkeypatch):
+    """An image that is nearly empty becomes a thousand times smaller."""
+    data = np.zeros((8, 64, 64), "uint16")
+    data[0, 0, 0] = 1
+    source = make_image(data, (1.0, 0.5, 0.5))
+    written = plan_resampling(source).bytes_written
+    monkeypatch.setattr("chunkscale.storage.files.Files.free_bytes", lambda *_: written // times)
+    out = tmp_path / "out.zarr"
+    if fits:
+        chunkscale.resample(source, out)
+    else:
+        with pytest.raises(chunkscale.DestinationError, match="or another disk"):
+            chunkscale.resample(source, out)
+    assert out.exists() == fits
+
+
 def test_an_output_in_a_new_folder_is_made(volume, tmp_path):
     """Missing parent folders are made."""
     source, _ = volume()

@@ -322,6 +322,19 @@ def test_damaged_objects_are_found_and_mended(layout, how, finished, stack, tmp_
     assert_same_output(out, tmp_path / "whole.zarr")
 
 
+def test_an_empty_file_in_the_place_of_fill_value_is_no_object(stack, tmp_path):
+    """Its size is what such a chunk has stored, and nobody could read it."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=16, shard=0)
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out, 20, chunk=16, shard=0)
+    torn = out / "0/c/0/0/0"
+    assert not torn.exists()
+    torn.parent.mkdir(parents=True, exist_ok=True)
+    torn.touch()
+    chunkscale.resample(stack, out, resume=True)
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
 def test_a_finished_output_needs_nothing(stack, tmp_path, capsys):
     """Resume reads it, says so, and touches no file."""
     out = tmp_path / "out.zarr"
@@ -790,6 +803,22 @@ def test_an_interrupted_overwriting_is_resumed(stack, tmp_path, monkeypatch):
         chunkscale.resample(stack, out, chunk=8, resume=True)
         assert_same_output(out, tmp_path / "whole.zarr")
         shutil.rmtree(out)
+
+
+def test_what_repeats_metadata_goes_before_it(make_image, noise, monkeypatch):
+    """Left alone it would tell of an image to who reads nothing else."""
+    out = make_image(noise((4, 8, 8)), version="0.4", name="old.zarr")
+    (out / ".zmetadata").write_text("{}")
+    delete, gone = contents.delete, []
+
+    def watched(uris):
+        listed = list(uris)
+        gone.extend(uri.rsplit("/", 1)[1] for uri in listed)
+        delete(listed)
+
+    monkeypatch.setattr("chunkscale.storage.objects.delete", watched)
+    places.discard(str(out), ["0"])
+    assert gone.index(".zmetadata") < min(gone.index(".zattrs"), gone.index(".zgroup"))
 
 
 def test_of_two_runs_that_overwrite_at_once_one_is_refused(stack, tmp_path, monkeypatch):
