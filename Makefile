@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test fuzz lint clean
+.PHONY: demo test fuzz mutants lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chunkscale demo chunkscale-demo
@@ -17,6 +17,10 @@ SEED ?= 0
 
 fuzz: $(VENV)/.tested
 	$(BIN)/python tests/campaigns/fuzz.py --seconds $(TIME) --seed $(SEED)
+
+# Small mistakes in the code, and whether the tests notice them: half an hour on one core.
+mutants: $(VENV)/.tested
+	$(BIN)/python tests/campaigns/mutants.py $(WORDS)
 
 lint: $(VENV)/.linted
 	$(BIN)/ruff check .

@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -287,6 +289,13 @@ def test_an_image_of_which_nothing_can_be_read_does_not_end_a_run(tmp_path, monk
         assert chunkscale.check(out / name, source=source / name)
 
 
+def test_no_more_images_are_open_at_once_than_systems_allow(tmp_path):
+    """Each has a lease and open arrays, however little memory it takes."""
+    plan = chunkscale.plan_resampling(image(tmp_path / "a.zarr"), device="cpu", workers=1)
+    alike = [SimpleNamespace(plan=plan)] * 70
+    assert [len(batch) for batch in batches.batches(alike, 2**50)] == [32, 32, 6]
+
+
 @pytest.mark.parametrize("together", [1, 32])
 def test_labels_are_listed_when_their_image_is_there(together, tmp_path, monkeypatch):
     """Also where the image failed at first, in a batch with them or before."""
@@ -297,6 +306,8 @@ def test_labels_are_listed_when_their_image_is_there(together, tmp_path, monkeyp
     broken(source, "B/03/0")
     with pytest.raises(RegionError, match="1 of 6 images"):
         chunkscale.resample(source, out, images="all")
+    with pytest.raises(chunkscale.NotAnImageError, match="did not finish"):
+        chunkscale.open_image(out / "B/03/0/labels/cells")
     chunk.write_bytes(whole)
     chunkscale.resample(source, out, images="all", resume=True)
     assert chunkscale.open_image(out / "B/03/0").labels == ("labels/cells",)
@@ -574,6 +585,14 @@ def test_check_finds_an_image_that_has_gone(tmp_path):
     shutil.rmtree(out / "B" / "04" / "0")
     (fault,) = chunkscale.check(out).faults
     assert fault.startswith("B/04/0: ")
+    # Nor is it overlooked where the list has lost it as well.
+    document = out / "B" / "04" / "zarr.json"
+    node = json.loads(document.read_text())
+    fields = node["attributes"]["ome"]["well"]["images"]
+    fields[:] = [field for field in fields if field["path"] != "0"]
+    document.write_text(json.dumps(node))
+    faults = chunkscale.check(out).faults
+    assert any(re.search(r"it lists \d+ images, and the run that wrote it made", f) for f in faults)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared files are not here")

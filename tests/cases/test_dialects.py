@@ -355,17 +355,27 @@ def test_a_check_takes_the_voxel_size_that_it_asks_for(transforms, stored, tmp_p
 
 
 def test_so_do_the_smaller_levels(stored):
-    """They are as many times coarser as they have fewer voxels."""
+    """They are as many times coarser as they have fewer voxels; one that lacks is just told."""
     path = stored(shape=(8, 16, 16), transforms=[])
     document = json.loads((path / ".zattrs").read_text())
     levels = document["multiscales"][0]["datasets"]
     assert len(levels) == 1
+    (path / ".zattrs").write_text(
+        json.dumps(
+            {"multiscales": [{**document["multiscales"][0], "datasets": [*levels, {"path": "1"}]}]}
+        )
+    )
+    image = chunkscale.open_image(path, source_voxel_size=GIVEN[1])
+    assert any("dataset '1' is listed" in str(notice) for notice in image.notices)
     zarr.open_group(path, mode="a").create_array(
         "1", data=np.zeros((4, 8, 8), "uint16"), chunk_key_encoding={"name": "v2", "separator": "/"}
     )
     levels.append({"path": "1"})
     (path / ".zattrs").write_text(json.dumps(document))
     assert chunkscale.check(path, source_voxel_size=GIVEN[1])
+    image = chunkscale.open_image(path, source_voxel_size=GIVEN[1])
+    assert image.level_grid(1).voxel_size == tuple(2 * size for size in image.grid.voxel_size)
+    assert image.level_grid(1).translation == tuple(size / 2 for size in image.grid.voxel_size)
     levels.reverse()
     (path / ".zattrs").write_text(json.dumps(document))
     faults = chunkscale.check(path, source_voxel_size=GIVEN[1]).faults

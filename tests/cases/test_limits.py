@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 import chunkscale
+from chunkscale import options
 from chunkscale.host import limits
 from chunkscale.host.limits import MIB, core_limits, memory_limits
 
@@ -201,6 +202,20 @@ def test_a_plan_keeps_within_the_limit_and_says_whose_it_is(make_image, noise, l
     limited(300)
     with pytest.raises(chunkscale.MemoryBudgetError, match=r"270 MiB .90% of the limit of the cgr"):
         chunkscale.plan_resampling(source)
+
+
+@pytest.mark.parametrize(
+    ("free", "workers", "system", "wanted"),
+    [(64, 1, 64, 2), (64, 8, 64, 9), (3, 8, 64, 1.5), (64, 8, 2, 1.8)],
+)
+def test_memory_that_nobody_asks_for_is_a_part_of_what_there_is(
+    free, workers, system, wanted, monkeypatch
+):
+    """In GiB: one and another for each worker; half of what is free; nine tenths of a limit."""
+    gib = 1024 * MIB
+    monkeypatch.setattr("chunkscale.host.memory.available_bytes", lambda: free * gib)
+    found = options.default_memory(workers, [limits.Limit(system * gib, "the system")])
+    assert found.amount == int(wanted * gib)
 
 
 def test_a_plan_asks_once_what_memory_there_may_be(make_image, noise, monkeypatch):

@@ -245,6 +245,21 @@ def test_a_half_copied_array_is_found_while_it_is_read(engine, tmp_path, monkeyp
             array.read(Box(start=(0, 4, 5), stop=(2, 8, 15)))
 
 
+def test_some_holes_are_looked_at_and_no_more(tmp_path, monkeypatch):
+    """An array may be nearly empty: what lies under other names shows in a few looks."""
+    looks = []
+    monkeypatch.setattr(
+        "chunkscale.storage.reader.refuse_other_key", lambda *given: looks.append(given)
+    )
+    path = store(tmp_path / "a.zarr", chunks=(2, 4, 5))
+    for file in chunk_files(path)[1:]:
+        file.unlink()
+    array = chunkscale.open_image(path).array
+    for index in [(0, 1, 1), (0, 1, 2), (1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1)] * 2:
+        assert not array.read(array.chunk_box(index)).any()
+    assert len(looks) == 4
+
+
 # --- servers that send pages ---------------------------------------------------------------------
 
 

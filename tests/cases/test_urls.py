@@ -134,7 +134,7 @@ def test_refusals_do_not_repeat_the_query(
     url = server.url(f"a b.zarr?{QUERY}")
     if when == "opening":
         server.queries = set()
-        assert main(["resample", url, str(tmp_path / "out.zarr")]) in (1, 2)
+        assert main(["resample", url, str(tmp_path / "out.zarr")]) == 2
         assert not (tmp_path / "out.zarr").exists()
         with pytest.raises(ChunkscaleError) as caught:
             chunkscale.open_image(url)

@@ -1,9 +1,11 @@
 """The command line: what it prints, and what it returns."""
 
 import inspect
+import io
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -17,10 +19,12 @@ from chunkscale.api.defaults import CHUNK_EDGES
 from chunkscale.api.pictures import show
 from chunkscale.api.planning import plan_resampling
 from chunkscale.cli.arguments import make_parser
-from chunkscale.cli.commands import _plan_options
+from chunkscale.cli.commands import _plan_options, parse_resources
 from chunkscale.cli.main import main
+from chunkscale.cli.screen import progress_bar, terminable
 from chunkscale.compute.gpu.find import why_unusable
 from chunkscale.demo import run_demo
+from chunkscale.run.records import Progress
 
 
 @pytest.fixture
@@ -28,11 +32,17 @@ def stack(make_image, noise):
     return make_image(noise((8, 30, 30)), (1.0, 0.25, 0.25), name="a stack.ome.zarr")
 
 
-def run(*arguments):
+def run(*arguments, **given):
     return subprocess.run(
         [sys.executable, "-m", "chunkscale", *map(str, arguments)],
-        capture_output=True, text=True,
+        **({"capture_output": True} | given), text=True,
     )  # fmt: skip
+
+
+def output_is(buffered):
+    """Return an environment in which what is printed waits in a buffer, or does not."""
+    rest = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return rest if buffered else {**rest, "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.mark.parametrize("verb", ["info", "plan", "resample", "check", "show", "demo"])
@@ -314,21 +324,66 @@ def test_progress_is_for_terminals(stack, tmp_path):
     assert "Mvoxel/s" in shown
 
 
-def test_a_closed_pipe_is_no_error(stack):
-    """`chunkscale plan ... | head -1` ends quietly."""
-    found = subprocess.run(
-        f"{sys.executable} -m chunkscale plan '{stack}' | head -1",
-        shell=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert found.stderr == ""
+def test_the_bar_says_how_long_it_will_take(monkeypatch):
+    """As long as the part that is done took, in proportion to its voxels."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    with progress_bar(10) as show:
+        show(Progress(regions=9, total_regions=10, voxels=25, total_voxels=100, nbytes=50,
+                      seconds=20.0))  # fmt: skip
+    assert "9/10 regions" in terminal.getvalue()
+    assert "01:00 left" in terminal.getvalue()
+
+
+def test_resources_may_be_parts_of_something():
+    """As Dask counts them."""
+    assert parse_resources("GPU=0.5, disk=2") == {"GPU": 0.5, "disk": 2.0}
+    with pytest.raises(chunkscale.OptionError, match="'GPU' are not understood"):
+        parse_resources("GPU")
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_closed_pipe_is_no_error(buffered):
+    """`chunkscale formats | head -0` says nothing, and its exit code that not all was printed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        found = run(
+            "formats", stdout=writing, stderr=subprocess.PIPE, capture_output=False,
+            env=output_is(buffered),
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (found.stderr, found.returncode) == ("", 1)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-def test_what_cannot_be_printed_is_an_error(stack):
+@pytest.mark.parametrize("buffered", [True, False])
+def test_what_cannot_be_printed_is_an_error(buffered):
     """The exit code tells it, although the process ends at once."""
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "chunkscale", "plan", str(stack), "--json"]
-        assert subprocess.run(command, stdout=full).returncode == 1
+        found = run(
+            "formats", "--json", stdout=full, stderr=subprocess.PIPE, capture_output=False,
+            env=output_is(buffered),
+        )  # fmt: skip
+    assert found.returncode == 1
+    assert "Traceback" not in found.stderr
+
+
+def test_the_first_sigterm_waits_for_what_has_begun_and_the_second_does_not():
+    """Nor does the first where nothing could be left unfinished; afterwards all is as before."""
+    before, begun = signal.getsignal(signal.SIGTERM), []
+    with terminable(lambda: bool(begun)) as told:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert not told
+        begun.append(True)
+        signal.raise_signal(signal.SIGTERM)
+        assert told == [signal.SIGTERM]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_voxel_sizes_in_every_spelling(stack):

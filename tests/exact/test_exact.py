@@ -164,6 +164,9 @@ def test_outside_takes_the_edge_or_a_value(make_image, tmp_path):
     np.testing.assert_array_equal(edge, np.pad(data, 2, mode="edge"))
     filled = chunkscale.resample_array(data, like=wide, outside=99)
     np.testing.assert_array_equal(filled, np.pad(data, 2, constant_values=99))
+    ids = data.astype(np.uint64)
+    for value in (2**63 + 1, str(2**63 + 1)):  # no float64
+        assert chunkscale.resample_array(ids, like=wide, outside=value)[0, 0] == 2**63 + 1
     far = wide.replace(translation=(2.0, 3.0), shape=(50, 60))
     with pytest.warns(chunkscale.ChunkscaleWarning, match="lies in the source"):
         result = chunkscale.resample_array(data, like=far, outside=7)

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chunkscale import Axis, Box, GridError, VoxelGrid
-from chunkscale.geometry.grid import aligned_grid, like_grid, resized_grid, round_size
+from chunkscale.geometry.grid import (
+    aligned_grid,
+    covering_box,
+    like_grid,
+    resized_grid,
+    round_size,
+)
+from chunkscale.geometry.pyramid import halved
 
 
 def zyx(shape, voxel_size, translation=(), unit="micrometer"):
@@ -40,10 +47,28 @@ def test_the_extent_is_kept_to_half_a_voxel(n, s_in, s_out, origin):
         assert abs(out.shape[0] * s_out - n * s_in) <= s_out / 2 * (1 + 1e-6) + fuzz
 
 
-@pytest.mark.parametrize(("n", "s_in", "s_out"), [(5, 0.1, 0.2), (15, 0.1, 0.2), (7, 0.3, 0.6)])
-def test_half_voxels_round_up_despite_binary_fractions(n, s_in, s_out):
-    """Decimal halves are recognised whatever their binary approximation."""
-    assert round_size(n * (s_in / s_out)) == (n + 1) // 2
+@pytest.mark.parametrize(
+    ("n", "s_in", "s_out", "voxels"), [(5, 0.1, 0.2, 3), (1, 0.3, 0.2, 2), (21, 0.3, 0.2, 32)]
+)
+def test_half_voxels_round_up_despite_binary_fractions(n, s_in, s_out, voxels):
+    """Decimal halves are recognised whatever their binary approximation, which may be below."""
+    assert round_size(n * (s_in / s_out)) == voxels
+
+
+def test_voxels_twice_as_large_but_for_rounding_are_not_halved():
+    """Sizes that were computed are a bit off, and pyramids must not hang on that."""
+    third = 0.1 * 3
+    assert 2 * third > 0.6
+    assert halved(zyx((8, 8, 8), (0.6, third, third))) == (1, 2, 2)
+
+
+def test_what_covers_a_part_has_a_voxel_at_least():
+    """Also where the part is the end of a voxel that is the last, or the beginning of the first."""
+    coarse = VoxelGrid(axes=(Axis(name="x"),), shape=(2,), voxel_size=(4.0,))
+    for origin, wanted in ((5.5, 1), (-1.5, 0)):
+        part = VoxelGrid(axes=coarse.axes, shape=(1,), voxel_size=(1.0,), translation=(origin,))
+        box = covering_box(coarse, part)
+        assert (box.start, box.stop) == ((wanted,), (wanted + 1,))
 
 
 def test_bad_grids_are_refused_by_name():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chunkscale.geometry import tables
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid, cut_grid, resized_grid
-from chunkscale.geometry.mapping import grid_mapping, inside_range
+from chunkscale.geometry.mapping import AxisMapping, edge_distance, grid_mapping, inside_range
 from chunkscale.geometry.tables import axis_table, read_range, rebased, source_box, source_ranges
 
 sizes = st.integers(1, 300)
@@ -218,6 +218,15 @@ def test_antialiasing_weights_are_those_of_a_cut_triangle(n, step, data):
     assert not found[n:].any()
 
 
+@given(n=sizes, step=st.floats(1.01, 12), shift=shifts)
+def test_a_widened_kernel_with_lobes_never_blows_up(n, step, shift):
+    """Of one that is cut at the border, what is left might add up to nothing."""
+    m = one_axis(n, 1.0, step, "cubic", antialias=True, shift=shift)
+    table = axis_table(m, 0, m.target_size)
+    np.testing.assert_allclose(table.weight.sum(axis=1), 1.0)
+    assert np.abs(table.weight).sum(axis=1).max() < 2.5
+
+
 def test_position_in_space_does_not_change_the_table():
     """A large translation brings no fuzz into a grid whose edges coincide."""
     source = VoxelGrid(
@@ -237,6 +246,26 @@ def test_inside_is_the_closed_extent(shift, n, step):
         centre = (i + m.start + 0.5) * m.step + m.offset
         if abs(centre) > 1e-6 and abs(centre - n) > 1e-6:
             assert (start <= i < stop) == (0 < centre < n)
+
+
+def test_what_lies_on_an_outer_edge_is_inside():
+    """Of either edge; what lies a target further out is not."""
+    m = AxisMapping(
+        source_size=4, target_size=12, step=1.0, offset=-2.5, fuzz=0.0, method="linear"
+    )  # fmt: skip
+    centres = [float(edge_distance(m, i)) for i in range(m.target_size)]
+    assert (centres[2], centres[6]) == (0.0, 4.0)
+    assert inside_range(m) == (2, 7)
+
+
+@pytest.mark.parametrize("method", ["linear", "nearest"])
+def test_what_is_beside_a_voxel_centre_stays_beside_it(method):
+    """Only what is as close as the formula can be wrong is taken to be there."""
+    source = VoxelGrid(axes=(Axis(name="x"),), shape=(100,), voxel_size=(1.0,))
+    for shift in (1e-9, -1e-9):
+        (m,) = grid_mapping(source, source.replace(translation=(shift,)), method=method)
+        beside = edge_distance(m, np.arange(100.0)) - np.arange(100.0) - 0.5
+        np.testing.assert_allclose(beside, shift, rtol=1e-3)
 
 
 def test_other_axes_pass_through():

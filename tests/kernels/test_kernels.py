@@ -740,6 +740,14 @@ def test_mean_of_floats_adds_along_x_first() -> None:
     assert reference.mean(block, (2, 2, 2)).item() == 0.25
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])
+def test_mean_of_eight_narrow_integers_rounds_half_to_even(dtype: str) -> None:
+    """Of whole cells, which are averaged at once: no brightness is gained from level to level."""
+    halves = np.zeros((2, 2, 6), dtype)
+    halves[0, 0] = (1, 3, 5, 7, 10, 10)
+    assert cpu.mean(halves, (2, 2, 2)).tolist() == [[[0, 2, 2]]]
+
+
 def test_repeated_means_keep_the_brightness() -> None:
     block = np.random.default_rng(11).integers(0, 1001, (64, 64, 64)).astype(np.uint16)
     brightness = block.mean()

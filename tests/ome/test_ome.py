@@ -661,6 +661,13 @@ def test_a_label_image_stays_one_unless_told_otherwise() -> None:
     assert not image_of(make("0.5")).is_label
 
 
+def test_the_path_from_labels_to_their_image_is_left_behind() -> None:
+    """It counts from where the source lies."""
+    source = copy.deepcopy(full_source("0.4"))
+    source["image-label"] = LABEL | {"source": {"image": "../../"}}
+    assert make("0.5", source=source)["ome"]["image-label"] == LABEL | {"version": "0.5"}
+
+
 def test_attributes_of_a_source_that_is_no_ngff_image_survive() -> None:
     assert make("0.5", source={"mine": 1, "version": "2.1"}).keys() == {"mine", "version", "ome"}
 

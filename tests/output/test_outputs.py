@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from chunkscale.api.resampling import resample
 from chunkscale.cli.main import main
 from chunkscale.errors import NotAnImageError
 from chunkscale.geometry.box import Box
+from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.storage import objects as contents
 
 VERSIONS = ("0.4", "0.5")
@@ -70,13 +72,18 @@ def layout(request):
 
 
 @pytest.fixture(params=CASES)
-def written(request, layout, make_image, noise, tmp_path):
-    """Return an output of every kind of image, and its version."""
+def source(request, make_image, noise):
+    """Return every kind of image."""
     shape, size, shift = CASES[request.param]
-    source = make_image(
+    return make_image(
         noise(shape), size, translation=shift, axes=request.param,
         chunk=(1,) * (len(shape) - 2) + (16, 16), attributes={"omero": omero_of(request.param)},
     )  # fmt: skip
+
+
+@pytest.fixture
+def written(source, layout, tmp_path):
+    """Return an output of every kind of image, and its version."""
     out = tmp_path / "out.ome.zarr"
     chunkscale.resample(source, out, levels=3, **layout)
     return out, layout["ome_zarr_version"]
@@ -411,6 +418,24 @@ def test_a_checksum_is_refused_where_it_cannot_be_stored(volume, tmp_path):
         )
 
 
+@pytest.mark.filterwarnings("ignore:.*are free where the output goes")
+@pytest.mark.parametrize(("times", "fits"), [(500, True), (2000, False)])
+def test_only_what_no_codec_makes_fit_is_refused(times, fits, make_image, tmp_path, monkeypatch):
+    """An image that is nearly empty becomes a thousand times smaller."""
+    data = np.zeros((8, 64, 64), "uint16")
+    data[0, 0, 0] = 1
+    source = make_image(data, (1.0, 0.5, 0.5))
+    written = plan_resampling(source).bytes_written
+    monkeypatch.setattr("chunkscale.storage.files.Files.free_bytes", lambda *_: written // times)
+    out = tmp_path / "out.zarr"
+    if fits:
+        chunkscale.resample(source, out)
+    else:
+        with pytest.raises(chunkscale.DestinationError, match="or another disk"):
+            chunkscale.resample(source, out)
+    assert out.exists() == fits
+
+
 def test_an_output_in_a_new_folder_is_made(volume, tmp_path):
     """Missing parent folders are made."""
     source, _ = volume()
@@ -518,12 +543,31 @@ def test_what_desktops_leave_goes_with_an_image(volume):
     assert not list(out.rglob(".DS_Store"))
 
 
+def test_no_more_faults_are_told_than_can_be_read():
+    """Of many images the first ones; that there are faults is never lost."""
+    many = tuple(f"fault {i}" for i in range(15))
+    report = chunkscale.CheckReport(path="a", faults=())
+    for name in ("one", "two", "three"):
+        report = report.beside(chunkscale.CheckReport(path=name, faults=many), name)
+    assert len(report.faults) == 20
+    assert report.faults[0] == "one: fault 0"
+    assert report.images == 4
+    assert not report
+
+
 def test_check_stays_a_function(volume):
     """`chunkscale.check` can be called twice, and after CheckReport was looked up."""
     source, out = volume()
     assert chunkscale.check(out)
     assert chunkscale.CheckReport is not None
     assert chunkscale.check(out, source=source)
+
+
+def test_check_passes_what_is_right(source, written):
+    """Every layout of every kind of image, with its source and without."""
+    path, _ = written
+    assert images.check(path).faults == ()
+    assert images.check(path, source=source).faults == ()
 
 
 @pytest.mark.parametrize(
@@ -540,12 +584,8 @@ def test_check_stays_a_function(volume):
     ],
     ids=str,
 )
-def test_check_passes_what_is_right(written, options, volume, tmp_path):
-    """Every kind of output, with its source and without."""
-    path, _ = written
-    assert images.check(path).faults == ()
-    source = tmp_path / "source.ome.zarr"
-    assert images.check(path, source=source).faults == ()
+def test_check_passes_whatever_was_asked_for(source, options, tmp_path):
+    """It recomputes by the method, and levels by the way to make them, that the output names."""
     chunkscale.resample(source, tmp_path / "more.zarr", levels=2, **options)
     report = images.check(tmp_path / "more.zarr", source=source)
     assert report.faults == ()
@@ -580,6 +620,18 @@ def test_check_finds_a_torn_chunk(level, sharded, volume):
     assert len(faults) >= 1
     assert f"{out / level}" in faults[0]
     assert "chunk (0, 0, 0)" in faults[0]
+
+
+def test_check_reads_to_the_end(volume, monkeypatch):
+    """A torn chunk behind many reads is found as well, and so are several."""
+    monkeypatch.setattr("chunkscale.storage.reader.READ_BYTES", 2**10)
+    _, out = volume()
+    victims = sorted(p for p in (out / "0/c").rglob("*") if p.is_file())[-2:]
+    for victim in victims:
+        victim.write_bytes(victim.read_bytes()[:-5])
+    faults = images.check(out).faults
+    assert len(faults) == 2
+    assert "chunk (2, 2, 3)" in faults[1]
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -665,6 +717,62 @@ def test_check_finds_a_changed_voxel(level, at, volume):
     assert not report
     assert any(f"level {level}: 1 of" in fault and f"at {at}" in fault for fault in report.faults)
     assert main(["check", str(out), "--source", str(source)]) == 3
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("at", [(0, 0, 0), (0.5, 0.5, 0.5), (1, 1, 1), (0, 1, 0.5)])
+def test_check_looks_at_corners_and_the_middle_of_large_images(level, at, volume, monkeypatch):
+    """Of what is too large to be recomputed as a whole, at every level."""
+    monkeypatch.setattr("chunkscale.verify.image.SAMPLE_EDGES", {3: 4})
+    source, out = volume(levels=3)
+    array = zarr.open_group(out, mode="r+")[str(level)]
+    at = tuple(int(part * (n - 1)) for part, n in zip(at, array.shape, strict=True))
+    array[at] = array[at] ^ np.uint16(1)
+    report = images.check(out, source=source)
+    assert report.voxels_compared < 0.7 * 24 * 20 * 31
+    assert any(f"level {level}: 1 of" in fault and f"at {at}" in fault for fault in report.faults)
+
+
+def test_check_takes_nan_for_nan(make_image, tmp_path):
+    """It is equal to nothing, and what the source gives all the same."""
+    data = np.ones((6, 8, 8), "float32")
+    data[2, 3, 4] = np.nan
+    source = make_image(data, (2.0, 0.5, 0.5))
+    chunkscale.resample(source, tmp_path / "out.zarr", levels=2)
+    assert np.isnan(levels_of(tmp_path / "out.zarr")[1]).any()
+    assert images.check(tmp_path / "out.zarr", source=source).faults == ()
+
+
+def test_check_finds_another_data_type(make_image, noise, tmp_path):
+    """Of voxels that are the same numbers."""
+    data = noise((6, 8, 8), "uint8")
+    source = make_image(data.astype("uint16"), (2.0, 0.5, 0.5))
+    chunkscale.resample(source, tmp_path / "out.zarr", levels=1)
+    other = make_image(data, (2.0, 0.5, 0.5), name="other.zarr")
+    (fault,) = images.check(tmp_path / "out.zarr", source=other).faults
+    assert "the data types differ: uint16 in the output, uint8 in the source" in fault
+
+
+@pytest.mark.parametrize(("shift", "found"), [(0.0, False), (0.1, True), (1e-4, True)])
+def test_check_does_not_trust_the_mapping_of_the_run(shift, found, volume, monkeypatch):
+    """Positions follow from the metadata alone: a mapping that is a little off is a fault."""
+    source, out = volume(voxel_size=0.3, levels=1)
+
+    def shifted(*arguments, **options):
+        made = grid_mapping(*arguments, **options)
+        return tuple(replace(m, offset=m.offset + shift) for m in made)
+
+    monkeypatch.setattr("chunkscale.verify.image.grid_mapping", shifted)
+    faults = images.check(out, source=source).faults
+    assert any("by its metadata, and was computed at" in fault for fault in faults) == found
+
+
+def test_check_refuses_voxel_sizes_that_were_not_those_of_the_run(volume):
+    """They would say nothing; those of the run may be repeated."""
+    source, out = volume()
+    assert images.check(out, source=source, source_voxel_size="z=2")
+    with pytest.raises(chunkscale.OptionError, match=r"'z', but the image was made from .* 2\.0"):
+        images.check(out, source=source, source_voxel_size="z=3")
 
 
 def test_check_finds_another_source(volume, make_image, noise, tmp_path):

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -65,7 +67,11 @@ def test_a_resumed_run_writes_the_bytes_of_an_undisturbed_one(layout, regions, s
     out = tmp_path / "out.zarr"
     interrupted(stack, out, regions, **options)
     assert not chunkscale.check(out)
-    run = chunkscale.resample(stack, out, resume=True, **options)
+    seen = []
+    run = chunkscale.resample(stack, out, resume=True, progress=seen.append, **options)
+    left = 1 - run.times.resumed_regions / whole.plan.region_count
+    assert seen[-1].regions == seen[-1].total_regions == whole.plan.region_count
+    assert seen[-1].total_voxels == pytest.approx(left * whole.plan.voxels, abs=1)
     assert run.times.resumed_regions >= regions
     assert run.times.regions + run.times.resumed_regions == whole.plan.region_count
     assert_same_output(out, tmp_path / "whole.zarr")
@@ -316,6 +322,19 @@ def test_damaged_objects_are_found_and_mended(layout, how, finished, stack, tmp_
     assert_same_output(out, tmp_path / "whole.zarr")
 
 
+def test_an_empty_file_in_the_place_of_fill_value_is_no_object(stack, tmp_path):
+    """Its size is what such a chunk has stored, and nobody could read it."""
+    chunkscale.resample(stack, tmp_path / "whole.zarr", chunk=16, shard=0)
+    out = tmp_path / "out.zarr"
+    interrupted(stack, out, 20, chunk=16, shard=0)
+    torn = out / "0/c/0/0/0"
+    assert not torn.exists()
+    torn.parent.mkdir(parents=True, exist_ok=True)
+    torn.touch()
+    chunkscale.resample(stack, out, resume=True)
+    assert_same_output(out, tmp_path / "whole.zarr")
+
+
 def test_a_finished_output_needs_nothing(stack, tmp_path, capsys):
     """Resume reads it, says so, and touches no file."""
     out = tmp_path / "out.zarr"
@@ -326,24 +345,23 @@ def test_a_finished_output_needs_nothing(stack, tmp_path, capsys):
     assert before == {file: os.stat(out / file).st_mtime_ns for file in stored(out)}
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"voxel_size": 0.5}, r"voxel_size is \[0.4, 0.4, 0.4\] there and \[0.5, 0.5, 0.5\] now"),
-        ({"codec": "zstd"}, "codec is 'blosc-lz4' there and 'zstd' now"),
-        ({"checksum": "crc32c"}, "checksum is 'none' there and 'crc32c' now"),
-        ({"method": "nearest"}, "method is 'linear' there and 'nearest' now"),
-        ({"downsample": "max"}, "downsample is 'mean' there and 'max' now"),
-        ({"levels": 2}, "levels is"),
-        ({"chunk": 8}, r"chunk is \[16, 16, 16\] there and \[8, 8, 8\] now"),
-        ({"chunk": 16, "shard": 32}, r"shard is None there and \[32, 32, 32\] now"),
-        ({"ome_zarr_version": "0.4"}, "ome_zarr_version is '0.5' there and '0.4' now"),
-        ({"antialias": True, "voxel_size": 2}, "antialias is False there and True now"),
-    ],
-    ids=str,
-)
+#: Options, and what the refusal says of them.
+OTHER_RECIPES = [
+    ({"voxel_size": 0.5}, r"voxel_size is \[0.4, 0.4, 0.4\] there and \[0.5, 0.5, 0.5\] now"),
+    ({"codec": "zstd"}, "codec is 'blosc-lz4' there and 'zstd' now"),
+    ({"checksum": "crc32c"}, "checksum is 'none' there and 'crc32c' now"),
+    ({"method": "nearest"}, "method is 'linear' there and 'nearest' now"),
+    ({"downsample": "max"}, "downsample is 'mean' there and 'max' now"),
+    ({"levels": 2}, "levels is"),
+    ({"chunk": 8}, r"chunk is \[16, 16, 16\] there and \[8, 8, 8\] now"),
+    ({"chunk": 16, "shard": 32}, r"shard is None there and \[32, 32, 32\] now"),
+    ({"ome_zarr_version": "0.4"}, "ome_zarr_version is '0.5' there and '0.4' now"),
+    ({"antialias": True, "voxel_size": 2}, "antialias is False there and True now"),
+]
+
+
 @pytest.mark.parametrize("finished", [False, True])
-def test_another_recipe_is_refused(options, named, finished, stack, tmp_path):
+def test_another_recipe_is_refused(finished, stack, tmp_path):
     """Everything that differs is named with both values, and nothing is touched."""
     out = tmp_path / "out.zarr"
     if finished:
@@ -351,9 +369,34 @@ def test_another_recipe_is_refused(options, named, finished, stack, tmp_path):
     else:
         interrupted(stack, out, 6, chunk=16)
     before = stored(out)
+    for options, named in OTHER_RECIPES:
+        with pytest.raises(chunkscale.DestinationError, match=named):
+            chunkscale.resample(stack, out, resume=True, **options)
+        assert stored(out) == before
+
+
+@pytest.mark.filterwarnings("ignore:source and grid to match", "ignore:.*no physical unit")
+@pytest.mark.parametrize(
+    ("named", "changed", "options"),
+    [
+        ("axes is .*micrometer", {"unit": "micrometer"}, {}),
+        ("translation is", {"translation": (2.0, 0.0, 0.0)}, {}),
+        ("outside is 'edge' there and '7' now", {}, {"outside": 7}),
+    ],
+)
+def test_another_place_or_unit_is_another_recipe(
+    named, changed, options, make_image, noise, tmp_path
+):
+    """A target that says something else of where its voxels lie is refused, by name."""
+    source = make_image(noise((8, 20, 20)), (1.0, 0.4, 0.4), unit=None)
+    same = {"data": noise((16, 20, 20)), "voxel_size": (0.5, 0.4, 0.4)}
+    first = make_image(**same, unit=None, name="first.zarr")
+    second = make_image(**same, **{"unit": None, **changed}, name="second.zarr")
+    out = tmp_path / "out.zarr"
+    interrupted(source, out, 1, like=first)
     with pytest.raises(chunkscale.DestinationError, match=named):
-        chunkscale.resample(stack, out, resume=True, **options)
-    assert stored(out) == before
+        chunkscale.resample(source, out, like=second, chunk=8, resume=True, **options)
+    chunkscale.resample(source, out, like=first, chunk=8, resume=True)
 
 
 def test_another_source_is_refused(stack, make_image, noise, tmp_path):
@@ -763,6 +806,22 @@ def test_an_interrupted_overwriting_is_resumed(stack, tmp_path, monkeypatch):
         shutil.rmtree(out)
 
 
+def test_what_repeats_metadata_goes_before_it(make_image, noise, monkeypatch):
+    """Left alone it would tell of an image to who reads nothing else."""
+    out = make_image(noise((4, 8, 8)), version="0.4", name="old.zarr")
+    (out / ".zmetadata").write_text("{}")
+    delete, gone = contents.delete, []
+
+    def watched(uris):
+        listed = list(uris)
+        gone.extend(uri.rsplit("/", 1)[1] for uri in listed)
+        delete(listed)
+
+    monkeypatch.setattr("chunkscale.storage.objects.delete", watched)
+    places.discard(str(out), ["0"])
+    assert gone.index(".zmetadata") < min(gone.index(".zattrs"), gone.index(".zgroup"))
+
+
 def test_of_two_runs_that_overwrite_at_once_one_is_refused(stack, tmp_path, monkeypatch):
     """The second one says who is writing; the first one is not disturbed."""
     out = tmp_path / "out.zarr"
@@ -822,14 +881,91 @@ def test_a_living_process_has_its_lease_when_the_clock_is_set(stack, tmp_path, m
         leases_module.check_free(str(out), take_over=False)
 
 
-def test_the_ledger_of_another_run_is_not_deleted(stack, tmp_path):
-    """Not even by one that ends well."""
+def test_the_ledger_of_another_run_is_not_deleted(tmp_path, monkeypatch):
+    """Not even by one that ends well; nor does one that goes on renew its lease over the other."""
+    monkeypatch.setattr("chunkscale.output.leases.LEASE_SECONDS", 0.06)
+    out = str(tmp_path / "out.zarr")
+    lease = leases_module.acquire(out)
+    with leases_module.kept(out, lease):
+        write_lease(out, renewed=time.time())
+        time.sleep(0.1)  # long enough for several renewals
+        assert leases_module.holder(out).run == "another"
+    assert leases_module.holder(out).run == "another"
+
+
+def test_what_could_not_be_noted_down_is_noted_down_with_the_next_flush(tmp_path, monkeypatch):
+    """A store that fails once costs no region."""
+    out, put, fails = str(tmp_path / "out.zarr"), ledger.put_note, [True]
+
+    def put_note(*arguments):
+        if fails and fails.pop():
+            raise OSError("injected")
+        put(*arguments)
+
+    monkeypatch.setattr(ledger, "put_note", put_note)
+    notes = ledger.Ledger(out, leases_module.acquire(out), look=lambda: None)
+    notes.add(2, 20)
+    with pytest.warns(chunkscale.ChunkscaleWarning, match="cannot be kept"):
+        notes.flush()
+    notes.add(0, 10)
+    notes.flush()
+    assert ledger.recorded(out, 4).tolist() == [10, -1, 20, -1]
+    assert notes.stored == 30
+
+
+def test_of_two_runs_that_take_over_at_once_one_begins(stack, tmp_path, monkeypatch):
+    """Who was overtaken while it waited for the loser is refused, and has written nothing."""
     out = tmp_path / "out.zarr"
     interrupted(stack, out)
-    lease = leases_module.acquire(str(out))
-    with leases_module.kept(str(out), lease):
-        write_lease(out, renewed=time.time())
-    assert leases_module.holder(str(out)).run == "another"
+    write_lease(out, renewed=time.time())
+    before = stored(out / "0")
+    monkeypatch.setattr(
+        "chunkscale.output.leases.wait_for_loser",
+        lambda: write_lease(out, run="a third", renewed=time.time()),
+    )
+    with pytest.raises(chunkscale.DestinationError, match="another run"):
+        chunkscale.resample(stack, out, chunk=8, resume=True, take_over=True)
+    assert leases_module.holder(str(out)).run == "a third"
+    assert stored(out / "0") == before
+
+
+def test_who_was_overtaken_after_its_last_look_does_not_publish(stack, tmp_path, monkeypatch):
+    """The lease is looked at once more when all regions are made."""
+    monkeypatch.setattr("chunkscale.output.leases.CHECK_SECONDS", 1e9)
+    monkeypatch.setattr("chunkscale.output.ledger.FLUSH_SECONDS", (1e9, 1e9))
+    out = tmp_path / "out.zarr"
+
+    def overtake(progress):
+        if progress.regions == progress.total_regions:
+            write_lease(out, renewed=time.time())
+
+    with pytest.raises(chunkscale.RegionError, match="taken over by process"):
+        chunkscale.resample(stack, out, chunk=16, progress=overtake)
+    with pytest.raises(chunkscale.NotAnImageError, match="did not finish"):
+        chunkscale.open_image(out)
+
+
+def test_the_lease_of_a_process_that_waits_to_be_buried_is_none(tmp_path):
+    """A child that has ended has a number as long as its parent has not asked for its end."""
+    out = tmp_path / "out.zarr"
+    tell = "from chunkscale.host.identity import identity; print(*identity()[1:])"
+    with subprocess.Popen([sys.executable, "-c", tell], stdout=subprocess.PIPE) as child:
+        pid, started = child.stdout.read().split()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not buried
+        write_lease(out, pid=int(pid), started=float(started), renewed=time.time())
+        leases_module.check_free(str(out), take_over=False)
+
+
+def test_a_note_that_has_changed_is_not_withdrawn(tmp_path):
+    """Between reading and deleting another run may have put its own there."""
+    out = str(tmp_path)
+    notes_module.put_note(out, "run.json", "another's")
+    with pytest.raises(FileExistsError):
+        notes_module.withdraw_note(out, "run.json", "what was read")
+    assert notes_module.read_note(out, "run.json") == "another's"
+    assert note_names(out) == ["run.json"]
+    notes_module.withdraw_note(out, "run.json", "another's")
+    assert note_names(out) == []
 
 
 def test_the_lease_is_renewed_while_a_region_takes_long(stack, tmp_path, monkeypatch):

@@ -21,13 +21,14 @@ from chunkscale.geometry.grid import Axis, VoxelGrid, resized_grid
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.pyramid import Layout, level_grid
 from chunkscale.parameters import StorageLayout
+from chunkscale.plan.choice import Figures, cost
 from chunkscale.plan.cuts import resampling_options
 from chunkscale.plan.memory import Limits
 from chunkscale.plan.model import Resampling, SourceArray
 from chunkscale.plan.planner import make_plan
 from chunkscale.plan.policy import LARGEST_REGION, MIB, SLAB_BYTES
 from chunkscale.plan.regions import check_alignment
-from chunkscale.plan.tiles import tiles
+from chunkscale.plan.tiles import device_bytes, tiles
 
 ZYX = tuple(Axis(name=n) for n in "zyx")
 
@@ -167,12 +168,20 @@ def test_levels_end_where_what_is_halved_fits_into_a_chunk():
 @settings(deadline=None, max_examples=40)
 @given(plans())
 def test_the_promise_is_within_the_budget(plan):
-    """No region needs more than the plan says, by its own boxes."""
-    memory = plan.memory
+    """No region needs more than the plan says: its boxes, encoded as well, and what is freed.
+
+    Of level 0 two slabs are held. Beside regions each codec thread holds a chunk of either side
+    encoded, decoded, and half way between.
+    """
+    memory, itemsize = plan.memory, plan.source.itemsize
     for index in range(plan.region_count):
         region = plan.region(index)
-        held = region.source_box.size + sum(box.size for _, box in region.boxes)
-        assert held * plan.source.itemsize <= memory.per_worker
+        read, (first, *others) = region.source_box.size, (box.size for _, box in region.boxes)
+        slabs = sorted(box.size for box in plan.slabs(region))[-2:]
+        first = min(first, sum(slabs))
+        assert (2 * read + 3 * first + 2 * sum(others)) * itemsize <= memory.per_worker
+    chunks = math.prod(plan.source.chunk) + math.prod(plan.levels[0].chunk)
+    assert 3 * plan.limits.threads * chunks * itemsize + memory.cache <= memory.buffers
     assert memory.workers >= 1
 
 
@@ -282,6 +291,62 @@ def test_chunks_of_a_part_of_the_source_can_be_shared_too():
     assert two.amplification < 1
     assert two.overlaps  # voxels 9 to 138, and 137 to 266
     assert not one.overlaps
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("largest", [2**12, 2**18])
+def test_the_cache_is_large_enough_for_what_it_is_to_save(largest, workers, monkeypatch):
+    """With it as many chunks are decoded as the plan says, by regions that run side by side."""
+    shape = (60, 200, 200)
+    monkeypatch.setattr("chunkscale.plan.policy.LARGEST_REGION", largest)
+    plan = plan_for(
+        shape, (0.5, 0.9, 0.9), chunk=(25, 25, 25), memory=400 * MIB, workers=workers, shard=False
+    )
+    run, itemsize, chunk = plan.passes[0], plan.source.itemsize, plan.source.chunk
+    assert 0 < plan.memory.cache < plan.source.nbytes
+    assert run.region_count > 20
+    kept, decoded = dict[tuple[int, ...], int](), 0
+    # Workers take turns, each chunk by chunk: those of a region lie far apart.
+    for start in range(0, run.region_count, plan.workers):
+        indices = range(start, min(start + plan.workers, run.region_count))
+        boxes = [plan.region(i).source_box.coarsened(chunk) for i in indices]
+        touched = [itertools.product(*map(range, box.start, box.stop)) for box in boxes]
+        for place in filter(None, itertools.chain(*itertools.zip_longest(*touched))):
+            size = kept.pop(place, 0)
+            if not size:
+                size = itemsize * math.prod(
+                    min(c, n - i * c) for i, c, n in zip(place, chunk, shape, strict=True)
+                )
+                decoded += size
+            kept[place] = size
+            while sum(kept.values()) > plan.memory.cache:
+                del kept[next(iter(kept))]
+    assert decoded <= plan.bytes_read
+
+
+def test_tables_of_further_levels_are_counted_on_a_device():
+    """What takes one voxel has an index and a flag for each; of long rows they are most of it."""
+    one, two = (1, 1, 2**16), (1, 1, 2**15)
+    more = device_bytes(one, [one, two], 1, ()) - device_bytes(one, [one], 1, ())
+    assert more >= (1 + 8 + 5) * 2**15
+
+
+def test_regions_that_end_where_chunks_end_share_none():
+    """So there is nothing to keep for a neighbour."""
+    source = grid_for((64,) * 3)
+    (aligned, *_) = grid_mapping(source, source, method="linear", antialias=False)
+    assert not any(cut.overlaps for cut in resampling_options(aligned, 16, 0, 16))
+    assert any(cut.overlaps for cut in resampling_options(aligned, 16, 0, 24))
+
+
+def test_to_keep_a_chunk_is_dearer_than_none_and_cheaper_than_to_decode_it_again():
+    """What waits in a cache goes through memory twice."""
+    figures = partial(Figures, written=10**9, later=0, regions=100, slots=2, region=0)
+    once, kept, twice = (
+        cost(figures(decoded=decoded, cached=cached))
+        for decoded, cached in ((1e9, 0), (1e9, 1e9), (2e9, 0))
+    )
+    assert once < kept < twice
 
 
 def test_huge_plans_are_small_values():

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 from simulation import SimulatedCluster, simulate
 
-from chunkscale.run.driver import Driver, Track
+from chunkscale.errors import RegionError
+from chunkscale.run.driver import MOST_FAILURES, Driver, Track
 from chunkscale.run.job import ImageJob, Job
-from chunkscale.run.records import Batch, Record
+from chunkscale.run.records import Batch, Failure, Record
 from chunkscale.run.window import MOST_LOSSES, run_on_cluster
 
 
@@ -52,6 +53,7 @@ def test_lost_batches_are_handed_out_again():
     cluster = SimulatedCluster(16, 1.0, loss=1.0)
     seen, failed, _ = simulate(cluster, 10)
     assert sorted(failed) == list(range(10))
+    assert cluster.batches == 10 * MOST_LOSSES
 
 
 def test_the_window_follows_the_workers():
@@ -108,6 +110,20 @@ def test_what_came_back_together_is_kept_when_a_run_is_stopped():
         run_on_cluster(cluster, job, driver)
     assert sorted(noted.regions) == list(range(len(noted.regions)))
     assert len(noted.regions) > 3
+
+
+def test_a_run_goes_on_as_long_as_something_succeeds_in_between():
+    """It stops when so many regions in a row have failed, whatever failed before."""
+    plan = SimpleNamespace(region_count=100, voxels=0, passes=[])
+    job = Job(run="run", images=(ImageJob(plan=plan, source=None, target=()),), workers=2)
+    driver = Driver(job, [Track(plan=plan)])
+    failure = Failure(0, RegionError("injected"))
+    for _ in range(3):
+        driver.take(Record(1, 1, 1, 0.0, 0.0, 0.0), "w", 2)
+        for _ in range(MOST_FAILURES - 1):
+            driver.take(failure, "w", 2)
+    with pytest.raises(RegionError, match=r"\d+ regions failed"):
+        driver.take(failure, "w", 2)
 
 
 def test_the_driver_holds_no_more_for_more_regions():

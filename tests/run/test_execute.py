@@ -1,11 +1,8 @@
 """Execution: the same regions on any scheduler, in windows, and nothing left behind."""
 
 import contextlib
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -17,7 +14,7 @@ import dask
 import numpy as np
 import pytest
 from dask.callbacks import Callback
-from outputs import budget
+from faults.harness import start_driver
 
 import chunkscale
 from chunkscale.api.plans import PlannedImage
@@ -192,6 +189,38 @@ def test_tasks_of_others_are_not_taken_for_regions(stack, tmp_path):
     assert chunkscale.check(tmp_path / "out.zarr", source=stack)
 
 
+def test_results_in_another_order_are_not_taken(stack, tmp_path):
+    """A scheduler that mixes results up would have one region noted down for another."""
+
+    def get(graph, keys, **options):
+        return dask.get(graph, keys)[::-1]
+
+    with (
+        dask.config.set(scheduler=get),
+        pytest.raises(AssertionError, match="the scheduler returned region"),
+    ):
+        chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
+
+
+def test_no_more_regions_at_once_than_there_is_memory_for(stack, tmp_path, monkeypatch):
+    """Whatever else the scheduler that the user has chosen would run at the same time."""
+    running, most = [], []
+
+    def watched(plan, index, *rest):
+        running.append(index)
+        time.sleep(0.01)
+        most.append(len(running))
+        running.remove(index)
+        return Record(index, 1, 1, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr("chunkscale.run.worker.process_region", watched)
+    wide = partial(dask.threaded.get, num_workers=8)
+    with dask.config.set(scheduler=wide), contextlib.suppress(chunkscale.RegionError):
+        chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0, workers=2)
+    assert len(most) > 8
+    assert max(most) == 2
+
+
 def test_no_region_begins_when_a_run_has_ended():
     """Not even one that waits in a pool of the user."""
     active = _Active(None)
@@ -234,39 +263,41 @@ def test_a_failing_region_stops_the_run_and_is_named(stack, tmp_path, monkeypatc
         chunkscale.open_image(tmp_path / "out.zarr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_killed_at_any_moment_the_output_is_no_image(make_image, noise, tmp_path, version):
-    """SIGKILL leaves a group that no reader takes for an image, until the run is complete."""
-    source = make_image(noise((40, 200, 200)), (1.0, 0.2, 0.2))
-    complete = 0
-    for delay in (0.3, 0.6, 0.9, 1.2, 1.6):
-        out = tmp_path / f"{delay}.zarr"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chunkscale", "resample", source, out, "--zoom", "2",
-             "--ome-zarr-version", version, "--memory", budget(420)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        finished = process.wait() == 0
-        if not out.exists():
-            continue
-        marker = out / ("zarr.json" if version == "0.5" else ".zattrs")
-        is_image = marker.exists() and b"multiscales" in marker.read_bytes()
-        complete += is_image
-        assert is_image or not finished
-        if is_image:
-            assert chunkscale.check(out, source=source)
-        elif marker.exists():
-            assert not chunkscale.check(out)
-    assert complete < 5
+@pytest.mark.parametrize("files", [1, 8, 60])
+def test_killed_at_any_moment_the_output_is_no_image(make_image, noise, tmp_path, version, files):
+    """SIGKILL leaves a group that no reader takes for an image, however much is there."""
+    source, out = make_image(noise((40, 60, 60)), (1.0, 0.2, 0.2)), tmp_path / "out.zarr"
+    layout = {"chunk": 16, "ome_zarr_version": version, "zoom": 2}
+    process = start_driver(source, out, layout)
+    while sum(path.is_file() for path in out.rglob("*")) < files:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    for marker in (out / "zarr.json", out / ".zattrs"):
+        assert not (marker.exists() and b"multiscales" in marker.read_bytes())
+    with pytest.raises((chunkscale.NotAnImageError, chunkscale.SourceNotFoundError)):
+        chunkscale.open_image(out)
+    chunkscale.resample(source, out, resume=True, **layout)
+    assert chunkscale.check(out, source=source)
 
 
 def test_chunkscale_threads_are_named_and_gone(stack, tmp_path):
-    """A finished run leaves no worker threads."""
-    chunkscale.resample(stack, tmp_path / "out.zarr")
-    assert not [t for t in threading.enumerate() if t.name.startswith("chunkscale")]
-    assert os.listdir(tmp_path / "out.zarr")
+    """While regions are made each thread of a run says whose it is; afterwards none is left."""
+    before, during = set(threading.enumerate()), set()
+
+    def look(progress):
+        during.update(set(threading.enumerate()) - before)
+
+    chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0, progress=look)
+    names = {thread.name for thread in during}
+    assert "chunkscale-lease" in names
+    assert len(names) > 1
+    assert all(name.startswith("chunkscale") for name in names)
+    assert not during & set(threading.enumerate())
 
 
 def test_with_a_pool_of_the_user_nothing_is_written_after_an_error(stack, tmp_path, monkeypatch):
@@ -286,16 +317,3 @@ def test_with_a_pool_of_the_user_nothing_is_written_after_an_error(stack, tmp_pa
         with pytest.raises(chunkscale.RegionError, match="broken"):
             chunkscale.resample(stack, tmp_path / "out.zarr", chunk=8, shard=0)
         assert set(running) == {0}
-
-
-def test_two_runs_into_one_output_do_not_publish_a_mixture(stack, tmp_path):
-    """The run whose output was replaced says so, and leaves the other's alone."""
-    out, nested = tmp_path / "out.zarr", []
-
-    def meddle(progress):
-        if not nested:
-            nested.append(True)
-            chunkscale.resample(stack, out, chunk=8, shard=0, overwrite=True)
-
-    with pytest.raises(chunkscale.ChunkscaleError):
-        chunkscale.resample(stack, out, chunk=8, shard=0, progress=meddle)

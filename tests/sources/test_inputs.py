@@ -1113,7 +1113,7 @@ def test_an_output_below_a_file_is_an_error_in_one_line(tmp_path, capsys):
     """The folder cannot be made; nothing is lost."""
     path = make(tmp_path / "a.zarr")
     (tmp_path / "file").write_text("precious")
-    assert main(["resample", str(path), str(tmp_path / "file/out.zarr")]) in (1, 2)
+    assert main(["resample", str(path), str(tmp_path / "file/out.zarr")]) == 2
     message = capsys.readouterr().err
     assert message.startswith("chunkscale: error: ")
     assert len(message.splitlines()) == 1

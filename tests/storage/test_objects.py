@@ -60,9 +60,8 @@ def credentials(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDENVIRONMENT")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setattr("chunkscale.storage.patience.RETRIES", 2)
     monkeypatch.setattr("chunkscale.storage.patience.FIRST_WAIT", patience.FIRST_WAIT / 100)
-    monkeypatch.setattr("chunkscale.storage.patience.ATTEMPTS", 2)
+    monkeypatch.setattr("chunkscale.storage.patience.LONGEST_WAIT", patience.LONGEST_WAIT / 100)
     opened_bucket.cache_clear()
 
 
@@ -314,13 +313,21 @@ def test_a_refused_chunk_is_an_error_and_never_zeros(status, engine, bucket, pro
 @pytest.mark.parametrize("fault", [503, 0.3])
 @pytest.mark.parametrize("command", ["GET", "PUT"])
 def test_a_busy_server_is_asked_again(command, fault, engine, bucket, proxy, small):
-    """Twice 5xx, or a slow answer: the run takes longer and is right."""
+    """Three times 5xx, or a slow answer: what is asked takes longer and is right."""
     target, options = bucket.url("out.zarr"), {"endpoint": proxy.url}
-    for key in ("small.zarr/0/c/0/1/2", "out.zarr/0/c/0/0/0", "out.zarr/1/zarr.json"):
-        proxy.faults[f"{command} {key}"] = fault
-        proxy.times[f"{command} {key}"] = 2
+    asked = {
+        "GET": ("small.zarr/0/c/0/1/2", "small.zarr/0/zarr.json"),
+        "PUT": ("out.zarr/0/c/0/0/0", "out.zarr/1/zarr.json"),
+    }[command]
+    proxy.faults = {f"{command} {key}": fault for key in asked}
+    proxy.times = dict.fromkeys(proxy.faults, 3)
+    left = 0 if fault == 503 else 2  # who is slow need not be asked again
+    if command == "GET":  # where nothing but the engine asks again
+        assert (whole(small, endpoint=proxy.url) != 0).all()
+        assert max(proxy.times.values()) <= left
+        proxy.times = dict.fromkeys(proxy.faults, 3)
     chunkscale.resample(small, target, levels=2, storage_options=options)
-    assert min(proxy.times.values()) < 2
+    assert max(proxy.times.values()) <= left
     assert chunkscale.check(target, source=small, storage_options=bucket.options)
 
 
@@ -390,7 +397,7 @@ def test_no_access_says_what_to_set(status, bucket, proxy, small, capsys):
 
 def test_a_server_that_is_down(small, capsys):
     """Connection refused: one line that names what could not be reached."""
-    assert main(["info", small, "--storage-option", "endpoint=http://127.0.0.1:9"]) in (1, 2)
+    assert main(["info", small, "--storage-option", "endpoint=http://127.0.0.1:9"]) == 2
     message = capsys.readouterr().err
     assert small in message
     assert "cannot be reached" in message
@@ -590,7 +597,7 @@ def test_anonymous_elsewhere(cloud, stack):
     server, options, url = cloud
     chunkscale.resample(stack, url("in.zarr"), **options)
     server.requests.clear()
-    (whole(url("in.zarr"), **options["storage_options"], anon=True) != 0).any()
+    assert (whole(url("in.zarr"), **options["storage_options"], anon=True) != 0).any()
     assert server.requests
     assert not [headers for *_, headers in server.requests if "Authorization" in headers]
 

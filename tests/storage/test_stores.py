@@ -23,13 +23,14 @@ from chunkscale.errors import (
     OptionError,
     SourceNotFoundError,
 )
-from chunkscale.geometry.box import Box
+from chunkscale.geometry.box import Box, whole
 from chunkscale.storage import objects as contents
 from chunkscale.storage import stores
 from chunkscale.storage.base import Store
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.failures import StoreError
 from chunkscale.storage.reader import open_array
+from chunkscale.storage.writer import ArrayWriter
 
 pytestmark = pytest.mark.usefixtures("small_regions")
 
@@ -259,3 +260,43 @@ def test_all_who_wait_for_a_busy_store_wait_for_it_once(stack):
     with pytest.raises(CorruptChunkError):
         array.read(Box(start=(0, 0, 0), stop=(4, 16, 16)))
     assert len(seen) > 1
+
+
+@pytest.fixture
+def writer(make_image, noise):
+    """Return the writer of an array in chunks of 4 x 4 x 4, whose last ones are cut."""
+    path = make_image(noise((6, 8, 10)), chunk=(4, 4, 4))
+    return ArrayWriter(str(path / "0"), StoreIO(threads=1, cache_bytes=2**20))
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [((0, 0, 2), (4, 4, 4)), ((0, 0, 0), (4, 2, 4)), ((0, 0, 0), (5, 8, 10))],
+)
+def test_a_box_that_cuts_a_stored_object_is_never_written(writer, start, stop):
+    """Two writers of one object would lose what one of them wrote."""
+    box = Box(start=start, stop=stop)
+    before = writer.read(whole(writer.shape)).copy()
+    with pytest.raises(AssertionError, match="cuts stored objects"):
+        writer.start_write(box, np.zeros(box.shape, writer.dtype))
+    assert_array_equal(writer.read(whole(writer.shape)), before)
+
+
+def test_what_is_stored_is_read_whatever_becomes_of_the_buffer(writer):
+    """Buffers are used again as soon as a write has ended."""
+    box = whole(writer.shape)
+    buffer = np.full(box.shape, 7, writer.dtype)
+    writer.finish_write(writer.start_write(box, buffer))
+    buffer[...] = 1
+    assert (writer.read(box) == 7).all()
+
+
+def test_no_draft_is_left_behind(tmp_path):
+    """Whether an object is new, replaced, or refused because there is one."""
+    place = str(tmp_path / "note")
+    contents.put(place, b"1", new=True)
+    with pytest.raises(FileExistsError):
+        contents.put(place, b"2", new=True)
+    contents.put(place, b"3")
+    assert contents.get(place) == b"3"
+    assert contents.names(str(tmp_path)) == ["note"]

@@ -151,14 +151,16 @@ class Whole:
 
         def show(now: Progress) -> None:
             before = done()
-            skipped = before.resumed_regions
+            begun = before.regions + before.resumed_regions
+            # Of what has not begun nobody knows yet what is finished already.
+            later = self.voxels * (self.regions - begun - now.total_regions) // self.regions
             progress(
                 replace(
                     now,
-                    regions=before.regions + skipped + now.regions,
+                    regions=begun + now.regions,
                     total_regions=self.regions,
                     voxels=before.voxels + now.voxels,
-                    total_voxels=self.voxels * (self.regions - skipped) // self.regions,
+                    total_voxels=before.voxels + now.total_voxels + later,
                     nbytes=before.nbytes + now.nbytes,
                     seconds=before.wall_seconds + now.seconds,
                 )

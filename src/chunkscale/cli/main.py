@@ -33,8 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Arguments without the program's name; default: those of the process.
     """
-    with tolerant_output():
-        return _main(argv)
+    with tolerant_output() as lost:
+        code = _main(argv)
+    return code or (FAILED if lost else code)
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -93,19 +93,27 @@ def plain_warnings() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tolerant_output() -> Iterator[None]:
-    """Escape what the terminal has no character for (µ, say, or a name that is no text)."""
+def tolerant_output() -> Iterator[list[OSError]]:
+    """Escape what the terminal has no character for (µ, say, or a name that is no text).
+
+    Yields a list that gets the error if what was printed could not be written at the end: its
+    reader has left, or the disk is full. The stream may have dropped it, and tells it only once.
+    """
+    lost: list[OSError] = []
     before = getattr(sys.stdout, "errors", None)
     if before not in ("strict", "surrogateescape") or not isinstance(sys.stdout, io.TextIOWrapper):
-        yield
+        yield lost
         return
     stream = sys.stdout
     stream.reconfigure(errors="backslashreplace")
     try:
-        yield
+        yield lost
     finally:
-        with contextlib.suppress(OSError, ValueError):  # its reader has left, or it is closed
-            stream.reconfigure(errors=before)
+        try:
+            with contextlib.suppress(ValueError):  # it is closed
+                stream.reconfigure(errors=before)  # which flushes it
+        except OSError as error:
+            lost.append(error)
 
 
 def print_json(value: object) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pickle
 import random
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from time import sleep
 
 from chunkscale.compute.devices import open_device
 from chunkscale.compute.levels import Device
@@ -52,7 +52,8 @@ class OpenJob:
         return partial(_opened, self.job.run, pickle.dumps(self.job)), ()
 
 
-_opened_jobs: dict[str, OpenJob] = {}
+#: Those of this process, by run.
+opened_jobs: dict[str, OpenJob] = {}
 
 _stopped: dict[str, None] = {}
 
@@ -74,19 +75,19 @@ def _opened(run: str, payload: bytes) -> OpenJob:
     with _opening:
         if run in _stopped:
             raise StoppedError(run)
-        found = _opened_jobs.pop(run, None)
+        found = opened_jobs.pop(run, None)
         if found is None:
             found = OpenJob.of(pickle.loads(payload))
-        _opened_jobs[run] = found  # the last one used is the last one dropped
-        while len(_opened_jobs) > MOST_OPEN:
-            del _opened_jobs[next(iter(_opened_jobs))]
+        opened_jobs[run] = found  # the last one used is the last one dropped
+        while len(opened_jobs) > MOST_OPEN:
+            del opened_jobs[next(iter(opened_jobs))]
         return found
 
 
 def stop_run(run: str) -> None:
     """Begin no further region of a run in this process, and close its arrays."""
     with _opening:
-        _opened_jobs.pop(run, None)
+        opened_jobs.pop(run, None)
         _stopped[run] = None
         while len(_stopped) > 64:
             del _stopped[next(iter(_stopped))]
@@ -128,7 +129,7 @@ def run_region(opened: OpenJob, number: int) -> Outcome:
             if wait is None or not is_transient(error):
                 return Failure(number, _explained(image, index, error))
             # Workers that fail together must not come back together.
-            time.sleep(wait * random.uniform(0.5, 1.0))
+            sleep(wait * random.uniform(0.5, 1.0))
 
 
 def _explained(image: ImageJob, index: int, error: Exception) -> ChunkscaleError:

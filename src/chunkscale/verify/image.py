@@ -321,19 +321,23 @@ def _coordinate_faults(
         start, stop = inside_range(m)
         if stop <= start or m.kind == "weights":
             continue
-        table = axis_table(m, stop - 1, stop)
-        position = target.translation[axis] + (stop - 1) * target.voxel_size[axis]
-        index = (position - source.translation[axis]) / source.voxel_size[axis]
-        index = min(max(index, 0.0), source.shape[axis] - 1.0)
-        first = used = float(table.index[0])
-        if m.kind == "lerp":
-            used += float(table.weight[0])
-        elif m.kind == "cells":
-            used = min(max(index, first), first + float(table.weight[0]) - 1.0)
-        allowed = 1e-6 * max(1.0, index) + (0.5 if m.kind in ("pick", "cells") else 0.0)
-        allowed += 4 * math.ulp(position) / source.voxel_size[axis]
-        if abs(used - index) > allowed:
-            yield (
-                f"axis {source.axes[axis].name!r}: voxel {stop - 1} lies at source index {index} "
-                f"by its metadata, and was computed at {used}"
-            )
+        # The last voxel tells a wrong step, and one in the middle a wrong start: at the ends
+        # samples beyond the first and the last centre are all the edge voxel.
+        for i in ((start + stop) // 2, stop - 1):
+            table = axis_table(m, i, i + 1)
+            position = target.translation[axis] + i * target.voxel_size[axis]
+            index = (position - source.translation[axis]) / source.voxel_size[axis]
+            index = min(max(index, 0.0), source.shape[axis] - 1.0)
+            first = used = float(table.index[0])
+            if m.kind == "lerp":
+                used += float(table.weight[0])
+            elif m.kind == "cells":
+                used = min(max(index, first), first + float(table.weight[0]) - 1.0)
+            allowed = 1e-6 * max(1.0, index) + (0.5 if m.kind in ("pick", "cells") else 0.0)
+            allowed += 4 * math.ulp(position) / source.voxel_size[axis]
+            if abs(used - index) > allowed:
+                yield (
+                    f"axis {source.axes[axis].name!r}: voxel {i} lies at source index {index} "
+                    f"by its metadata, and was computed at {used}"
+                )
+                break
