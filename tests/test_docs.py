@@ -2,8 +2,11 @@
 
 import doctest
 import re
+import runpy
 import shlex
+import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from pages import ROOT, make_images
@@ -82,3 +85,21 @@ def test_links_and_names_lead_somewhere(page):
         assert (page.parent / target).exists(), target
     for target in re.findall(r"`(?:python )?((?:asv_bench|examples|tests)/[\w/]+\.py)", text):
         assert (ROOT / target).exists(), target
+
+
+def test_each_dependency_and_each_extra_is_explained_on_the_page_about_installing():
+    page = (ROOT / "docs" / "install.md").read_text()
+    explained = set(re.findall(r"[\w-]+", "".join(re.findall(r"^\|([^|]*)\|", page, re.MULTILINE))))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.match(r"[\w-]+", text).group() for text in project["dependencies"]}
+    assert needed
+    extras = {name for name, brings in project["optional-dependencies"].items() if brings}
+    assert needed | extras <= explained
+
+
+def test_drawings_are_well_formed():
+    """A page holds them as they are, so a tag that is not closed would swallow what follows."""
+    drawings = runpy.run_path(str(ROOT / "docs" / "_ext" / "drawings.py"))["DRAWINGS"]
+    assert drawings
+    for draw in drawings.values():
+        assert ElementTree.fromstring(draw()).tag.endswith("svg")
