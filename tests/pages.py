@@ -1,6 +1,7 @@
 """Images that pages of the docs name, each made where a page is tried."""
 
 import runpy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
 ROOT = Path(__file__).parents[1]
 
 
+_cells = cache(synthetic_cells)
+
+
 def _stack(path):
-    write_image(path, synthetic_cells(), grid_for(SHAPE, VOXEL_SIZE))
+    write_image(path, _cells(), grid_for(SHAPE, VOXEL_SIZE))
 
 
 def _example(name):
