@@ -36,7 +36,8 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 
 # Prompts and what commands print are not copied.
-copybutton_prompt_text = "$ "
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True
 
 html_theme = "pydata_sphinx_theme"
