@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test fuzz mutants lint clean
+.PHONY: demo test fuzz mutants lint docs package clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chunkscale demo chunkscale-demo
@@ -27,6 +27,15 @@ lint: $(VENV)/.linted
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Every warning is an error: a link that leads nowhere, a name that is not there.
+docs: $(VENV)/.documented
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+# The wheel is installed beside the dependencies that are there; `make package CLEAN=1` installs these anew.
+package: $(VENV)/.packaged
+	$(BIN)/python .ci/package.py $(if $(CLEAN),--clean)
+
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed; set PYTHON=') if sys.version_info < (3, 11) else 0"
 	$(PYTHON) -m venv $(VENV)
@@ -40,9 +49,21 @@ $(VENV)/.tested: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $(VENV)/.installed $@
 
+$(VENV)/.documented: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $(VENV)/.installed $@
+
+$(VENV)/.packaged: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[package]'
+	touch $(VENV)/.installed $@
+
+$(VENV)/.published: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs,package,test]'
+	touch $(VENV)/.installed $(VENV)/.tested $(VENV)/.documented $(VENV)/.packaged $@
+
 $(VENV)/.linted: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(VENV)/.installed $(VENV)/.tested $@
 
 clean:
-	rm -rf $(VENV) chunkscale-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) chunkscale-demo dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

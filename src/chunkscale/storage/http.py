@@ -110,6 +110,6 @@ def _web(uri: str) -> Any:
         from chunkscale.storage import web
     except ImportError as error:
         raise OptionError(
-            f"cannot open {uri!r}: {error}; install the extra chunkscale[http]"
+            f"cannot open {uri!r}: {error}; run: pip install aiohttp fsspec"
         ) from error
     return web

@@ -1,0 +1,61 @@
+"""Images that pages of the docs name, each made where a page is tried."""
+
+import runpy
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from grids import grid_for
+
+from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+
+ROOT = Path(__file__).parents[1]
+
+
+_cells = cache(synthetic_cells)
+
+
+def _stack(path):
+    write_image(path, _cells(), grid_for(SHAPE, VOXEL_SIZE))
+
+
+def _example(name):
+    return runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["make"]
+
+
+def _embryo(path):
+    shape = (6, 2, 10, 64, 64)
+    channels = [{"label": name, "color": "FFFFFF"} for name in ("DAPI", "GFP")]
+    window = {"start": 0, "end": 255, "min": 0, "max": 255}
+    omero = {"channels": [{**channel, "window": window} for channel in channels]}
+    data = np.random.default_rng(0).integers(0, 255, shape, dtype="uint8")
+    write_image(path, data, grid_for(shape, (1, 1, 2, 0.5, 0.5)), attributes={"omero": omero})
+
+
+def _ome_tiff(path):
+    told = {"axes": "ZYX", **{f"PhysicalSize{axis}": 1 for axis in "XYZ"}}
+    tifffile.imwrite(path, np.zeros((5, 16, 16), "uint8"), ome=True, metadata=told)
+
+
+def _planes(path):
+    path.mkdir()
+    for z in (9, 10):
+        tifffile.imwrite(path / f"z{z}.tif", np.zeros((16, 16), "uint8"))
+
+
+MAKERS = {
+    "stack.ome.zarr": _stack,
+    "cells.ome.zarr": lambda path: _example("labels")(path),
+    "plate.ome.zarr": lambda path: _example("plate")(path),
+    "embryo.ome.zarr": _embryo,
+    "scan.ome.tif": _ome_tiff,
+    "planes": _planes,
+}
+
+
+def make_images(text, folder):
+    """Make those images that a text names."""
+    for name, make in MAKERS.items():
+        if name in text:
+            make(folder / name)
