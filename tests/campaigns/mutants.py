@@ -102,14 +102,16 @@ def tested(mutant: Mutant, place: Path) -> int:
         os.setsid()
         _test([*arguments, *shlex.split(mutant.tests)], place)
     deadline = time.monotonic() + LONGEST_SECONDS
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return 1
+    try:
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.05)
+        return 1
+    finally:  # with all that it has started, also where this one is interrupted
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
 
 
 def _test(arguments: list[str], place: Path) -> NoReturn:
