@@ -279,7 +279,7 @@ def busiest(picture: NDArray[np.float64], height: int, width: int) -> tuple[int,
     for axis, size in ((0, height), (1, width)):
         for part in (size - size // 2, size // 2 + 1):
             edges = _moving_sums(edges, min(part, edges.shape[axis]), axis)
-    row, column = divmod(int(edges.argmax()), edges.shape[1])
+    row, column = (int(n) for n in np.unravel_index(edges.argmax(), edges.shape))
     return min(row, picture.shape[0] - height), min(column, picture.shape[1] - width)
 
 

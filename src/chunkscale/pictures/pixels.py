@@ -222,7 +222,7 @@ def _at_centres(grid: VoxelGrid, axis: int, span: Span, count: int, box: Box) ->
     pitch = (span[1] - span[0]) / count
     centres = span[0] + pitch * (np.arange(count) + 0.5)
     places = (centres - grid.extent(axis)[0]) / grid.voxel_size[axis]
-    indices = np.floor(places + 1e-9).astype(np.int64)
+    indices: NDArray[np.int64] = np.floor(places + 1e-9).astype(np.int64)
     outside = (indices < box.start[axis]) | (indices >= box.stop[axis])
     indices[outside] = -1
     return indices

@@ -111,7 +111,7 @@ def _inflated(name: str, config: Mapping[str, Any], content: bytes, most: int) -
 
 def _checked(name: str, config: Mapping[str, Any], content: Any, most: int) -> bytes | None:
     """Return what content decodes to, or None where that is left to its codec: it is no more."""
-    held = memoryview(np.ascontiguousarray(content)).cast("B")
+    held = np.ascontiguousarray(content).data.cast("B")
     if name in _STREAMS:
         try:
             return _inflated(name, config, bytes(held), most)
