@@ -71,6 +71,11 @@ class Job:
         """Names of the spatial axes."""
         return [name for name in self.axes if name in "zyx"]
 
+    @property
+    def is_picked(self):
+        """Whether level 0 holds voxels of the source as they are."""
+        return self.options.get("method") in ("nearest", "mode")
+
     def __str__(self):
         told = f"{self.kind} {self.axes} {self.shape} {self.dtype} {self.codec} {self.chunk}"
         parts = f"level {self.level}, labels {self.labelled}, killed {self.killed}"
@@ -263,8 +268,9 @@ def voxels_of(job):
     elif kind.kind == "b":
         data = rng.integers(0, 2, job.shape).astype(bool)
     else:
-        info = np.iinfo(kind)  # of 64 bits those that float64 holds
-        low, high = max(info.min, -(2**40)), min(info.max, 2**40)
+        # Where voxels are mixed the positions of the oracle must be good for a grey value.
+        info, most = np.iinfo(kind), 2 ** (64 if job.is_picked else 31)
+        low, high = max(info.min, -most), min(info.max, most)
         data = rng.integers(low, high, job.shape, kind, endpoint=True)
     if job.seed % 3 == 0:  # whole chunks of fill value
         data[..., : job.shape[-1] // 2] = 0

@@ -12,6 +12,7 @@ import argparse
 import collections
 import gc
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,9 @@ from chunkscale.errors import ChunkscaleError
 
 #: Of a job.
 SECONDS = 60.0
+
+#: How a process ends whose run is refused; other exceptions end it with 1.
+REFUSED = 3
 
 #: Jobs after which kernels are compiled and pools are as large as they get.
 SETTLED = 50
@@ -103,7 +107,7 @@ class Soak:
             made = outcome(chunkscale.resample, source, out, **job.options, **resumed)
             if isinstance(made, ChunkscaleError):
                 self.refusals.append(f"{number}: {type(made).__name__}: {made}")
-                assert not out.exists(), f"refused, and {out.name} is there"
+                assert resumed or not out.exists(), f"refused, and {out.name} is there"
                 return f"refused: {type(made).__name__}"
             self.look(job, source, out)
         assert _contents(path) == before, "the source has changed"
@@ -124,8 +128,8 @@ class Soak:
         time.sleep(job.killed)
         run.kill()
         told = run.communicate()[1].decode()
-        assert run.returncode in (0, -9) or "ChunkscaleError" in told or "Error:" in told, told
-        self.counts["  killed while it ran"] += run.returncode == -9
+        assert run.returncode in (0, REFUSED, -signal.SIGKILL), told
+        self.counts["  killed while it ran"] += run.returncode == -signal.SIGKILL
 
     def look(self, job, source, out):
         """Raise for what is not right in an output."""
@@ -255,7 +259,10 @@ def _contents(path):
 
 
 def begin(seed, number, work):
-    """Do the run of a job in small regions whose notes are stored at once: it is killed soon."""
+    """Do the run of a job in small regions whose notes are stored at once: it is killed soon.
+
+    Return whether it was refused.
+    """
     from chunkscale.output import ledger
     from chunkscale.plan import policy
 
@@ -263,7 +270,10 @@ def begin(seed, number, work):
     ledger.FLUSH_SECONDS = (0.0, 0.0)
     warnings.simplefilter("ignore")
     job = job_of(seed, number)
-    chunkscale.resample(source_path(job, work), work / job.name, **job.options)
+    return isinstance(
+        outcome(chunkscale.resample, source_path(job, work), work / job.name, **job.options),
+        ChunkscaleError,
+    )
 
 
 def run(folder, seed, numbers):
@@ -282,8 +292,7 @@ def main():
     parser.add_argument("--begin", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.begin:
-        begin(given.seed, given.case, given.begin)
-        return 0
+        return REFUSED if begin(given.seed, given.case, given.begin) else 0
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         soak = Soak(folder, given.seed)
         if given.case is not None:
