@@ -91,6 +91,8 @@ def drawn(draw):
     shape = _shape(draw, axes)
     spatial = [name for name in axes if name in "zyx"]
     size = _sizes(draw, spatial)
+    if kind == "tiff" and 1 in shape[-len(spatial) :]:  # such axes are left out of an image there
+        kind = "folder"
     stored = kind in ("folder", "zip", "ozx")
     placed = kind != "tiff" and draw.random() < 0.4
     lies = {n: round(draw.uniform(-50, 50), 3) if placed else 0.0 for n in spatial}

@@ -146,7 +146,8 @@ class Soak:
             spatial = [i for i, name in enumerate(grid.names) if name in job.spatial]
             found = _level_zero(out, "labels/cells/")
             assert found.shape == tuple(grid.shape[i] for i in spatial), "labels on another grid"
-            told = _fault(job, grid, found, labels, job.options["label_method"])
+            fill = _fill_of_labels(job, grid, labels.shape)
+            told = _fault(job, grid, found, labels, job.options["label_method"], fill)
             assert told is None, f"labels: {told}"
 
     def grown(self):
@@ -179,7 +180,7 @@ def _look_at_image(job, grid, found, data, method):
         if option in job.options:
             data = np.take(data, job.options[option], grid.names.index(axis))
     _look_at_grid(job, grid)
-    told = _fault(job, grid, found, data, method)
+    told = _fault(job, grid, found, data, method, job.options.get("outside", "edge"))
     assert told is None, f"level 0: {told}"
 
 
@@ -206,23 +207,21 @@ def _look_at_grid(job, grid):
                 assert grid.shape[i] == given["shape"][name], f"{name}: {grid.shape}"
 
 
-def _fault(job, grid, found, data, method):
+def _fault(job, grid, found, data, method, fill):
     """Return what is wrong in level 0 of an image or of labels; None if it is right."""
     read, names = read_grid(job), job.spatial
     places = [oracles.positions(read, grid, name) for name in names]
     steps = [oracles.step_of(read, grid, name) for name in names]
     lead = data.ndim - len(names)
     inside = [_inside(at, n) for at, n in zip(places, data.shape[lead:], strict=True)]
-    fill = job.options.get("outside", "edge") if data.ndim == found.ndim else "edge"
-    if "like" in job.options and (fill != "edge" or found.ndim < len(grid.shape)):
-        # Beyond is nothing to interpolate; the axes that are whole are compared.
+    if "like" in job.options and fill != "edge":
+        # At the very edge it may be either; what is left is interpolated.
         chosen = [np.flatnonzero(which == 1) for which in inside]
         beyond = [np.flatnonzero(which == 0) for which in inside]
         for k, index in enumerate(beyond):
             filled = np.take(found, index, lead + k)
-            value = found.dtype.type(fill if fill != "edge" else 0)
-            if (filled != value).any():
-                return f"beyond the source along {names[k]} is not {value} everywhere"
+            if (filled != fill).any():
+                return f"beyond the source along {names[k]} is not {fill} everywhere"
         for k, index in enumerate(chosen):
             found, places[k] = np.take(found, index, lead + k), places[k][index]
     if not found.size:
@@ -233,6 +232,16 @@ def _fault(job, grid, found, data, method):
         return oracles.fault_of_modes(found, data, places, steps, np.random.default_rng(job.seed))
     expected = oracles.mixed(data, places, steps, method, job.options.get("antialias", False))
     return oracles.fault_of_mixed(found, expected)
+
+
+def _fill_of_labels(job, grid, shape):
+    """Return what lies beyond labels: none, or the last ones up to a voxel of theirs."""
+    for name, count in zip(job.spatial, shape, strict=True):
+        at = oracles.positions(read_grid(job), grid, name)
+        half = oracles.step_of(read_grid(job), grid, name) / 2
+        if max(-0.5 - (at[0] - half), at[-1] + half - (count - 0.5)) > 1:
+            return 0
+    return "edge"
 
 
 def _inside(at, count):
