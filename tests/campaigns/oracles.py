@@ -41,6 +41,8 @@ def matrix(at, count, step, method, antialias):
     """Return the weights of all voxels of an axis, by target."""
     curve, reach = CURVES[method]
     if antialias and step > 1:  # cut at the border; where an axis grows edge voxels are repeated
+        if method == "cubic":  # farther out what it covers adds up to nothing
+            at = np.clip(at, -0.5, count - 0.5)
         weights = curve((np.arange(count) - at[:, None]) / step)
         # A kernel that covers no voxel lies beyond the image.
         beyond = np.flatnonzero(np.abs(weights).sum(1) < 1e-9)
