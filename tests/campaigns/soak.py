@@ -235,11 +235,15 @@ def _fault(job, grid, found, data, method, fill):
 
 
 def _fill_of_labels(job, grid, shape):
-    """Return what lies beyond labels: none, or the last ones up to a voxel of theirs."""
+    """Return what lies beyond labels: none, or the last ones up to a voxel of theirs.
+
+    An only voxel of the target that holds them all lies beyond nothing.
+    """
     for name, count in zip(job.spatial, shape, strict=True):
         at = oracles.positions(read_grid(job), grid, name)
         half = oracles.step_of(read_grid(job), grid, name) / 2
-        if max(-0.5 - (at[0] - half), at[-1] + half - (count - 0.5)) > 1:
+        gaps = (half - at[0] - 0.5, at[-1] + half - (count - 0.5))
+        if max(gaps) > 1 and (len(at) > 1 or min(gaps) < -oracles.TIE):
             return 0
     return "edge"
 
