@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test fuzz mutants lint docs package clean
+.PHONY: demo test fuzz soak mutants lint docs package clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chunkscale demo chunkscale-demo
@@ -11,12 +11,17 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
-# Damaged stores, for so many seconds.
+# Of a campaign: for so many seconds.
 TIME ?= 600
 SEED ?= 0
 
+# Damaged stores.
 fuzz: $(VENV)/.tested
 	$(BIN)/python tests/campaigns/fuzz.py --seconds $(TIME) --seed $(SEED)
+
+# Random valid jobs, each compared voxel by voxel.
+soak: $(VENV)/.tested
+	$(BIN)/python tests/campaigns/soak.py --seconds $(TIME) --seed $(SEED)
 
 # Small mistakes in the code, and whether the tests notice them: half an hour on one core.
 mutants: $(VENV)/.tested

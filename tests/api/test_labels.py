@@ -188,6 +188,18 @@ def test_a_rounded_rest_of_coarse_labels_is_filled(make_image, noise, tmp_path):
     assert (found == 3).all()
 
 
+@pytest.mark.filterwarnings("ignore:only one voxel is left", "ignore:the source has one voxel")
+@pytest.mark.parametrize("method", ["mode", "nearest"])
+@pytest.mark.parametrize("planes", [1, 2])
+def test_a_thin_image_keeps_its_labels(planes, method, make_image, noise, tmp_path):
+    """In the one voxel that is left along z, whose centre lies beyond the image."""
+    shape, size = (planes, 8, 8), (0.2, 0.5, 0.5)
+    image = make_image(noise(shape), size)
+    add_labels(image, "cells", np.full(shape, 5, "uint32"), size)
+    run = chunkscale.resample(image, tmp_path / "out", voxel_size=1.0, label_method=method)
+    np.testing.assert_array_equal(chunkscale.open_image(run.labels[0].path).as_dask(), 5)
+
+
 def test_time_points_of_labels_follow_those_of_the_image(make_image, noise, tmp_path):
     path = make_image(noise((5, 2, *SHAPE)), (1.0, 1.0, *SIZE), axes="tczyx")
     ids = np.stack([random_ids(SHAPE, seed=k) for k in range(5)])

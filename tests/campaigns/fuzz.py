@@ -47,18 +47,19 @@ class Hang(BaseException):
 
 
 @contextlib.contextmanager
-def watched():
+def watched(seconds=None, growth=GROWTH):
     """Raise for other warnings than ours, for what takes long, and for what takes memory."""
+    seconds = seconds or SECONDS
 
     def stop(*_):
-        raise Hang(f"took more than {SECONDS} s")
+        raise Hang(f"took more than {seconds} s")
 
     process = psutil.Process()
     begun = process.memory_info().rss
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # from here on the peak counts
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -68,7 +69,7 @@ def watched():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     grown = _peak(process) - begun
-    if grown > GROWTH:
+    if grown > growth:
         raise AssertionError(f"took {grown / 2**20:.0f} MiB of memory")
 
 

@@ -34,25 +34,42 @@ CODECS = {
 
 def coded(path, codec, seed=0):
     """Store an image of (4, 16, 16) voxels in chunks of (2, 8, 8), or shards; return its voxels."""
-    zarr_format, options = CODECS[codec]
     data = np.random.default_rng(seed).integers(1, 4000, (4, 16, 16)).astype("uint16")
     data[:, :8, :8] &= 3  # something to compress
     data += data == 0
-    chunk = (2, 4, 4) if "shards" in options else (2, 8, 8)
-    version = "0.4" if zarr_format == 2 else "0.5"
+    chunk = (2, 4, 4) if "shards" in CODECS[codec][1] else (2, 8, 8)
     scale = {"type": "scale", "scale": list(SIZE)}
-    axes = [{"name": n, "type": "space", "unit": "micrometer"} for n in "zyx"]
-    entry = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}
-    own = {"version": version} if zarr_format == 2 else {}
-    plates.ngff(path, {"multiscales": [entry | own]}, version)
-    key = {"name": "v2" if zarr_format == 2 else "default", "separator": "/"}
-    array = zarr.create_array(
-        path / "0", shape=data.shape, chunks=chunk, dtype="uint16", fill_value=0,
-        zarr_format=zarr_format, chunk_key_encoding=key, filters=options.get("filters"),
-        **{k: v for k, v in options.items() if k != "filters"},
-    )  # fmt: skip
-    array[...] = data
+    store(path, codec, [(data, [scale])], chunk, "zyx")
     return data
+
+
+def store(path, codec, levels, chunk, axes, more=None):
+    """Store levels, each as voxels and transforms, in chunks of one shape or shards twice as long.
+
+    What the axes are called says their kind; `more` is added to the document.
+    """
+    zarr_format, options = CODECS[codec]
+    version = "0.4" if zarr_format == 2 else "0.5"
+    kinds = {"t": {"type": "time"}, "c": {"type": "channel"}}
+    space = {"type": "space", "unit": "micrometer"}
+    entry = {
+        "axes": [{"name": name, **kinds.get(name, space)} for name in axes],
+        "datasets": [
+            {"path": str(k), "coordinateTransformations": transforms}
+            for k, (_, transforms) in enumerate(levels)
+        ],
+    }
+    own = {"version": version} if zarr_format == 2 else {}
+    plates.ngff(path, {"multiscales": [entry | own], **(more or {})}, version)
+    key = {"name": "v2" if zarr_format == 2 else "default", "separator": "/"}
+    shards = {"shards": tuple(2 * n for n in chunk)} if "shards" in options else {}
+    for k, (data, _) in enumerate(levels):
+        array = zarr.create_array(
+            path / str(k), shape=data.shape, chunks=tuple(chunk), dtype=data.dtype, fill_value=0,
+            zarr_format=zarr_format, chunk_key_encoding=key, filters=options.get("filters"),
+            **{k: v for k, v in options.items() if k != "filters"} | shards,
+        )  # fmt: skip
+        array[...] = data
 
 
 def _newer(path):

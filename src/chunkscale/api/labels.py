@@ -238,11 +238,14 @@ def _check_reach(label: VoxelGrid, target: VoxelGrid) -> None:
 def _outside(label: VoxelGrid, target: VoxelGrid) -> float | str:
     """Return what target voxels get that lie outside of labels: no label, beyond a rounding rest.
 
-    Labels on coarser voxels than their image's rarely end where it does.
+    Labels on coarser voxels than their image's rarely end where it does. A thin image may have but
+    one voxel in the target, whose centre lies beyond it and which holds all of its labels.
     """
     label = aligned_grid(label, target)
-    for low, high in _gaps(label, target):
-        if max(low, high) > 1.0:
+    for i, (low, high) in zip(label.spatial, _gaps(label, target), strict=True):
+        is_one = target.shape[target.position(label.axes[i].name)] == 1
+        holds_all = is_one and min(low, high) > -1e-6
+        if max(low, high) > 1.0 and not holds_all:
             return 0
     return "edge"
 
