@@ -30,7 +30,7 @@ def volume(source, channel=0, *, unit="micrometer"):
 
 @pytest.fixture
 def pyramid(tmp_path, noise):
-    """An image of three levels that lies anywhere."""
+    """Return an image of three levels."""
     run = chunkscale.resample(
         noise((9, 70, 50)), tmp_path / "a.zarr", voxel_size="same", source_voxel_size=(2, 0.5, 0.5),
         source_unit="micrometer", chunk=16, levels=3,

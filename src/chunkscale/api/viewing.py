@@ -37,6 +37,11 @@ class Viewing:
         """Of the page. Whoever knows it can see the images, from this machine."""
         return self._page.url
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the page showed at first: the state of Neuroglancer as JSON values."""
+        return self._page.state
+
     def close(self) -> None:
         """Stop serving; a page that is open keeps what it has."""
         self._page.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+import socket
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -54,12 +55,8 @@ class Page:
         from neuroglancer.server import Server
         from neuroglancer.viewer_base import ViewerBase
 
-        try:
-            server: Any = Server(bind_address=_HOST, bind_port=port)
-        except (OSError, OverflowError) as error:
-            raise OptionError(
-                f"port {port} cannot be used ({error}); give another port, or 0 for any"
-            ) from error
+        _try_port(port)
+        server: Any = Server(bind_address=_HOST, bind_port=port)
         self._server = server
 
         class Viewer(ViewerBase):  # type: ignore[misc]
@@ -71,12 +68,25 @@ class Page:
         token = secrets.token_urlsafe(24)
         prefix = f"/{token}"
         server.app.add_handlers(_HOSTS, [(rf"^{prefix}/([0-9]+)/(.+)$", _handler(scene.layers))])
-        self._viewer.set_state(scene_state(scene, f"{server.server_url}{prefix}"))
+        self.state = scene_state(scene, f"{server.server_url}{prefix}")
+        self._viewer.set_state(self.state)
         self.url = f"{server.server_url}/v/{self._viewer.token}/"
 
     def close(self) -> None:
         """Stop serving."""
         self._server.stop()
+
+
+def _try_port(port: int) -> None:
+    """Refuse a port that cannot be used; Neuroglancer would leave what it has opened."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as its server does
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise OptionError(
+                f"port {port} cannot be used ({error.strerror}); give another port, or 0 for any"
+            ) from error
 
 
 def _handler(layers: Sequence[Layer]) -> Any:
