@@ -151,7 +151,9 @@ def test_a_chunk_that_cannot_be_read_is_an_error_of_the_server(stack, page):
     [chunk] = [found for found in (stack / "0").rglob("*") if found.is_file()
                and found.name != "zarr.json"]  # fmt: skip
     chunk.write_bytes(b"damaged")
-    assert asked(page, path + "0/c/0/0/0")[0] == 500
+    status, said = asked(page, path + "0/c/0/0/0")
+    assert status == 500
+    assert str(stack) in said.decode()
     assert asked(page, path + "zarr.json")[0] == 200
 
 
