@@ -221,8 +221,8 @@ def view(arguments: argparse.Namespace) -> int:
             **reach_options(arguments),
         ) as page,
     ):
-        print(f"{page.url}\nserved to this machine alone, until Ctrl-C", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):  # that is how it ends
+        with contextlib.suppress(KeyboardInterrupt):  # once the link is there, that is the end
+            print(f"{page.url}\nserved to this machine alone, until Ctrl-C", flush=True)
             threading.Event().wait()
     return DONE
 

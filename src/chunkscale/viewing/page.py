@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import secrets
 import socket
 import threading
@@ -12,10 +13,8 @@ from typing import Any
 from chunkscale.errors import ChunkscaleError, OptionError
 from chunkscale.viewing.layers import Layer, Scene
 
-#: Only this machine gets an answer, under a name that no foreign page can take for its own.
+#: Only this machine gets an answer, and under no name that a foreign page could have given it.
 _HOST = "127.0.0.1"
-
-_HOSTS = r"^(127\.0\.0\.1|localhost)$"
 
 #: Chunks that are read at the same time, at most.
 _READS = 4
@@ -67,7 +66,9 @@ class Page:
         server.viewers[self._viewer.token] = self._viewer
         token = secrets.token_urlsafe(24)
         prefix = f"/{token}"
-        server.app.add_handlers(_HOSTS, [(rf"^{prefix}/([0-9]+)/(.+)$", _handler(scene.layers))])
+        server.app.add_handlers(
+            re.escape(_HOST), [(rf"^{prefix}/([0-9]+)/(.+)$", _handler(scene.layers))]
+        )
         self.state = scene_state(scene, f"{server.server_url}{prefix}")
         self._viewer.set_state(self.state)
         self.url = f"{server.server_url}/v/{self._viewer.token}/"
