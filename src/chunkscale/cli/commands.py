@@ -220,10 +220,10 @@ def view(arguments: argparse.Namespace) -> int:
             source_unit=arguments.source_unit,
             **reach_options(arguments),
         ) as page,
+        contextlib.suppress(KeyboardInterrupt),  # once the link is there, that is the end
     ):
-        with contextlib.suppress(KeyboardInterrupt):  # once the link is there, that is the end
-            print(f"{page.url}\nserved to this machine alone, until Ctrl-C", flush=True)
-            threading.Event().wait()
+        print(f"{page.url}\nserved to this machine alone, until Ctrl-C", flush=True)
+        threading.Event().wait()
     return DONE
 
 
