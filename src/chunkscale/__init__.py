@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chunkscale.api.planning import plan_resampling
     from chunkscale.api.resampling import resample
     from chunkscale.api.running import Resampled
+    from chunkscale.api.viewing import Viewing, view
     from chunkscale.errors import (
         AccessDeniedError,
         AliasingWarning,
@@ -62,6 +63,7 @@ _HOMES = {
     "api.planning": "plan_resampling",
     "api.resampling": "resample",
     "api.running": "Resampled",
+    "api.viewing": "Viewing view",
     "errors": (
         "AccessDeniedError AliasingWarning ChunkscaleError ChunkscaleWarning ClusterError "
         "CorruptChunkError DestinationError DeviceError ForkError GridError MemoryBudgetError "
@@ -111,6 +113,7 @@ __all__ = [
     "Resampled",
     "ResampledCollection",
     "SourceNotFoundError",
+    "Viewing",
     "VoxelGrid",
     "__version__",
     "check",
@@ -122,6 +125,7 @@ __all__ = [
     "resample_array",
     "show",
     "target_grid",
+    "view",
 ]
 
 

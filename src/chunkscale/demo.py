@@ -141,6 +141,8 @@ def run_demo(
     )
     _run(["check", str(huge), "--source", str(stack)], say)
     draw_picture(stack, finest, base / PICTURE, say=say)
+    say("\nIn a browser, both in one space (it takes pip install 'chunkscale[view]'):")
+    say("$ " + shlex.join(["chunkscale", "view", str(stack), str(finest), "--labels", "all"]))
     return peak <= MEMORY_MIB * 2**20
 
 

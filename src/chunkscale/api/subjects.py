@@ -28,7 +28,7 @@ def subject_of(
     labels: bool | str | Sequence[Any],
     storage_options: StorageOptions | None,
 ) -> Subject:
-    options.check_dtype(f"{_name(source)!r}", source.array.dtype)
+    options.check_dtype(f"{name_of(source)!r}", source.array.dtype)
     channels, timepoint, crop = chosen
     grid, notes = source.grid, []
     if grid.time_axis is not None and grid.shape[grid.time_axis] > 1:
@@ -37,7 +37,7 @@ def subject_of(
     if grid.channel_axis is None:
         channels = None
     elif channels is None:
-        channels = _active(source, total)
+        channels = active_channels(source, total)
     shown = selected(source, channels, None if grid.time_axis is None else timepoint, crop)
     kept = 1 if grid.channel_axis is None else shown.grid.shape[grid.channel_axis]
     if kept < total:
@@ -46,20 +46,20 @@ def subject_of(
     if kept > 1 and not names:
         picked = getattr(shown, "part", {}).get("channels", range(kept))
         names = [f"channel {i}" for i in picked]
-    overlays = [] if source.is_label else list(_overlays(source, labels, storage_options))
-    if labels is True and not overlays and not source.is_label:
+    over = [] if source.is_label else list(overlays(source, labels, storage_options))
+    if labels is True and not over and not source.is_label:
         notes.append("no labels")
     return Subject(
         source=shown,
-        title=_name(source) if title is None else title,
+        title=name_of(source) if title is None else title,
         facts=_facts(shown.grid),
         channels=tuple(names) if total > 1 else (),
         notes=tuple(notes),
-        labels=tuple(selected(found, *_first(found, source, timepoint)) for found in overlays),
+        labels=tuple(selected(found, *_first(found, source, timepoint)) for found in over),
     )
 
 
-def _active(source: Source, total: int) -> list[int]:
+def active_channels(source: Source, total: int) -> list[int]:
     """Return the channels that are shown if none are asked for."""
     if source.is_label:
         return [0]
@@ -81,13 +81,13 @@ def _first(labels: Source, image: Source, timepoint: int) -> tuple[Any, Any, Non
         at = timepoint
     else:
         raise OptionError(
-            f"labels {_name(labels)!r} have {grid.shape[time]} time points, which are not those of "
-            f"{_name(image)!r}; show them beside it"
+            f"labels {name_of(labels)!r} have {grid.shape[time]} time points, which are not those "
+            f"of {name_of(image)!r}; show them beside it"
         )
     return None if grid.channel_axis is None else 0, at, None
 
 
-def _overlays(
+def overlays(
     source: Source, labels: bool | str | Sequence[Any], storage_options: StorageOptions | None
 ) -> Iterator[Source]:
     """Yield the labels that are drawn over an image: its own, by name, or others."""
@@ -110,13 +110,13 @@ def _overlays(
             found = open_source(name, storage_options=storage_options)
         if found.array.dtype.kind not in "iub":
             raise OptionError(
-                f"labels {_name(found)!r} are {found.array.dtype} and not integers; show them "
+                f"labels {name_of(found)!r} are {found.array.dtype} and not integers; show them "
                 "beside the image"
             )
         yield found
 
 
-def _name(source: Source) -> str:
+def name_of(source: Source) -> str:
     """Return what an image is called: the end of its path, from the file or store on."""
     if not source.uri:
         return source.name or source.path

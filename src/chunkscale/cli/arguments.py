@@ -8,8 +8,17 @@ from typing import Any
 
 from chunkscale._version import __version__
 from chunkscale.api.defaults import DOWNSAMPLE_WORDS, METHOD_WORDS
-from chunkscale.cli.commands import check, demo, formats, info, plan, resample, show
-from chunkscale.cli.pictures import picture_options
+from chunkscale.cli.commands import (
+    check,
+    demo,
+    formats,
+    info,
+    plan,
+    resample,
+    show,
+    view,
+)
+from chunkscale.cli.pictures import page_options, picture_options
 
 _SOURCE = (
     "OME-Zarr image, or collection of images: local path, or URL with http(s), s3, gs or az; "
@@ -113,6 +122,19 @@ def make_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
     picture_options(verb)
+    _source_size(verb)
+    _source_said(verb)
+    _storage_options(verb)
+
+    verb = _verb(
+        verbs,
+        "view",
+        "show images in a browser, in one space, until Ctrl-C",
+        view,
+        "chunkscale view stack.ome.zarr iso.ome.zarr --labels all",
+    )
+    verb.add_argument("source", metavar="SRC", help=_SOURCE)
+    page_options(verb)
     _source_size(verb)
     _source_said(verb)
     _storage_options(verb)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -192,13 +194,43 @@ def show(arguments: argparse.Namespace) -> int:
         *arguments.others,
         output=arguments.output,
         overwrite=arguments.overwrite,
-        labels={None: False, "all": True}.get(arguments.labels, arguments.labels),
+        labels=labels_option(arguments),
         axes=arguments.source_axes,
         **options,
         **reach_options(arguments),
     )
     print(f"{arguments.output}: {picture}")
     return DONE
+
+
+def view(arguments: argparse.Namespace) -> int:
+    from chunkscale.api.viewing import view
+
+    with (
+        terminable(lambda: False),
+        view(
+            arguments.source,
+            *arguments.others,
+            labels=labels_option(arguments),
+            overlay=arguments.overlay,
+            browser=arguments.browser,
+            port=arguments.port,
+            source_voxel_size=arguments.source_voxel_size,
+            axes=arguments.source_axes,
+            source_unit=arguments.source_unit,
+            **reach_options(arguments),
+        ) as page,
+        contextlib.suppress(KeyboardInterrupt),  # once the link is there, that is the end
+    ):
+        print(f"{page.url}\nserved to this machine alone, until Ctrl-C", flush=True)
+        threading.Event().wait()
+    return DONE
+
+
+def labels_option(arguments: argparse.Namespace) -> bool | str:
+    """Return what `--labels` asks for, as `show` and `view` take it."""
+    found: bool | str = {None: False, "all": True}.get(arguments.labels, arguments.labels)
+    return found
 
 
 def formats(arguments: argparse.Namespace) -> int:

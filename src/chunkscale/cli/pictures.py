@@ -1,4 +1,4 @@
-"""The arguments of pictures."""
+"""The arguments of pictures, and of pages in a browser."""
 
 from __future__ import annotations
 
@@ -33,12 +33,7 @@ def picture_options(verb: argparse.ArgumentParser) -> None:
         help=f"what a pixel shows of the voxels behind it (default: slice): {words}",
     )
     verb.add_argument("--plane", choices=PLANE_NAMES, help="planes that are shown (default: all)")
-    verb.add_argument(
-        "--labels",
-        metavar="all|NAME|PATH[,...]",
-        help="draw labels over the images: all that they have, some by name, or other label "
-        "images (default: none)",
-    )
+    _labels(verb)
     verb.add_argument(
         "--channels",
         metavar="LIST",
@@ -82,4 +77,35 @@ def picture_options(verb: argparse.ArgumentParser) -> None:
         type=int,
         metavar="PIXELS",
         help=f"of the picture at most (default: {one} for one image, {several} for several)",
+    )
+
+
+def page_options(verb: argparse.ArgumentParser) -> None:
+    """Add what `chunkscale.view` takes, besides the source and how it is reached."""
+    verb.add_argument(
+        "others", metavar="OTHER", nargs="*", help="shown beside it, at the same place"
+    )
+    _labels(verb)
+    verb.add_argument(
+        "--overlay",
+        action="store_true",
+        help="show all over one another, green and magenta: where two agree they are white",
+    )
+    verb.add_argument(
+        "--no-browser",
+        dest="browser",
+        action="store_false",
+        help="print the link, and open nothing",
+    )
+    verb.add_argument(
+        "--port", type=int, metavar="N", default=0, help="of this machine (default: any)"
+    )
+
+
+def _labels(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--labels",
+        metavar="all|NAME|PATH[,...]",
+        help="draw labels over the images: all that they have, some by name, or other label "
+        "images (default: none)",
     )

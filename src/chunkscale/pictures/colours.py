@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.ome.display import label_rgb
+from chunkscale.ome.display import channel_colors, label_rgb, listed_channels
 from chunkscale.pictures.pixels import Pixels
 from chunkscale.pictures.views import Span
+from chunkscale.sources.base import Source
 
 #: Red, green and blue from 0 to 1.
 Colour = tuple[float, float, float]
@@ -56,6 +57,14 @@ def channel_colours(stated: Sequence[str | None]) -> list[Colour]:
     if len({digits.upper() for digits in usable if digits}) == len(stated):
         return [colour(digits) for digits in usable if digits]
     return [colour(_CHANNELS[i % len(_CHANNELS)]) for i in range(len(stated))]
+
+
+def source_colours(source: Source) -> list[Colour]:
+    """Return a colour for each channel of an image; see `channel_colours`."""
+    grid = source.grid
+    count = 1 if grid.channel_axis is None else grid.shape[grid.channel_axis]
+    stated = channel_colors(listed_channels(source.attributes)[:count])
+    return channel_colours([*stated, *[None] * (count - len(stated))])
 
 
 def legible(shade: Colour) -> Colour:

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.ome.display import channel_colors, label_colors, listed_channels
+from chunkscale.ome.display import label_colors
 from chunkscale.pictures.colours import (
     RGB,
     WHITE,
     Colour,
     alone,
     blended,
-    channel_colours,
     legible,
     mapped,
     overlaid,
+    source_colours,
 )
 from chunkscale.pictures.layout import (
     Block,
@@ -66,10 +66,7 @@ class _Shown:
 
     @property
     def colours(self) -> list[Colour]:
-        grid, listed = self.grid, listed_channels(self.subject.source.attributes)
-        count = 1 if grid.channel_axis is None else grid.shape[grid.channel_axis]
-        stated = channel_colors(listed[:count])
-        return channel_colours([*stated, *[None] * (count - len(stated))])
+        return source_colours(self.subject.source)
 
 
 def composed(subjects: Sequence[Subject], look: Look) -> Sheet:
