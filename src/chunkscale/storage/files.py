@@ -22,6 +22,7 @@ from chunkscale.errors import MetadataError, OptionError
 from chunkscale.storage.base import FIRST, Parts, Store
 from chunkscale.storage.failures import BadObjectError, ReplacedError, TooLongError
 from chunkscale.storage.locations import StoreOptions, plain
+from chunkscale.storage.names import METADATA_FILES
 
 
 class Files(Store):
@@ -50,7 +51,14 @@ class Files(Store):
                 if most is not None and os.fstat(file.fileno()).st_size > most:
                     raise TooLongError(uri, most)
                 return file.read()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        except IsADirectoryError:
+            if os.path.basename(uri) not in METADATA_FILES:
+                return None
+            raise MetadataError(
+                f"{uri!r} is a folder where a file should be; put that file in its place, or "
+                "move the folder away if it is not needed"
+            ) from None
+        except (FileNotFoundError, NotADirectoryError):
             _refuse_dangling(uri)
             return None
 
