@@ -400,3 +400,14 @@ def test_a_link_in_a_zip_file_is_refused(make_image, noise, tmp_path):
         archive.writestr(link, "../../elsewhere")
     with pytest.raises(MetadataError, match="has a link, '0/c/9/9/9'"):
         read(path)
+
+
+def test_a_folder_in_the_place_of_a_chunk_is_no_missing_chunk(make_image, noise, tmp_path):
+    image = make_image(noise(SHAPE), (2.0, 0.5, 0.5), chunk=(4, 16, 16))
+    (image / "0/c/1/1/1").unlink()
+    path = zipped(image, tmp_path / "folder.zip")
+    assert (read(path)[4:8, 16:32, 16:32] == 0).all()
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.mkdir("0/c/1/1/1")
+    with pytest.raises(CorruptChunkError, match=r"'0/c/1/1/1' in the zip file .* is a folder"):
+        read(path)

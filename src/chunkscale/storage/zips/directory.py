@@ -96,6 +96,8 @@ class Directory:
         Names that are not stored as UTF-8.
     repeated : tuple of str
         Some names that are there more than once.
+    folders : frozenset of str
+        Names of folders that have an entry, with the slash at their end.
     """
 
     names: list[str]
@@ -103,6 +105,7 @@ class Directory:
     digest: str
     raw: dict[str, bytes]
     repeated: tuple[str, ...] = ()
+    folders: frozenset[str] = frozenset()
 
     def find(self, name: str) -> Entry | None:
         """Return the entry of a name."""
@@ -112,6 +115,11 @@ class Directory:
         offset, size, packed, crc, method, slot = self.fields[index].tolist()
         raw = self.raw.get(name) or name.encode()
         return Entry(name, offset, size, packed, crc, method, slot, raw, index)
+
+    def has_folder(self, name: str) -> bool:
+        """Whether a name is that of a folder, be it empty."""
+        path = f"{name}/"
+        return path in self.folders or next(self.below(path), None) is not None
 
     def below(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Yield name and size of the entries whose names begin so, sorted by name."""
@@ -264,6 +272,7 @@ def _sorted(
         digest=digest,
         raw=raw,
         repeated=tuple(dict.fromkeys(repeated))[:10],
+        folders=frozenset(name for name in names if name.endswith("/")),
     )
 
 
