@@ -42,3 +42,13 @@ def test_conda_and_pip_start_the_same_program():
 def test_licences_and_summaries_agree():
     assert RECIPE["about"]["summary"] == PROJECT["description"]
     assert RECIPE["about"]["license"] == CITATION["license"] == PROJECT["license"]
+
+
+def test_every_mutation_of_the_table_is_in_the_code():
+    """Its text stands there once, so that `make mutants` can run it."""
+    with (ROOT / "tests/campaigns/mutants.toml").open("rb") as file:
+        listed = tomllib.load(file)["mutant"]
+    assert len(listed) > 100
+    for entry in listed:
+        code = (ROOT / "src/chunkscale" / entry["file"]).read_text()
+        assert code.count(entry["old"]) == 1, entry

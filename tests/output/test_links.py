@@ -89,12 +89,13 @@ def test_metadata_of_a_level_that_go_during_a_run_are_missed(stack, whole, tmp_p
     assert_same_output(out, whole)
 
 
-def test_a_file_among_folders_of_chunks_is_no_object(stack, whole, tmp_path):
-    """A resumed run, which lists all objects, passes it by."""
+def test_a_file_among_folders_of_chunks_is_named(stack, whole, tmp_path):
+    """By a resumed run, which lists all objects."""
     out = tmp_path / "out.zarr"
     shutil.copytree(whole, out)
     (out / "0" / "c" / "999").write_text("mine")
-    chunkscale.resample(stack, out, chunk=8, shard=0, resume=True)
+    with pytest.raises(chunkscale.DestinationError, match=r"c/999'.*move it away"):
+        chunkscale.resample(stack, out, chunk=8, shard=0, resume=True)
     assert (out / "0" / "c" / "999").read_text() == "mine"
 
 

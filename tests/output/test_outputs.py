@@ -624,14 +624,15 @@ def test_check_finds_a_torn_chunk(level, sharded, volume):
 
 def test_check_reads_to_the_end(volume, monkeypatch):
     """A torn chunk behind many reads is found as well, and so are several."""
-    monkeypatch.setattr("chunkscale.storage.reader.READ_BYTES", 2**10)
+    monkeypatch.setattr("chunkscale.storage.walk.READ_BYTES", 2**10)
     _, out = volume()
     victims = sorted(p for p in (out / "0/c").rglob("*") if p.is_file())[-2:]
     for victim in victims:
         victim.write_bytes(victim.read_bytes()[:-5])
     faults = images.check(out).faults
-    assert len(faults) == 2
+    assert len(faults) == 3
     assert "chunk (2, 2, 3)" in faults[1]
+    assert "files were cut" in faults[2]
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -723,7 +724,7 @@ def test_check_finds_a_changed_voxel(level, at, volume):
 @pytest.mark.parametrize("at", [(0, 0, 0), (0.5, 0.5, 0.5), (1, 1, 1), (0, 1, 0.5)])
 def test_check_looks_at_corners_and_the_middle_of_large_images(level, at, volume, monkeypatch):
     """Of what is too large to be recomputed as a whole, at every level."""
-    monkeypatch.setattr("chunkscale.verify.image.SAMPLE_EDGES", {3: 4})
+    monkeypatch.setattr("chunkscale.verify.samples.EDGES", {3: 4})
     source, out = volume(levels=3)
     array = zarr.open_group(out, mode="r+")[str(level)]
     at = tuple(int(part * (n - 1)) for part, n in zip(at, array.shape, strict=True))

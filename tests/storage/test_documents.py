@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 import chunkscale
-from chunkscale.errors import MetadataError
+from chunkscale.errors import DestinationError, MetadataError
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage.engine import StoreIO
@@ -94,7 +94,7 @@ def test_a_level_that_is_there_already_is_not_written_over(tmp_path):
     made = {"dtype": "uint8", "codec": "none", "zarr_format": 3}
     levels, io = [level("0", chunk=(4, 4, 4))], StoreIO(threads=1)
     create_levels(str(tmp_path), levels, io, **made)
-    with pytest.raises(OSError, match="cannot write to"):
+    with pytest.raises(DestinationError, match="another run has put there"):
         create_levels(str(tmp_path), levels, io, **made)
     with pytest.raises(FileExistsError, match="it is there"):
         put_group(str(tmp_path), zarr_format=3, attributes={}, new=True)

@@ -214,9 +214,9 @@ def _put_new(uri: str, at: str, content: bytes) -> None:
         if error.errno != errno.EEXIST:
             raise
         raise DestinationError(
-            f"the output {uri!r} holds something at {at!r} that cannot be read as the metadata of "
-            "an array, like a link that leads nowhere; remove it and go on with resume=True "
-            "(--resume)"
+            f"the output {uri!r} holds something at {at!r}, which another run has put there or "
+            "which is no file, like a link that leads nowhere; if no other run writes the output, "
+            "remove that and go on with resume=True (--resume)"
         ) from error
 
 

@@ -77,7 +77,8 @@ def check_image(
         given=target.given,
     )
     faults += [n.text for n in target.notices if n.kind == "metadata" and n.text not in faults]
-    faults += _object_faults(uri, target, record)
+    missing, other_sizes = _object_faults(uri, target, record)
+    faults += missing
     beyond = (beyond_text(path, array) for path, array in arrays.items() if array.beyond)
     faults += [text for text in beyond if text not in faults]
     # An output is told by what its run has left.
@@ -105,6 +106,7 @@ def check_image(
             faults.append(f"it was not made from {original.uri or original.path!r}: {error}")
         if not full:
             notes = (*notes, *_unseen(target.grid))
+    faults += other_sizes  # last: what is wrong with a chunk is said better by reading it
     return CheckReport(
         path=uri,
         faults=tuple(faults[:MOST_FAULTS]),
@@ -131,25 +133,37 @@ def _levels(target: Image) -> tuple[dict[str, ArrayReader], list[str]]:
     return arrays, faults
 
 
-def _object_faults(uri: str, target: Image, record: Mapping[str, Any]) -> Iterator[str]:
-    """Compare number and bytes of stored objects with what the run counted at its end."""
+def _object_faults(
+    uri: str, target: Image, record: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """Compare number and bytes of stored objects with what the run counted at its end.
+
+    Returns
+    -------
+    missing : list of str
+        Of arrays with another number of objects.
+    other_sizes : list of str
+        Of those with as many, which have other bytes together.
+    """
+    missing, other_sizes = list[str](), list[str]()
     counted = record.get("objects")
     if not isinstance(counted, Mapping) or not store_of(uri).lists:
-        return
+        return missing, other_sizes
     weighed = record.get("bytes")
     weighed = weighed if isinstance(weighed, Mapping) else {}
     for dataset in target.multiscale.datasets:
         found, size = chunk_sizes(join(uri, dataset.path))
         if dataset.path in counted and found != counted[dataset.path]:
-            yield (
+            missing.append(
                 f"array {dataset.path!r} has {found} stored chunks or shards, and the run that "
                 f"wrote it left {counted[dataset.path]}; files are missing or were added"
             )
         elif dataset.path in weighed and size != weighed[dataset.path]:
-            yield (
+            other_sizes.append(
                 f"the stored chunks or shards of array {dataset.path!r} have {size} bytes, and the "
                 f"run that wrote them left {weighed[dataset.path]}; files were cut or added to"
             )
+    return missing, other_sizes
 
 
 def _opened(
