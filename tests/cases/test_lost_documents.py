@@ -37,7 +37,7 @@ def test_an_image_without_its_document_is_refused_by_name(version, place, labell
 
 @pytest.mark.parametrize(
     ("version", "place"),
-    [("0.5", "zarr.json"), ("0.5", "0/zarr.json"), ("0.4", ".zattrs"), ("0.4", "0/.zarray")],
+    [("0.5", "zarr.json"), ("0.5", "0/zarr.json"), ("0.4", ".zgroup"), ("0.4", "0/.zarray")],
 )
 def test_a_folder_in_the_place_of_a_document_is_refused_by_name(version, place, labelled):
     source = labelled(version)

@@ -22,7 +22,6 @@ from chunkscale.errors import MetadataError, OptionError
 from chunkscale.storage.base import FIRST, Parts, Store
 from chunkscale.storage.failures import BadObjectError, ReplacedError, TooLongError
 from chunkscale.storage.locations import StoreOptions, plain
-from chunkscale.storage.names import METADATA_FILES
 
 
 class Files(Store):
@@ -52,8 +51,8 @@ class Files(Store):
                     raise TooLongError(uri, most)
                 return file.read()
         except IsADirectoryError:
-            if os.path.basename(uri) not in METADATA_FILES:
-                return None
+            if os.path.basename(uri) not in ("zarr.json", ".zgroup", ".zarray"):
+                return None  # a group or an array is there without it
             raise MetadataError(
                 f"{uri!r} is a folder where a file should be; put that file in its place, or "
                 "move the folder away if it is not needed"
