@@ -35,6 +35,19 @@ def test_an_image_without_its_document_is_refused_by_name(version, place, labell
         chunkscale.open_image(source)
 
 
+@pytest.mark.parametrize(
+    ("version", "place"),
+    [("0.5", "zarr.json"), ("0.5", "0/zarr.json"), ("0.4", ".zgroup"), ("0.4", "0/.zarray")],
+)
+def test_a_folder_in_the_place_of_a_document_is_refused_by_name(version, place, labelled):
+    source = labelled(version)
+    (source / place).unlink()
+    (source / place).mkdir()
+    with pytest.raises(chunkscale.MetadataError, match="is a folder where a file") as error:
+        chunkscale.open_image(source)
+    assert repr(str(source / place)) in str(error.value)
+
+
 @pytest.mark.parametrize(("version", "name"), [("0.5", "zarr.json"), ("0.4", ".zattrs")])
 def test_labels_without_their_list_are_told_of(version, name, labelled, tmp_path):
     """They would be left behind without a word."""

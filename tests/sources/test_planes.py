@@ -1,11 +1,13 @@
 """Planes in files of their own: what they say is told, and their axis is not guessed."""
 
+import os
+
 import numpy as np
 import pytest
 import tifffile
 
 import chunkscale
-from chunkscale import OptionError
+from chunkscale import MetadataError, OptionError
 
 PLANE = (np.arange(72) % 251).astype("uint8").reshape(8, 9)
 
@@ -76,3 +78,21 @@ def test_names_that_may_say_several_axes_ask_for_one(tmp_path):
         opened(folder)
     for axes in ("zyx", "tyx", "cyx"):
         assert opened(folder, axes=axes).axes == axes
+
+
+KINDS = {
+    "a link that leads nowhere": lambda path: path.symlink_to("nowhere"),
+    "a folder": lambda path: path.mkdir(),
+    "a pipe or a device": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pattern", ["", "z*.tif"])
+def test_what_is_called_like_a_plane_and_is_no_file_is_named(pattern, kind, tmp_path):
+    """The last one as well, which no other name misses; a pipe is not waited for."""
+    folder = planes(tmp_path / "all", ["z1", "z2", "z3"])
+    (folder / "z3.tif").unlink()
+    KINDS[kind](folder / "z3.tif")
+    with pytest.raises(MetadataError, match=rf"z3\.tif' is {kind} where a file"):
+        opened(folder / pattern)

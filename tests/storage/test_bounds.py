@@ -3,6 +3,8 @@
 import bz2
 import gzip
 import lzma
+import os
+import signal
 import struct
 import zlib
 
@@ -14,6 +16,7 @@ from numpy.testing import assert_array_equal
 
 from chunkscale.errors import CorruptChunkError
 from chunkscale.geometry.box import whole
+from chunkscale.storage import patience
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.reader import open_array
 
@@ -82,6 +85,26 @@ def test_a_chunk_of_a_shard_that_claims_more_is_named(engine, tmp_path, monkeypa
     shard.write_bytes(content)
     with pytest.raises(CorruptChunkError, match="decodes to more than the"):
         opened(tmp_path, engine).read(whole(data.shape))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_who_looks_at_the_head_of_a_chunk_waits_for_no_pipe(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "LOOK_SECONDS", 0.05)
+    data = images.coded(tmp_path, "v3-blosc")
+    first_object(tmp_path).unlink()
+    os.mkfifo(first_object(tmp_path))
+
+    def stop(*_):
+        pytest.fail("it waits for the pipe")  # no `Exception`, which would be tried again
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(20)  # to open it would never end
+    try:
+        with pytest.raises(CorruptChunkError, match=r"is a (pipe|device) .*where a file should be"):
+            opened(tmp_path, engine).read(whole(data.shape))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_stream_of_lzma_without_a_head_is_bounded_as_well(tmp_path, monkeypatch):

@@ -388,3 +388,26 @@ def test_what_is_listed_of_many_entries_is_quick(tmp_path):
     assert contents.names(str(path)) == ["A", "B", "C"]
     assert contents.names(f"{path}/B") == ["0"]
     assert sum(1 for _ in contents.objects(f"{path}/B")) == 3000
+
+
+def test_a_link_in_a_zip_file_is_refused(make_image, noise, tmp_path):
+    """Its content is where it leads to, and would be taken for voxels where no codec is."""
+    image = make_image(noise(SHAPE), (2.0, 0.5, 0.5), chunk=(4, 16, 16))
+    path = zipped(image, tmp_path / "links.zip")
+    link = zipfile.ZipInfo("0/c/9/9/9")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, "../../elsewhere")
+    with pytest.raises(MetadataError, match="has a link, '0/c/9/9/9'"):
+        read(path)
+
+
+def test_a_folder_in_the_place_of_a_chunk_is_no_missing_chunk(make_image, noise, tmp_path):
+    image = make_image(noise(SHAPE), (2.0, 0.5, 0.5), chunk=(4, 16, 16))
+    (image / "0/c/1/1/1").unlink()
+    path = zipped(image, tmp_path / "folder.zip")
+    assert (read(path)[4:8, 16:32, 16:32] == 0).all()
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.mkdir("0/c/1/1/1")
+    with pytest.raises(CorruptChunkError, match=r"'0/c/1/1/1' in the zip file .* is a folder"):
+        read(path)

@@ -131,7 +131,7 @@ class PackedRun:
         found = []
         for image in images:
             at = join(self.place.uri, image.name) if image.name else self.place.uri
-            nbytes = tidy(at, [level.path for level in image.plan.levels])[2]
+            nbytes = tidy(at, image.plan)[2]
             found.append(Resampled(path=at, plan=image.plan, times=times, stored_bytes=nbytes))
         return found
 

@@ -235,7 +235,7 @@ def is_whole(plan: ResamplePlan, source: Source, target: str) -> int:
     if found is None or not found.finished or contents.exists(join(target, NOTES)):
         return 0  # who was killed when it had been published has left notes
     check_same(target, found, recipe(plan, source))
-    counts, sizes, nbytes = tidy(target, [level.path for level in plan.levels])
+    counts, sizes, nbytes = tidy(target, plan)
     return nbytes if (counts, sizes) == (found.objects, found.sizes) else 0
 
 

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from chunkscale.errors import DestinationError, MetadataError, SourceNotFoundError
+from chunkscale.geometry.box import cell_counts
+from chunkscale.output.record import zarr_format_of
+from chunkscale.plan.model import ResamplePlan
 from chunkscale.storage import objects as contents
 from chunkscale.storage.documents import array_facts
 from chunkscale.storage.files import link_text, linked_folders, wrong_kinds
@@ -23,6 +26,7 @@ from chunkscale.storage.names import (
     STRAY,
     is_chunk_path,
     is_dropping,
+    own_index,
 )
 from chunkscale.storage.stores import clear_write_errors, resolved, store_of
 
@@ -131,26 +135,28 @@ def drop_strays(uri: str) -> None:
         contents.delete(join(uri, name) for name in left if STRAY.fullmatch(name))
 
 
-def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], dict[str, int], int]:
+def tidy(uri: str, plan: ResamplePlan) -> tuple[dict[str, int], dict[str, int], int]:
     """Delete what killed processes left while they wrote objects; look once at all that is stored.
 
     Parameters
     ----------
     uri : str
         Of a group.
-    arrays : iterable of str
-        Names of its arrays.
+    plan : ResamplePlan
+        Of its arrays.
 
     Returns
     -------
     counts : dict of str to int
-        Stored chunks or shards by array.
+        Stored chunks or shards by array; what others have put there is none, whatever its name.
     sizes : dict of str to int
         Bytes of these chunks or shards by array.
     nbytes : int
         Size of all objects of these arrays.
     """
-    counts, nbytes, strays = dict.fromkeys(arrays, 0), 0, []
+    most = {level.path: cell_counts(level.shape, level.write_unit) for level in plan.levels}
+    zarr_format = zarr_format_of(plan)
+    counts, nbytes, strays = dict.fromkeys(most, 0), 0, []
     sizes = dict(counts)
     local = store_of(uri).is_local
     for path, size in contents.objects(uri):
@@ -159,7 +165,7 @@ def tidy(uri: str, arrays: Iterable[str]) -> tuple[dict[str, int], dict[str, int
             continue
         array, _, inner = path.partition("/")
         if array in counts:
-            is_chunk = is_chunk_path(inner)
+            is_chunk = own_index(inner, most[array], zarr_format) is not None
             counts[array] += is_chunk
             sizes[array] += is_chunk * size
             nbytes += size

@@ -54,11 +54,11 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     """
     target, names = output.uri, [level.path for level in plan.levels]
     if output.attributes["chunkscale"]["state"] == "finished":
-        return tidy(target, names)[2]  # it was whole
+        return tidy(target, plan)[2]  # it was whole
     output.ledger.check()
     check_source(source)
     _check_arrays(output)
-    counts, sizes, nbytes = tidy(target, names)
+    counts, sizes, nbytes = tidy(target, plan)
     if sum(sizes.values()) != output.ledger.stored:
         check_links(target, names)
         _check_objects(plan, output)

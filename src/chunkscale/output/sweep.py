@@ -108,5 +108,4 @@ def _objects(
     for level, writer in enumerate(target):
         for index, size in writer.objects():
             start = [i * u for i, u in zip(index, writer.unit, strict=True)]
-            if all(a < n for a, n in zip(start, writer.shape, strict=True)):
-                yield level, plan.region_of(level, start), size, index
+            yield level, plan.region_of(level, start), size, index

@@ -9,6 +9,7 @@ import dataclasses
 import lzma
 import math
 import os
+import stat
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -128,6 +129,11 @@ def _checked(name: str, config: Mapping[str, Any], content: Any, most: int) -> b
     return None
 
 
+def _at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe is not waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectBounds:
     """What the files of an array may hold, which tensorstore reads and decodes as they are.
@@ -158,8 +164,11 @@ class ObjectBounds:
             with contextlib.suppress(FileNotFoundError):
                 self.refuse_size(os.stat(path).st_size)
             return
-        with contextlib.suppress(FileNotFoundError), open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
+        with contextlib.suppress(FileNotFoundError), open(path, "rb", 0, opener=_at_once) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                return  # what it is others say
+            size = found.st_size
             self.refuse_size(size)
             for start in self._starts(file, size):
                 file.seek(start)

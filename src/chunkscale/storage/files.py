@@ -50,7 +50,14 @@ class Files(Store):
                 if most is not None and os.fstat(file.fileno()).st_size > most:
                     raise TooLongError(uri, most)
                 return file.read()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        except IsADirectoryError:
+            if os.path.basename(uri) not in ("zarr.json", ".zgroup", ".zarray"):
+                return None  # a group or an array is there without it
+            raise MetadataError(
+                f"{uri!r} is a folder where a file should be; put that file in its place, or "
+                "move the folder away if it is not needed"
+            ) from None
+        except (FileNotFoundError, NotADirectoryError):
             _refuse_dangling(uri)
             return None
 

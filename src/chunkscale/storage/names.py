@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 METADATA_FILES = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 
@@ -33,6 +34,24 @@ DROPPINGS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
 def is_dropping(name: str) -> bool:
     """Whether desktops or killed processes have left it: it belongs to nobody."""
     return bool(DROPPINGS.fullmatch(name) or STRAY.fullmatch(name))
+
+
+_NUMBER = re.compile("0|[1-9][0-9]*")
+
+
+def own_index(path: str, counts: Sequence[int], zarr_format: int) -> tuple[int, ...] | None:
+    """Return the index of a chunk or shard that this package stores, by its path below its array.
+
+    None for all else, what looks alike included: that has another number of axes, or lies beyond
+    the `counts` of objects along them.
+    """
+    steps = path.split("/")
+    if zarr_format == 3 and steps.pop(0) != "c":
+        return None
+    if len(steps) != len(counts) or not all(map(_NUMBER.fullmatch, steps)):
+        return None
+    index = tuple(map(int, steps))
+    return index if all(i < n for i, n in zip(index, counts, strict=True)) else None
 
 
 def is_chunk_path(path: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.errors import CorruptChunkError, DestinationError, RegionError
-from chunkscale.geometry.box import Box, tile
+from chunkscale.geometry.box import Box, cell_counts, tile
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage import objects as contents
 from chunkscale.storage.codecs import make_compressors
@@ -22,11 +21,10 @@ from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.failures import first_line
 from chunkscale.storage.files import link_above, link_text
 from chunkscale.storage.locations import join
+from chunkscale.storage.names import own_index
 from chunkscale.storage.reader import ArrayReader, touched_objects
 from chunkscale.storage.stores import clear_write_errors
 from chunkscale.text import shown
-
-_NUMBER = re.compile("0|[1-9][0-9]*")
 
 
 class ArrayWriter(ArrayReader):
@@ -137,13 +135,13 @@ class ArrayWriter(ArrayReader):
 
     def objects(self) -> Iterator[tuple[tuple[int, ...], int]]:
         """Yield position and size of every stored object."""
-        prefix = join(self.uri, "c") if self.zarr_format == 3 else self.uri
-        for path, size in contents.objects(prefix):
-            position = path.split("/")
-            # As this writes them: others may have put there what looks alike, or a link or a
-            # file in place of a folder of chunks.
-            if len(position) == len(self.shape) and all(map(_NUMBER.fullmatch, position)):
-                yield tuple(map(int, position)), size
+        prefix = "c/" if self.zarr_format == 3 else ""
+        counts = cell_counts(self.shape, self.unit)
+        for path, size in contents.objects(join(self.uri, prefix)):
+            # Others may have put there what looks alike, or a link or a file in place of a folder.
+            index = own_index(prefix + path, counts, self.zarr_format)
+            if index is not None:
+                yield index, size
 
     def delete_objects(self, indices: Iterable[Sequence[int]]) -> None:
         """Delete stored objects, those that are there."""

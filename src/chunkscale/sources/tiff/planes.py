@@ -88,6 +88,7 @@ class Planes:
 
     def looked_at(self) -> tuple[Opened, tuple[Notice, ...]]:
         """Do what `opened` does, and say what the pages say that an image cannot hold."""
+        _refuse_no_file(self.files)
         states = file_states(self.files)
         said: Counter[Notice] = Counter()
         first = _plane(self.files[0], said)
@@ -112,7 +113,9 @@ def find_planes(place: str, ends: tuple[str, ...]) -> Planes | None:
             return None  # a folder of images, in which a TIFF file is something else
         found = [os.path.join(place, name) for name in names if name.lower().endswith(ends)]
     elif any(mark in place for mark in "*?[") and not os.path.lexists(place):
-        found = [path for path in glob.glob(place) if os.path.isfile(path)]
+        named = glob.glob(place)
+        # What is called like a plane is none to be left out, whatever it is.
+        found = [path for path in named if path.lower().endswith(ends) or os.path.isfile(path)]
         if not all(path.lower().endswith(ends) for path in found):
             return None
     else:
@@ -129,6 +132,22 @@ def _holds_zarr(path: str) -> bool:
     if not os.path.isdir(path):
         return path.lower().endswith((".ozx", ".zip"))
     return any(os.path.isfile(os.path.join(path, name)) for name in _ZARR)
+
+
+def _refuse_no_file(files: Iterable[str]) -> None:
+    """Refuse what is called like a plane and holds none; a pipe would be waited for."""
+    odd = next((path for path in files if not os.path.isfile(path)), None)
+    if odd is None:
+        return
+    what = "a pipe or a device" if os.path.exists(odd) else "a link that leads nowhere"
+    if os.path.isdir(odd):
+        what = "a folder"
+    elif not os.path.lexists(odd):
+        what = "gone"
+    raise MetadataError(
+        f"{odd!r} is {what} where a file with a plane should be; put the file in its place, or "
+        "move that away if it is none of them"
+    )
 
 
 def _refuse_gap(place: str, files: Sequence[str]) -> None:

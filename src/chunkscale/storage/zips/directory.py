@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 import struct
 from array import array
 from bisect import bisect_left
@@ -28,6 +29,9 @@ END_MARK, END64_MARK, LOCATOR_MARK = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 RECORD_MARK, LOCAL_MARK = b"PK\1\2", b"PK\3\4"
 
 STORED, DEFLATED = 0, 8
+
+#: The system whose kinds of files stand beside an entry.
+_UNIX = 3
 
 #: What a field of 32 bits holds where 64 are needed.
 FULL = 0xFFFFFFFF
@@ -92,6 +96,8 @@ class Directory:
         Names that are not stored as UTF-8.
     repeated : tuple of str
         Some names that are there more than once.
+    folders : frozenset of str
+        Names of folders that have an entry, with the slash at their end.
     """
 
     names: list[str]
@@ -99,6 +105,7 @@ class Directory:
     digest: str
     raw: dict[str, bytes]
     repeated: tuple[str, ...] = ()
+    folders: frozenset[str] = frozenset()
 
     def find(self, name: str) -> Entry | None:
         """Return the entry of a name."""
@@ -108,6 +115,11 @@ class Directory:
         offset, size, packed, crc, method, slot = self.fields[index].tolist()
         raw = self.raw.get(name) or name.encode()
         return Entry(name, offset, size, packed, crc, method, slot, raw, index)
+
+    def has_folder(self, name: str) -> bool:
+        """Whether a name is that of a folder, be it empty."""
+        path = f"{name}/"
+        return path in self.folders or next(self.below(path), None) is not None
 
     def below(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Yield name and size of the entries whose names begin so, sorted by name."""
@@ -206,6 +218,7 @@ def _parsed(what: str, content: bytes, count: int, end: int) -> Directory:
         (_, _, _, flags, method, _, _, crc, packed, size, n, extra, comment, disk, _, _, offset) = (
             RECORD.unpack_from(content, at)
         )
+        start = content[at : at + RECORD.size]
         stored = content[at + RECORD.size : at + RECORD.size + n]
         after = at + RECORD.size + n
         at = after + extra + comment
@@ -221,6 +234,11 @@ def _parsed(what: str, content: bytes, count: int, end: int) -> Directory:
             raise _several(what)
         if offset + packed > end:
             raise _torn(what, f"its entry {name!r} should lie at byte {offset}, beyond its end")
+        if _is_link(start):
+            raise MetadataError(
+                f"the zip file {what!r} has a link, {name!r}, which is not followed; make it anew "
+                "from the folder without -y, so that it holds what links lead to (zip -0 -r)"
+            )
         _check(what, name, size, packed, method, flags)
         rows.extend((offset, size, packed, crc, method))
         names.append(name)
@@ -254,6 +272,7 @@ def _sorted(
         digest=digest,
         raw=raw,
         repeated=tuple(dict.fromkeys(repeated))[:10],
+        folders=frozenset(name for name in names if name.endswith("/")),
     )
 
 
@@ -303,6 +322,11 @@ def _wide(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, 
             return size, packed, offset
         extra = extra[4 + length :]
     return None
+
+
+def _is_link(record: bytes) -> bool:
+    """Whether an entry holds where a link leads to: who made it says on which system, and how."""
+    return record[5] == _UNIX and stat.S_ISLNK(int.from_bytes(record[40:42], "little"))
 
 
 def _check(what: str, name: str, size: int, packed: int, method: int, flags: int) -> None:

@@ -54,8 +54,14 @@ class ZipFolder(Store):
         )
 
     def _get(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
-        entry = self.archive.directory.find(self.path + key)
+        name = self.path + key
+        entry = self.archive.directory.find(name)
         if entry is None:
+            if self.archive.directory.has_folder(name):
+                raise BadObjectError(
+                    f"{name!r} in the zip file {self.archive.uri!r} is a folder where a file "
+                    "should be; make it anew"
+                )
             return None
         if not entry.size:  # zarr-python takes an empty shard for a missing one
             raise BadObjectError(
