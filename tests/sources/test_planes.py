@@ -76,3 +76,15 @@ def test_names_that_may_say_several_axes_ask_for_one(tmp_path):
         opened(folder)
     for axes in ("zyx", "tyx", "cyx"):
         assert opened(folder, axes=axes).axes == axes
+
+
+def test_planes_of_several_folders_are_no_stack(tmp_path):
+    """Whether their numbers go on, are the same, or differ; the pattern that is named works."""
+    for name, first in (("DAPI", 0), ("GFP", 3), ("RFP", 3)):
+        planes(tmp_path / name, [f"z{i}" for i in range(first, first + 3)])
+    for folders in ("[DG]*", "[GR]*", "*"):
+        with pytest.raises(chunkscale.MetadataError, match=r"several folders.*one folder at") as e:
+            opened(tmp_path / folders / "z*.tif")
+    assert str(tmp_path / "GFP") in str(e.value)
+    remedy = str(e.value).rpartition("like ")[2].strip("'")
+    assert opened(remedy).shape == (3, 8, 9)

@@ -120,6 +120,7 @@ def find_planes(place: str, ends: tuple[str, ...]) -> Planes | None:
     if not found:
         return None
     files = sorted(found, key=lambda path: natural(os.path.basename(path)))
+    _refuse_folders(place, files)
     _refuse_gap(place, files)
     return Planes(place=place, ends=ends, files=tuple(files))
 
@@ -129,6 +130,18 @@ def _holds_zarr(path: str) -> bool:
     if not os.path.isdir(path):
         return path.lower().endswith((".ozx", ".zip"))
     return any(os.path.isfile(os.path.join(path, name)) for name in _ZARR)
+
+
+def _refuse_folders(place: str, files: Sequence[str]) -> None:
+    """Refuse the files of several folders, also where their numbers go on: they are no stack."""
+    first, *others = sorted({os.path.dirname(path) for path in files}, key=natural)
+    if others:
+        pattern = os.path.join(glob.escape(first), os.path.basename(place))
+        raise MetadataError(
+            f"{place!r}: its files lie in several folders ({first!r}, {others[0]!r}"
+            f"{', ...' * (len(others) > 1)}), and a stack of planes lies in one; give a pattern "
+            f"for one folder at a time, like {pattern!r}"
+        )
 
 
 def _refuse_gap(place: str, files: Sequence[str]) -> None:
