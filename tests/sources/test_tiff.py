@@ -491,6 +491,18 @@ def test_channels_of_several_samples_are_one_axis(tmp_path):
     np.testing.assert_array_equal(part, expected[2:5, 1:2, 3:9, 4:11])
 
 
+def test_samples_are_the_only_channels_unless_the_file_has_others(tmp_path):
+    """What is suggested for the other axes is no c and works; c twice is refused."""
+    path = tmp_path / "plain.tif"
+    data = ramp(2, 3, 3, 8, 9, dtype="uint8")
+    tifffile.imwrite(path, data, photometric="rgb", planarconfig="separate")
+    with pytest.raises(OptionError, match=r"axes QQSYX.*--source-axes tzcyx"):
+        chunkscale.open_image(path, source_voxel_size=1)
+    opens(path, data.swapaxes(1, 2), "tczyx", axes="tzcyx", source_voxel_size=1)
+    with pytest.raises(OptionError, match=r"'czcyx'.*does not fit.*samples \(S\) are channels"):
+        chunkscale.open_image(path, axes="czcyx", source_voxel_size=1)
+
+
 def write_planes(folder, numbers, **options):
     folder.mkdir(exist_ok=True)
     for i in numbers:
