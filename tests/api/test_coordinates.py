@@ -654,6 +654,19 @@ def test_an_image_of_simpleitk_that_is_turned_is_refused_and_the_remedy_works():
     np.testing.assert_array_equal(sitk.GetArrayFromImage(found), expected)
 
 
+def test_a_label_map_of_simpleitk_is_refused_and_the_remedy_works():
+    """The library itself ends the process when it is asked for the voxels of one."""
+    sitk = pytest.importorskip("SimpleITK")
+    mask = sitk.GetImageFromArray((stack() > 100).astype("uint8"))
+    labels = sitk.Cast(mask, sitk.sitkLabelUInt8)
+    with pytest.raises(chunkscale.OptionError, match=r"label of 8-bit.*LabelMapToLabel\(image\)"):
+        chunkscale.resample_array(labels, zoom=2)
+    image = sitk.LabelMapToLabel(labels)
+    found = chunkscale.resample_array(image, zoom=2, method="nearest")
+    expected = chunkscale.resample_array(sitk.GetArrayFromImage(mask), zoom=2, method="nearest")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(found), expected)
+
+
 def spatial_image(transformations, dtype="uint16"):
     models = pytest.importorskip("spatialdata").models
     if dtype == "uint16":
