@@ -149,6 +149,7 @@ def test_dimensions_may_come_in_any_order_and_in_capitals():
 
 
 @pytest.mark.filterwarnings("ignore:only one voxel is left")
+@pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning")
 @settings(max_examples=50)
 @given(data=st.data())
 def test_lazy_is_eager_whatever_the_chunks_are(data):
