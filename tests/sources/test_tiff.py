@@ -193,6 +193,17 @@ def test_positions_that_are_no_grid_are_told(tmp_path):
     assert any("along x are left behind" in str(n) for n in image.notices)
 
 
+def test_positions_without_a_unit_of_length_are_told(tmp_path):
+    """No unit is the frame of the stage."""
+    path = tmp_path / "image.ome.tif"
+    planes = {"PositionY": [10.0, 10.0]}
+    tifffile.imwrite(path, ramp(2, 8, 9), ome=True, metadata={"axes": "ZYX", **UM, "Plane": planes})
+    image = chunkscale.open_image(path)
+    assert image.grid.translation == (0.0, 0.0, 0.0)
+    (told,) = [n.text for n in image.notices if n.kind == "lost"]
+    assert "along y are left behind: they have no unit of length" in told
+
+
 @pytest.mark.parametrize(
     ("unit", "size", "found"),
     [
