@@ -149,6 +149,16 @@ def test_dimensions_may_come_in_any_order_and_in_capitals():
 
 
 @pytest.mark.filterwarnings("ignore:only one voxel is left")
+@pytest.mark.parametrize("unit", ["degrees_north", "pixel"])
+def test_a_unit_that_is_no_length_is_told_and_not_kept(unit):
+    """By the plan; a DataArray that comes back still has it."""
+    array = data_array(unit=unit)
+    plan = chunkscale.plan_resampling(array, voxel_size=0.5)
+    assert [axis.unit for axis in plan.target_grid.axes] == [None] * 3
+    assert f"the unit {unit!r} along x is not known" in " ".join(map(str, plan.warnings))
+    assert chunkscale.resample_array(array, voxel_size=0.5).x.attrs["units"] == unit
+
+
 @pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning")
 @settings(max_examples=50)
 @given(data=st.data())
