@@ -269,6 +269,6 @@ def test_an_array_that_no_image_holds_is_passed_as_an_array(tmp_path):
     with pytest.raises(MetadataError, match="pass it as an array in Python") as error:
         chunkscale.open_image(tmp_path / "a.zarr" / "it")
     remedy = str(error.value).rpartition("source_voxel_size: ")[2]
-    array = eval(remedy)
+    array = eval(remedy, {"dask": dask})
     made = chunkscale.resample(array, tmp_path / "out", source_voxel_size=1, voxel_size="same")
     np.testing.assert_array_equal(np.asarray(chunkscale.open_image(made.path)), voxels)
