@@ -19,7 +19,10 @@ _SIZE_HINT = (
     "give a number in the unit of the source, one with a unit like 500nm, one for each spatial "
     "axis like 1,0.5,0.5 or z=1,y=0.5,x=0.5, 'finest', 'coarsest' or 'same'"
 )
-_SOURCE_HINT = "give one number or one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2"
+_SOURCE_HINT = (
+    "give one number or one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2; they are in the "
+    "unit of the source, and source_unit='um' (--source-unit um) says that of an array or a file"
+)
 _FACTOR_HINT = "give a number, or one for each spatial axis like 5,1,1 or z=5"
 _SHAPE_HINT = "give whole numbers of voxels for each spatial axis, like 256,256,256 or z=256"
 

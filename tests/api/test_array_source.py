@@ -381,3 +381,18 @@ def test_like_of_an_array_is_a_grid(noise):
         chunkscale.resample_array(noise((4, 8, 8)), like="other.zarr")
     with pytest.raises(chunkscale.OptionError, match="like is of type 'ndarray', which has"):
         chunkscale.resample_array(noise((4, 8, 8)), like=noise((2, 4, 4)))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_resample_array_warns_of_aliasing_as_resample_does(lazy, noise, tmp_path):
+    """In the same words; and not where it is antialiased."""
+    voxels = noise((4, 8, 24))
+    target = {"voxel_size": {"z": 2, "y": 2, "x": 3}, "source_voxel_size": 1}
+    given = da.from_array(voxels, chunks=8) if lazy else voxels
+    with pytest.warns(chunkscale.AliasingWarning, match="shrinks along x by 3") as ours:
+        chunkscale.resample_array(given, **target)
+    with pytest.warns(chunkscale.AliasingWarning) as theirs:
+        chunkscale.resample(voxels, tmp_path / "out", **target)
+    assert {str(w.message) for w in ours} == {str(w.message) for w in theirs}
+    assert ours[0].filename == __file__
+    chunkscale.resample_array(given, **target, antialias=True)

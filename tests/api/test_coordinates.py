@@ -149,6 +149,17 @@ def test_dimensions_may_come_in_any_order_and_in_capitals():
 
 
 @pytest.mark.filterwarnings("ignore:only one voxel is left")
+@pytest.mark.parametrize("unit", ["degrees_north", "pixel"])
+def test_a_unit_that_is_no_length_is_told_and_not_kept(unit):
+    """By the plan; a DataArray that comes back still has it."""
+    array = data_array(unit=unit)
+    plan = chunkscale.plan_resampling(array, voxel_size=0.5)
+    assert [axis.unit for axis in plan.target_grid.axes] == [None] * 3
+    assert f"the unit {unit!r} along x is not known" in " ".join(map(str, plan.warnings))
+    assert chunkscale.resample_array(array, voxel_size=0.5).x.attrs["units"] == unit
+
+
+@pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning")
 @settings(max_examples=50)
 @given(data=st.data())
 def test_lazy_is_eager_whatever_the_chunks_are(data):
@@ -651,6 +662,19 @@ def test_an_image_of_simpleitk_that_is_turned_is_refused_and_the_remedy_works():
         chunkscale.resample_array(image, zoom=2)
     found = chunkscale.resample_array(sitk.DICOMOrient(image, "LPS"), zoom=2)
     expected = chunkscale.resample_array(stack().swapaxes(1, 2), zoom=2)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(found), expected)
+
+
+def test_a_label_map_of_simpleitk_is_refused_and_the_remedy_works():
+    """The library itself ends the process when it is asked for the voxels of one."""
+    sitk = pytest.importorskip("SimpleITK")
+    mask = sitk.GetImageFromArray((stack() > 100).astype("uint8"))
+    labels = sitk.Cast(mask, sitk.sitkLabelUInt8)
+    with pytest.raises(chunkscale.OptionError, match=r"label of 8-bit.*LabelMapToLabel\(image\)"):
+        chunkscale.resample_array(labels, zoom=2)
+    image = sitk.LabelMapToLabel(labels)
+    found = chunkscale.resample_array(image, zoom=2, method="nearest")
+    expected = chunkscale.resample_array(sitk.GetArrayFromImage(mask), zoom=2, method="nearest")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(found), expected)
 
 

@@ -21,7 +21,12 @@ def test_resample_takes_what_plan_resampling_takes():
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [("voxelsize", "did you mean 'voxel_size'"), ("antialais", "'antialias'"), ("qqq", "'qqq'")],
+    [
+        ("voxelsize", "did you mean 'voxel_size'"),
+        ("antialais", "'antialias'"),
+        ("qqq", "'qqq'"),
+        ("source_axes", "did you mean 'axes'"),
+    ],
 )
 def test_a_parameter_that_is_none_is_named_before_anything_is_written(given, words, tmp_path):
     """As Python does it, with the nearest one that there is."""

@@ -7,8 +7,10 @@ import math
 import re
 from pathlib import Path
 
+import dask.array
 import numpy as np
 import pytest
+import zarr
 from numpy.testing import assert_array_equal
 
 import chunkscale
@@ -257,3 +259,16 @@ def test_every_option_that_a_message_about_metadata_names_is_there():
     for verb in ("info", "plan", "resample", "check"):
         known = {option for a in verbs[verb]._actions for option in a.option_strings}
         assert named <= known, verb
+
+
+def test_an_array_that_no_image_holds_is_passed_as_an_array(tmp_path):
+    """As xarray writes them: neither the array nor its group is an image."""
+    voxels = np.arange(24, dtype="uint8").reshape(2, 3, 4)
+    group = zarr.create_group(tmp_path / "a.zarr")
+    group.create_array("it", data=voxels)
+    with pytest.raises(MetadataError, match="pass it as an array in Python") as error:
+        chunkscale.open_image(tmp_path / "a.zarr" / "it")
+    remedy = str(error.value).rpartition("source_voxel_size: ")[2]
+    array = eval(remedy, {"dask": dask})
+    made = chunkscale.resample(array, tmp_path / "out", source_voxel_size=1, voxel_size="same")
+    np.testing.assert_array_equal(np.asarray(chunkscale.open_image(made.path)), voxels)

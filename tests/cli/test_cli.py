@@ -1,5 +1,6 @@
 """The command line: what it prints, and what it returns."""
 
+import dataclasses
 import inspect
 import io
 import json
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import chunkscale
+from chunkscale.api import resampling
 from chunkscale.api.defaults import CHUNK_EDGES
 from chunkscale.api.pictures import show
 from chunkscale.api.planning import plan_resampling
@@ -199,6 +201,7 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
         (["--voxel-size", "1,0.5"], "2 values for the 3 spatial axes z, y, x"),
         (["--source-voxel-size", "5,1"], "2 values for the 3 spatial axes z, y, x"),
         (["--source-voxel-size", "z=5,y=1um"], "'1um'"),
+        (["--source-voxel-size", "1um"], "(--source-unit um)"),
         (["--zoom", "-1"], "-1.0"),
         (["--zoom", "nan"], "nan"),
         (["--like", "nowhere"], "nowhere"),
@@ -440,3 +443,28 @@ def test_a_demo_without_a_place_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert main(["demo", str(tmp_path / "file")]) == 2
     assert "choose another one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [(("",), "in place and finished"), (("", ".partial"), "--resume"), ((".partial",), "no image")],
+)
+def test_an_interrupted_run_says_what_is_true_of_its_file(
+    left, words, stack, tmp_path, capsys, monkeypatch
+):
+    """A file in place without a folder beside it is whole."""
+    out = tmp_path / "out.ozx"
+
+    real = resampling.prepare
+
+    def stop(**options):
+        for end in left:
+            (tmp_path / f"out.ozx{end}").touch()
+        raise KeyboardInterrupt
+
+    def prepared(*given):
+        return dataclasses.replace(real(*given), carry_out=stop)
+
+    monkeypatch.setattr(resampling, "prepare", prepared)
+    assert main(["resample", str(stack), str(out)]) == 4
+    assert words in capsys.readouterr().err

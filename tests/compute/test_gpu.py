@@ -45,6 +45,7 @@ from chunkscale.samples import write_image
 
 MIB = 2**20
 pytestmark = [
+    pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning"),
     pytest.mark.gpu,
     pytest.mark.skipif(why_unusable() is not None, reason=str(why_unusable())),
 ]

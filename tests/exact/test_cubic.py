@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 import chunkscale
 from chunkscale.cli.main import main
 
-pytestmark = pytest.mark.newest
+pytestmark = [
+    pytest.mark.newest,
+    pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning"),
+]
 
 DTYPES = ["bool", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
 

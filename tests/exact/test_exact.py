@@ -12,6 +12,8 @@ from scipy.ndimage import map_coordinates
 import chunkscale
 from chunkscale.geometry.grid import resized_grid
 
+pytestmark = pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning")
+
 DTYPES = ["bool", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
 
 
@@ -83,7 +85,6 @@ def test_no_bias_on_a_large_image(noise, zoom):
     assert np.abs(result - expected).max() <= 0.51
 
 
-@pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning")
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("voxel_size", ["finest", "coarsest", "0.4", "z=0.7,y=0.3,x=0.9"])
 def test_a_ramp_in_physical_units_is_reproduced_at_every_level(

@@ -25,7 +25,10 @@ from chunkscale.geometry.tables import axis_table
 from chunkscale.kernels import cpu, reference
 from chunkscale.kernels.backend import get_backend
 
-pytestmark = pytest.mark.newest
+pytestmark = [
+    pytest.mark.newest,
+    pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning"),
+]
 
 NAN, INF = np.nan, np.inf
 BLENDING = [{}, {"antialias": True}, {"method": "cubic"}, {"method": "cubic", "antialias": True}]
@@ -311,7 +314,6 @@ def levels_of(path):
 
 
 @pytest.mark.usefixtures("small_regions")
-@pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning")
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 @pytest.mark.parametrize(
     "options",

@@ -15,6 +15,7 @@ from chunkscale.geometry.pyramid import level_factors
 from chunkscale.kernels.backend import get_backend
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning"),
     pytest.mark.newest,
     pytest.mark.usefixtures("small_regions"),
     pytest.mark.filterwarnings("ignore:the voxels are true or false"),

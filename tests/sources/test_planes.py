@@ -96,3 +96,15 @@ def test_what_is_called_like_a_plane_and_is_no_file_is_named(pattern, kind, tmp_
     KINDS[kind](folder / "z3.tif")
     with pytest.raises(MetadataError, match=rf"z3\.tif' is {kind} where a file"):
         opened(folder / pattern)
+
+
+def test_planes_of_several_folders_are_no_stack(tmp_path):
+    """Whether their numbers go on, are the same, or differ; the pattern that is named works."""
+    for name, first in (("DAPI", 0), ("GFP", 3), ("RFP", 3)):
+        planes(tmp_path / name, [f"z{i}" for i in range(first, first + 3)])
+    for folders in ("[DG]*", "[GR]*", "*"):
+        with pytest.raises(chunkscale.MetadataError, match=r"several folders.*one folder at") as e:
+            opened(tmp_path / folders / "z*.tif")
+    assert str(tmp_path / "GFP") in str(e.value)
+    remedy = str(e.value).rpartition("like ")[2].strip("'")
+    assert opened(remedy).shape == (3, 8, 9)

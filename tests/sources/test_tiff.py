@@ -193,6 +193,17 @@ def test_positions_that_are_no_grid_are_told(tmp_path):
     assert any("along x are left behind" in str(n) for n in image.notices)
 
 
+def test_positions_without_a_unit_of_length_are_told(tmp_path):
+    """No unit is the frame of the stage."""
+    path = tmp_path / "image.ome.tif"
+    planes = {"PositionY": [10.0, 10.0]}
+    tifffile.imwrite(path, ramp(2, 8, 9), ome=True, metadata={"axes": "ZYX", **UM, "Plane": planes})
+    image = chunkscale.open_image(path)
+    assert image.grid.translation == (0.0, 0.0, 0.0)
+    (told,) = [n.text for n in image.notices if n.kind == "lost"]
+    assert "along y are left behind: they have no unit of length" in told
+
+
 @pytest.mark.parametrize(
     ("unit", "size", "found"),
     [
@@ -489,6 +500,18 @@ def test_channels_of_several_samples_are_one_axis(tmp_path):
     image = opens(path, expected, "czyx")
     part = image.array.read(Box(start=(2, 1, 3, 4), stop=(5, 2, 9, 11)))
     np.testing.assert_array_equal(part, expected[2:5, 1:2, 3:9, 4:11])
+
+
+def test_samples_are_the_only_channels_unless_the_file_has_others(tmp_path):
+    """What is suggested for the other axes is no c and works; c twice is refused."""
+    path = tmp_path / "plain.tif"
+    data = ramp(2, 3, 3, 8, 9, dtype="uint8")
+    tifffile.imwrite(path, data, photometric="rgb", planarconfig="separate")
+    with pytest.raises(OptionError, match=r"axes QQSYX.*--source-axes tzcyx"):
+        chunkscale.open_image(path, source_voxel_size=1)
+    opens(path, data.swapaxes(1, 2), "tczyx", axes="tzcyx", source_voxel_size=1)
+    with pytest.raises(OptionError, match=r"'czcyx'.*does not fit.*samples \(S\) are channels"):
+        chunkscale.open_image(path, axes="czcyx", source_voxel_size=1)
 
 
 def write_planes(folder, numbers, **options):

@@ -21,6 +21,7 @@ from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import grid_mapping
 from chunkscale.geometry.methods import MethodName
 from chunkscale.parameters import Shape, Target, VoxelSize
+from chunkscale.plan.notices import aliasing_notices
 from chunkscale.sources.array_grids import array_grid
 from chunkscale.sources.arrays import lazy_source
 from chunkscale.sources.base import Source
@@ -91,6 +92,8 @@ def resample_array(
 
     Warns
     -----
+    AliasingWarning
+        If an axis shrinks by more than 2 without `antialias`.
     ChunkscaleWarning
         Of what is strange, and of coordinates that are not resampled.
 
@@ -116,9 +119,10 @@ def resample_array(
     )
     wanted = with_open_like(wanted, None)
     source, target, notices = source_and_target(given.whole, wanted, given.grid)
-    warn_of(dict.fromkeys((*given.notices, *notices)), stacklevel=3)
     kind = options.method(method, given.is_label, antialias)
     mapping = grid_mapping(source, target, method=kind, antialias=antialias)
+    told = (*given.notices, *notices, *aliasing_notices(source, mapping))
+    warn_of(dict.fromkeys(told), stacklevel=3)
     dtype = np.dtype(data.dtype).newbyteorder("=")
     options.check_dtype("the array", dtype)
     fill = fill_value(wanted, dtype.name)

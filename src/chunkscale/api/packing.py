@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -150,6 +151,18 @@ def _check_images(images: Sequence[PlannedImage], at: str) -> None:
                 "overwrite=True (--overwrite)"
             )
         check_same(target, found, recipe(image.plan, image.source))
+
+
+def left_by_interrupt(destination: str) -> str:
+    """Say what an interrupted run has left; a file is put in place whole, or not at all."""
+    from chunkscale.output.packed_place import BESIDE, END
+
+    if destination.lower().endswith(END) and os.path.lexists(destination):
+        if not os.path.lexists(f"{destination}{BESIDE}"):
+            return "; the output is in place and finished"
+        # Its file may be whole already, or be what it is to replace.
+        return "; the run is not at its end; run again with --resume"
+    return "; the output is unfinished and opens as no image; run again with --resume"
 
 
 class _Pulse:

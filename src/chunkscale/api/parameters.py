@@ -50,10 +50,16 @@ class PlanParameters(TypedDict, total=False):
     source_storage_options: StorageOptions | None
 
 
+#: What the command line calls otherwise, and is like the name of another parameter.
+_OTHERWISE = {"source_axes": ["axes"]}
+
+
 def check_names(given: Iterable[str], function: str) -> None:
     """Refuse parameters that there are not, as Python does, with the nearest one that there is."""
     for name in given:
         if name not in PlanParameters.__annotations__:
-            near = difflib.get_close_matches(name, PlanParameters.__annotations__, 1)
+            near = _OTHERWISE.get(name) or difflib.get_close_matches(
+                name, PlanParameters.__annotations__, 1
+            )
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"{function}() has no parameter {name!r}{hint}")

@@ -47,9 +47,11 @@ def _main(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         return FAILED  # the reader of a pipe (head, say) has left; there is no one to tell
     except KeyboardInterrupt:
-        rest = "; the output is unfinished and opens as no image; run again with --resume"
+        from chunkscale.api.packing import left_by_interrupt
+
         begun = arguments.verb == "resample" and arguments.writing
-        message, code = "interrupted" + rest * begun, INTERRUPTED
+        rest = left_by_interrupt(arguments.destination) if begun else ""
+        message, code = f"interrupted{rest}", INTERRUPTED
     except (ChunkscaleError, OSError) as error:
         message = escaped(str(error))
         code = REFUSED if _is_refusal(error, arguments.writing) else FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chunkscale.errors import Notice
-from chunkscale.geometry.grid import unusual
+from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.mapping import AxisMapping
 from chunkscale.geometry.methods import METHODS
 from chunkscale.geometry.pyramid import Level
@@ -20,23 +20,7 @@ def find_notices(
 ) -> tuple[Notice, ...]:
     source, grid = what.source, what.source_grid
     found = list(what.notices)
-    steps = {
-        grid.axes[i].name: m.step
-        for i, m in enumerate(mapping)
-        if METHODS[m.method].weight
-        and m.scale == 1.0
-        and m.step > policy.ALIASING_STEP * (1 + 1e-9)
-        and m.source_size > 1
-    }
-    if steps:
-        text = ", ".join(f"{name} by {step:.3g}" for name, step in steps.items())
-        found.append(
-            Notice(
-                "aliasing",
-                f"aliasing: the image shrinks along {text} and plain interpolation skips the "
-                "voxels in between; antialias=True (--antialias) averages over them",
-            )
-        )
+    found += aliasing_notices(grid, mapping)
     # A grid that stays blends nothing.
     blending = [
         m.method for m in mapping if METHODS[m.method].blends and (m.step != 1.0 or m.offset)
@@ -61,6 +45,28 @@ def find_notices(
     if free_disk is not None and written > free_disk:
         found.append(disk_notice(written, free_disk))
     return tuple(found)
+
+
+def aliasing_notices(grid: VoxelGrid, mapping: tuple[AxisMapping, ...]) -> list[Notice]:
+    """Say along which axes of a source the interpolation skips voxels."""
+    steps = {
+        grid.axes[i].name: m.step
+        for i, m in enumerate(mapping)
+        if METHODS[m.method].weight
+        and m.scale == 1.0
+        and m.step > policy.ALIASING_STEP * (1 + 1e-9)
+        and m.source_size > 1
+    }
+    if not steps:
+        return []
+    text = ", ".join(f"{name} by {step:.3g}" for name, step in steps.items())
+    return [
+        Notice(
+            "aliasing",
+            f"aliasing: the image shrinks along {text} and plain interpolation skips the "
+            "voxels in between; antialias=True (--antialias) averages over them",
+        )
+    ]
 
 
 def disk_notice(written: int, free: int) -> Notice:

@@ -34,7 +34,7 @@ def placed_itk_image(given: Any, axes: Sequence[str] | None) -> Placed | None:
     Raises
     ------
     OptionError
-        If its axes are turned or mirrored; for images of ITK itself.
+        If its axes are turned or mirrored; for label maps, and images of ITK itself.
     """
     module = type(given).__module__.partition(".")[0]
     if module in ("itk", "_itkImagePython") or type(given).__name__.startswith("itkImage"):
@@ -44,6 +44,12 @@ def placed_itk_image(given: Any, axes: Sequence[str] | None) -> Placed | None:
         )
     if module != "SimpleITK" or not hasattr(given, "GetSpacing"):
         return None
+    if (kind := given.GetPixelIDTypeAsString()).startswith("label of"):
+        # To look at its voxels would end the process.
+        raise OptionError(
+            f"the {WHAT} is a label map ({kind}), which holds no voxels; make an image of it "
+            "first, SimpleITK.LabelMapToLabel(image), and resample that with method='nearest'"
+        )
     count = given.GetDimension()
     direction = np.reshape(given.GetDirection(), (count, count))
     if not np.allclose(direction, np.eye(count), rtol=0, atol=1e-6):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.geometry.units import metres, ngff_unit
+from chunkscale.geometry.units import METRES, metres, ngff_unit
 from chunkscale.ome.carry import counts_voxels
 from chunkscale.ome.display import shown_channels
 from chunkscale.sources.placed import Placed, axis_names, canonical
@@ -207,7 +207,12 @@ class _Found:
                 self.channels = [str(value) for value in values]
             return
         if (unit := _unit(coordinate.attrs)) is not None:
-            self.units[name] = ngff_unit(self._counted(unit) if name == "t" else unit)
+            found = ngff_unit(self._counted(unit) if name == "t" else unit)
+            if name == "t" or found in METRES:
+                self.units[name] = found
+            else:
+                text = f"the unit {unit!r} along {name} is not known, so voxel sizes have none"
+                self.notices.append(Notice("unit", text))
         if values.dtype.kind in "mM" and name == "t":
             if np.isnat(values).any():
                 self._say_irregular(name, "a time is missing (NaT)")

@@ -133,9 +133,7 @@ def axis_names(stored: StoredAxes, asked: Sequence[str] | None, uri: str) -> lis
         unknown = sorted({letter for letter in letters if letter not in _KNOWN})
         names = [_KNOWN.get(letter, "?") for letter in letters]
         if unknown or not _are_axes(stored, names):
-            plain = letters.replace("S", "")
-            usual = iter(CANONICAL[-len(plain) :] if len(plain) <= len(CANONICAL) else "?" * 9)
-            example = "".join("c" if letter == "S" else next(usual) for letter in letters)
+            example = _example(letters, unknown or sorted(set(letters) - {"S"}))
             why = (
                 f"and does not say what {', '.join(unknown)} stands for"
                 if unknown
@@ -157,11 +155,27 @@ def axis_names(stored: StoredAxes, asked: Sequence[str] | None, uri: str) -> lis
     if letters.endswith("S") and len(names) == len(letters) - 1:
         names.append("c")  # samples are not thought of as an axis
     if len(names) != len(letters) or not _are_axes(stored, names):
+        apart = "; its samples (S) are channels, so c is no other axis" * ("S" in letters)
         raise OptionError(
             f"axes {text!r} (--source-axes) does not fit: {has}; give one of "
-            f"{', '.join(CANONICAL)} for each of them, y and x among them"
+            f"{', '.join(CANONICAL)} for each of them, y and x among them{apart}"
         )
     return names
+
+
+def _example(letters: str, unclear: Sequence[str]) -> str:
+    """Return names for axes, of which the unclear ones get what the others leave.
+
+    Examples
+    --------
+    >>> _example("QQYX", ["Q"]), _example("QQSYX", ["Q"])
+    ('czyx', 'tzcyx')
+    """
+    taken = {_KNOWN[letter] for letter in letters if letter not in unclear}
+    free = [name for name in CANONICAL if name not in taken]
+    count = sum(letter in unclear for letter in letters)
+    names = iter(free[-count:] if count <= len(free) else "?" * count)
+    return "".join(next(names) if letter in unclear else _KNOWN[letter] for letter in letters)
 
 
 def _guess(letters: str) -> list[str]:
@@ -169,12 +183,17 @@ def _guess(letters: str) -> list[str]:
 
 
 def _are_axes(stored: StoredAxes, names: list[str]) -> bool:
-    """Whether each name is an axis of an image, only samples share one, and y, x are there."""
+    """Whether each name is an axis of an image, none is there twice, and y and x are there.
+
+    Samples share c with what the file itself calls channels, and with nothing else.
+    """
     plain = [name for name, letter in zip(names, stored.letters, strict=True) if letter != "S"]
     samples = [name for name, letter in zip(names, stored.letters, strict=True) if letter == "S"]
+    channels = {letter for name, letter in zip(names, stored.letters, strict=True) if name == "c"}
     return (
         set(names) <= set(CANONICAL)
         and len(set(plain)) == len(plain)
         and {"y", "x"} <= set(plain)
         and all(name == "c" for name in samples)
+        and (not samples or channels <= {"S", "C"})
     )

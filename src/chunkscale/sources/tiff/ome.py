@@ -144,6 +144,8 @@ def _translation(
             continue
         positions = list(_positions(pixels, axis, units[name]))
         if not positions:
+            if any(_number(plane.get(f"Position{axis}")) is not None for plane in pixels):
+                notices.append(_left(name, "they have no unit of length"))
             continue
         first = min((p for p in positions if p[0] == 0), default=positions[0])
         step = sizes[name] if axis == "Z" else 0.0

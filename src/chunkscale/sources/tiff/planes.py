@@ -123,6 +123,7 @@ def find_planes(place: str, ends: tuple[str, ...]) -> Planes | None:
     if not found:
         return None
     files = sorted(found, key=lambda path: natural(os.path.basename(path)))
+    _refuse_folders(place, files)
     _refuse_gap(place, files)
     return Planes(place=place, ends=ends, files=tuple(files))
 
@@ -148,6 +149,18 @@ def _refuse_no_file(files: Iterable[str]) -> None:
         f"{odd!r} is {what} where a file with a plane should be; put the file in its place, or "
         "move that away if it is none of them"
     )
+
+
+def _refuse_folders(place: str, files: Sequence[str]) -> None:
+    """Refuse the files of several folders, also where their numbers go on: they are no stack."""
+    first, *others = sorted({os.path.dirname(path) for path in files}, key=natural)
+    if others:
+        pattern = os.path.join(glob.escape(first), os.path.basename(place))
+        raise MetadataError(
+            f"{place!r}: its files lie in several folders ({first!r}, {others[0]!r}"
+            f"{', ...' * (len(others) > 1)}), and a stack of planes lies in one; give a pattern "
+            f"for one folder at a time, like {pattern!r}"
+        )
 
 
 def _refuse_gap(place: str, files: Sequence[str]) -> None:
