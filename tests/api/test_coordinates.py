@@ -148,7 +148,6 @@ def test_dimensions_may_come_in_any_order_and_in_capitals():
     assert chunkscale.resample_array(upper, zoom=2).dims == ("C", "Z", "Y", "X")
 
 
-@pytest.mark.filterwarnings("ignore:only one voxel is left")
 @pytest.mark.parametrize("unit", ["degrees_north", "pixel"])
 def test_a_unit_that_is_no_length_is_told_and_not_kept(unit):
     """By the plan; a DataArray that comes back still has it."""
@@ -159,6 +158,7 @@ def test_a_unit_that_is_no_length_is_told_and_not_kept(unit):
     assert chunkscale.resample_array(array, voxel_size=0.5).x.attrs["units"] == unit
 
 
+@pytest.mark.filterwarnings("ignore:only one voxel is left")
 @pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning")
 @settings(max_examples=50)
 @given(data=st.data())
