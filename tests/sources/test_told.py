@@ -108,6 +108,27 @@ def test_a_file_is_parsed_once(tmp_path, monkeypatch):
     assert len(opened) == 1
 
 
+@pytest.mark.parametrize(
+    ("labels", "channels"),
+    [
+        (["DAPI", "GFP"] * 3, ["DAPI", "GFP"]),
+        (["z1", "z1", "z2", "z2", "z3", "z3"], []),
+        (["DAPI", ""] * 3, []),
+    ],
+    ids=str,
+)
+def test_labels_of_imagejs_planes_are_names_of_channels_or_told(labels, channels, tmp_path):
+    """Names they are where all planes of a channel have the same one."""
+    data = np.zeros((3, 2, 8, 9), "uint8")
+    said = {"axes": "ZCYX", "spacing": 2.0, "unit": "um", "Labels": labels}
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, data, imagej=True, resolution=(2.0, 2.0), metadata=said)
+    image = chunkscale.open_image(path)
+    assert image.channels == channels
+    is_told = any("the labels of its planes" in text for text in told(image, "lost"))
+    assert is_told == (not channels)
+
+
 def test_a_unit_of_imagej_that_is_not_known_is_told(tmp_path):
     for unit, known in (("thing", False), ("pixel", True), ("um", True)):
         path = tmp_path / f"{unit}.tif"

@@ -72,13 +72,15 @@ def imagej_said(meta: Mapping[str, Any], page: Any, channels: int, slices: int) 
         units=units,
         translation=translation,
         attributes=_omero(meta, channels),
-        notices=(*notices, *_left_behind(meta)),
+        notices=(*notices, *_left_behind(meta, channels)),
     )
 
 
-def _left_behind(meta: Mapping[str, Any]) -> list[Notice]:
+def _left_behind(meta: Mapping[str, Any], channels: int) -> list[Notice]:
     """Say what an output has no place for."""
     left = [text for key, text in _NO_PLACE.items() if meta.get(key) not in (None, "", b"")]
+    if any(_labels(meta)) and not _channel_names(meta, channels):
+        left.append("the labels of its planes")
     return [Notice("lost", f"left behind of ImageJ's metadata: {', '.join(left)}")] if left else []
 
 
@@ -136,11 +138,25 @@ def _omero(meta: Mapping[str, Any], channels: int) -> dict[str, Any]:
     colors: list[str | None] = [None] * channels
     if isinstance(tables, Sequence) and len(tables) == channels and channels > 1:
         colors = [_color(table) for table in tables]
-    labels = meta.get("Labels")
-    names: list[str | None] = [None] * channels
-    if isinstance(labels, Sequence) and len(labels) == channels > 1:
-        names = [str(label) for label in labels]
+    names = _channel_names(meta, channels) or [None] * channels
     return shown_channels(names, colors, windows)
+
+
+def _labels(meta: Mapping[str, Any]) -> list[str]:
+    """Return the labels of the planes, c before z before t."""
+    labels = meta.get("Labels")
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        return []
+    return [str(label or "") for label in labels]
+
+
+def _channel_names(meta: Mapping[str, Any], channels: int) -> list[str]:
+    """Return the names of the channels, where all planes of each have the same label."""
+    labels = _labels(meta)
+    names = labels[:channels]
+    if channels == 1 or len(labels) < channels or not all(names):
+        return []
+    return names if all(a == names[i % channels] for i, a in enumerate(labels)) else []
 
 
 def _color(table: Any) -> str | None:
