@@ -219,11 +219,13 @@ class Campaign:
                     found = zarr.open_array(out / "0", mode="r")[...]
                     try:
                         theirs = zarr.open_array(source / "0", mode="r")[...]
-                    except (ValueError, RuntimeError, OSError):  # of what follows its end
+                    except (EOFError, OSError, RuntimeError, ValueError):  # of what follows
                         theirs = self.coded[codec]
                     assert np.array_equal(found, theirs), f"{codec}, {fault}: other voxels"
                     silent = {"empty", "truncate"} if "none" not in codec else {"empty"}
-                    assert fault not in silent, f"{codec}, {fault}: not noticed"
+                    # A gzip stream that is cut in its last eight bytes holds all voxels.
+                    is_whole = np.array_equal(found, self.coded[codec])
+                    assert is_whole or fault not in silent, f"{codec}, {fault}: not noticed"
             finally:
                 shutil.rmtree(out, ignore_errors=True)
         return "named" if isinstance(run, ChunkscaleError) else "read"
