@@ -15,8 +15,7 @@ from chunkscale.api.defaults import (
     PLANE_NAMES,
     PROJECTION_WORDS,
 )
-from chunkscale.api.images import open_source
-from chunkscale.api.subjects import subject_of
+from chunkscale.api.subjects import opened_together, subject_of
 from chunkscale.errors import DestinationError, OptionError
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
@@ -170,15 +169,8 @@ def show(
         _output(output, overwrite, storage_options)
     wide = PICTURE_WIDTHS[bool(others)] if width is None else width
     look = _look(projection, plane, percentiles, colormap, inset, wide)
-    said: dict[str, Any] = {
-        "source_voxel_size": source_voxel_size,
-        "axes": axes,
-        "source_unit": source_unit,
-    }
-    opened = [
-        open_source(given, storage_options=storage_options, **(said if not i else {}))
-        for i, given in enumerate((source, *others))
-    ]
+    said = {"source_voxel_size": source_voxel_size, "axes": axes, "source_unit": source_unit}
+    opened = opened_together(source, others, said, storage_options)
     if titles is not None and len(titles) != len(opened):
         raise OptionError(
             f"titles has {count(len(titles), 'entry', '')}, and there are {len(opened)} images; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chunkscale import options
@@ -19,6 +19,17 @@ from chunkscale.sources.base import Source
 from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part
 from chunkscale.storage.locations import join
+
+
+def opened_together(
+    source: Any,
+    others: Sequence[Any],
+    said: Mapping[str, Any],
+    storage_options: StorageOptions | None,
+) -> list[Source]:
+    """Open images that are shown together; what is said holds for the first alone."""
+    first = open_source(source, storage_options=storage_options, **said)
+    return [first, *(open_source(other, storage_options=storage_options) for other in others)]
 
 
 def subject_of(

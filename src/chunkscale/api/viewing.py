@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike
 
 from chunkscale import options
 from chunkscale.api.defaults import PICTURE_PERCENTILES
-from chunkscale.api.images import open_source
-from chunkscale.api.subjects import active_channels, name_of, overlays
+from chunkscale.api.subjects import active_channels, name_of, opened_together, overlays
 from chunkscale.errors import ChunkscaleWarning, OptionError
 from chunkscale.ome.display import channel_labels
 from chunkscale.ome.versions import ngff_namespace
@@ -116,15 +115,8 @@ def view(
     page.require()
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 2**16:
         raise OptionError(f"port {port!r} is not a number from 0 to {2**16 - 1}")
-    said: dict[str, Any] = {
-        "source_voxel_size": source_voxel_size,
-        "axes": axes,
-        "source_unit": source_unit,
-    }
-    opened = [
-        open_source(given, storage_options=storage_options, **(said if not i else {}))
-        for i, given in enumerate((source, *others))
-    ]
+    said = {"source_voxel_size": source_voxel_size, "axes": axes, "source_unit": source_unit}
+    opened = opened_together(source, others, said, storage_options)
     shown = [_shown(found, labels, storage_options) for found in opened]
     scene = scene_of(shown, PICTURE_PERCENTILES, overlay=overlay)
     served = Viewing(page.Page(scene, port))
