@@ -138,8 +138,7 @@ def _omero(meta: Mapping[str, Any], channels: int) -> dict[str, Any]:
     colors: list[str | None] = [None] * channels
     if isinstance(tables, Sequence) and len(tables) == channels and channels > 1:
         colors = [_color(table) for table in tables]
-    names = _channel_names(meta, channels) or [None] * channels
-    return shown_channels(names, colors, windows)
+    return shown_channels(_channel_names(meta, channels), colors, windows)
 
 
 def _labels(meta: Mapping[str, Any]) -> list[str]:
