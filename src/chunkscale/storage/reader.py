@@ -87,9 +87,7 @@ class ArrayReader:
         self._file = metadata_file(uri, self._document.zarr_format)
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype: np.dtype[Any] = np.dtype(self._array.dtype).newbyteorder("=")
-        self.chunk: tuple[int, ...] = regular_chunks(uri, self._array)
-        shards = self._array.shards
-        self.shard: tuple[int, ...] | None = tuple(shards) if shards else None
+        self.chunk, self.shard = regular_chunks(uri, self._array)
         self.codec = codec_text(self._array)
         # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]

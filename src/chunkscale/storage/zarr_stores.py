@@ -67,10 +67,10 @@ def _metadata(text: str, bounded: bool) -> Any:
     return bound_codecs(made) if bounded else made
 
 
-def regular_chunks(uri: str, array: Any) -> tuple[int, ...]:
-    """Return the shape of the chunks of an array, or refuse it."""
+def regular_chunks(uri: str, array: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Return the shapes of the chunks and the shards of an array, or refuse it."""
     try:
-        chunks = tuple(array.chunks)
+        chunks, shards = tuple(array.chunks), array.shards
     except NotImplementedError as error:
         name = array.metadata.chunk_grid.to_dict()["name"]
         raise MetadataError(f"array {uri!r} cannot be opened: {grid_fault(name)}") from error
@@ -79,4 +79,4 @@ def regular_chunks(uri: str, array: Any) -> tuple[int, ...]:
             raise MetadataError(
                 f"array {uri!r} has {what} {voxels}, which nothing could hold; correct its metadata"
             )
-    return chunks
+    return chunks, tuple(shards) if shards else None
