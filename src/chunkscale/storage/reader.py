@@ -32,7 +32,7 @@ from chunkscale.storage.locations import join
 from chunkscale.storage.names import is_chunk_path
 from chunkscale.storage.objects import holds_chunks
 from chunkscale.storage.stores import store_of
-from chunkscale.storage.zarr_stores import regular_chunks, zarr_array
+from chunkscale.storage.zarr_stores import limit_fetches, regular_chunks, zarr_array
 from chunkscale.text import human_bytes, times
 
 #: So many boxes with holes are looked at for chunks of other names, by each process.
@@ -92,6 +92,8 @@ class ArrayReader:
         # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
         self.zarr_format = self._document.zarr_format
+        self._bounds = ObjectBounds.of(self._array, self.chunk, self.shard, self.codec)
+        limit_fetches(self._array, self._bounds.most)
         self._tensorstore = Once(self._opened)
         self._fits = False
         self._looks, self._small = _LOOKS, set[tuple[int, ...]]()
@@ -326,10 +328,6 @@ class ArrayReader:
             self._bounds.refuse_size(size)
             if size < wanted:
                 raise BadObjectError(f"its file has {size} bytes and should have {wanted} or more")
-
-    @cached_property
-    def _bounds(self) -> ObjectBounds:
-        return ObjectBounds.of(self._array, self.chunk, self.shard, self.codec)
 
     def _refuse_huge_chunks(self) -> None:
         """Raise where no chunk can be decoded: tensorstore ends the process when it tries."""

@@ -56,6 +56,13 @@ def zarr_array(uri: str, document: ArrayDocument, *, read_only: bool = True) -> 
         ) from error
 
 
+def limit_fetches(array: Any, most: int) -> None:
+    """Let the store of an array fetch no more of an object than `most` bytes, if it is remote."""
+    store = array.store_path.store
+    if hasattr(store, "most"):
+        store.most = most
+
+
 @lru_cache(maxsize=64)
 def _metadata(text: str, bounded: bool) -> Any:
     """Return what zarr-python makes of a document: of images that are alike it is the same."""
