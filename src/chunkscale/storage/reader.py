@@ -19,7 +19,7 @@ from chunkscale.errors import CorruptChunkError, MemoryBudgetError, MetadataErro
 from chunkscale.geometry.box import Box, tile
 from chunkscale.host.limits import memory_limits
 from chunkscale.host.memory import available_bytes
-from chunkscale.storage.bounds import ObjectBounds
+from chunkscale.storage.bounds import ObjectBounds, refuse_size
 from chunkscale.storage.codecs import codec_text
 from chunkscale.storage.diagnosis import refuse_code, refuse_misread
 from chunkscale.storage.documents import ArrayDocument, read_array, with_attributes
@@ -325,7 +325,7 @@ class ArrayReader:
             wanted = 1
             if self._blosc:
                 wanted = max(16, int.from_bytes(head[12:16], "little"))
-            self._bounds.refuse_size(size)
+            refuse_size(size, self._bounds.most)
             if size < wanted:
                 raise BadObjectError(f"its file has {size} bytes and should have {wanted} or more")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from chunkscale.storage.bounds import refuse_size
 from chunkscale.storage.buckets.access import clear_bucket_errors, open_bucket
-from chunkscale.storage.failures import BadObjectError
 from chunkscale.storage.locations import join
 
 
@@ -49,8 +49,7 @@ def bucket_store_type() -> Any:
                 found = await obstore.get_async(self.store, path)
             except FileNotFoundError:
                 return None
-            if found.meta["size"] > most:
-                raise BadObjectError(f"it has more than the {most} bytes that it may have")
+            refuse_size(found.meta["size"], most)
             return prototype.buffer.from_bytes(await found.bytes_async())
 
         async def exists(self, key: str) -> bool:
