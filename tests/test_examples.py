@@ -3,6 +3,7 @@
 They are called as their users call them, through their arguments, in this process.
 """
 
+import ast
 import contextlib
 import io
 import json
@@ -12,6 +13,7 @@ import runpy
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from chunkscale.compute.gpu.find import why_unusable
 from chunkscale.samples import synthetic_cells, synthetic_labels, write_image, write_labels
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py") if "argparse" in path.read_text())
 NOTEBOOK = EXAMPLES / "isotropic.ipynb"
 
 SHAPE, SIZE = (10, 40, 40), (2.0, 0.5, 0.5)
@@ -241,6 +243,43 @@ def test_a_cluster_of_slurm(here, monkeypatch):
     assert Path("out.ome.zarr.log.jsonl").read_text()
 
 
+@dataclass
+class Labels:
+    """What a layer of napari has that its example asks for."""
+
+    data: np.ndarray
+    name: str = "stack"
+    scale: np.ndarray = field(default_factory=lambda: np.array([30.0, 2, 0.5, 0.5]))
+    translate: np.ndarray = field(default_factory=lambda: np.array([0.0, 7, 8, 9]))
+    units: str = "micrometer"
+    multiscale: bool = False
+    ndim = 4
+
+
+class Image(Labels):
+    """An image has the same."""
+
+
+@pytest.mark.parametrize("kind", [Image, Labels])
+def test_a_layer_of_napari_stays_where_it_is(noise, kind):
+    """Its voxels, scale and position are those of the image that `resample_array` makes."""
+    layer = kind(noise((2, 5, 12, 10)))
+    made = example("napari_layer")["isotropic"](layer, 1.0)
+    xarray = pytest.importorskip("xarray")
+    at = {
+        name: layer.translate[i] + layer.scale[i] * np.arange(layer.data.shape[i])
+        for i, name in enumerate("tzyx")
+    }
+    given = xarray.DataArray(layer.data, at, list("tzyx"))
+    how = {"antialias": True} if kind is Image else {"method": "nearest"}
+    expected = chunkscale.resample_array(given, voxel_size=1.0, **how)
+    np.testing.assert_array_equal(made.data, expected)
+    assert type(made) is kind
+    np.testing.assert_allclose(made.translate, [axis[0] for axis in expected.coords.values()])
+    np.testing.assert_allclose(made.scale, [30, 1, 1, 1])
+    assert example("napari_layer")["isotropic"](layer).data.shape == (2, 20, 12, 10)
+
+
 INTERRUPTED = 'trap "exit 4" TERM; kill -TERM $PPID; while :; do sleep 0.01; done'
 
 
@@ -270,11 +309,11 @@ def cells_of_code():
     """Yield the source of each cell of code, what it has printed, and what it is marked with."""
     for cell in json.loads(NOTEBOOK.read_text())["cells"]:
         if cell["cell_type"] == "code":
-            told = [o["text"] for o in cell["outputs"] if o["output_type"] == "stream"]
-            marks = cell["metadata"].get("tags", ())
-            yield "".join(cell["source"]), "".join("".join(text) for text in told), marks
+            told = ["".join(o["text"]) for o in cell["outputs"] if o.get("name") == "stdout"]
+            yield "".join(cell["source"]), "".join(told), cell["metadata"].get("tags", ())
 
 
+@pytest.mark.newest
 def test_the_notebook_prints_what_it_shows(tmp_path, monkeypatch):
     """All cells run one after another and print again what is stored with them.
 
@@ -285,20 +324,19 @@ def test_the_notebook_prints_what_it_shows(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", None)
     names = {}
     for source, told, marks in cells_of_code():
-        *lines, last = source.splitlines()
+        *first, last = ast.parse(source).body
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            exec(compile("\n".join(lines), str(NOTEBOOK), "exec"), names)
-            try:
-                shown = eval(last, names)
-            except SyntaxError:
-                exec(compile(source, str(NOTEBOOK), "exec"), names)
-                shown = None
+            exec(compile(ast.Module(first, []), str(NOTEBOOK), "exec"), names)
+            if isinstance(last, ast.Expr):
+                shown = eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names)
+            else:
+                shown = exec(compile(ast.Module([last], []), str(NOTEBOOK), "exec"), names)
         if "machine" not in marks:
             assert said.getvalue() == told
-        for way in ("_repr_html_", "_repr_png_"):
-            if hasattr(shown, way):
-                assert getattr(shown, way)()
+        for way in {"_repr_html_", "_repr_png_"} & set(dir(shown)):
+            assert getattr(shown, way)()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_notebook_is_small_and_was_run_from_top_to_bottom():
