@@ -10,9 +10,11 @@
 #
 #   sbatch slurm.sh chunkscale resample SRC OUT --resume --voxel-size 0.5um --memory 48GiB
 [ "$#" -gt 0 ] || { echo "usage: sbatch slurm.sh chunkscale resample SRC OUT --resume ..." >&2; exit 2; }
-trap 'kill -TERM "$run" 2>/dev/null' TERM
+told=""
+trap 'told=yes; kill -TERM "$run" 2>/dev/null' TERM
 "$@" &
 run=$!
+if [ -n "$told" ]; then kill -TERM "$run"; fi  # the signal was faster than the line above
 wait "$run"; code=$?
 # A signal ends the first wait; the second one gives the exit status.
 if [ "$code" -gt 128 ]; then wait "$run"; code=$?; fi

@@ -280,7 +280,7 @@ def test_a_layer_of_napari_stays_where_it_is(noise, kind):
     assert example("napari_layer")["isotropic"](layer).data.shape == (2, 20, 12, 10)
 
 
-INTERRUPTED = 'trap "exit 4" TERM; kill -TERM $PPID; while :; do sleep 0.01; done'
+INTERRUPTED = 'trap "exit 4" TERM; kill -TERM $PPID; for _ in {1..500}; do sleep 0.01; done'
 
 
 @pytest.mark.parametrize(
