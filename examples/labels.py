@@ -63,11 +63,10 @@ def main(argv: list[str] | None = None) -> str | None:
         for label in run.labels:
             name = label.path.rpartition("/labels/")[2]
             before, after = volumes(f"{given.source}/labels/{name}"), volumes(label.path)
-            changes = [after[i] / before[i] - 1 for i in after]
-            print(f"{name}: {len(after)} of {len(before)} objects are left;", end=" ")
-            print(
-                f"half of the volumes changed by {statistics.median(map(abs, changes)):.2%} at most"
-            )
+            print(f"{name}: {len(after)} of {len(before)} objects are left")
+            if changes := [abs(after[i] / before[i] - 1) for i in after]:
+                middle = statistics.median(changes)
+                print(f"{name}: half of the volumes changed by {middle:.2%} at most")
             if lost := before.keys() - after.keys():
                 print(f"{name}: too thin for these voxels:", *sorted(lost))
     except chunkscale.ChunkscaleError as error:

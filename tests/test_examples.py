@@ -151,6 +151,10 @@ def test_an_image_with_labels(here, capsys):
     assert "too thin for these voxels: " + " ".join(map(str, sorted(before - after))) in said
     fine("labels", "stack.ome.zarr", "same.ome.zarr", "--voxel-size", "same")
     assert "changed by 0.00% at most" in capsys.readouterr().out
+    write_image("thin.ome.zarr", labels, grid_for(SHAPE, SIZE))
+    write_labels("thin.ome.zarr", "cells", labels * (labels == 999), grid_for(SHAPE, SIZE))
+    assert call("labels", "thin.ome.zarr", "none.ome.zarr", "--voxel-size", "2um") is None
+    assert "cells: 0 of 1 objects are left" in capsys.readouterr().out
     write_image("bare.ome.zarr", labels, grid_for(SHAPE, SIZE))
     assert "has no labels" in call("labels", "bare.ome.zarr", "no.ome.zarr")
 
