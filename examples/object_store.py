@@ -1,68 +1,59 @@
-"""From an object store to an object store: a stack in a bucket becomes isotropic there.
+"""Make an image in an object store isotropic, without a copy on this machine.
 
-    python examples/object_store.py [FOLDER]
-    BUCKET=s3://my-bucket/example AWS_PROFILE=me python examples/object_store.py
+    pip install 'chunkscale[cloud]'
+    python object_store.py s3://lab/stack.ome.zarr s3://lab/isotropic.ome.zarr --region eu-west-1
+    python object_store.py stack.ome.tif s3://lab/isotropic.ome.zarr --endpoint https://minio:9000
 
-Without ``BUCKET`` a small server in this process stands in (moto, which the
-extra ``test`` brings); where that is missing, too, there is nothing to do.
+Source and output are s3://, gs:// or az:// URLs or local paths. Credentials are never options:
+they come from the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, ...) and from profile files. Run
+it again after an interruption: it goes on.
 """
 
-import contextlib
-import logging
-import os
+import argparse
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import chunkscale
-from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
 
 
-@contextlib.contextmanager
-def bucket() -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield a URL below which there is room, and the options to reach it."""
-    if "BUCKET" in os.environ:
-        # Credentials, region and endpoint are found as usual; options come first.
-        yield os.environ["BUCKET"].rstrip("/"), {}
-        return
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Return what was typed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source")
+    parser.add_argument("out", help="a new OME-Zarr image")
+    parser.add_argument("--endpoint", help="URL of a server that is not Amazon's: MinIO, Ceph, ...")
+    parser.add_argument("--region", help="of the bucket")
+    parser.add_argument("--profile", help="of the AWS configuration")
+    parser.add_argument(
+        "--voxel-size", default="finest", help="0.5um, z=1um, ... (default: finest)"
+    )
+    parser.add_argument("--memory", help="at most this much, like 8GiB")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> str | None:
+    """Resample and check, and return what went wrong, if anything."""
+    given = arguments(argv)
+    options = {name: getattr(given, name) for name in ("endpoint", "region", "profile")}
+    reach = {"storage_options": {name: text for name, text in options.items() if text}}
     try:
-        from moto.server import ThreadedMotoServer
-    except ImportError:
-        sys.exit(print("set BUCKET=s3://BUCKET/PATH to run this example"))
-    import boto3
-
-    os.environ.update(AWS_ACCESS_KEY_ID="example", AWS_SECRET_ACCESS_KEY="example")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    logging.getLogger("werkzeug").setLevel("ERROR")
-    server.start()
-    try:
-        options = {"endpoint": "http://{}:{}".format(*server.get_host_and_port())}
-        client = boto3.client("s3", endpoint_url=options["endpoint"], region_name="us-east-1")
-        client.create_bucket(Bucket="example")
-        client.close()
-        yield "s3://example/data", options
-    finally:
-        server.stop()
-
-
-def main(folder: Path) -> None:
-    axes = tuple(chunkscale.Axis(name=n, unit="micrometer") for n in "zyx")
-    grid = chunkscale.VoxelGrid(axes=axes, shape=SHAPE, voxel_size=VOXEL_SIZE)
-    stack = folder / "stack.ome.zarr"
-    write_image(stack, synthetic_cells(), grid)
-    with bucket() as (url, options):
-        source, target = f"{url}/half.ome.zarr", f"{url}/iso.ome.zarr"
-        # Local paths and URLs go together; what is there from an earlier try is continued.
-        chunkscale.resample(stack, source, voxel_size=0.5, resume=True, storage_options=options)
-        run = chunkscale.resample(source, target, zoom=0.5, resume=True, storage_options=options)
-        print(run)
-        image = chunkscale.open_image(target, storage_options=options)
-        print(image)
-        report = chunkscale.check(target, source=source, storage_options=options)
-        print(report)
-        assert report
+        run = chunkscale.resample(
+            given.source,
+            given.out,
+            voxel_size=given.voxel_size,
+            antialias=True,
+            memory=given.memory,
+            resume=True,
+            **reach,
+        )
+        print(run, flush=True)
+        report = chunkscale.check(given.out, source=given.source, **reach)
+    except chunkscale.ChunkscaleError as error:
+        return f"error: {error}"
+    print(report)
+    return None if report else "error: the result has faults"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()))
+    sys.exit(main())

@@ -1,83 +1,50 @@
-"""A plate with all its wells in one run: it stays a plate, and a run that is cut short goes on.
+"""Make all images of a plate isotropic: the result is a plate, with its wells and labels.
 
-    python examples/plate.py [FOLDER]
-    python examples/plate.py PLATE OUT
+    python plate.py plate.ome.zarr isotropic.ome.zarr --voxel-size 1um
+    python plate.py plate.ome.zarr fields.ome.zarr --images 'A/*/0'      # first fields of row A
 
-Without paths of yours a small plate is made. Series of bioformats2raw and folders of images go the
-same way.
+Series of bioformats2raw and folders of OME-Zarr images go the same way. Run it again after an
+interruption: images that are there are not made again. If an image fails, the others are made and
+it is named; the output becomes a plate when a later run has made all of them.
 """
 
+import argparse
 import sys
-import tempfile
-from pathlib import Path
-
-import zarr
 
 import chunkscale
-from chunkscale.samples import synthetic_cells, write_image
-
-ROWS, COLUMNS, FIELDS = "AB", ("1", "2", "3"), ("0", "1")
-
-SHAPE, VOXEL_SIZE = (10, 64, 64), (2.0, 0.5, 0.5)
 
 
-def group(path: Path, metadata: dict) -> None:
-    """Write a group of OME-Zarr 0.5."""
-    made = zarr.open_group(path, mode="a", zarr_format=3)
-    made.attrs.put({"ome": {"version": "0.5", **metadata}})
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Return what was typed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("plate")
+    parser.add_argument("out", help="a new plate")
+    parser.add_argument("--images", default="all", help="patterns: 'A/*/0,B/03/*' (default: all)")
+    parser.add_argument("--voxel-size", default="finest", help="1um, z=1um, ... (default: finest)")
+    parser.add_argument("--memory", help="at most this much, like 8GiB")
+    return parser.parse_args(argv)
 
 
-def make(path: Path) -> None:
-    """Write a plate, its wells and their fields."""
-    axes = tuple(chunkscale.Axis(name=n, unit="micrometer") for n in "zyx")
-    grid = chunkscale.VoxelGrid(axes=axes, shape=SHAPE, voxel_size=VOXEL_SIZE)
-    wells = [
-        {"path": f"{row}/{column}", "rowIndex": r, "columnIndex": c}
-        for r, row in enumerate(ROWS)
-        for c, column in enumerate(COLUMNS)
-    ]
-    plate = {
-        "rows": [{"name": row} for row in ROWS],
-        "columns": [{"name": column} for column in COLUMNS],
-        "wells": wells,
+def main(argv: list[str] | None = None) -> str | None:
+    """Resample the plate and check it, and return what went wrong, if anything."""
+    given = arguments(argv)
+    wanted = {
+        "images": given.images,
+        "voxel_size": given.voxel_size,
+        "antialias": True,
+        "memory": given.memory,
     }
-    group(path, {"plate": plate})
-    for k, well in enumerate(wells):
-        group(path / well["path"], {"well": {"images": [{"path": f} for f in FIELDS]}})
-        for field in FIELDS:
-            cells = synthetic_cells(SHAPE, VOXEL_SIZE, cells=8, seed=10 * k + int(field))
-            write_image(path / well["path"] / field, cells, grid, name="field")
-
-
-def resample(source: str | Path, target: str | Path) -> chunkscale.ResampledCollection:
-    print(chunkscale.plan_resampling(source, images="all", voxel_size="1um", antialias=True))
-    # images="A/*/0" takes the first field of each well of row A.
     try:
-        run = chunkscale.resample(
-            source, target, images="all", voxel_size="1um", antialias=True, resume=True
-        )
-    except chunkscale.RegionError as error:
-        # All other images are done; once the cause is removed, the same call makes these.
-        sys.exit(str(error))
-    print(run)
-    report = chunkscale.check(target, source=source)
+        print(chunkscale.plan_resampling(given.plate, **wanted), flush=True)
+        print(chunkscale.resample(given.plate, given.out, resume=True, **wanted), flush=True)
+        report = chunkscale.check(given.out, source=given.plate)
+    except chunkscale.ChunkscaleError as error:
+        return f"error: {error}"
     print(report)
-    assert report
-    return run
-
-
-def main(folder: Path) -> None:
-    source, target = folder / "plate.ome.zarr", folder / "plate-1um.ome.zarr"
-    if not source.exists():
-        make(source)
-    run = resample(source, target)
-    assert run.plan.images == len(ROWS) * len(COLUMNS) * len(FIELDS)
-    for path in chunkscale.info(target)["images"]:
-        assert chunkscale.open_image(target / path).grid.voxel_size == (1.0, 1.0, 1.0)
+    return None if report else "error: the result has faults"
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        resample(*sys.argv[1:])
-    else:
-        main(Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()))
+    sys.exit(main())

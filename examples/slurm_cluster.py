@@ -1,93 +1,86 @@
-"""A Dask cluster of Slurm jobs, through dask-jobqueue.
+"""Make a very large image isotropic with many Slurm jobs, which come and go as Slurm has room.
 
-On a login node, or as a small job of its own, with ``chunkscale[distributed]`` and
-dask-jobqueue installed::
+    pip install 'chunkscale[distributed]' dask-jobqueue
+    python slurm_cluster.py stack.ome.zarr isotropic.ome.zarr --jobs 40 --queue normal
 
-    python examples/slurm_cluster.py SRC DST
+Run it on a login node, or as a small job that goes back into the queue at its time limit:
 
-or as `sbatch` text: ``python examples/slurm_cluster.py --sbatch`` prints it.
-Without Slurm, ``python examples/slurm_cluster.py [FOLDER]`` runs the same
-function on a local cluster, on a small stack.
+    sbatch --cpus-per-task=1 --mem=4G slurm.sh python slurm_cluster.py SRC OUT --jobs 40
+
+All nodes must see source and output under the same paths. Run it again after an interruption: it
+goes on. For an image that one node can do, slurm.sh alone is simpler.
 """
 
+import argparse
 import shutil
+import signal
 import sys
-import tempfile
-from pathlib import Path
-
-from distributed import LocalCluster
 
 import chunkscale
-from chunkscale.cli.main import main
-from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
-
-WORKERS = 40
-
-SBATCH = """\
-#!/bin/bash
-#SBATCH --job-name=chunkscale-driver
-#SBATCH --time=24:00:00
-#SBATCH --cpus-per-task=1
-#SBATCH --mem=4G
-#SBATCH --signal=B:TERM@120
-#SBATCH --requeue
-# The driver: it holds no data. It asks Slurm for the workers, and a job that ends before the
-# work does is put back into the queue and goes on where it was.
-trap 'kill -TERM $driver' TERM
-python slurm_cluster.py "$SRC" "$DST" & driver=$!
-wait $driver; code=$?
-# The shell comes back from the first wait when the signal does; what counts is the second.
-if [ $code -gt 128 ]; then wait $driver; code=$?; fi
-[ $code -eq 4 ] && scontrol requeue "$SLURM_JOB_ID"
-exit $code
-"""
 
 
-def slurm_cluster():
-    """Return a cluster whose workers are Slurm jobs: 8 cores, 32 GB, 2 processes each."""
-    from dask_jobqueue import SLURMCluster
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Return what was typed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source")
+    parser.add_argument("out", help="a new OME-Zarr image")
+    parser.add_argument("--jobs", type=int, default=10, help="at most (default: 10)")
+    parser.add_argument("--cores", type=int, default=8, help="of each job (default: 8)")
+    parser.add_argument("--job-memory", default="32GB", help="of each job (default: 32GB)")
+    parser.add_argument("--queue", help="the partition (default: the one Slurm chooses)")
+    parser.add_argument("--account", help="who pays")
+    parser.add_argument(
+        "--voxel-size", default="finest", help="0.5um, z=1um, ... (default: finest)"
+    )
+    return parser.parse_args(argv)
 
+
+def slurm_cluster(given: argparse.Namespace):
+    """Return a cluster of Slurm jobs of four hours, with two processes each."""
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError as missing:
+        sys.exit(
+            f"error: {missing.name} is missing; pip install 'chunkscale[distributed]' dask-jobqueue"
+        )
+    if not shutil.which("sbatch"):
+        sys.exit("error: there is no Slurm here (sbatch is not found)")
     cluster = SLURMCluster(
-        cores=8,
+        cores=given.cores,
         processes=2,
-        memory="32GB",
+        memory=given.job_memory,
+        queue=given.queue,
+        account=given.account,
         walltime="04:00:00",
         # Workers leave before Slurm ends their job, and others take their place.
         worker_extra_args=["--lifetime", "230m", "--lifetime-stagger", "5m"],
     )
-    cluster.adapt(minimum=1, maximum=WORKERS)
+    cluster.adapt(minimum_jobs=1, maximum_jobs=given.jobs)
     return cluster
 
 
-def run(cluster, source: str, destination: str) -> int:
-    """Resample on a cluster, and return the exit code.
-
-    A run that was cut short goes on, and SIGTERM ends it between two regions: with code 4.
-    """
-    return main(
-        ["resample", source, destination, "--resume", "--scheduler", cluster.scheduler_address]
-    )
-
-
-def local_part(folder: Path) -> None:
-    """Run the same on two local processes."""
-    stack, iso = folder / "stack.ome.zarr", folder / "iso.ome.zarr"
-    axes = tuple(chunkscale.Axis(name=n, unit="micrometer") for n in "zyx")
-    grid = chunkscale.VoxelGrid(axes=axes, shape=SHAPE, voxel_size=VOXEL_SIZE)
-    write_image(stack, synthetic_cells(), grid)
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
-        assert run(cluster, str(stack), str(iso)) == 0
-    assert chunkscale.check(iso, source=stack)
-    if not shutil.which("sbatch"):
-        print("no Slurm here; for a cluster that has it:\n\n" + SBATCH)
+def main(argv: list[str] | None = None) -> str | None:
+    """Resample, and return what went wrong, if anything; the exit status is 4 after SIGTERM."""
+    given = arguments(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(4))  # leave in order: the jobs end as well
+    try:
+        with slurm_cluster(given) as cluster:
+            run = chunkscale.resample(
+                given.source,
+                given.out,
+                voxel_size=given.voxel_size,
+                antialias=True,
+                scheduler=cluster.scheduler_address,
+                log=f"{given.out.rstrip('/')}.log.jsonl",
+                resume=True,
+            )
+    except chunkscale.ChunkscaleError as error:
+        return f"error: {error}"
+    print(run)
+    return None
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--sbatch"]:
-        print(SBATCH, end="")
-    elif len(sys.argv) == 3:
-        with slurm_cluster() as jobs:
-            code = run(jobs, *sys.argv[1:])
-        sys.exit(code)
-    else:
-        local_part(Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()))
+    sys.exit(main())

@@ -1,14 +1,21 @@
 """Images that pages of the docs name, each made where a page is tried."""
 
-import runpy
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import tifffile
 from grids import grid_for
+from plates import plate
 
-from chunkscale.samples import SHAPE, VOXEL_SIZE, synthetic_cells, write_image
+from chunkscale.samples import (
+    SHAPE,
+    VOXEL_SIZE,
+    synthetic_cells,
+    synthetic_labels,
+    write_image,
+    write_labels,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,8 +27,21 @@ def _stack(path):
     write_image(path, _cells(), grid_for(SHAPE, VOXEL_SIZE))
 
 
-def _example(name):
-    return runpy.run_path(str(ROOT / "examples" / f"{name}.py"))["make"]
+def _labelled(path):
+    shape, size = (40, 200, 200), (1.0, 0.2, 0.2)
+    grid = grid_for(shape, size)
+    write_image(path, synthetic_cells(shape, size), grid)
+    write_labels(path, "cells", synthetic_labels(shape, size).astype("uint32"), grid)
+
+
+def _plate(path):
+    wells = {f"{row}/{column}": ["0", "1"] for row in "AB" for column in ("01", "02", "03")}
+    plate(path, wells=wells, made=False)
+    shape, size = (10, 64, 64), (2.0, 0.5, 0.5)
+    for well, fields in wells.items():
+        for field in fields:
+            cells = synthetic_cells(shape, size, cells=8, seed=int(field))
+            write_image(path / well / field, cells, grid_for(shape, size))
 
 
 def _embryo(path):
@@ -46,8 +66,8 @@ def _planes(path):
 
 MAKERS = {
     "stack.ome.zarr": _stack,
-    "cells.ome.zarr": lambda path: _example("labels")(path),
-    "plate.ome.zarr": lambda path: _example("plate")(path),
+    "cells.ome.zarr": _labelled,
+    "plate.ome.zarr": _plate,
     "embryo.ome.zarr": _embryo,
     "scan.ome.tif": _ome_tiff,
     "planes": _planes,
