@@ -32,14 +32,15 @@ WINGS = {
     "compute": {"geometry", "host", "kernels", "options", "plan", "sources", "storage"},
     "output": {"geometry", "host", "ome", "plan", "sources", "storage"},
     "run": {"compute", "geometry", "host", "options", "output", "plan", "sources", "storage"},
+    "progress": {"kernels", "run"},
     "verify": {"compute", "geometry", "kernels", "ome", "options", "sources", "storage"},
     "api": {
-        "compute", "geometry", "host", "ome", "options", "output", "pictures", "plan", "report",
-        "run", "sources", "storage", "targets", "verify", "viewing",
+        "compute", "geometry", "host", "ome", "options", "output", "pictures", "plan", "progress",
+        "report", "run", "sources", "storage", "targets", "verify", "viewing",
     },
     "samples": {"geometry", "ome", "output", "storage"},
     "demo": {"geometry", "host", "output", "pictures", "samples", "sources", "storage"},
-    "cli": {"api", "demo", "host", "report", "run"},
+    "cli": {"api", "demo", "host", "progress", "report", "run"},
 }  # fmt: skip
 
 #: Library -> the modules that may import it.
@@ -52,7 +53,8 @@ LIBRARIES = {
     "botocore": {"storage.credentials"},
     "numba": {"kernels.cpu"},
     "cupy": {"kernels.cuda", "compute.gpu"},
-    "tqdm": {"cli.screen"},
+    "shtab": {"cli.completion"},
+    "tqdm": {"progress"},
     "xarray": {"sources.views", "sources.xarrays"},
     "SimpleITK": {"sources.simpleitk"},
     "spatialdata": {"sources.transformed"},

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import io
 import json
 import os
 import re
@@ -23,10 +22,9 @@ from chunkscale.api.planning import plan_resampling
 from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.commands import _plan_options, parse_resources
 from chunkscale.cli.main import main
-from chunkscale.cli.screen import progress_bar, terminable
+from chunkscale.cli.screen import terminable
 from chunkscale.compute.gpu.find import why_unusable
 from chunkscale.demo import run_demo
-from chunkscale.run.records import Progress
 
 
 @pytest.fixture
@@ -325,18 +323,6 @@ def test_progress_is_for_terminals(stack, tmp_path):
     os.close(master)
     assert "100%" in shown
     assert "Mvoxel/s" in shown
-
-
-def test_the_bar_says_how_long_it_will_take(monkeypatch):
-    """As long as the part that is done took, in proportion to its voxels."""
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True
-    monkeypatch.setattr("sys.stderr", terminal)
-    with progress_bar(10) as show:
-        show(Progress(regions=9, total_regions=10, voxels=25, total_voxels=100, nbytes=50,
-                      seconds=20.0))  # fmt: skip
-    assert "9/10 regions" in terminal.getvalue()
-    assert "01:00 left" in terminal.getvalue()
 
 
 def test_resources_may_be_parts_of_something():

@@ -43,6 +43,11 @@ class PackedRun:
     version: str
     existing: Existing
 
+    def check(self, images: Sequence[PlannedImage]) -> None:
+        """Refuse what cannot be written: what is in the file's place goes before all else."""
+        for target in self.place.images_there or [self.place.folder]:
+            check_images(images, Run(target=target, existing=self.existing))
+
     def carry_out(
         self, images: Sequence[PlannedImage], *, progress: ProgressCallback | None, **how: Any
     ) -> Resampled:
@@ -52,9 +57,7 @@ class PackedRun:
         folder, pulse = self.place.folder, _Pulse(progress)
 
         def make() -> Resampled:
-            # What is in the file's place goes before anything is made.
-            for target in self.place.images_there or [folder]:
-                check_images(images, Run(target=target, existing=self.existing))
+            self.check(images)
             self._begin(images[0].plan.source.uri)
             return carry_out(images, folder, self.existing, progress=pulse.on, **how)
 

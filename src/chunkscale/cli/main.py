@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.commands import FAILED, INTERRUPTED, REFUSED
+from chunkscale.cli.parsing import parse
 from chunkscale.cli.screen import open_streams, plain_warnings, tolerant_output
 from chunkscale.errors import (
     ChunkscaleError,
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    arguments = make_parser().parse_args(argv)
+    arguments = parse(make_parser(), argv)
     try:
         with plain_warnings():
             code: int = arguments.run(arguments)
