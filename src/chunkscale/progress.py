@@ -97,7 +97,7 @@ class _Bar:
     def __init__(self, tqdm: Any, regions: int) -> None:
         self._regions, self._begun = regions, time.monotonic()
         self._last: Progress | None = None
-        layout = _LAYOUT + _texts(None, regions)[-1]
+        layout = _LAYOUT + _texts(None, regions)[0]
         self._bar = tqdm(total=regions, dynamic_ncols=True, file=sys.stderr, bar_format=layout)
 
     def show(self, progress: Progress) -> None:
@@ -114,7 +114,7 @@ class _Bar:
             self._bar.n = self._regions
         seconds = time.monotonic() - self._begun
         self._write(_texts(self._last, self._regions, made=self._bar.n, elapsed=seconds))
-        self._bar.refresh()
+        self._bar.leave = self._bar.n > 0
         self._bar.close()
 
     def _write(self, texts: tuple[str, ...]) -> None:

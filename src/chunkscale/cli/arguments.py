@@ -55,7 +55,7 @@ def make_parser() -> Parser:
         action=PrintCompletion,
         help="print the script with which a shell completes verbs, options and paths",
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, prog="chunkscale")
     for add in (_info, _plan, _resample, _check, _show, _view, _formats, _demo):
         add(verbs)
     parser.verbs = dict(verbs.choices)

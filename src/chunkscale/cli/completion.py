@@ -23,7 +23,7 @@ class PrintCompletion(argparse.Action):
         try:
             print(script(parser, values))
         except OptionError as error:
-            parser.error(str(error))
+            parser.exit(2, f"chunkscale: error: {error}\n")
         parser.exit()
 
 

@@ -29,16 +29,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(2, f"chunkscale: error: {message} ({self.prog} --help lists what there is)\n")
+        self.exit(2, f"chunkscale: error: {message}\nAll options: {self.prog} --help\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         # From Python 3.14 on argparse can make suggestions by itself.
         if action.choices is None or value in action.choices:
             return
         listed = [str(choice) for choice in action.choices]
-        if isinstance(action, argparse._SubParsersAction):
-            raise argparse.ArgumentError(None, f"unknown verb {value!r}{_meant(value, listed)}")
         hint = _meant(value, listed) or f"; choose from {', '.join(listed)}"
+        if isinstance(action, argparse._SubParsersAction):
+            raise argparse.ArgumentError(None, f"unknown verb {value!r}{hint}")
         raise argparse.ArgumentError(action, f"{value!r} is unknown{hint}")
 
 
