@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
+#: No run has less memory, so a plain number below lacks its unit: GiB up to what machines have.
+_LEAST_BYTES, _MOST_GIB = 2**20, 256
+
 
 def parse_bytes(value: int | float | str, name: str = "memory") -> int:
     """Return a number of bytes.
 
     Examples
     --------
-    >>> parse_bytes("300MiB"), parse_bytes("4 GB"), parse_bytes(1024)
-    (314572800, 4000000000, 1024)
+    >>> parse_bytes("300MiB"), parse_bytes("4 GB"), parse_bytes(2**30)
+    (314572800, 4000000000, 1073741824)
     """
     from dask.utils import parse_bytes as dask_parse_bytes
 
@@ -43,6 +46,9 @@ def parse_bytes(value: int | float | str, name: str = "memory") -> int:
         ) from error
     if number <= 0:
         raise OptionError(f"{name} {value!r} is not positive")
+    if number < _LEAST_BYTES and str(value).strip().isdigit():
+        meant = f"{number}{'GiB' if number < _MOST_GIB else 'MiB'}"
+        raise OptionError(f"{name} {value!r} is {count(number, 'byte')}; did you mean {meant!r}?")
     return number
 
 

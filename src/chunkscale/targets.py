@@ -23,6 +23,7 @@ _SOURCE_HINT = (
     "give one number or one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2; they are in the "
     "unit of the source, and source_unit='um' (--source-unit um) says that of an array or a file"
 )
+_POINT = "decimal numbers have a point, like 0.5"
 _FACTOR_HINT = "give a number, or one for each spatial axis like 5,1,1 or z=5"
 _SHAPE_HINT = "give whole numbers of voxels for each spatial axis, like 256,256,256 or z=256"
 
@@ -158,6 +159,8 @@ def _parse(
             if "=" not in text:
                 return list(map(number, parts)) if len(parts) > 1 else number(text)
             pairs = [part.partition("=") for part in parts if part.strip()]
+            if nameless := [size for size, mark, _ in pairs if not mark]:
+                raise ValueError(f"{nameless[0]!r} has no axis; {_POINT}")
             if len({axis.strip() for axis, _, _ in pairs}) < len(pairs):
                 raise ValueError("an axis is named twice")
             return {axis.strip(): number(size) for axis, _, size in pairs}
@@ -191,6 +194,11 @@ def _whole(value: Any) -> int:
     return found
 
 
+def _has_commas(name: str, given: object) -> bool:
+    """Whether a list with a wrong number of values may be numbers with decimal commas."""
+    return isinstance(given, str) and "." not in given and name != "shape"
+
+
 def _by_axis(name: str, given: object, parsed: Any, names: Iterable[str]) -> dict[str, Any]:
     """Return a parsed option by axis: of all of them, or of those that it names."""
     listed = list(names)
@@ -198,7 +206,7 @@ def _by_axis(name: str, given: object, parsed: Any, names: Iterable[str]) -> dic
         if len(parsed) != len(listed):
             raise OptionError(
                 f"{name} {given!r} has {len(parsed)} values for the {len(listed)} spatial axes "
-                f"{', '.join(listed)}"
+                f"{', '.join(listed)}" + (f"; {_POINT}" if _has_commas(name, given) else "")
             )
         return dict(zip(listed, parsed, strict=True))
     if not isinstance(parsed, dict):

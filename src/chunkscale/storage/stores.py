@@ -31,10 +31,19 @@ def store_of(uri: str) -> Store:
         if scheme in store.schemes:
             known: Any = store  # a protocol does not say that it can be a key
             return store if zip_in(uri, store) is None else _zipped(known)
+    meant = f" (did you mean {_MEANT[scheme]}://?)" if scheme in _MEANT else ""
     raise OptionError(
-        f"cannot open {plain(uri)!r}: the scheme {scheme!r} is not supported; use a local path, "
-        f"or a URL with one of {', '.join(_schemes())}"
+        f"cannot open {plain(uri)!r}: the scheme {scheme!r} is not supported{meant}; use a local "
+        f"path, or a URL with one of {', '.join(_schemes())}"
     )
+
+
+#: How other programs call object stores.
+_MEANT = {
+    "gcs": "gs",
+    **dict.fromkeys(("s3a", "s3n"), "s3"),
+    **dict.fromkeys(("abfs", "abfss", "adl", "azure", "wasb", "wasbs"), "az"),
+}
 
 
 def _schemes() -> list[str]:
