@@ -102,8 +102,8 @@ def target_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--outside",
         metavar="edge|VALUE",
-        help="value of voxels that lie outside SRC; edge repeats the nearest voxel (default: edge); "
-        "only with --like",
+        help="value of voxels that lie outside SRC; edge repeats the nearest voxel (default: "
+        "edge); only with --like",
     )
 
 
