@@ -20,8 +20,8 @@ _SIZE_HINT = (
     "axis like 1,0.5,0.5 or z=1,y=0.5,x=0.5, 'finest', 'coarsest' or 'same'"
 )
 _SOURCE_HINT = (
-    "give one number or one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2; they are in the "
-    "unit of the source, and source_unit='um' (--source-unit um) says that of an array or a file"
+    "give one number or one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2, in the unit of the "
+    "source, or with one like 500nm"
 )
 _POINT = "decimal numbers have a point, like 0.5"
 _FACTOR_HINT = "give a number, or one for each spatial axis like 5,1,1 or z=5"
@@ -125,19 +125,31 @@ def thick(source: VoxelGrid) -> tuple[int, ...]:
     return tuple(i for i in source.spatial if source.shape[i] > 1) or source.spatial
 
 
-def source_sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
-    """Return the voxel size of a source with these spatial axes, by axis.
+def source_sizes(value: VoxelSize, units: Mapping[str, str | None]) -> dict[str, float]:
+    """Return the voxel size of a source by axis, in the units of its spatial axes.
 
     Examples
     --------
-    >>> source_sizes("1,0.5,0.5", "zyx"), source_sizes("z=2", "zyx")
+    >>> zyx = dict.fromkeys("zyx", "micrometer")
+    >>> source_sizes("1,0.5,500nm", zyx), source_sizes("z=2", zyx)
     ({'z': 1.0, 'y': 0.5, 'x': 0.5}, {'z': 2.0})
     """
-    parsed = _parse("source voxel size", value, _number, _SOURCE_HINT)
+    parsed = _parse("source voxel size", value, _length, _SOURCE_HINT)
     # Of an axis that is named and not there, or not spatial, whoever knows the axes will tell.
-    return (
-        parsed if isinstance(parsed, dict) else _by_axis("source voxel size", value, parsed, names)
+    lengths = (
+        parsed if isinstance(parsed, dict) else _by_axis("source voxel size", value, parsed, units)
     )
+    sizes = {}
+    for name, length in lengths.items():
+        try:
+            sizes[name] = length.in_unit(units[name]) if name in units else length.value
+        except ValueError as error:
+            raise OptionError(
+                f"source voxel size {value!r} has a unit, and the source has none that is known "
+                f"along axis {name!r}; give plain numbers, and that of an array or a file with "
+                f"source_unit={length.unit!r} (--source-unit {length.unit})"
+            ) from error
+    return sizes
 
 
 def _parse(

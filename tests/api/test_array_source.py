@@ -161,7 +161,7 @@ REFUSED = {
     "too few": (ARRAY, {"source_voxel_size": (1, 1)}, "2 values for the 3"),
     "half named": (ARRAY, {"source_voxel_size": {"z": 1}}, "does not name the spatial axes"),
     "misnamed": (ARRAY, {"source_voxel_size": "z=1,y=1,q=1"}, "does not name the spatial axes"),
-    "finest": (ARRAY, {"source_voxel_size": "finest"}, "no plain number"),
+    "finest": (ARRAY, {"source_voxel_size": "finest"}, "'finest' is not understood"),
     "negative": (ARRAY, {"source_voxel_size": -1}, "not a positive"),
     "axes": (ARRAY, {"axes": "zxc"}, "transpose"),
     "axes too many": (ARRAY, {"axes": "czyx"}, "one letter for each"),

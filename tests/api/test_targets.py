@@ -10,6 +10,7 @@ Invariants:
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,54 @@ def edges(grid, axis):
 def test_a_length_is_the_same_in_any_unit(option, size):
     """And is written as the decimal number that it is."""
     assert target_grid(STACK, voxel_size=option).voxel_size == size
+
+
+@pytest.mark.parametrize(
+    ("option", "size"),
+    [("500nm", (0.5, 0.5, 0.5)), ("1um,200nm,0.2", (1.0, 0.2, 0.2)), ("z=.002mm", (2.0, 0.4, 0.4)),
+     ({"y": "0.3 µm"}, (1.5, 0.3, 0.4))],
+    ids=str,
+)  # fmt: skip
+def test_a_length_of_the_source_is_the_same_in_any_unit(option, size, make_image, noise, tmp_path):
+    """In the unit that an image or a file has."""
+    path, stored = make_image(noise((4, 6, 6)), (1.5, 0.4, 0.4)), np.zeros((4, 6, 6), "uint16")
+    assert chunkscale.open_image(path, source_voxel_size=option).grid.voxel_size == size
+    calibrated = tmp_path / "calibrated.tif"
+    tifffile.imwrite(calibrated, stored, imagej=True, resolution=(2.5, 2.5),
+                     metadata={"axes": "ZYX", "spacing": 1.5, "unit": "um"})  # fmt: skip
+    opened = chunkscale.open_image(calibrated, source_voxel_size=option)
+    assert opened.grid.voxel_size == pytest.approx(size)
+
+
+def test_a_length_of_what_has_no_unit_but_is_said_one(tmp_path):
+    """A plain file and an array take it in the unit that they are said to have."""
+    stored = np.zeros((4, 6, 6), "uint16")
+    tifffile.imwrite(tmp_path / "plain.tif", stored, photometric="minisblack")
+    said = {"source_voxel_size": "1um,200nm,0.2", "source_unit": "um", "axes": "zyx"}
+    for source in (tmp_path / "plain.tif", stored):
+        grid = chunkscale.plan_resampling(source, voxel_size="same", **said).target_grid
+        assert grid.voxel_size == (1.0, 0.2, 0.2)
+        assert grid.axes[0].unit == "micrometer"
+
+
+def test_a_length_of_a_source_without_a_unit_is_refused(make_image, noise):
+    """It would be a guess what the other numbers of the metadata mean."""
+    path = make_image(noise((4, 6, 6)), (1.0, 0.4, 0.4), unit=None)
+    for source in (path, np.zeros((4, 6, 6), "uint16")):
+        with pytest.raises(chunkscale.OptionError, match=r"'500nm' has a unit.*'nm'"):
+            chunkscale.plan_resampling(source, source_voxel_size="500nm")
+    with pytest.raises(chunkscale.OptionError, match="q"):
+        chunkscale.open_image(path, source_voxel_size="q=500nm")
+
+
+def test_a_run_remembers_a_length_of_its_source(make_image, noise, tmp_path):
+    """`check` compares without it, or with the same length in any unit."""
+    path, out = make_image(noise((4, 6, 6)), (1.0, 0.4, 0.4)), tmp_path / "out.zarr"
+    chunkscale.resample(path, out, source_voxel_size="500nm", voxel_size=0.25)
+    for size in (None, "0.5um", 0.5):
+        assert chunkscale.check(out, source=path, source_voxel_size=size)
+    with pytest.raises(chunkscale.OptionError, match=r"made from voxels of 0\.5"):
+        chunkscale.check(out, source=path, source_voxel_size="400nm")
 
 
 @pytest.mark.parametrize(

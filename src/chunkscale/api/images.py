@@ -47,8 +47,8 @@ def open_image(
         lie in one: ``scan.ozx/labels/cells``. Or a local file of another format, an image
         in it (``scan.ome.tif/1``), or a folder or pattern of planes (``planes/z*.tif``).
     source_voxel_size : float, str, mapping or sequence, optional
-        Voxel size by axis name (``{"z": 1.0, "y": 0.2, "x": 0.2}``), which
-        replaces what the metadata says.
+        Voxel size by axis name (``{"z": 1.0, "y": 0.2, "x": 0.2}``), in the image's unit or with
+        one (``"500nm"``), which replaces what the metadata says.
     axes : str, optional
         Of a file that does not say them, like ``"zyx"``.
     source_unit : str, optional

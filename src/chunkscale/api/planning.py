@@ -118,7 +118,8 @@ def plan_resampling(
     like : str, path-like, Image, VoxelGrid or array with coordinates, optional
         Take this grid instead of a voxel size.
     source_voxel_size : float, str, mapping or sequence, optional
-        Replaces what the source's metadata or coordinates say; a plain array needs it.
+        Replaces what the source's metadata or coordinates say; a plain array needs it. In the
+        source's unit or with one (``"500nm"``), like `voxel_size`.
     axes : str, optional
         Of an array, in order; default: the last ones of ``"tczyx"``.
     source_translation : sequence of float, optional

@@ -244,17 +244,18 @@ def _grid(
 ) -> VoxelGrid:
     names = [str(d).lower() for d in data.dims]
     spatial = [n for n in names if n in "zyx"]
-    given = {} if options.sizes is None else dict(options.sizes(spatial))
+    unit, step = _unit(image), _time_step(image, data)
+    given_unit = None if options.unit is None else ngff_unit(str(options.unit))
+    units_of_sizes = dict.fromkeys(spatial, unit or given_unit)
+    given = {} if options.sizes is None else dict(options.sizes(units_of_sizes))
     if missing := [n for n in spatial if not given.get(n, stated.get(n))]:
         raise OptionError(
             f"source_voxel_size is missing: {path!r} does not say how large its voxels are along "
             f"{', '.join(missing)}; give one number or one for each spatial axis (1 where only "
             "ratios matter)"
         )
-    unit, step = _unit(image), _time_step(image, data)
     if options.unit is not None and unit is not None and metres(options.unit) != metres(unit):
         raise OptionError(f"source_unit {options.unit!r} differs from the file's {unit!r}")
-    given_unit = None if options.unit is None else ngff_unit(str(options.unit))
     sizes = {**stated, **given, "c": 1.0, "t": step or 1.0}
     units = {"t": "second" if step else None, "c": None}
     kinds = {"t": "time", "c": "channel"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -13,7 +13,7 @@ from chunkscale.errors import GridError, Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.report import info_text
-from chunkscale.sources.base import Sizes, SourceOptions, Voxels
+from chunkscale.sources.base import Sizes, SourceOptions, Voxels, units_of
 from chunkscale.sources.parts import Part, select
 from chunkscale.sources.views import Whole
 from chunkscale.storage.engine import StoreIO
@@ -73,7 +73,9 @@ def file_states(paths: Iterable[str]) -> tuple[FileState, ...]:
     return tuple(map(FileState.of, paths))
 
 
-def given_sizes(uri: str, spatial: Sequence[str], sizes: Sizes | None) -> dict[str, float]:
+def given_sizes(
+    uri: str, spatial: Mapping[str, str | None], sizes: Sizes | None
+) -> dict[str, float]:
     """Return the voxel sizes that are given, by axis; refuse those of axes that are not there."""
     given = {} if sizes is None else dict(sizes(spatial))
     if other := sorted(set(given) - set(spatial)):
@@ -168,7 +170,7 @@ class FileImage(Whole):
 
     def with_sizes(self, sizes: Sizes) -> FileImage:
         """Return the same image with voxel sizes that come before those of its metadata."""
-        given = given_sizes(self.uri, [self.grid.axes[i].name for i in self.grid.spatial], sizes)
+        given = given_sizes(self.uri, units_of(self.grid), sizes)
         spacing = tuple(
             float(given.get(axis.name, size))
             for axis, size in zip(self.grid.axes, self.grid.voxel_size, strict=True)

@@ -24,7 +24,7 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.geometry.units import metres, ngff_unit
-from chunkscale.sources.base import SourceOptions
+from chunkscale.sources.base import SourceOptions, units_of
 from chunkscale.sources.file_image import FileImage, FileState, file_states
 from chunkscale.sources.formats import belied, refuse_missing
 from chunkscale.sources.nifti_said import attributes_of, left_behind, unsized
@@ -87,8 +87,9 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
     three = (*shape[:3], 1)[:3]
     affine = _affine(path, image, three, notices)
     order = _order(path, affine, three)
-    notices += unsized(path, image, three, order, options.sizes)
     grid = _grid(image, shape, affine, order, options.unit, notices)
+    given = {} if options.sizes is None else options.sizes(units_of(grid))
+    notices += unsized(path, image, three, order, given)
     stored = image.dataobj  # which alone knows where they lie: the header is for writing again
     scaling = float(stored.slope), float(stored.inter)
     array = RawVoxels(

@@ -84,8 +84,11 @@ def open_ome_zarr(
     if document.zarr_format == 2:
         refuse_two_arrays(join(uri, found.datasets[0].path))
     array = _level_0(uri, found, levels, io)
-    spatial = [axis.name for axis in found.axes if axis.kind == "space"]
-    given = {} if sizes is None else dict(sizes(spatial))
+    given = (
+        {}
+        if sizes is None
+        else dict(sizes({a.name: a.unit for a in found.axes if a.kind == "space"}))
+    )
     try:
         grid = grid_of(found, 0, array.shape, given)
         refuse_far(grid)

@@ -122,7 +122,11 @@ def placed_grid(
     if is_dask_array(placed.array):
         check_chunks(placed.array)
     spatial = placed.spatial
-    given = {} if sizes is None else dict(sizes(spatial))
+    common = {placed.units[name] for name in spatial if name in placed.units}
+    others = next(iter(common)) if len(common) == 1 else None
+    said_unit = ngff_unit(unit) if isinstance(unit, str) else None
+    known_units = {name: said_unit or placed.units.get(name, others) for name in spatial}
+    given = {} if sizes is None else dict(sizes(known_units))
     for name in given:
         if name not in spatial:
             raise OptionError(
@@ -146,7 +150,7 @@ def placed_grid(
     # What is not resampled keeps its step.
     grid = array_grid(
         placed.array.shape,
-        lambda names: {name: (known | given)[name] for name in names},
+        lambda units: {name: (known | given)[name] for name in units},
         axes=placed.axes,
         translation=translation,
         unit=unit,

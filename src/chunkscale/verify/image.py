@@ -27,7 +27,7 @@ from chunkscale.geometry.tables import axis_table
 from chunkscale.geometry.units import metres
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
-from chunkscale.sources.base import Sizes, Source, SourceOptions
+from chunkscale.sources.base import Sizes, Source, SourceOptions, units_of
 from chunkscale.sources.coarser import at_level
 from chunkscale.sources.contradictions import beyond_text
 from chunkscale.sources.documents import group_document
@@ -172,7 +172,7 @@ def _opened(
     """Open the source with the voxel size that the run took it to have, if that is known."""
     axes, known = target.grid.axes, record.get("source_voxel_size")
     sizes = {axes[i].name: float(known[i]) for i in target.grid.spatial} if known else {}
-    wanted = dict(asked(list(sizes))) if asked and known else {}
+    wanted = dict(asked(units_of(target.grid))) if asked and known else {}
     for name, size in wanted.items():
         if not math.isclose(sizes.get(name, size), size, rel_tol=1e-9):
             raise OptionError(

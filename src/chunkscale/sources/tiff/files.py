@@ -228,7 +228,11 @@ def _check_codec(table: PageTable) -> None:
 def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tuple[VoxelGrid, bool]:
     """Return the grid, and whether the file says all voxel sizes."""
     spatial = [name for name in order.names if name in "zyx"]
-    given = given_sizes(uri, spatial, options.sizes)
+    # Sizes that are given are in the unit of the file, whichever axis it is told of.
+    common = next((said.units[name] for name in reversed(spatial) if name in said.units), None)
+    unit = ngff_unit(options.unit) if isinstance(options.unit, str) else None
+    known = {name: unit or said.units.get(name, common) for name in spatial}
+    given = given_sizes(uri, known, options.sizes)
     missing = [name for name in spatial if name not in given and name not in said.sizes]
     if missing:
         example = ",".join(f"{name}=1" for name in missing)
@@ -254,9 +258,7 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
                 )
         units |= dict.fromkeys(spatial, ngff_unit(options.unit))
     elif given:
-        # Sizes that are given are in the unit of the file, whichever axis it is told of.
-        common = next((said.units[name] for name in reversed(spatial) if name in said.units), None)
-        units |= {name: units.get(name, common) for name in given}
+        units |= {name: known[name] for name in given}
     kinds = {"t": "time", "c": "channel"}
     try:
         grid = VoxelGrid(
