@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Sequence
 
@@ -88,6 +87,17 @@ def shown(value: object, most: int = 200) -> str:
     return text if len(text) <= most else text[:most] + "..."
 
 
+def number(value: float) -> str:
+    """Return a number without the noise behind its sixth digit.
+
+    Examples
+    --------
+    >>> number(0.30000000000000004), number(1234567), number(-0.0)
+    ('0.3', '1234567', '0')
+    """
+    return f"{value + 0.0:.6g}" if isinstance(value, float) else str(value)
+
+
 def times(values: Iterable[float] | None) -> str:
     """Return numbers as ``2 x 3 x 4``.
 
@@ -96,11 +106,7 @@ def times(values: Iterable[float] | None) -> str:
     >>> times((86, 80, 79)), times((1.0, 0.202))
     ('86 x 80 x 79', '1 x 0.202')
     """
-    return (
-        "-"
-        if values is None
-        else " x ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values)
-    )
+    return "-" if values is None else " x ".join(map(number, values))
 
 
 def by_commas(text: str) -> str:
@@ -121,8 +127,3 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-
-
-def text_html(text: str) -> str:
-    """Return a text for a notebook as a terminal shows it."""
-    return f"<pre>{html.escape(text)}</pre>"

@@ -158,7 +158,10 @@ def test_the_whole_way(stack, tmp_path, capsys):
     assert plan["target"]["shape"] == [16, 15, 15]
     assert main(["resample", str(stack), str(out), "--zoom", "0.5"]) == 0
     text = capsys.readouterr().out
-    assert "8 x 30 x 30 voxels of 1 x 0.25 x 0.25 -> 16 x 15 x 15 of 0.5 x 0.5 x 0.5" in text
+    assert (
+        "8 x 30 x 30 voxels of 1 x 0.25 x 0.25 µm -> 16 x 15 x 15 voxels of 0.5 x 0.5 x 0.5 µm"
+        in text
+    )
     assert "at most" in text
     assert main(["info", str(out), "--json"]) == 0
     made = json.loads(capsys.readouterr().out)

@@ -1242,5 +1242,5 @@ def test_images_and_results_print_in_a_line_and_in_a_notebook(tmp_path):
     image = chunkscale.open_image(path)
     for shown in (image, run):
         assert len(repr(shown)) < 200
-        assert shown._repr_html_().startswith("<pre>")
+        assert "\n" not in repr(shown)
     assert chunkscale.check(chunkscale.open_image(out), source=image)

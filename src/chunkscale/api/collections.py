@@ -24,12 +24,13 @@ from chunkscale.ome.scenes import say_for
 from chunkscale.parameters import Existing, PathLike
 from chunkscale.plan.collection import CollectionPlan, Survey
 from chunkscale.plan.notices import disk_notice
-from chunkscale.report import run_text
+from chunkscale.report.html import run_html
+from chunkscale.report.runs import run_text
 from chunkscale.sources.chosen import chosen, scene_losses
 from chunkscale.sources.collections import CollectionSource, open_collection
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
-from chunkscale.text import some, text_html
+from chunkscale.text import some
 
 if TYPE_CHECKING:
     from chunkscale.output.collection import Mirror
@@ -90,7 +91,7 @@ class ResampledCollection:
         return f"<ResampledCollection {self.path!r}>"
 
     def _repr_html_(self) -> str:
-        return text_html(str(self))
+        return run_html(self.as_dict())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from chunkscale.api.defaults import CHUNK_EDGES
 from chunkscale.api.grids import fill_value, source_and_target
 from chunkscale.api.resources import check_here, limits_at, places
 from chunkscale.errors import MemoryBudgetError, Notice, OptionError
-from chunkscale.geometry.grid import aligned_grid
+from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.ome.carry import carried
 from chunkscale.ome.further import coordinate_notices
@@ -125,7 +125,8 @@ def plan_source(
                 "store it as OME-Zarr first, or start anew with overwrite=True"
             )
         check_here(image.path, means.cluster)
-    key = (_facts(image), repr(target), repr(layout), destination)
+    like = target.like if isinstance(target.like, VoxelGrid) else repr(target.like)
+    key = (_facts(image), repr(replace(target, like=None)), like, repr(layout), destination)
     known = means.known.get(key)
     said = _nameless(image.attributes)
     if known is None or known.said != said:

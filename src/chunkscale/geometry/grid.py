@@ -14,7 +14,8 @@ from typing import Any, Self
 
 from chunkscale.errors import GridError
 from chunkscale.geometry.box import Box
-from chunkscale.geometry.units import METRES
+from chunkscale.geometry.units import METRES, symbol
+from chunkscale.text import number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +113,17 @@ class VoxelGrid:
                     f"must lie between {1 / LARGEST:g} and {LARGEST:g}; correct it, or give it in "
                     "another unit"
                 )
+
+    def __repr__(self) -> str:
+        units = {self.axes[i].unit for i in self.spatial}
+        unit = symbol(units.pop()) if len(units) == 1 else ""
+        size, place = (
+            ", ".join(map(number, values)) for values in (self.voxel_size, self.translation)
+        )
+        return (
+            f"<VoxelGrid {self.names} {self.shape}: voxel size ({size}){f' {unit}' * bool(unit)}, "
+            f"translation ({place})>"
+        )
 
     @property
     def names(self) -> str | tuple[str, ...]:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from chunkscale.errors import GridError, Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
-from chunkscale.report import info_text
+from chunkscale.report.html import image_html
+from chunkscale.report.images import info_text
 from chunkscale.sources.base import Sizes, SourceOptions, Voxels
 from chunkscale.sources.parts import Part, select
 from chunkscale.sources.views import Whole
 from chunkscale.storage.engine import StoreIO
-from chunkscale.text import text_html
 
 if TYPE_CHECKING:
     pass
@@ -228,4 +228,4 @@ class FileImage(Whole):
         return f"<FileImage {self.uri!r}: {self.array.dtype} {self.grid.shape}>"
 
     def _repr_html_(self) -> str:
-        return text_html(str(self))
+        return image_html(self.as_dict())

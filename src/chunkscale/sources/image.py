@@ -17,16 +17,17 @@ from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.ome.further import further_text
 from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import coarser_grid, describe
-from chunkscale.report import info_text
+from chunkscale.report.html import image_html
+from chunkscale.report.images import info_text
 from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.parts import Part, select
+from chunkscale.sources.thumbnails import thumbnail_of
 from chunkscale.sources.views import Whole
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.fate import fate
 from chunkscale.storage.locations import join
 from chunkscale.storage.reader import ArrayReader, open_array
-from chunkscale.text import text_html
 
 if TYPE_CHECKING:
     import dask.array
@@ -259,7 +260,7 @@ class Image(Whole):
         return f"<Image {self.uri!r}: {self.array.dtype} {self.grid.shape}>"
 
     def _repr_html_(self) -> str:
-        return text_html(str(self))
+        return image_html(self.as_dict(), thumbnail_of(self))
 
 
 def _geometry(found: Multiscale | Collection, path: str) -> str:

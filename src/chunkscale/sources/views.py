@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from chunkscale.errors import ChunkscaleWarning, OptionError, SourceNotFoundError
+from chunkscale.errors import (
+    ChunkscaleWarning,
+    MemoryBudgetError,
+    OptionError,
+    SourceNotFoundError,
+)
 from chunkscale.geometry.grid import VoxelGrid, covering_box
 from chunkscale.geometry.units import METRES
+from chunkscale.host.memory import available_bytes
 from chunkscale.ome.display import channel_labels, listed_channels, number
 from chunkscale.ome.further import further_text
 from chunkscale.ome.versions import ngff_namespace
 from chunkscale.sources.base import Source
 from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.dask_view import voxels_as_dask
+from chunkscale.text import human_bytes
 
 if TYPE_CHECKING:
     import dask.array
@@ -97,13 +104,22 @@ class Views:
         ------
         ValueError
             If `copy` is False: voxels are read from where they are stored.
+        MemoryBudgetError
+            If they do not fit into the memory that is free.
         """
         if copy is False:
             raise ValueError(
-                "an array without a copy cannot be made of an image, whose voxels are read when "
-                "they are needed; use numpy.asarray(image)"
+                "an image has to be read, so there is no array without a copy; "
+                "use numpy.asarray(image)"
             )
         source: Any = self
+        needed, free = source.grid.size * source.array.dtype.itemsize, available_bytes()
+        if needed > free:
+            raise MemoryBudgetError(
+                f"{(source.uri or source.path)!r} has {human_bytes(needed)} of voxels, and "
+                f"{human_bytes(free)} of memory are free; use image.as_dask(), which is lazy, or "
+                "a coarser level: image.as_dask(-1)"
+            )
         if source.array_grid != source.whole:  # a coarser level is read in its place
             found = np.asarray(source.as_dask())
         else:
