@@ -97,8 +97,8 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
         if len(set(map(metres, units))) > 1:
             raise OptionError(
                 f"the spatial axes have different units ({', '.join(map(str, units))}), so one "
-                f"voxel size {given!r} for all has no meaning; give one for each axis, "
-                "like z=1,y=0.5,x=0.5"
+                f"voxel size {given!r} cannot apply to all; give one for each axis, like "
+                "z=1,y=0.5,x=0.5"
             )
     if isinstance(wanted, str):
         chosen, resized = min if wanted == "finest" else max, thick(source)
@@ -110,7 +110,7 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
         except ValueError as error:
             raise OptionError(
                 f"voxel size {given!r} cannot be converted along axis {name!r}: {error}; give a "
-                "plain number"
+                "number without a unit"
             ) from error
     return present
 
@@ -159,7 +159,7 @@ def _parse(
                 return list(map(number, parts)) if len(parts) > 1 else number(text)
             pairs = [part.partition("=") for part in parts if part.strip()]
             if len({axis.strip() for axis, _, _ in pairs}) < len(pairs):
-                raise ValueError("an axis is named twice")
+                raise ValueError("an axis appears twice")
             return {axis.strip(): number(size) for axis, _, size in pairs}
         if isinstance(value, Mapping):
             return {str(axis): number(size) for axis, size in value.items()}
@@ -178,16 +178,16 @@ def _number(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is no plain number") from None
+        raise ValueError(f"{value!r} is not a plain number") from None
 
 
 def _whole(value: Any) -> int:
     try:
         found = int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is no whole number") from None
+        raise ValueError(f"{value!r} is not a whole number") from None
     if found < 1 or isinstance(value, bool):
-        raise ValueError(f"{value!r} is no number of voxels")
+        raise ValueError(f"{value!r} is not a number of voxels")
     return found
 
 

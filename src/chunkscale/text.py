@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 def human_bytes(number: float) -> str:
@@ -37,6 +38,42 @@ def escaped(text: str) -> str:
     \u001b[31mred
     """
     return _RAW.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+#: An argument of Python, and behind it in brackets the option of the command line.
+_ARGUMENT = re.compile(r"""\w+(?:=(?:\{[^}]*\}|'[^']*'|[^\s(){}']+))? \((--[^()]*)\)""")
+
+#: Whether messages are read by somebody who types options.
+_typed = [False]
+
+
+@contextlib.contextmanager
+def as_typed() -> Iterator[None]:
+    """Name options in messages as they are typed on the command line, not as arguments."""
+    before, _typed[0] = _typed[0], True
+    try:
+        yield
+    finally:
+        _typed[0] = before
+
+
+def spoken(text: str) -> str:
+    """Return a message with its options as its reader spells them.
+
+    Messages are written for both, like ``antialias=True (--antialias)``.
+
+    Examples
+    --------
+    >>> text = "give axes='zyx' (--source-axes zyx)"
+    >>> with as_typed():
+    ...     print(spoken(text))
+    give --source-axes zyx
+    >>> spoken(text)
+    "give axes='zyx'"
+    """
+    if _typed[0]:
+        return _ARGUMENT.sub(r"\1", text)
+    return _ARGUMENT.sub(lambda found: found[0].partition(" (--")[0], text)
 
 
 def as_lines(texts: Iterable[str]) -> str:

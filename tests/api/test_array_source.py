@@ -161,10 +161,10 @@ REFUSED = {
     "too few": (ARRAY, {"source_voxel_size": (1, 1)}, "2 values for the 3"),
     "half named": (ARRAY, {"source_voxel_size": {"z": 1}}, "does not name the spatial axes"),
     "misnamed": (ARRAY, {"source_voxel_size": "z=1,y=1,q=1"}, "does not name the spatial axes"),
-    "finest": (ARRAY, {"source_voxel_size": "finest"}, "no plain number"),
+    "finest": (ARRAY, {"source_voxel_size": "finest"}, "not a plain number"),
     "negative": (ARRAY, {"source_voxel_size": -1}, "not a positive"),
     "axes": (ARRAY, {"axes": "zxc"}, "transpose"),
-    "axes too many": (ARRAY, {"axes": "czyx"}, "one letter for each"),
+    "axes too many": (ARRAY, {"axes": "czyx"}, "one letter each"),
     "unit": (ARRAY, {"source_unit": 5}, "source_unit 5"),
     "translation": (ARRAY, {"source_translation": (1,)}, "source_translation"),
     "0-d": (np.float32(3), {}, "two to five axes"),
@@ -301,7 +301,7 @@ def test_arrays_stay_in_their_process(lazy, noise, tmp_path):
     source = da.from_array(data, chunks=5) if lazy else data
     with (
         dask.config.set(scheduler="processes"),
-        pytest.raises(chunkscale.OptionError, match="cannot go to other processes"),
+        pytest.raises(chunkscale.OptionError, match="cannot be sent to other processes"),
     ):
         chunkscale.resample(source, tmp_path / "out", **HOW)
     distributed = pytest.importorskip("distributed")

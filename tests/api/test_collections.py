@@ -108,7 +108,7 @@ def test_images_that_are_not_there_are_refused(tmp_path):
     source = plate(tmp_path / "plate.zarr")
     with pytest.raises(OptionError, match=r"'B/03/7' .*matches no image.*'B/03/0'"):
         chunkscale.resample(source, tmp_path / "out.zarr", images="B/03/7")
-    with pytest.raises(OptionError, match="is one image; leave that out"):
+    with pytest.raises(OptionError, match="is one image; leave it out"):
         chunkscale.plan_resampling(source / "B" / "03" / "0", images="0")
     assert not (tmp_path / "out.zarr").exists()
 
@@ -569,13 +569,13 @@ def test_what_cannot_be_made_is_said_before_the_run(tmp_path, capsys):
 
 def test_a_collection_is_not_compared_with_an_array(tmp_path):
     source = plate(tmp_path / "plate.zarr")
-    with pytest.raises(OptionError, match="give the path of that"):
+    with pytest.raises(OptionError, match="give the path of the collection"):
         chunkscale.check(source, source=np.zeros((3, 3, 3)))
 
 
 @pytest.mark.parametrize("asked", [3, True, [1]], ids=str)
 def test_images_of_a_wrong_type_are_refused(asked, tmp_path):
-    with pytest.raises(OptionError, match="give it like 'B/03/0"):
+    with pytest.raises(OptionError, match="must be .* like 'B/03/0"):
         chunkscale.plan_resampling(plate(tmp_path / "plate.zarr"), images=asked)
 
 

@@ -295,7 +295,7 @@ OTHERS = {
         lambda a: a.assign_attrs(direction=np.eye(3)[::-1]),
         r"direction.*assign_attrs\(direction=None\)",
     ),
-    "texts": (lambda a: a.assign_coords(z=list("abcd")), "no numbers"),
+    "texts": (lambda a: a.assign_coords(z=list("abcd")), "not numbers"),
 }
 
 
@@ -445,7 +445,7 @@ def test_a_data_array_brings_channels_units_and_time_to_an_output(tmp_path):
         (np.array([0, 500, 1000], "timedelta64[ms]"), 0.5, None),
         (np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "datetime64[D]"), 86400.0, "2020"),
         ([0.0, 1.0, 5.0], 1.0, "index 1 to 2 they step by 4.*no time step"),
-        (list("abc"), 1.0, "no numbers.*no time step"),
+        (list("abc"), 1.0, "not numbers.*no time step"),
     ],
 )
 def test_times_become_seconds_or_are_told_to_be_lost(times, step, message, tmp_path):

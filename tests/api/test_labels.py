@@ -259,8 +259,8 @@ def test_labels_that_cannot_go_along_stay_behind_with_a_word(make_image, noise, 
     plan = chunkscale.plan_resampling(path)
     assert [name for name, _ in plan.labels] == ["labels/nuclei"]
     (text,) = (n.text for n in plan.warnings if n.kind == "lost")
-    assert "'labels/scores' is left behind: labels are integers, and these are float32" in text
-    with pytest.raises(chunkscale.MetadataError, match="labels are integers"):
+    assert "'labels/scores' is left behind: labels must be integers, and these are float32" in text
+    with pytest.raises(chunkscale.MetadataError, match="labels must be integers"):
         chunkscale.plan_resampling(path, labels="scores")
 
 
@@ -270,7 +270,7 @@ def test_a_voxel_size_that_is_given_is_that_of_labels_on_the_same_voxels(dataset
     size = {"z": 4.0, "y": 1.0, "x": 1.0}
     plan = chunkscale.plan_resampling(dataset, source_voxel_size=size)
     assert [name for name, _ in plan.labels] == ["labels/nuclei"]
-    assert any("source_voxel_size is that of the image" in str(n) for n in plan.warnings)
+    assert any("source_voxel_size applies to the image" in str(n) for n in plan.warnings)
     chunkscale.resample(dataset, out, source_voxel_size=size, labels="nuclei")
     assert spatial(chunkscale.open_image(out / "labels/nuclei")) == spatial(
         chunkscale.open_image(out)
@@ -408,7 +408,7 @@ def test_labels_of_other_time_points_are_not_paired(make_image, noise):
     """Which belong together is not guessed."""
     plan = chunkscale.plan_resampling(timed(make_image, noise, 2), timepoints="2:4")
     assert not plan.labels
-    assert any("which belong together cannot be told" in str(n) for n in plan.warnings)
+    assert any("so they cannot be matched" in str(n) for n in plan.warnings)
 
 
 @pytest.mark.filterwarnings("ignore:'omero' breaks rules")

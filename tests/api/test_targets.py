@@ -157,7 +157,7 @@ def test_all_of_them_reach_the_command_and_arrays(make_image, noise, tmp_path, c
         ({"voxel_size": "1s"}, ["'s' in '1s'"]),
         (
             {"voxel_size": "500nm", "unit": None},
-            ["'500nm' cannot be converted along axis 'z'", "give a plain number"],
+            ["'500nm' cannot be converted along axis 'z'", "give a number without a unit"],
         ),
     ],
     ids=str,

@@ -89,7 +89,7 @@ def test_no_number_that_json_cannot_hold_is_written(source, tmp_path, origin, ve
         inner={"omero": omero(channel(window={"min": NAN, "max": INF, "start": 0, "end": 4000}))},
         version=origin,
     )
-    inner = made(path, tmp_path / "out", match="JSON cannot hold", ome_zarr_version=version)
+    inner = made(path, tmp_path / "out", match="JSON cannot store", ome_zarr_version=version)
     outer = attributes_of(tmp_path / "out")
     assert outer["stage"] == {
         "temperature": None,
@@ -320,12 +320,12 @@ def test_what_seems_to_count_voxels_is_announced(source, tmp_path, capsys):
     more = {"image-label": label, "crop": {"bbox": [0, 0, 4]}, "stage": {"z_offset": 7}, "id": 3}
     path = source(more)
     texts = [str(w) for w in chunkscale.plan_resampling(path).warnings]
-    (text,) = [t for t in texts if "may count voxels" in t]
+    (text,) = [t for t in texts if "may refer to source voxels" in t]
     for name in ("image-label.properties[].area (pixels)", "crop", "stage.z_offset"):
         assert name in text
     assert main(["plan", str(path)]) == 0
     assert text in capsys.readouterr().out
-    made(path, tmp_path / "out", match="may count voxels")
+    made(path, tmp_path / "out", match="may refer to source voxels")
     assert not [w for w in chunkscale.plan_resampling(path, like=path).warnings if "may" in str(w)]
 
 

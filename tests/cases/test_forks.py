@@ -182,5 +182,5 @@ def test_pipes_in_the_place_of_metadata_are_refused(stack, name):
     """At once."""
     (stack / name).unlink()
     os.mkfifo(stack / name)
-    with pytest.raises(chunkscale.MetadataError, match="is a pipe, a device"):
+    with pytest.raises(chunkscale.MetadataError, match="is a pipe or a device"):
         chunkscale.info(stack)

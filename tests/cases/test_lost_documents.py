@@ -43,7 +43,7 @@ def test_a_folder_in_the_place_of_a_document_is_refused_by_name(version, place, 
     source = labelled(version)
     (source / place).unlink()
     (source / place).mkdir()
-    with pytest.raises(chunkscale.MetadataError, match="is a folder where a file") as error:
+    with pytest.raises(chunkscale.MetadataError, match="is a folder instead of a file") as error:
         chunkscale.open_image(source)
     assert repr(str(source / place)) in str(error.value)
 

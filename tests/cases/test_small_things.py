@@ -211,7 +211,7 @@ def test_labels_of_another_format_or_kind_are_refused_or_said(labelled):
     with pytest.raises(chunkscale.DestinationError, match=r"ome_zarr_version='0\.4'"):
         chunkscale.resample(ids, image / "labels/cells", method="nearest")
     assert not (image / "labels").exists()
-    with pytest.warns(chunkscale.ChunkscaleWarning, match="labels are integers"):
+    with pytest.warns(chunkscale.ChunkscaleWarning, match="labels must be integers"):
         chunkscale.resample(
             np.zeros((4, 6, 8), "f4"),
             image / "labels/heat",

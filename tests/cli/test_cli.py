@@ -139,7 +139,7 @@ def test_a_full_disk_is_explained(make_image, noise, tmp_path, version):
     )  # fmt: skip
     assert full.returncode == 1
     assert "Traceback" not in full.stderr
-    for words in (f"cannot write to '{out}", "MiB are free there", "(--resume)"):
+    for words in (f"cannot write to '{out}", "MiB are free there", "with --resume"):
         assert words in full.stderr
     assert main(["info", str(out)]) == 2
     again = ["resample", str(source), str(out), "--ome-zarr-version", version, "--resume"]
@@ -204,7 +204,7 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
         (["--voxel-size", "1,0.5"], "2 values for the 3 spatial axes z, y, x"),
         (["--source-voxel-size", "5,1"], "2 values for the 3 spatial axes z, y, x"),
         (["--source-voxel-size", "z=5,y=1um"], "'1um'"),
-        (["--source-voxel-size", "1um"], "(--source-unit um)"),
+        (["--source-voxel-size", "1um"], "--source-unit um says"),
         (["--zoom", "-1"], "-1.0"),
         (["--zoom", "nan"], "nan"),
         (["--like", "nowhere"], "nowhere"),
@@ -450,7 +450,7 @@ def test_a_demo_without_a_place_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("left", "words"),
-    [(("",), "in place and finished"), (("", ".partial"), "--resume"), ((".partial",), "no image")],
+    [(("",), "is complete"), (("", ".partial"), "--resume"), ((".partial",), "incomplete")],
 )
 def test_an_interrupted_run_says_what_is_true_of_its_file(
     left, words, stack, tmp_path, capsys, monkeypatch

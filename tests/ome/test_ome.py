@@ -475,7 +475,7 @@ def test_a_level_that_does_not_exist_is_refused(level: int) -> None:
     [
         (group(scale(1, 2)), r"'s0' has 2 values, \[1, 2\].*\['z', 'y', 'x'\].*one value per axis"),
         (group(GOOD, translation(1, 2, 3, 4)), "translation of dataset 's0' has 4 values"),
-        (group({"type": "scale", "path": "m.bin"}), "'s0'.*file 'm.bin'.*write them out"),
+        (group({"type": "scale", "path": "m.bin"}), "'s0'.*file 'm.bin'.*write them into"),
         (group(GOOD, {"type": "translation", "translation": "t.bin"}), "file 't.bin'"),
         (group({"type": "scale"}), "scale of dataset 's0' is None.*list of numbers"),
         (group(scale(1, "2", 3)), "axis 'y' is '2'.*number"),
@@ -906,7 +906,7 @@ def test_axes_that_are_not_resampled_stay_as_they_are_at_every_level() -> None:
 @pytest.mark.parametrize(
     ("attributes", "shapes", "words"),
     [
-        ({}, [], "no OME-NGFF image"),
+        ({}, [], "no OME-Zarr image"),
         ({"well": {"images": []}}, [], r"collection \(well\)"),
         (group(GOOD, GOOD), [(4, 4, 4)], "two scales"),
         (group(scale(0, 1, 1)), [(4, 4, 4)], "'z' is 0.0"),

@@ -274,7 +274,7 @@ def test_a_scene_becomes_a_folder_and_that_is_announced(tmp_path):
     assert found.attributes["owner"] == "me"
     assert "ome" not in found.attributes
     (text,) = found.attributes["chunkscale"]["notices"]
-    assert "one scene is left behind" in text
+    assert "one scene is left out" in text
 
 
 # --- unfinished ----------------------------------------------------------------------------------
@@ -473,7 +473,7 @@ def test_what_is_no_collection_of_ours_is_never_touched(kind, existing, small, t
         out.mkdir()
         (out / "zarr.json").write_text("{")
     before = stored(out) or out.read_text()
-    with pytest.raises(DestinationError, match="no collection that chunkscale has written"):
+    with pytest.raises(DestinationError, match="not a collection written by chunkscale"):
         begin(small, out, existing=existing)
     assert (stored(out) or out.read_text()) == before
 

@@ -312,7 +312,7 @@ def test_objects_that_are_lost_before_they_are_packed_are_missed(stack, tmp_path
     with zipfile.ZipFile(out, "w") as archive:
         for name, content in kept.items():
             archive.writestr(name, content)
-    with pytest.raises(DestinationError, match="not whole"):
+    with pytest.raises(DestinationError, match="not complete"):
         chunkscale.resample(stack, out, resume=True, **OPTIONS)
     assert not chunkscale.check(out)
 
@@ -322,7 +322,7 @@ def test_what_comes_to_the_place_meanwhile_stays(stack, tmp_path, monkeypatch):
     out = tmp_path / "out.ozx"
     close = packing._close
     monkeypatch.setattr(packing, "_close", lambda *a: (out.write_bytes(b"mine"), close(*a)))
-    with pytest.raises(DestinationError, match="has come to the place"):
+    with pytest.raises(DestinationError, match="has appeared at the output"):
         chunkscale.resample(stack, out, **OPTIONS)
     assert out.read_bytes() == b"mine"
     monkeypatch.undo()

@@ -520,7 +520,7 @@ def test_a_source_that_vanishes_is_never_read_as_zeros(
             OTHERS[other](make_image, noise)
 
     # Where nothing is, whoever finds out first says so: who reads a chunk, or who looks.
-    said = r"the source .* has .*\(--resume\)|the folder .* is not there"
+    said = r"the source .* has .*resume=True|the folder .* does not exist"
     with pytest.raises((chunkscale.RegionError, chunkscale.CorruptChunkError), match=said):
         chunkscale.resample(stack, out, chunk=8, workers=1, progress=vanish)
     assert not chunkscale.check(out)
@@ -905,7 +905,7 @@ def test_what_could_not_be_noted_down_is_noted_down_with_the_next_flush(tmp_path
     monkeypatch.setattr(ledger, "put_note", put_note)
     notes = ledger.Ledger(out, leases_module.acquire(out), look=lambda: None)
     notes.add(2, 20)
-    with pytest.warns(chunkscale.ChunkscaleWarning, match="cannot be kept"):
+    with pytest.warns(chunkscale.ChunkscaleWarning, match="cannot be written"):
         notes.flush()
     notes.add(0, 10)
     notes.flush()

@@ -195,7 +195,7 @@ def test_paths_that_lead_out_are_refused(kind, path, tmp_path):
         assert repr(path) in found.notices[0].text
         assert list(found.images()) == ["0"]
         return
-    with pytest.raises(MetadataError, match="leads out of its group") as error:
+    with pytest.raises(MetadataError, match="leads outside its group") as error:
         open_collection(tmp_path / "a.zarr")
     assert repr(path) in str(error.value)
 
@@ -386,8 +386,8 @@ def test_wells_and_folders_in_which_nothing_can_match_are_not_looked_into(tmp_pa
         (["B/03/0", "B/3/0"], "'B/3/0' .* nearest are .*'B/03/0'"),
         (["B/03"], r"'B/03' .* holds 'B/03/0', 'B/03/1', and 'B/03/\*\*' is all"),
         (["X/*"], r"'X/\*' .* matches no image of '.*p.zarr'"),
-        ("B/03/0", "is no list of names"),
-        ([], "leave it out for all"),
+        ("B/03/0", "is not a list of names"),
+        ([], "leave it out to take all"),
     ],
 )
 def test_a_pattern_that_matches_nothing_is_refused_with_what_is_near(patterns, said, experiment):

@@ -746,7 +746,7 @@ BAD_METADATA = {
     "missing array": (image_attributes(paths=("s0",)), "'s0'"),
     "no path": (image_attributes(paths=("",)), "'path'"),
     "empty": ({"multiscales": []}, "at least one"),
-    "none": ({"other": 1}, "no OME-NGFF image"),
+    "none": ({"other": 1}, "no OME-Zarr image"),
 }  # fmt: skip
 
 
@@ -1205,7 +1205,7 @@ def test_what_can_never_fit_is_refused_and_still_planned(tmp_path):
     assert any(notice.kind == "disk" for notice in plan.warnings)
     with (
         pytest.warns(chunkscale.ChunkscaleWarning, match="are free"),
-        pytest.raises(chunkscale.DestinationError, match="larger voxels, or another disk"),
+        pytest.raises(chunkscale.DestinationError, match="larger voxel size, or another disk"),
     ):
         chunkscale.resample(path, tmp_path / "out.zarr", zoom=3e4)
     assert not (tmp_path / "out.zarr").exists()

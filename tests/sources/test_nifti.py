@@ -249,7 +249,7 @@ def test_what_is_no_nifti_is_refused(tmp_path, noise):
         chunkscale.open_image(tmp_path / "b.nii")
     with pytest.raises(chunkscale.SourceNotFoundError, match="no file"):
         chunkscale.open_image(tmp_path / "c.nii")
-    with pytest.raises(chunkscale.SourceNotFoundError, match="holds one image"):
+    with pytest.raises(chunkscale.SourceNotFoundError, match="with one image"):
         chunkscale.open_image(f"{tmp_path}/image.nii/1")
     saved(tmp_path / "d.hdr", noise((4, 5, 3)), kind=nibabel.Nifti1Pair)
     os.remove(tmp_path / "d.img")

@@ -278,7 +278,7 @@ def test_the_command_line_takes_them(movie, tmp_path, capsys):
     [
         ({"channels": 3}, ["channels 3", "there are 3, 0 to 2, called DAPI, GFP, 488"]),
         ({"channels": "RFP"}, ["no 'RFP'"]),
-        ({"channels": "0,DAPI"}, ["selects something twice"]),
+        ({"channels": "0,DAPI"}, ["selects an index twice"]),
         ({"channels": ""}, ["selects nothing"]),
         ({"channels": True}, ["no True"]),
         ({"timepoints": "9:12"}, ["no '9:12'", "there are 8, 0 to 7"]),
@@ -294,7 +294,7 @@ def test_the_command_line_takes_them(movie, tmp_path, capsys):
         ({"crop": "z=1.5:3"}, ["'1.5:3' is no interval along z", "1.5 is no whole number"]),
         ({"crop": "z=1px:3px"}, ["'px' in '1px' is no unit"]),
         ({"crop": "z=1:2,z=3:4"}, ["names an axis twice"]),
-        ({"crop": "z=1:3", "like": "."}, ["like gives the whole target grid"]),
+        ({"crop": "z=1:3", "like": "."}, ["like already gives the whole target grid"]),
     ],
     ids=str,
 )

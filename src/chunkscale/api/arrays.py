@@ -173,7 +173,8 @@ def _opened(
         ):
             if value is not None:
                 raise OptionError(
-                    f"{option} {value!r} is for arrays; an image says that itself, so leave it out"
+                    f"{option} {value!r} applies to arrays only; an image states it itself, so "
+                    "leave it out"
                 )
         return _Given(
             data=_uncut(image),

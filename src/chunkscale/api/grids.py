@@ -35,8 +35,8 @@ def fill_value(target: Target, dtype: str) -> float | int | None:
     fill = options.outside(target.outside, dtype)
     if fill is not None and target.like is None:
         raise OptionError(
-            f"outside {target.outside!r} has no meaning without like: the target has the source's "
-            "extent; leave it out"
+            f"outside {target.outside!r} applies only with like: without it the target has the "
+            "source's extent; leave it out"
         )
     return fill
 
@@ -45,8 +45,8 @@ def opened_like(source: Source, target: Target, reach: StorageOptions | None) ->
     """Return a target for a source whose `like` is open; see `with_open_like`."""
     if target.like is not None and source.grid != source.whole:
         raise OptionError(
-            "like gives the whole target grid, so a crop of the source has no meaning beside it; "
-            "leave one of them out"
+            "like already gives the whole target grid, so crop cannot be combined with it; leave "
+            "one of them out"
         )
     return with_open_like(target, reach)
 
@@ -140,8 +140,8 @@ def _coarser(source: Source, level: int, target: Target) -> Iterator[Notice]:
     if grid:
         yield Notice(
             "level",
-            f"level {level} is read, whose voxels ({', '.join(grid)}) are larger than those of "
-            "the target: details that level 0 has are not there; choose level 0 or larger voxels",
+            f"level {level} has larger voxels ({', '.join(grid)}) than the target, so details "
+            "of level 0 are lost; read level 0, or choose a larger voxel size",
         )
 
 
@@ -156,8 +156,8 @@ def _check_one(target: Target) -> None:
     if len(ways) > 1 and (same or ways.keys() != {"voxel_size", "zoom"}):
         first, second, *_ = ways
         raise OptionError(
-            f"{first} {ways[first]!r} and {second} {ways[second]!r} both say where the target's "
-            "voxels lie; leave one of them out"
+            f"{first} {ways[first]!r} and {second} {ways[second]!r} both define the target grid; "
+            "leave one of them out"
         )
 
 

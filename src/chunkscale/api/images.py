@@ -191,7 +191,8 @@ def check(
 
     if full and source is None:
         raise OptionError(
-            "full compares all of an image with its source; give source (--source), or leave it out"
+            "full=True (--full) compares the whole image with its source; give source "
+            "(--source), or leave it out"
         )
     reach = storage_options if source_storage_options is None else source_storage_options
     target = _location(destination, storage_options)

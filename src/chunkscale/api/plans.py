@@ -121,8 +121,8 @@ def plan_source(
     if not image.uri:
         if resume:
             raise OptionError(
-                f"resume needs a source that can be known again, and an {image.path} cannot; "
-                "store it as OME-Zarr first, or start anew with overwrite=True"
+                f"resume needs a source that can be identified later, and an {image.path} cannot "
+                "be; store it as OME-Zarr first, or start again with overwrite=True"
             )
         check_here(image.path, means.cluster)
     like = target.like if isinstance(target.like, VoxelGrid) else repr(target.like)
@@ -223,7 +223,7 @@ def _raised(limits: Limits, memory: int) -> Limits:
     most = memory if limits.ceiling is None else min(memory, limits.ceiling)
     if most <= limits.memory:
         return limits
-    return replace(limits, memory=most, memory_from="the run that is continued")
+    return replace(limits, memory=most, memory_from="the run that is being resumed")
 
 
 def _what(

@@ -24,7 +24,7 @@ def check_here(what: str, cluster: DaskCluster | None) -> None:
     if cluster is None and local_scheduler().shares_memory:
         return
     raise OptionError(
-        f"the {what} cannot go to other processes ("
+        f"the {what} cannot be sent to other processes ("
         + ("dask.config says so" if cluster is None else f"client {cluster}")
         + '); wrap the call in dask.config.set(scheduler="threads", pool=None) and pass no client, '
         "or store it as OME-Zarr first"

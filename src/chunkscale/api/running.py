@@ -107,7 +107,7 @@ def carry_out(
     from chunkscale.run.local import local_scheduler
 
     if not (progress is None or callable(progress)):
-        raise OptionError(f"progress {progress!r} cannot be called; give a function")
+        raise OptionError(f"progress {progress!r} is not callable; pass a function")
     run = Run(target=target, existing=existing, cluster=cluster)
     check_images(images, run)
     made: list[Made] = []

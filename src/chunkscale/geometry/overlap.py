@@ -72,8 +72,8 @@ def strange_match(
     if bare:
         yield (
             "unit",
-            f"source and grid to match do not both have a unit along {', '.join(bare)}; their "
-            "numbers are taken to be in the same one",
+            f"source and grid to match do not both have a unit along {', '.join(bare)}; they "
+            "are assumed to have the same one",
         )
     covered = 1.0
     for i in source.spatial:

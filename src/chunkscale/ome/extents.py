@@ -50,8 +50,8 @@ def order_faults(paths: Sequence[str], shapes: Sequence[Sequence[int]]) -> Itera
     if order != list(range(len(paths))):
         first, *_ = ordered = [paths[k] for k in order]
         yield (
-            f"the datasets are listed as {', '.join(map(repr, paths))}, and not from the largest "
-            f"to the smallest: {shapes_text(ordered, [shapes[k] for k in order])}; the largest, "
+            f"the datasets are listed as {', '.join(map(repr, paths))} instead of largest to "
+            f"smallest: {shapes_text(ordered, [shapes[k] for k in order])}; the largest, "
             f"{first!r}, is taken as level 0"
         )
 

@@ -64,7 +64,7 @@ def mirror_ome(
             for notice in notices:
                 tell(Notice(notice.kind, f"{join(origin, OME_XML)!r}: {notice.text}"))
     except (MetadataError, AccessDeniedError) as error:
-        tell(Notice("lost", f"{join(origin, OME_XML)!r} is left behind: {error}"))
+        tell(Notice("lost", f"{join(origin, OME_XML)!r} is left out: {error}"))
     _tell_others(origin, tell)
 
 

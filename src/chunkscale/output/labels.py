@@ -100,8 +100,8 @@ def list_label(plan: ResamplePlan, target: str) -> None:
     try:
         if plan.dtype.startswith("float"):
             warnings.warn(
-                f"{target!r} is finished, and not listed as a label image: labels are integers, "
-                f"and this has {plan.dtype}; write images elsewhere than below 'labels'",
+                f"{target!r} is finished but not listed as a label image: labels must be "
+                f"integers, and this is {plan.dtype}; do not write images below 'labels'",
                 ChunkscaleWarning,
                 stacklevel=6,
             )

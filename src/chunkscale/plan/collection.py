@@ -213,6 +213,6 @@ class Survey:
                 text = f"{name}: {notice}" if name else str(notice)
             found.append(Notice(notice.kind, text))
         if self._unsaid:
-            text = f"and {self._unsaid} more warnings of images; plan them by themselves"
+            text = f"and {self._unsaid} more warnings of images; plan them one by one"
             found.append(Notice("more", text))
         return found

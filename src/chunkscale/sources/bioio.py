@@ -87,7 +87,7 @@ class BioioFormat:
             raise several_images(path, "file", scenes, titles)
         if name is not None and name not in scenes:
             raise SourceNotFoundError(
-                f"{path!r} has no image {name!r}; there are {some_names(scenes, 10)}"
+                f"{path!r} has no image {name!r}; it has {some_names(scenes, 10)}"
             )
         scene = 0 if name is None else scenes.index(name)
         return _opened(path, name, image, scene, options)
@@ -122,7 +122,7 @@ def _named_scenes(image: Any) -> Iterator[tuple[str, str]]:
 def _bioimage(path: str) -> Any:
     """Return a file as bioio has it, with blocks as small as its reader makes them."""
     if not os.path.isfile(path):
-        raise SourceNotFoundError(f"no file lies at {path!r}")
+        raise SourceNotFoundError(f"there is no file at {path!r}")
     readers = _readers(path)
     if not readers:
         refuse_missing(path, format_end(path))
@@ -176,9 +176,9 @@ def _opened(
             *shown,
             Notice(
                 "lost",
-                f"of the metadata of {path!r} the output has axes, voxel size, time step and the "
-                "names of channels; all else (acquisition, instrument, position of the stage) is "
-                "left behind",
+                f"of the metadata of {path!r} the output has axes, voxel size, time step and "
+                "the names of channels; all else (acquisition, instrument, position of the "
+                "stage) is left out",
             ),
         ),
         stated=tuple(

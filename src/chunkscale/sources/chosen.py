@@ -47,8 +47,8 @@ def chosen(
         return
     if isinstance(patterns, str) or not patterns:
         raise OptionError(
-            f"images {patterns!r} is no list of names; give them like ['B/03/0', 'B/04/*'], or "
-            "leave it out for all images"
+            f"images {patterns!r} is not a list of names; give them like ['B/03/0', 'B/04/*'], "
+            "or leave it out to take all images"
         )
     wanted = {text: _parts(text) for text in patterns}
     idle = set(wanted)

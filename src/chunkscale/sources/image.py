@@ -195,7 +195,7 @@ class Image(Whole):
         count = len(self.multiscale.datasets)
         if not -count <= index < count:
             raise OptionError(
-                f"level {index} of {self.uri!r} is not there; it has {count}, 0 to {count - 1}"
+                f"level {index} of {self.uri!r} does not exist; it has {count}, 0 to {count - 1}"
             )
         return index % count
 

@@ -48,8 +48,8 @@ def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
     ):
         if value is not None:
             raise OptionError(
-                f"{option} {value!r} is for arrays and files that do not say it; an OME-Zarr image "
-                "does, so leave it out"
+                f"{option} {value!r} applies to arrays and files that do not state it; an "
+                "OME-Zarr image does, so leave it out"
             )
     if isinstance(given, Image):
         if options.sizes is None:
@@ -123,14 +123,14 @@ def _described(uri: str, attributes: Mapping[str, Any]) -> Multiscale | Collecti
         state = attributes.get("chunkscale")
         if isinstance(state, Mapping) and state.get("state") == "unfinished":
             raise NotAnImageError(
-                f"{uri!r} is the output of a run that did not finish; go on with resume=True "
+                f"{uri!r} is the output of an unfinished run; continue with resume=True "
                 "(--resume), or replace it with overwrite=True (--overwrite)"
             ) from error
         raise NotAnImageError(f"{uri!r}: {error}") from error
     except MultipleImagesError as error:
         raise MetadataError(
-            f"{uri!r} has several multiscales entries in one group, which no path tells apart; "
-            f"give each image a group of its own ({error})"
+            f"{uri!r} has several multiscales entries in one group, which a path cannot tell "
+            f"apart; give each image a group of its own ({error})"
         ) from error
     except MetadataError as error:
         raise type(error)(f"{uri!r}: {error}") from error
@@ -148,8 +148,8 @@ def _level_0(uri: str, image: Multiscale, facts: Facts, io: StoreIO) -> ArrayRea
         paths = [dataset.path for dataset in image.datasets]
         there = shapes_text(paths, [fact.shape for fact in facts])
         remedy = there and (
-            f"; there are {there}: restore {path!r}, or take it out of the list of datasets to use "
-            "what is there"
+            f"; there are {there}: restore {path!r}, or remove it from the list of datasets to "
+            "use the others"
         )
         raise SourceNotFoundError(
             f"the metadata of {uri!r} names the array {path!r}, which cannot be opened: "

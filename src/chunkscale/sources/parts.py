@@ -131,8 +131,8 @@ class Part(Views):
                 found.append(
                     Notice(
                         "lost",
-                        f"the time points {text} do not follow one another in equal steps, which "
-                        "OME-Zarr cannot say; the output has the time step of the source",
+                        f"the time points {text} are not equally spaced, which OME-Zarr cannot "
+                        "express; the output has the time step of the source",
                     )
                 )
         return tuple(found)

@@ -150,7 +150,7 @@ class Views:
         if found := further_text(coordinates_of(source, source.grid.axes)):
             text = (
                 "an xarray.DataArray has no place for further coordinate systems and "
-                f"transformations, which are left behind: {found}"
+                f"transformations, which are left out: {found}"
             )
             warnings.warn(ChunkscaleWarning(text), stacklevel=2)
         return data_array(
@@ -249,7 +249,7 @@ class Whole(Views):
 def _only_level(source: Source, index: int) -> None:
     if index not in (0, -1):
         raise OptionError(
-            f"level {index} of the {source.uri or source.path} is not there; it has one, level 0"
+            f"level {index} of the {source.uri or source.path} does not exist; it only has level 0"
         )
 
 

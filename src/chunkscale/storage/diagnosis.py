@@ -41,12 +41,12 @@ def refuse_code(uri: str, document: ArrayDocument) -> None:
     stated = document.content.get("dtype", document.content.get("data_type"))
     if found := _code(document):
         raise MetadataError(
-            f"array {uri!r} is not opened: its codec {found!r} would run whatever code its chunks "
-            "hold; ask for a copy that is written without it"
+            f"array {uri!r} is not opened: its codec {found!r} would run any code stored in its "
+            "chunks; get a copy written without it"
         )
     if isinstance(stated, str) and stated.lstrip("|<>=") in ("O", "object"):
         raise MetadataError(
-            f"the data type is {stated!r} of array {uri!r}, which holds Python objects and no "
+            f"the data type is {stated!r} of array {uri!r}, which holds Python objects, not "
             "voxels; give an image of numbers"
         )
 

@@ -47,8 +47,8 @@ from chunkscale.verify.report import MOST_FAULTS, CheckReport
 from chunkscale.verify.samples import frame_counts, sampled_frames, samples
 
 UNFINISHED = (
-    "the run that wrote it did not finish; go on with resume=True (--resume), or replace it with "
-    "overwrite=True (--overwrite)"
+    "the run that wrote it did not finish; continue with resume=True (--resume), or replace it "
+    "with overwrite=True (--overwrite)"
 )
 
 
@@ -155,13 +155,14 @@ def _object_faults(
         found, size = chunk_sizes(join(uri, dataset.path))
         if dataset.path in counted and found != counted[dataset.path]:
             missing.append(
-                f"array {dataset.path!r} has {found} stored chunks or shards, and the run that "
+                f"array {dataset.path!r} has {found} stored chunks or shards, but the run that "
                 f"wrote it left {counted[dataset.path]}; files are missing or were added"
             )
         elif dataset.path in weighed and size != weighed[dataset.path]:
             other_sizes.append(
-                f"the stored chunks or shards of array {dataset.path!r} have {size} bytes, and the "
-                f"run that wrote them left {weighed[dataset.path]}; files were cut or added to"
+                f"the stored chunks or shards of array {dataset.path!r} have {size} bytes, but "
+                f"the run that wrote them left {weighed[dataset.path]}; files were truncated or "
+                "extended"
             )
     return missing, other_sizes
 
@@ -177,7 +178,7 @@ def _opened(
         if not math.isclose(sizes.get(name, size), size, rel_tol=1e-9):
             raise OptionError(
                 f"source voxel size {size!r} is given for axis {name!r}, but the image was made "
-                f"from voxels of {sizes[name]!r}, in its own unit; leave that out"
+                f"from voxels of {sizes[name]!r}, in its own unit; leave it out"
             )
     if (record.get("source_part") or {}).get("level"):
         sizes, asked, known = {}, None, False  # the sizes are those of a coarser level
@@ -189,8 +190,8 @@ def _opened(
         return _part(open_source(source, given), record)
     if not known:
         raise OptionError(
-            "the image does not say what voxels it was made from, so it cannot be compared with "
-            "an array; store that as OME-Zarr, and give its path as source"
+            "the image does not state its source voxels, so it cannot be compared with an array; "
+            "store the array as OME-Zarr, and give its path as source"
         )
     return _part(open_source(source, replace(given, axes=target.grid.names)), record)
 
@@ -321,8 +322,8 @@ def _differences(path: str, box: Box, found: NDArray[Any], expected: NDArray[Any
     at = tuple(int(i) for i in np.argwhere(~same)[0])
     where = tuple(a + i for a, i in zip(box.start, at, strict=True))
     return [
-        f"level {path}: {wrong} of {box.size} voxels in {box} differ from what the source gives; "
-        f"the first, at {where}, is {found[at]} and should be {expected[at]}"
+        f"level {path}: {wrong} of {box.size} voxels in {box} differ from the source; the first, "
+        f"at {where}, is {found[at]} and should be {expected[at]}"
     ]
 
 

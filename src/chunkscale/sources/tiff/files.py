@@ -62,7 +62,7 @@ class TiffFiles:
             return _open_series(path, name, options)
         planes = find_planes(path, ENDS)
         if planes is None:
-            raise SourceNotFoundError(f"{path!r} holds no TIFF files; give another path")
+            raise SourceNotFoundError(f"{path!r} has no TIFF files; give another path")
         return _open_planes(path, planes, options)
 
 
@@ -141,7 +141,7 @@ def _said(tif: Any, index: int, stored: StoredAxes) -> Said:
         if found is not None:
             is_rgb = int(series.keyframe.photometric) in _COLORED and stored.samples in (3, 4)
             return ome_said(found, is_rgb)
-        text = "OME-XML does not say which of its images this is, so nothing of it is taken"
+        text = "OME-XML does not say which of its images this is, so it is not used"
         return Said(name=series.name or None, notices=(Notice("metadata", text),))
     if series.kind == "imagej" and tif.imagej_metadata:
         letters = dict(zip(stored.letters, stored.shape, strict=True))
@@ -167,7 +167,7 @@ def _image(
     attributes, more = with_windows(said.attributes, table.dtype.newbyteorder("="))
     notices = [*said.notices, *more, *_unused(said, order)]
     if stored.samples > 1:
-        text = f"its {stored.samples} samples per pixel are taken as channels"
+        text = f"its {stored.samples} samples per pixel are read as channels"
         notices.append(Notice("samples", text))
     array = TiffVoxels(
         order,
@@ -200,7 +200,7 @@ def _unused(said: Said, order: AxisOrder) -> list[Notice]:
         unit = f" {said.units[name]}" if name in said.units else ""
         stated = {"step": said.sizes.get(name), "position": said.translation.get(name)}
         texts = [f"{what} {n:g}{unit}" for what, n in stated.items() if n is not None]
-        text = f"the image has no axis {name}, so what is said of it is left behind"
+        text = f"the image has no axis {name}, so what the file says of it is left out"
         found.append(Notice("lost", f"{text}: {', '.join(texts)}"))
     return found
 
@@ -220,7 +220,7 @@ def _check_codec(table: PageTable) -> None:
         if "imagecodecs" not in f"{cause}" and not isinstance(cause, ImportError):
             raise
         raise MetadataError(
-            f"{table.page_text(page)} is compressed with {table.codec}, which takes the package "
+            f"{table.page_text(page)} is compressed with {table.codec}, which needs the package "
             "imagecodecs: pip install imagecodecs (or 'chunkscale[tiff]')"
         ) from error
 
@@ -243,7 +243,9 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
     units: dict[str, str | None] = {**said.units}
     if options.unit is not None:
         if not (isinstance(options.unit, str) and options.unit):
-            raise OptionError(f"source_unit {options.unit!r} is no unit; give it like 'micrometer'")
+            raise OptionError(
+                f"source_unit {options.unit!r} is not a unit; give one like 'micrometer'"
+            )
         for name in spatial:
             stated = said.units.get(name)
             if name not in given and stated not in (None, ngff_unit(options.unit)):

@@ -178,8 +178,8 @@ class Archive:
                 directory = None
             if directory is None or directory.digest != self.directory.digest:
                 raise BadObjectError(
-                    f"the zip file {self.uri!r} has been replaced since it was opened; what is "
-                    "there now must be opened again"
+                    f"the zip file {self.uri!r} has been replaced since it was opened; open it "
+                    "again"
                 )
             self._parts = parts
             return parts
