@@ -153,7 +153,7 @@ def test_all_of_them_reach_the_command_and_arrays(make_image, noise, tmp_path, c
         ({"shape": True}, ["shape True"]),
         ({"shape": 1.5}, ["shape 1.5"]),
         ({"shape": "64,64"}, ["2 values for the 3 spatial axes"]),
-        ({"voxel_size": "5px"}, ["'px' in '5px' is no unit of length"]),
+        ({"voxel_size": "5px"}, ["'px' in '5px' is not a known unit of length"]),
         ({"voxel_size": "1s"}, ["'s' in '1s'"]),
         (
             {"voxel_size": "500nm", "unit": None},

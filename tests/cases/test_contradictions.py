@@ -130,7 +130,7 @@ def test_a_pyramid_upside_down_is_turned_and_checked(image, tmp_path, capsys):
         chunkscale.resample(source, tmp_path / "out.zarr")
     assert chunkscale.check(tmp_path / "out.zarr", source=path).voxels_compared > 0
     assert main(["check", str(path)]) == 3
-    assert "largest to the smallest" in capsys.readouterr().out
+    assert "largest to smallest" in capsys.readouterr().out
 
 
 def test_levels_in_order_are_left_alone(image):
@@ -283,7 +283,7 @@ def test_a_stray_group_of_zarr_3_beside_an_image_of_zarr_2(attributes, image, tm
     (path / "0" / "zarr.json").write_text(json.dumps(GROUP))
     (text,) = warnings_of(path)
     assert ".zattrs" in text
-    assert "zarr.json, which describes no image" in text
+    assert "zarr.json, which does not describe an image" in text
     assert main(["check", str(path)]) == 3
     out = tmp_path / "out.zarr"
     assert main(["resample", str(path), str(out), "--voxel-size", "2,0.5,0.5"]) == 0
@@ -297,7 +297,7 @@ def test_a_stray_group_of_zarr_2_beside_an_image_of_zarr_3(image):
     path = image(PAIR, PAIR_LISTED, 3)
     (path / ".zgroup").write_text('{"zarr_format": 2}')
     (text,) = warnings_of(path)
-    assert "zarr.json is taken, and .zattrs (with .zgroup), which describes no image" in text
+    assert "zarr.json is used, and .zattrs (with .zgroup), which does not describe an image" in text
     assert not chunkscale.check(path)
 
 

@@ -86,9 +86,9 @@ BROKEN = {
 
 def advised(message):
     """Return the voxel sizes that a message asks for, as typed on the command line."""
-    names = re.search(r"source_voxel_size=\{(.*?)\}", message)
+    names = re.search(r"(?:source_voxel_size=\{(.*?)\}|--source-voxel-size (\S+))", message)
     assert names, message
-    return {n: SIZES[n] for n in re.findall(r"'(\w+)': \.\.\.", names[1])}
+    return {n: SIZES[n] for n in re.findall(r"(\w+)(?:': |=)\.\.\.", names[0])}
 
 
 @quiet

@@ -99,7 +99,7 @@ def test_masks_that_vanish_are_warned_of_and_the_remedy_keeps_them(make_image, t
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("scan.ome.tif", "is no TIFF file"),
+        ("scan.ome.tif", "is not a TIFF file"),
         ("SCAN.CZI", "bioformats2raw SCAN.CZI"),
         ("scan.nd2", "bioformats2raw"),
         ("scan.h5", r"h5py.File('scan.h5')"),

@@ -188,8 +188,8 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out.zarr"
     assert main(["resample", str(stack), str(out)]) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"warning: the ledger of '{out}' cannot be kept (injected); ")
-    assert line.endswith("is made again")
+    assert line.startswith(f"warning: the log of '{out}' cannot be written (injected); ")
+    assert line.endswith("are made again")
     assert (warnings.showwarning, list(warnings.filters)) == before
 
 
@@ -199,8 +199,8 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
         (["--voxel-size", "tiny"], "'tiny'"),
         (["--voxel-size", "0"], "0.0"),
         (["--voxel-size", "q=1"], "'q'"),
-        (["--voxel-size", "0.5px"], "'px' in '0.5px' is no unit of length that is known here"),
-        (["--source-voxel-size", "500 nm,1,1"], "'500 nm' is no plain number"),
+        (["--voxel-size", "0.5px"], "'px' in '0.5px' is not a known unit of length"),
+        (["--source-voxel-size", "500 nm,1,1"], "'500 nm' is not a plain number"),
         (["--voxel-size", "1,0.5"], "2 values for the 3 spatial axes z, y, x"),
         (["--source-voxel-size", "5,1"], "2 values for the 3 spatial axes z, y, x"),
         (["--source-voxel-size", "z=5,y=1um"], "'1um'"),

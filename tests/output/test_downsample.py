@@ -163,7 +163,7 @@ def test_another_way_is_another_recipe(make_image, tmp_path, noise):
     source, out = make_image(noise((4, 20, 20))), tmp_path / "out.zarr"
     chunkscale.resample(source, out, downsample="max")
     assert chunkscale.resample(source, out, downsample="max", resume=True).times.regions == 0
-    with pytest.raises(DestinationError, match=r"downsample is 'max' there and 'mean' now"):
+    with pytest.raises(DestinationError, match=r"downsample was 'max', now 'mean'"):
         chunkscale.resample(source, out, resume=True)
 
 

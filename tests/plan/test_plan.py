@@ -477,7 +477,7 @@ def test_a_stored_layout_gives_the_plan_that_stored_it(plan, data):
 def test_regions_that_a_layout_cannot_have_are_refused():
     """Their shape is named, and what to do."""
     plan = plan_for((100, 100, 100), (0.5, 0.5, 0.5))
-    with pytest.raises(OptionError, match=r"regions of 48 x 48 x 48 voxels.*--overwrite"):
+    with pytest.raises(OptionError, match=r"regions of 48 x 48 x 48 voxels.*overwrite=True"):
         make_plan(
             what_of(plan), layout=Layout(chunk=plan.levels[0].chunk), shard=True, levels=None,
             limits=Limits(memory=2**31, workers=2, threads=2),

@@ -353,7 +353,7 @@ def test_every_data_type_is_read_as_it_is(dtype, zarr_format, tmp_path):
         assert_array_equal(found, data)
 
 
-@pytest.mark.filterwarnings("ignore:the voxels are true or false")
+@pytest.mark.filterwarnings("ignore:this is a mask")
 @pytest.mark.parametrize("dtype", ["?", "f2", "f4"])
 def test_rare_data_types_go_all_the_way(dtype, tmp_path):
     """Bool and float16 come out as such, with the voxels of the array in memory."""
@@ -589,8 +589,8 @@ COLLECTIONS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:linear interpolation blends")
-@pytest.mark.filterwarnings("ignore:.*is left behind")
+@pytest.mark.filterwarnings("ignore:linear interpolation mixes")
+@pytest.mark.filterwarnings("ignore:.*is left out")
 @pytest.mark.parametrize("kind", COLLECTIONS)
 def test_a_collection_lists_its_images_and_takes_none(kind, tmp_path, capsys):
     """Never silently the first: the images are listed, and every listed path opens."""

@@ -19,7 +19,7 @@ from chunkscale.geometry.grid import (
     refuse_far,
 )
 from chunkscale.geometry.overlap import check_overlap, strange_match
-from chunkscale.geometry.units import METRES
+from chunkscale.geometry.units import METRES, symbol
 from chunkscale.parameters import StorageOptions, Target
 from chunkscale.sources.base import Source
 from chunkscale.sources.coarser import at_level, level_for
@@ -202,7 +202,7 @@ def _strange_size(
         yield (
             "collapse" if flat else "growth",
             f"{what}: a voxel size of {times(target.voxel_size[i] for i in source.spatial)} "
-            f"{target.axes[source.spatial[-1]].unit or '(no unit)'} is {min(steps):.3g} to "
+            f"{symbol(target.axes[source.spatial[-1]].unit) or '(no unit)'} is {min(steps):.3g} to "
             f"{max(steps):.3g} times the source's; {_other_unit(source, target)}",
         )
 
@@ -220,4 +220,4 @@ def _other_unit(source: VoxelGrid, target: VoxelGrid) -> str:
             meant = size * METRES[name] / METRES[unit]
             if 1 / 10 <= meant / present <= 10:
                 return f"did you mean {size:.6g}{name}? That is {meant:.6g} here"
-    return "give another one if that is not meant"
+    return "check that this is intended"

@@ -52,8 +52,8 @@ def limits_at(resources: Resources, cluster: DaskCluster | None, device: str) ->
     if shape is not None and shape.processes:
         if wanted is not None:
             raise OptionError(
-                f"workers {wanted!r} is for runs without a cluster; {cluster} has "
-                f"{shape.slots} threads in {shape.processes} workers"
+                f"workers={wanted!r} (--workers) applies to runs without a cluster; {cluster} "
+                f"has {shape.slots} threads in {shape.processes} workers"
             )
         wanted, origin = shape.threads, "the cluster"
     elif cluster is None or wanted is None:

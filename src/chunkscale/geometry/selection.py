@@ -13,7 +13,7 @@ import numpy as np
 from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.geometry.units import parse_length
+from chunkscale.geometry.units import parse_length, symbol
 
 #: What `parse_indices` and `parse_crop` take.
 Indices = int | str | slice | range | Sequence[int | str]
@@ -173,7 +173,7 @@ def _interval(name: str, given: Any, value: Crop, grid: VoxelGrid) -> tuple[int,
         low, high = grid.extent(i)
         raise OptionError(
             f"crop {value!r}: {given!r} is outside axis {name}, which has {count} "
-            f"voxels, from {low:.6g} to {high:.6g} {grid.axes[i].unit or ''}".rstrip()
+            f"voxels, from {low:.6g} to {high:.6g} {symbol(grid.axes[i].unit)}".rstrip()
             + "; choose an interval inside"
         )
     return start, stop

@@ -101,14 +101,14 @@ def type_notices(raw: Sequence[object], version: str) -> Iterator[Notice]:
             text = (
                 f"axis {name!r} has the type {stated!r}, which is read as {kind!r}; correct it"
                 if str(stated or "").strip()
-                else f"axis {name!r} has no type, and is taken as of type {kind!r} because of its "
+                else f"axis {name!r} has no type and is read as {kind!r} because of its "
                 f'name; add "type": "{kind}" to it'
             )
             yield Notice("metadata", text)
         elif stated is not None and by_name not in (None, kind):
             text = (
-                f"axis {name!r} has the type {kind!r}, which its name does not tell; the type "
-                f'counts, and it is not resampled; if its type is another give it "{by_name}"'
+                f"axis {name!r} has the type {kind!r}, which does not fit its name; the type "
+                f'counts, so it is not resampled. If that is wrong, give it "type": "{by_name}"'
             )
             yield Notice("axes", text)  # the specification allows it
 
@@ -143,8 +143,8 @@ def _spelled_axis(index: int, value: object) -> Axis:
     known = meant in _KIND_BY_NAME.values() and by_name
     if known and (meant == "space") != (by_name == "space"):
         raise MetadataError(
-            f"axis {name!r} has the type {kind!r}, and both contradict each other: whether it is "
-            f'resampled is not clear; give it "type": "{by_name}", or another name'
+            f"axis {name!r} has the type {kind!r}, which contradicts its name, so whether it is "
+            f'resampled is unclear; give it "type": "{by_name}", or another name'
         )
     return Axis(name=name, kind=meant, unit=unit or None)
 

@@ -333,7 +333,10 @@ def number_notices(image: Multiscale, given: Mapping[str, float]) -> Iterator[No
 
 def _remedy(names: Sequence[str]) -> str:
     sizes = ", ".join(f"{name!r}: ..." for name in names)
-    return f"correct the metadata, or give source_voxel_size={{{sizes}}} (--source-voxel-size)"
+    typed = ",".join(f"{name}=..." for name in names)
+    return (
+        f"correct the metadata, or give source_voxel_size={{{sizes}}} (--source-voxel-size {typed})"
+    )
 
 
 def _collection(key: str, ngff: Mapping[str, Any]) -> Collection:

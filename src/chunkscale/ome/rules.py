@@ -151,12 +151,12 @@ def _axes_faults(image: Multiscale, minor: int, *, systems: bool) -> Iterator[st
     if systems and image.version in ("0.3", "0.4", "0.5"):  # drafts of these know them
         yield (
             f"there are no 'axes', which version {image.version} must have; those of {SYSTEMS!r} "
-            "are taken, which it does not know: say which version it is, or list 'axes'"
+            "are used, which that version does not have: correct the version, or list 'axes'"
         )
     elif systems and "axes" in image.raw and image.raw["axes"] != raw_axes(image.raw, "0.6"):
         yield (
-            f"'axes' are not those of {SYSTEMS!r}, which count in version {image.version}; "
-            "correct one, or take 'axes' out"
+            f"'axes' differ from those of {SYSTEMS!r}, which apply in version {image.version}; "
+            "correct one of them, or remove 'axes'"
         )
     elif minor >= 6 and not systems:
         yield f"'axes' are used, but version {image.version} must list {SYSTEMS!r} instead"

@@ -91,7 +91,7 @@ def check_collection_place(target: str, existing: Existing) -> None:
             )
     elif not existing.resume:
         unfinished = is_unfinished(record)
-        state = " (the output of an unfinished run)" if unfinished else ""
+        state = " (the output of a run that did not finish)" if unfinished else ""
         raise DestinationError(
             f"the output {target!r} exists{state}; choose another path, or replace it with "
             "overwrite=True (--overwrite)"

@@ -127,7 +127,7 @@ def _disposable_state(target: str, overwrite: bool) -> str:
             f"the output {target!r} exists and holds more than one image ({foreign[0]!r}), so it "
             "is never overwritten; choose another path or remove it yourself"
         )
-    return " (the output of an unfinished run)" if is_unfinished(record) else ""
+    return " (the output of a run that did not finish)" if is_unfinished(record) else ""
 
 
 def is_free(target: str) -> bool:

@@ -175,7 +175,7 @@ def _listed(plan: ResamplePlan, group: str, name: str) -> bool:
         inner: Any = attributes.get("ome", {}) if nested else attributes
         listed = inner.get("labels", []) if isinstance(inner, Mapping) else None
         if not isinstance(listed, list):
-            raise MetadataError(f"'labels' is {listed!r} there, and no list")
+            raise MetadataError(f"'labels' is {listed!r}, not a list")
         if name in listed:
             return True
         added = {**inner, "labels": [*listed, name]}

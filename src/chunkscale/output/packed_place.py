@@ -155,7 +155,7 @@ def unfinished_file(uri: str) -> str:
     if not is_file or place.is_there or not place.is_begun:
         return ""
     return (
-        f"the run that writes {place.uri!r} did not finish: its data is in {place.folder!r}; "
+        f"the run that writes {place.uri!r} did not finish; its data is in {place.folder!r}; "
         "continue with resume=True (--resume), or start again with overwrite=True (--overwrite)"
     )
 
@@ -215,7 +215,7 @@ def check_folder(place: PackedPlace, existing: Existing) -> None:
         leases.check_free(folder, take_over=existing.take_over)
     if not (existing.resume or existing.overwrite):
         raise DestinationError(
-            f"the output {place.uri!r} was started by an unfinished run (in {folder!r}); "
+            f"the output {place.uri!r} was started by a run that did not finish (in {folder!r}); "
             "continue with resume=True (--resume), or start again with overwrite=True "
             "(--overwrite)"
         )

@@ -77,8 +77,8 @@ class BioioFormat:
         """Open the scene of that name, or the only one."""
         if options.axes is not None or options.translation is not None:
             raise OptionError(
-                f"axes and source_translation are not for {path!r}, which says that itself; leave "
-                "them out"
+                f"axes and source_translation do not apply to {path!r}, which states them "
+                "itself; leave them out"
             )
         image = _bioimage(path)
         titles = dict(_named_scenes(image))
@@ -176,9 +176,8 @@ def _opened(
             *shown,
             Notice(
                 "lost",
-                f"of the metadata of {path!r} the output has axes, voxel size, time step and "
-                "the names of channels; all else (acquisition, instrument, position of the "
-                "stage) is left out",
+                f"the output keeps axes, voxel size, time step and channel names of {path!r}; "
+                "all other metadata (acquisition, instrument, stage position) is left out",
             ),
         ),
         stated=tuple(

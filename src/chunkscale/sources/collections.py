@@ -325,7 +325,7 @@ def _in_folder(
                 tell(notice)
             yield path, inner
         else:
-            text = f"left behind is {path!r} in {uri!r}, which lists {found.kind} of no image"
+            text = f"left out is {path!r} in {uri!r}, which lists {found.kind} of no image"
             tell(Notice("lost", text))
 
 

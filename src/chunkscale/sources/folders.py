@@ -22,7 +22,7 @@ DEEPEST = 3
 #: Of what is passed by: the words of a notice.
 _PASSED = {
     "file": "left out: not an OME-Zarr image",
-    "unfinished": "left out: outputs of unfinished runs",
+    "unfinished": "left out: outputs of runs that did not finish",
     "deep": f"not searched: folders at depth {DEEPEST}",
     "loop": "not followed: links to a folder above",
 }

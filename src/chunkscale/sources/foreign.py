@@ -14,8 +14,7 @@ _MASK = "its mask would be lost; fill it first: array.filled(...)"
 #: Module -> why its arrays are not taken, and what is.
 _REFUSED = {
     "xarray": "its coordinates would be lost; join such arrays with xarray.concat, and pass that",
-    "zarr": "it would all be loaded; pass the path of its image, or "
-    "dask.array.from_zarr(array)",
+    "zarr": "it would all be loaded; pass the path of its image, or dask.array.from_zarr(array)",
     "h5py": "it would all be loaded; pass dask.array.from_array(array)",
     "tensorstore": "it would all be loaded; if it fits into memory, pass array.read().result()",
     "pandas": "its labels would be lost; pass frame.to_numpy()",

@@ -294,7 +294,7 @@ def _grid(
     if len(shape) > 3 and shape[3] > 1:
         step = _decimal(header.get_zooms()[3])
         if not step > 0:
-            notices.append(Notice("metadata", f"its time step is {step}, and is left out"))
+            notices.append(Notice("metadata", f"its time step is {step} and is left out"))
             step, time = Decimal(1), None
         axes.append(Axis(name="t", kind="time", unit=time))
         sizes.append(float(step))

@@ -123,7 +123,7 @@ def _described(uri: str, attributes: Mapping[str, Any]) -> Multiscale | Collecti
         state = attributes.get("chunkscale")
         if isinstance(state, Mapping) and state.get("state") == "unfinished":
             raise NotAnImageError(
-                f"{uri!r} is the output of an unfinished run; continue with resume=True "
+                f"{uri!r} is the output of a run that did not finish; continue with resume=True "
                 "(--resume), or replace it with overwrite=True (--overwrite)"
             ) from error
         raise NotAnImageError(f"{uri!r}: {error}") from error

@@ -259,10 +259,7 @@ class _Found:
         found = _SINCE.fullmatch(unit)
         if found is None:
             return unit
-        text = (
-            f"OME-Zarr counts time from 0; the reference time is not kept: it was {found[2]} is "
-            "not kept"
-        )
+        text = f"OME-Zarr counts time from 0; the reference time {found[2]} is not kept"
         self.lost.append(Notice("lost", text))
         return found[1]
 
@@ -270,7 +267,7 @@ class _Found:
         """Return times as seconds; those of a clock since the first of them."""
         self.units["t"] = "second"
         if values.dtype.kind == "M":
-            text = f"OME-Zarr counts time from 0: that it began at {values[0]} is not kept"
+            text = f"OME-Zarr counts time from 0; the start at {values[0]} is not kept"
             self.lost.append(Notice("lost", text))
             values = values - values[0]
         nanoseconds = values.astype("timedelta64[ns]").astype(np.int64)

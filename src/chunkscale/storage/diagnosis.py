@@ -86,7 +86,7 @@ def _misread(document: Mapping[str, Any], name: str, zarr_format: int) -> Iterat
     if isinstance(chunks, list) and not all(_is_number(n) and n >= 1 for n in chunks):
         key = "chunks" if zarr_format == 2 else "chunk_shape"
         yield (
-            f'its "{key}" is {json.dumps(chunks)}, and chunks have a voxel or more along each '
+            f'its "{key}" is {json.dumps(chunks)}, but chunks need at least one voxel along each '
             f"axis; correct that in its {name}"
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from chunkscale.errors import GridError, MetadataError, Notice, OptionError, SourceNotFoundError
 from chunkscale.geometry.grid import Axis, VoxelGrid, refuse_far
-from chunkscale.geometry.units import ngff_unit
+from chunkscale.geometry.units import ngff_unit, symbol
 from chunkscale.ome.display import with_windows
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage, FileState, file_states, given_sizes
@@ -197,7 +197,7 @@ def _unused(said: Said, order: AxisOrder) -> list[Notice]:
     """Say what is known of axes that the image has not, because it has one plane or time point."""
     found = []
     for name in sorted((set(said.sizes) | set(said.translation)) - set(order.names)):
-        unit = f" {said.units[name]}" if name in said.units else ""
+        unit = f" {symbol(said.units[name])}" if name in said.units else ""
         stated = {"step": said.sizes.get(name), "position": said.translation.get(name)}
         texts = [f"{what} {n:g}{unit}" for what, n in stated.items() if n is not None]
         text = f"the image has no axis {name}, so what the file says of it is left out"

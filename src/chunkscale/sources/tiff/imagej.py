@@ -83,7 +83,7 @@ def _left_behind(meta: Mapping[str, Any], channels: int) -> list[Notice]:
     left = [text for key, text in _NO_PLACE.items() if meta.get(key) not in (None, "", b"")]
     if any(_labels(meta)) and not _channel_names(meta, channels):
         left.append("the labels of its planes")
-    return [Notice("lost", f"left behind of ImageJ's metadata: {', '.join(left)}")] if left else []
+    return [Notice("lost", f"left out of ImageJ's metadata: {', '.join(left)}")] if left else []
 
 
 def _plane(meta: Mapping[str, Any], page: Any) -> tuple[dict[str, float], dict[str, str]]:

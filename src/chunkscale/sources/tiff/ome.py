@@ -57,7 +57,7 @@ def ome_said(image: Element, is_rgb: bool = False) -> Said:
         size = _number(pixels.get(f"PhysicalSize{axis}"))
         if size is None or size <= 0:
             if size is not None:
-                text = f"PhysicalSize{axis} is {size:g}, which is no size, and is not taken"
+                text = f"PhysicalSize{axis} is {size:g}, which is not a valid size and is ignored"
                 notices.append(Notice("metadata", text))
             continue
         told = pixels.get(f"PhysicalSize{axis}Unit", "µm")
@@ -78,7 +78,7 @@ def ome_said(image: Element, is_rgb: bool = False) -> Said:
         units |= {} if unit is None else {"t": unit}
     translation = _translation(image, pixels, sizes, units, notices)
     if left := _left_behind(image):
-        notices.append(Notice("lost", f"{', '.join(left)} of OME-XML: left out"))
+        notices.append(Notice("lost", f"left out of OME-XML: {', '.join(left)}"))
     attributes = _omero(pixels, is_rgb)
     if attributes and image.get("Name"):
         attributes["omero"]["name"] = image.get("Name")

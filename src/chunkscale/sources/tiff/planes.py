@@ -74,8 +74,8 @@ class Planes:
         numbered = f"{first!r} to {last!r}"
         if found == "":
             raise OptionError(
-                f"{self.place!r}: what {self.word!r} counts in the names of its files ({numbered}) "
-                "is not clear; give axes='zyx' (--source-axes zyx) if they are planes of a stack, "
+                f"{self.place!r}: the meaning of {self.word!r} in its file names ({numbered}) is "
+                "unclear; give axes='zyx' (--source-axes zyx) if they are planes of a stack, "
                 "'tyx' if they are time points, or 'cyx' if they are channels"
             )
         what = {None: "planes along z", "t": "time points", "c": "channels"}[found]

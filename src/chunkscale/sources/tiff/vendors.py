@@ -91,4 +91,4 @@ def _hint(page: Any) -> str:
         if unit and dots and per:
             size = Length(per / dots, unit).in_unit("micrometer")
             found.append(f"{axis}={size:.6g}")
-    return f", whose resolution tags say {', '.join(found)} micrometer," if found else ""
+    return f", whose resolution tags say {', '.join(found)} µm," if found else ""
