@@ -121,7 +121,8 @@ class Notice:
         in another way. ``"scene"``: that images lie in a scene, which some versions cannot hold.
         ``"empty"``: no chunk of it is stored. Or what the plan found: ``"aliasing"``,
         ``"labels"``, ``"mask"``, ``"plane"``, ``"kept"``, ``"collapse"``, ``"growth"``,
-        ``"overlap"``, ``"memory"``, ``"size"``, ``"disk"``, ``"unit"``, ``"order"`` and the like.
+        ``"overlap"``, ``"memory"``, ``"size"``, ``"disk"``, ``"unit"``, ``"order"``,
+        ``"isotropic"`` and the like.
     text : str
     """
 

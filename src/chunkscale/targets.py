@@ -103,6 +103,14 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
     if isinstance(wanted, str):
         chosen, resized = min if wanted == "finest" else max, thick(source)
         return dict.fromkeys(resized, float(chosen(present[i] for i in resized)))
+    if isinstance(wanted, list) and len(wanted) == source.ndim > len(names):
+        kept = [i for i in range(source.ndim) if i not in source.spatial]
+        if any(wanted[i].unit or wanted[i].value != source.voxel_size[i] for i in kept):
+            raise OptionError(
+                f"voxel size {given!r} changes an axis that is not spatial, and only spatial axes "
+                f"are resampled; give values for {', '.join(names)}"
+            )
+        wanted = [wanted[i] for i in source.spatial]
     lengths = _by_axis("voxel size", given, wanted, names)
     for name, length in lengths.items():
         try:
@@ -124,15 +132,22 @@ def thick(source: VoxelGrid) -> tuple[int, ...]:
     return tuple(i for i in source.spatial if source.shape[i] > 1) or source.spatial
 
 
-def source_sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
-    """Return the voxel size of a source with these spatial axes, by axis.
+def source_sizes(value: VoxelSize, names: Sequence[str], ndim: int) -> dict[str, float]:
+    """Return the voxel size of a source with these spatial axes, which come last, by axis.
+
+    One number for each of its `ndim` axes is taken, too, as `VoxelGrid.voxel_size` has them;
+    those of time and channels say nothing of voxels.
 
     Examples
     --------
-    >>> source_sizes("1,0.5,0.5", "zyx"), source_sizes("z=2", "zyx")
+    >>> source_sizes("1,0.5,0.5", "zyx", 3), source_sizes("z=2", "zyx", 3)
     ({'z': 1.0, 'y': 0.5, 'x': 0.5}, {'z': 2.0})
+    >>> source_sizes((30.0, 1.0, 0.5, 0.5), "zyx", 4)
+    {'z': 1.0, 'y': 0.5, 'x': 0.5}
     """
     parsed = _parse("source voxel size", value, _number, _SOURCE_HINT)
+    if isinstance(parsed, list) and len(parsed) == ndim:
+        parsed = parsed[ndim - len(names) :]
     # Of an axis that is named and not there, or not spatial, whoever knows the axes will tell.
     return (
         parsed if isinstance(parsed, dict) else _by_axis("source voxel size", value, parsed, names)

@@ -340,10 +340,10 @@ def test_what_contradicts_itself_in_like_is_announced(image, tmp_path, make_imag
 @pytest.mark.parametrize(
     ("transforms", "wrong"),
     [
-        ([scale(9, 1, 1)], "spans 6 voxels of 9 micrometer along 'z'.*a scale of 2 would agree"),
+        ([scale(9, 1, 1)], "spans 6 voxels of 9 µm along 'z'.*a scale of 2 would agree"),
         ([scale(2, 1, 0.5)], "along 'x'"),
-        ([scale(2, 1, 1), shift(0, 9, 0)], "begins 9 micrometer after '0' along 'y'"),
-        ([scale(2, 1, 1), shift(-50, 0, 0)], "begins 50 micrometer before '0' along 'z'"),
+        ([scale(2, 1, 1), shift(0, 9, 0)], "begins 9 µm after '0' along 'y'"),
+        ([scale(2, 1, 1), shift(-50, 0, 0)], "begins 50 µm before '0' along 'z'"),
     ],
 )
 def test_a_level_that_spans_another_space(transforms, wrong, image):

@@ -40,7 +40,7 @@ def test_the_step_and_position_of_a_single_plane_are_told(tmp_path):
     )
     assert image.axes == "yx"
     texts = told(image, "lost")
-    assert any("no axis z" in t and "step 1.5 micrometer, position 3 micro" in t for t in texts)
+    assert any("no axis z" in t and "step 1.5 µm, position 3 µm" in t for t in texts)
     assert any("no axis t" in t and "step 5 second" in t for t in texts)
     image = ome(tmp_path / "b.ome.tif", STACK, "ZYX", PhysicalSizeZ=1.5)
     assert not told(image, "lost")

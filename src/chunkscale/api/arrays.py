@@ -212,6 +212,6 @@ def _uncut(image: Any) -> Any:
     return image.as_dask()
 
 
-def _sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
+def _sizes(value: VoxelSize, names: Sequence[str], ndim: int) -> dict[str, float]:
     """Return voxel sizes by axis; those left out are 1."""
-    return dict.fromkeys(names, 1.0) | source_sizes(value, names)
+    return dict.fromkeys(names, 1.0) | source_sizes(value, names, ndim)

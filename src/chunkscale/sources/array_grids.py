@@ -51,7 +51,7 @@ def array_grid(
         raise OptionError(f"source_unit {unit!r} is not a unit; give one like 'micrometer'")
     unit = unit and ngff_unit(unit)
     called = [names[i] for i in spatial]
-    given = sizes(called)
+    given = sizes(called, len(names))
     if sorted(given) != sorted(called):
         raise OptionError(
             f"source_voxel_size {dict(given)} does not name the spatial axes {', '.join(called)}; "

@@ -14,8 +14,8 @@ from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.storage.engine import StoreIO
 
-#: Takes the names of the spatial axes, and returns voxel sizes by name.
-Sizes = Callable[[Sequence[str]], Mapping[str, float]]
+#: Takes the names of the spatial axes and the number of all axes, and returns voxel sizes by name.
+Sizes = Callable[[Sequence[str], int], Mapping[str, float]]
 
 
 class Voxels(Protocol):

@@ -243,7 +243,7 @@ def _grid(
 ) -> VoxelGrid:
     names = [str(d).lower() for d in data.dims]
     spatial = [n for n in names if n in "zyx"]
-    given = {} if options.sizes is None else dict(options.sizes(spatial))
+    given = {} if options.sizes is None else dict(options.sizes(spatial, len(names)))
     if missing := [n for n in spatial if not given.get(n, stated.get(n))]:
         raise OptionError(
             f"source_voxel_size is missing: {path!r} does not say how large its voxels are along "

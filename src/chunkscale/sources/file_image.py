@@ -73,13 +73,15 @@ def file_states(paths: Iterable[str]) -> tuple[FileState, ...]:
     return tuple(map(FileState.of, paths))
 
 
-def given_sizes(uri: str, spatial: Sequence[str], sizes: Sizes | None) -> dict[str, float]:
+def given_sizes(
+    uri: str, spatial: Sequence[str], ndim: int, sizes: Sizes | None
+) -> dict[str, float]:
     """Return the voxel sizes that are given, by axis; refuse those of axes that are not there."""
-    given = {} if sizes is None else dict(sizes(spatial))
+    given = {} if sizes is None else dict(sizes(spatial, ndim))
     if other := sorted(set(given) - set(spatial)):
         raise OptionError(
-            f"source_voxel_size names {', '.join(other)}, and {uri!r} has the spatial axes "
-            f"{', '.join(spatial)}; leave that out"
+            f"source_voxel_size names {', '.join(other)}, but {uri!r} has the spatial axes "
+            f"{', '.join(spatial)}; leave it out"
         )
     return given
 
@@ -168,7 +170,8 @@ class FileImage(Whole):
 
     def with_sizes(self, sizes: Sizes) -> FileImage:
         """Return the same image with voxel sizes that come before those of its metadata."""
-        given = given_sizes(self.uri, [self.grid.axes[i].name for i in self.grid.spatial], sizes)
+        spatial = [self.grid.axes[i].name for i in self.grid.spatial]
+        given = given_sizes(self.uri, spatial, self.grid.ndim, sizes)
         spacing = tuple(
             float(given.get(axis.name, size))
             for axis, size in zip(self.grid.axes, self.grid.voxel_size, strict=True)

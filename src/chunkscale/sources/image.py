@@ -16,7 +16,7 @@ from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.ome.further import further_text
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import coarser_grid, describe
+from chunkscale.ome.read import coarser_grid, describe, united
 from chunkscale.report.html import image_html
 from chunkscale.report.images import info_text
 from chunkscale.sources.coordinates import coordinates_of
@@ -162,7 +162,10 @@ class Image(Whole):
         attributes = group_document(self.uri).attributes
         if attributes == self.attributes:
             return True
-        return _geometry(describe(attributes), self.path) == _geometry(self.multiscale, self.path)
+        found = describe(attributes)
+        if isinstance(found, Multiscale):
+            found = united(found, self.given)
+        return _geometry(found, self.path) == _geometry(self.multiscale, self.path)
 
     @property
     def level_count(self) -> int:

@@ -45,7 +45,7 @@ def unsized(
     with place.get_prepare_fileobj("rb") as file:
         stored = kind.header_class.from_fileobj(file, check=False)
     pixdim = [*stored["pixdim"][1 : 1 + len(image.shape[:3])], 0.0, 0.0][:3]
-    given = {} if sizes is None else dict(sizes("zyx"))
+    given = {} if sizes is None else dict(sizes("zyx", len(image.shape)))
     unsaid = [(n, i) for n, i in zip("zyx", reversed(order), strict=True) if not pixdim[i]]
     asked = [name for name, i in unsaid if shape[i] > 1]
     if set(asked) - set(given):

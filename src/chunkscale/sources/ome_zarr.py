@@ -20,7 +20,7 @@ from chunkscale.geometry.grid import refuse_far
 from chunkscale.ome.carry import mended
 from chunkscale.ome.extents import shapes_text
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import describe, grid_of
+from chunkscale.ome.read import describe, grid_of, unit_notices, united
 from chunkscale.ome.rules import metadata_notices
 from chunkscale.sources.base import Sizes, SourceOptions
 from chunkscale.sources.collections import list_images
@@ -85,7 +85,9 @@ def open_ome_zarr(
         refuse_two_arrays(join(uri, found.datasets[0].path))
     array = _level_0(uri, found, levels, io)
     spatial = [axis.name for axis in found.axes if axis.kind == "space"]
-    given = {} if sizes is None else dict(sizes(spatial))
+    given = {} if sizes is None else dict(sizes(spatial, len(found.axes)))
+    stated = found
+    found = united(found, given)
     try:
         grid = grid_of(found, 0, array.shape, given)
         refuse_far(grid)
@@ -107,6 +109,7 @@ def open_ome_zarr(
         shapes=tuple(fact.shape for fact in levels),
         notices=(
             *document.notices,
+            *unit_notices(stated, found),
             *metadata_notices(attributes, found, given),
             *mended(attributes, grid, array.dtype.name)[1],
             *contradictions(listed, facts, array),

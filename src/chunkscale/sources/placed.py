@@ -121,7 +121,7 @@ def placed_grid(
     if is_dask_array(placed.array):
         check_chunks(placed.array)
     spatial = placed.spatial
-    given = {} if sizes is None else dict(sizes(spatial))
+    given = {} if sizes is None else dict(sizes(spatial, len(placed.axes)))
     for name in given:
         if name not in spatial:
             raise OptionError(
@@ -145,7 +145,7 @@ def placed_grid(
     # What is not resampled keeps its step.
     grid = array_grid(
         placed.array.shape,
-        lambda names: {name: (known | given)[name] for name in names},
+        lambda names, _: {name: (known | given)[name] for name in names},
         axes=placed.axes,
         translation=translation,
         unit=unit,

@@ -24,7 +24,7 @@ from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.mapping import AxisMapping, grid_mapping, inside_range
 from chunkscale.geometry.methods import find_method
 from chunkscale.geometry.tables import axis_table
-from chunkscale.geometry.units import metres
+from chunkscale.geometry.units import METRES, metres
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
 from chunkscale.sources.base import Sizes, Source, SourceOptions
@@ -173,7 +173,7 @@ def _opened(
     """Open the source with the voxel size that the run took it to have, if that is known."""
     axes, known = target.grid.axes, record.get("source_voxel_size")
     sizes = {axes[i].name: float(known[i]) for i in target.grid.spatial} if known else {}
-    wanted = dict(asked(list(sizes))) if asked and known else {}
+    wanted = dict(asked(list(sizes), target.grid.ndim)) if asked and known else {}
     for name, size in wanted.items():
         if not math.isclose(sizes.get(name, size), size, rel_tol=1e-9):
             raise OptionError(
@@ -182,7 +182,7 @@ def _opened(
             )
     if (record.get("source_part") or {}).get("level"):
         sizes, asked, known = {}, None, False  # the sizes are those of a coarser level
-    given = SourceOptions(sizes=(lambda _: sizes) if known else asked, io=io)
+    given = SourceOptions(sizes=(lambda *_: sizes) if known else asked, io=io)
     if isinstance(source, str):
         given = replace(given, axes=record.get("source_axes"), unit=record.get("source_unit"))
         return _part(open_source(source, given), record)
@@ -239,15 +239,10 @@ def _unit_faults(source: Source, target: Image, record: Mapping[str, Any]) -> It
         return
     for i in source.array_grid.spatial:
         ours, theirs = target.grid.axes[i], source.array_grid.axes[i]
-        try:
-            factor = (
-                aligned_grid(source.array_grid, target.grid).voxel_size[i]
-                / source.array_grid.voxel_size[i]
-            )
-        except GridError:  # no conversion is known
-            factor = math.nan
         same_numbers = math.isclose(float(record["source_voxel_size"][i]), stated[i])
-        if same_numbers and not math.isclose(factor, 1.0):
+        # An axis without a unit of length takes that of the others, if sizes are given for all.
+        is_length = ours.unit in METRES and theirs.unit is not None
+        if same_numbers and is_length and metres(ours.unit) != metres(theirs.unit):
             yield (
                 f"axis {ours.name!r}: the unit is {ours.unit!r}, but the sizes are those of the "
                 f"source, which are in {theirs.unit!r}"

@@ -228,7 +228,7 @@ def _check_codec(table: PageTable) -> None:
 def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tuple[VoxelGrid, bool]:
     """Return the grid, and whether the file says all voxel sizes."""
     spatial = [name for name in order.names if name in "zyx"]
-    given = given_sizes(uri, spatial, options.sizes)
+    given = given_sizes(uri, spatial, len(order.names), options.sizes)
     missing = [name for name in spatial if name not in given and name not in said.sizes]
     if missing:
         example = ",".join(f"{name}=1" for name in missing)
