@@ -8,6 +8,8 @@ Invariants:
 - Two ways to say the same thing are refused, and both are named.
 """
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
@@ -202,11 +204,11 @@ def test_all_of_them_reach_the_command_and_arrays(make_image, noise, tmp_path, c
         ({"shape": True}, ["shape True"]),
         ({"shape": 1.5}, ["shape 1.5"]),
         ({"shape": "64,64"}, ["2 values for the 3 spatial axes"]),
-        ({"voxel_size": "5px"}, ["'px' in '5px' is no unit of length"]),
+        ({"voxel_size": "5px"}, ["'px' in '5px' is not a known unit of length"]),
         ({"voxel_size": "1s"}, ["'s' in '1s'"]),
         (
             {"voxel_size": "500nm", "unit": None},
-            ["'500nm' cannot be converted along axis 'z'", "give a plain number"],
+            ["'500nm' cannot be converted along axis 'z'", "give a number without a unit"],
         ),
     ],
     ids=str,
@@ -219,3 +221,53 @@ def test_what_makes_no_sense_is_refused(make_image, noise, options, words):
         chunkscale.plan_resampling(source, **options)
     for word in words:
         assert word in str(refused.value)
+
+
+def test_one_number_for_each_axis_is_taken_for_those_of_space(make_image, noise, tmp_path):
+    """As a grid has them; what would change another axis is refused, also in number."""
+    path = make_image(noise((2, 3, 4, 6, 6)), (1.0, 1.0, 2.0, 0.5, 0.5))
+    image = chunkscale.open_image(path)
+    grid = image.grid.replace(voxel_size=(1.0, 1.0, 3.0, 1.0, 1.0))
+    again = chunkscale.open_image(path, source_voxel_size=grid.voxel_size)
+    assert again.voxel_size == {"z": 3.0, "y": 1.0, "x": 1.0}
+    assert np.array_equal(again.grid.voxel_size, grid.voxel_size)
+    array = np.asarray(image)
+    plan = chunkscale.plan_resampling(array, source_voxel_size=image.grid.voxel_size)
+    assert plan.source_grid.voxel_size == image.grid.voxel_size
+    assert target_grid(image.grid, voxel_size=(1.0, 1.0, 1, 1, 1)).shape == (2, 3, 8, 3, 3)
+    for wrong in ((2.0, 1.0, 1, 1, 1), (1.0, 1, 1, 1)):
+        with pytest.raises(chunkscale.OptionError):
+            target_grid(image.grid, voxel_size=wrong)
+    with pytest.raises(chunkscale.OptionError, match="4 values for the 3 spatial axes"):
+        chunkscale.open_image(path, source_voxel_size=(1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("other", [None, "pixel"])
+def test_voxel_sizes_that_are_given_for_all_axes_have_one_unit(make_image, noise, tmp_path, other):
+    """That of the axes that have one, which is told; without them nothing is guessed."""
+    path, out = make_image(noise((4, 6, 6)), (9.0, 1.0, 1.0)), tmp_path / "out.zarr"
+    document = json.loads((path / "zarr.json").read_text())
+    axis = document["attributes"]["ome"]["multiscales"][0]["axes"][0]
+    axis["unit"] = other
+    if other is None:
+        del axis["unit"]
+    (path / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(chunkscale.OptionError, match="different units"):
+        chunkscale.plan_resampling(path)
+    run = chunkscale.resample(path, out, source_voxel_size=(2, 1, 1))
+    assert run.plan.target_grid.shape == (8, 6, 6)
+    assert {axis.unit for axis in run.plan.target_grid.axes} == {"micrometer"}
+    assert any("taken to be in µm along z" in str(notice) for notice in run.plan.warnings)
+    assert chunkscale.check(out, source=path)
+    kept = chunkscale.resample(path, tmp_path / "kept.zarr", voxel_size="z=4.5")
+    assert kept.plan.target_grid.axes[0].unit == other
+    assert chunkscale.check(kept.path, source=path)
+
+
+def test_isotropic_images_are_copied_with_a_note(make_image, noise):
+    """By default; who asks for the same voxels knows it."""
+    path = make_image(noise((4, 6, 6)), (0.5, 0.5, 0.5))
+    notes = {size: chunkscale.plan_resampling(path, voxel_size=size).warnings
+             for size in (None, "finest", "same", 0.5)}  # fmt: skip
+    told = {size for size, found in notes.items() if "isotropic" in [n.kind for n in found]}
+    assert told == {None, "finest"}

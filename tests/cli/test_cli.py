@@ -137,7 +137,7 @@ def test_a_full_disk_is_explained(make_image, noise, tmp_path, version):
     )  # fmt: skip
     assert full.returncode == 1
     assert "Traceback" not in full.stderr
-    for words in (f"cannot write to '{out}", "MiB are free there", "(--resume)"):
+    for words in (f"cannot write to '{out}", "MiB are free there", "with --resume"):
         assert words in full.stderr
     assert main(["info", str(out)]) == 2
     again = ["resample", str(source), str(out), "--ome-zarr-version", version, "--resume"]
@@ -156,7 +156,10 @@ def test_the_whole_way(stack, tmp_path, capsys):
     assert plan["target"]["shape"] == [16, 15, 15]
     assert main(["resample", str(stack), str(out), "--zoom", "0.5"]) == 0
     text = capsys.readouterr().out
-    assert "8 x 30 x 30 voxels of 1 x 0.25 x 0.25 -> 16 x 15 x 15 of 0.5 x 0.5 x 0.5" in text
+    assert (
+        "8 x 30 x 30 voxels of 1 x 0.25 x 0.25 µm -> 16 x 15 x 15 voxels of 0.5 x 0.5 x 0.5 µm"
+        in text
+    )
     assert "at most" in text
     assert main(["info", str(out), "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
@@ -183,8 +186,8 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out.zarr"
     assert main(["resample", str(stack), str(out)]) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"warning: the ledger of '{out}' cannot be kept (injected); ")
-    assert line.endswith("is made again")
+    assert line.startswith(f"warning: the log of '{out}' cannot be written (injected); ")
+    assert line.endswith("are made again")
     assert (warnings.showwarning, list(warnings.filters)) == before
 
 
@@ -194,7 +197,7 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
         (["--voxel-size", "tiny"], "'tiny'"),
         (["--voxel-size", "0"], "0.0"),
         (["--voxel-size", "q=1"], "'q'"),
-        (["--voxel-size", "0.5px"], "'px' in '0.5px' is no unit of length that is known here"),
+        (["--voxel-size", "0.5px"], "'px' in '0.5px' is not a known unit of length"),
         (["--source-voxel-size", "500 px,1,1"], "'px' in '500 px'"),
         (["--voxel-size", "1,0.5"], "2 values for the 3 spatial axes z, y, x"),
         (["--source-voxel-size", "5,1"], "2 values for the 3 spatial axes z, y, x"),
@@ -439,7 +442,7 @@ def test_a_demo_without_a_place_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("left", "words"),
-    [(("",), "in place and finished"), (("", ".partial"), "--resume"), ((".partial",), "no image")],
+    [(("",), "is complete"), (("", ".partial"), "--resume"), ((".partial",), "incomplete")],
 )
 def test_an_interrupted_run_says_what_is_true_of_its_file(
     left, words, stack, tmp_path, capsys, monkeypatch

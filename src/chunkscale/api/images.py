@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
+from chunkscale.pictures.thumbnail import thumbnail
 from chunkscale.sources import opening
 from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.collections import open_collection
@@ -21,9 +22,12 @@ from chunkscale.sources.file_image import FileImage
 from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part, select
 from chunkscale.sources.several import several_images
+from chunkscale.sources.thumbnails import paint_with
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.stores import normalise
 from chunkscale.targets import source_sizes
+
+paint_with(thumbnail)
 
 if TYPE_CHECKING:
     from chunkscale.verify.report import CheckReport
@@ -187,7 +191,8 @@ def check(
 
     if full and source is None:
         raise OptionError(
-            "full compares all of an image with its source; give source (--source), or leave it out"
+            "full=True (--full) compares the whole image with its source; give source "
+            "(--source), or leave it out"
         )
     reach = storage_options if source_storage_options is None else source_storage_options
     target = _location(destination, storage_options)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from chunkscale.cli.screen import print_json, terminable
 from chunkscale.errors import OptionError
 from chunkscale.parameters import Existing
-from chunkscale.report import formats_text, info_text, run_summary
+from chunkscale.report.images import formats_text, info_text
+from chunkscale.report.plans import run_summary
 from chunkscale.text import escaped
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from chunkscale.errors import (
     OptionError,
     RegionError,
 )
-from chunkscale.text import escaped
+from chunkscale.text import as_typed, escaped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Arguments without the program's name; default: those of the process.
     """
-    with tolerant_output() as lost:
+    with tolerant_output() as lost, as_typed():
         code = _main(argv)
     return code or (FAILED if lost else code)
 

@@ -14,8 +14,9 @@ from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.storage.engine import StoreIO
 
-#: Takes the spatial axes with their units, and returns voxel sizes by name, in these units.
-Sizes = Callable[[Mapping[str, str | None]], Mapping[str, float]]
+#: Takes the spatial axes with their units and the number of all axes, and returns voxel sizes by
+#: name, in these units.
+Sizes = Callable[[Mapping[str, str | None], int], Mapping[str, float]]
 
 
 def units_of(grid: VoxelGrid) -> dict[str, str | None]:

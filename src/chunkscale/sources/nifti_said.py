@@ -53,7 +53,7 @@ def unsized(
             f"source_voxel_size={example!r} (--source-voxel-size {example}) with the right numbers"
         )
     for name in (n for n, i in unsaid if shape[i] == 1 and n not in given):
-        text = f"it has one voxel along {name} and does not say how large it is; 1 is taken"
+        text = f"it has one voxel along {name} of unknown size; 1 is used"
         yield Notice("metadata", text)
 
 
@@ -61,9 +61,9 @@ def left_behind(header: Any) -> Iterator[Notice]:
     """Yield what an output has no place for."""
     if header.extensions:
         codes = ", ".join(str(extension.get_code()) for extension in header.extensions)
-        yield Notice("lost", f"its header extensions (of the kinds {codes}) are left behind")
+        yield Notice("lost", f"its header extensions (codes {codes}) are left out")
     if slices := [key for key in _SLICES if key in header and header[key].item()]:
-        text = f"how slices were acquired ({', '.join(slices)}) is left behind"
+        text = f"how slices were acquired ({', '.join(slices)}) is left out"
         yield Notice("lost", text)
 
 

@@ -59,14 +59,14 @@ class ZipFolder(Store):
         if entry is None:
             if self.archive.directory.has_folder(name):
                 raise BadObjectError(
-                    f"{name!r} in the zip file {self.archive.uri!r} is a folder where a file "
-                    "should be; make it anew"
+                    f"{name!r} in the zip file {self.archive.uri!r} is a folder instead of a "
+                    "file; make the zip file again"
                 )
             return None
         if not entry.size:  # zarr-python takes an empty shard for a missing one
             raise BadObjectError(
                 f"the entry {entry.name!r} of the zip file {self.archive.uri!r} is empty; make "
-                "it anew"
+                "the zip file again"
             )
         match byte_range:
             case None:
@@ -77,7 +77,7 @@ class ZipFolder(Store):
                 return self.archive.part(entry, offset, entry.size)
             case SuffixByteRequest(suffix):
                 return self.archive.part(entry, max(0, entry.size - suffix), entry.size)
-        raise TypeError(f"{byte_range!r} is no range of bytes")
+        raise TypeError(f"{byte_range!r} is not a range of bytes")
 
     def _is_small(self, key: str, byte_range: ByteRequest | None) -> bool:
         if not self.on_disk:
