@@ -11,7 +11,7 @@ import numpy as np
 
 from chunkscale.errors import OptionError
 from chunkscale.geometry.grid import VoxelGrid, reshaped_grid, resized_grid
-from chunkscale.geometry.units import Length, metres, parse_length
+from chunkscale.geometry.units import Length, is_finite, metres, parse_length
 from chunkscale.parameters import Shape, VoxelSize
 from chunkscale.text import by_commas
 
@@ -26,6 +26,9 @@ _SOURCE_HINT = (
 _POINT = "decimal numbers have a point, like 0.5"
 _FACTOR_HINT = "give a number, or one for each spatial axis like 5,1,1 or z=5"
 _SHAPE_HINT = "give whole numbers of voxels for each spatial axis, like 256,256,256 or z=256"
+
+#: Voxels that no index reaches.
+_ENDLESS = 2**63
 
 
 def target_grid(
@@ -69,7 +72,7 @@ def target_grid(
     >>> target_grid(stack, shape="64x64x64") == target_grid(stack, shape=64)
     True
     """
-    if not (isinstance(zoom, int | float | np.number) and math.isfinite(zoom) and zoom > 0):
+    if not (is_finite(zoom) and zoom > 0):
         raise OptionError(f"zoom {zoom!r} is not a positive finite number")
     names = {source.axes[i].name: i for i in source.spatial}
     if shape is not None:
@@ -209,6 +212,8 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is not a plain number") from None
+    except OverflowError:
+        raise ValueError("a whole number is larger than any size") from None
 
 
 def _whole(value: Any) -> int:
@@ -218,6 +223,8 @@ def _whole(value: Any) -> int:
         raise ValueError(f"{value!r} is not a whole number") from None
     if found < 1 or isinstance(value, bool):
         raise ValueError(f"{value!r} is not a number of voxels")
+    if found >= _ENDLESS:
+        raise ValueError("a whole number is larger than any array")
     return found
 
 

@@ -204,6 +204,11 @@ def test_all_of_them_reach_the_command_and_arrays(make_image, noise, tmp_path, c
         ({"shape": True}, ["shape True"]),
         ({"shape": 1.5}, ["shape 1.5"]),
         ({"shape": "64,64"}, ["2 values for the 3 spatial axes"]),
+        ({"zoom": 10**400}, ["zoom 10", "is not a positive finite number"]),
+        ({"voxel_size": 10**400}, ["voxel size 10", "larger than any size"]),
+        ({"factor": 10**400}, ["factor 10", "larger than any size"]),
+        ({"source_voxel_size": 10**400}, ["source voxel size 10", "larger than any size"]),
+        ({"shape": 10**400}, ["shape 10", "larger than any array"]),
         ({"voxel_size": "5px"}, ["'px' in '5px' is not a known unit of length"]),
         ({"voxel_size": "1s"}, ["'s' in '1s'"]),
         (

@@ -36,19 +36,19 @@ def _places(value, found):
 
 def _number(rng, value):
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return rng.choice(VALUES)
+        return copy.deepcopy(rng.choice(VALUES))
     factor = rng.choice((-1, 0.5, 2, 3, 10, 1e-3, 1e9, 1e18, 1e-18, 1e150, 1e-150, 1e305, 1e-305))
     try:
         return type(value)(value * factor) if rng.random() < 0.5 else value * factor
     except OverflowError:
-        return rng.choice(VALUES)
+        return copy.deepcopy(rng.choice(VALUES))
 
 
 def mutate_value(rng, document):
     """Change something in a document, in place."""
     places = _places(document, [])
     if not places:
-        document["x"] = rng.choice(VALUES)
+        document["x"] = copy.deepcopy(rng.choice(VALUES))
         return
     holder, key = rng.choice(places)
     kind = rng.randrange(11)
@@ -70,7 +70,8 @@ def mutate_value(rng, document):
     elif kind == 10:
         holder[key] = rng.choice((lambda v: [v], lambda v: {"a": v}, lambda v: str(v)))(holder[key])
     elif isinstance(holder, dict):
-        holder[rng.choice((*holder, "x", "path", "name", "attributes"))] = rng.choice(VALUES)
+        name = rng.choice((*holder, "x", "path", "name", "attributes"))
+        holder[name] = copy.deepcopy(rng.choice(VALUES))
     else:
         holder[key] = deep(rng.choice((3, 60, 600, 3000)))
 

@@ -43,6 +43,9 @@ REFUSED = 3
 #: Jobs after which kernels are compiled and pools are as large as they get.
 SETTLED = 50
 
+#: Jobs between two words on what the process holds.
+TOLD = 250
+
 #: What a process may have more at the end than then: memory is kept by allocators, and kernels
 #: for rare data types are compiled later.
 MARGINS = {"MiB of memory": 150, "open files": 4, "threads": 4}
@@ -315,6 +318,9 @@ def main():
         end = time.monotonic() + given.seconds
         while time.monotonic() < end:
             soak.do(soak.counts["jobs"])
+            if not soak.counts["jobs"] % TOLD:
+                held = ", ".join(f"{amount:.0f} {what}" for what, amount in usage().items())
+                print(f"{soak.counts['jobs']} jobs: {held}", file=sys.stderr, flush=True)
         soak.found += soak.grown()
     print("\n".join(soak.report()))
     return bool(soak.found)

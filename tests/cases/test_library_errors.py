@@ -236,9 +236,12 @@ def test_rectilinear_chunks_are_refused_where_zarr_has_them(tmp_path, monkeypatc
     """They are experimental there: with and without the switch it is the grid that is named."""
     path = store(tmp_path / "in.zarr", 3)
     edited(path, 3, **CHANGES["rectilinear"][1])
+    in_shards = store(tmp_path / "shards.zarr", 3)
+    sharding = {"name": "sharding_indexed", "configuration": INNER | {"codecs": [BYTES]}}
+    edited(in_shards, 3, **CHANGES["rectilinear"][1], codecs=[sharding])
     for value in (False, True):
         with zarr.config.set({"array.rectilinear_chunks": value}):
-            for text in refusals(path, capsys):
+            for text in (*refusals(path, capsys), *refusals(in_shards, capsys)):
                 assert "grid is 'rectilinear'" in text
 
 

@@ -57,12 +57,10 @@ def server(tmp_path):
         yield found
 
 
-@pytest.fixture(params=["tensorstore", "zarr"])
-def engine(request, monkeypatch):
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let runs give up soon."""
     monkeypatch.setattr("chunkscale.storage.patience.ATTEMPTS", 1)
-    if request.param == "zarr":
-        monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", "zarr")
-    return request.param
 
 
 @pytest.fixture
@@ -81,12 +79,12 @@ def assert_untold(*texts):
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_query_stays_behind_every_path(slash, engine, stack, server, tmp_path, capfd):
+@pytest.mark.usefixtures("impatient")
+def test_a_query_stays_behind_every_path(slash, stack, server, tmp_path, capfd):
     """All verbs read as from a folder; the server finds the query as it was given."""
     url = server.url(f"a b.zarr{slash}?{QUERY}")
     image = chunkscale.open_image(url)
     assert_array_equal(voxels(image), voxels(chunkscale.open_image(stack)))
-    assert image.array.engine == engine
     out, log = tmp_path / "out.zarr", tmp_path / "log.jsonl"
     run = chunkscale.resample(url, out, levels=1, log=log)
     other = chunkscale.resample(stack, tmp_path / "local.zarr", levels=1)
@@ -126,8 +124,9 @@ def test_another_token_is_the_same_source(stack, server, tmp_path):
 
 @pytest.mark.parametrize("refusal", [401, 403, 404, 500, 503])
 @pytest.mark.parametrize("when", ["opening", "reading"])
+@pytest.mark.usefixtures("impatient")
 def test_refusals_do_not_repeat_the_query(
-    when, refusal, engine, stack, server, tmp_path, capfd, monkeypatch
+    when, refusal, stack, server, tmp_path, capfd, monkeypatch
 ):
     """One line with the place; nor do the errors behind it, as Python prints them."""
     server.refusal = refusal

@@ -331,6 +331,16 @@ def test_systems_are_valid_where_the_schemas_say_so(stated):
     assert bool(system_fault(stated)) == bool(schema_faults(document([stated]), "0.6", "image"))
 
 
+def test_a_whole_number_beyond_all_arithmetic_is_no_number():
+    """JSON has them of any size; schemas let them pass."""
+    for values in ([10**400, 1], [[10**400, 0, 0], [0, 1, 0]]):
+        kind = "affine" if isinstance(values[0], list) else "scale"
+        assert "is" in transform_fault({"type": kind, kind: values})
+        assert not transform_fault(
+            {"type": kind, kind: [[1, 0, 0], [0, 1, 0]] if kind == "affine" else [1, 1]}
+        )
+
+
 # --- scenes --------------------------------------------------------------------------------------
 
 

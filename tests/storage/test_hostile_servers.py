@@ -3,14 +3,25 @@
 import http.server
 import json
 import time
+import tracemalloc
 from collections import Counter
 from datetime import timedelta
 
+import numcodecs
 import pytest
+from campaigns import images
+from numpy.testing import assert_array_equal
 from servers import serving
 
 import chunkscale
-from chunkscale.errors import AccessDeniedError, ChunkscaleError, MetadataError, SourceNotFoundError
+from chunkscale.errors import (
+    AccessDeniedError,
+    ChunkscaleError,
+    CorruptChunkError,
+    MetadataError,
+    SourceNotFoundError,
+)
+from chunkscale.geometry.box import whole
 
 pytest.importorskip("aiohttp")
 pytest.importorskip("fsspec")
@@ -25,11 +36,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        server, name = self.server, self.path.partition("?")[0].rpartition("/")[2]
+        server, path = self.server, self.path.partition("?")[0]
+        name = next((end for end in server.acts if path.endswith(end)), path.rpartition("/")[2])
         server.counts[name] += 1
-        act, *more = server.acts.get(name, ("status", 404))
+        file = server.folder / path.removeprefix("/a.zarr/")
+        stored = ("body", file.read_bytes()) if file.is_file() else ("status", 404)
+        act, *more = server.acts.get(name, stored)
         if act == "busy" and server.counts[name] > more[1]:
-            act, more = "body", [json.dumps(GROUP).encode()]
+            act, more = "body", more[2:] or [json.dumps(GROUP).encode()]
         getattr(self, act)(*more)
 
     def body(self, content, length=None):
@@ -44,7 +58,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def busy(self, status, times):
+    def busy(self, status, *_):
         self.status(status)
 
     def endless(self):
@@ -73,14 +87,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch, tmp_path):
     patience = "chunkscale.storage.patience"
     monkeypatch.setattr(f"{patience}.SILENT_SECONDS", 0.5)
     monkeypatch.setattr(f"{patience}.FIRST_WAIT", timedelta(milliseconds=5))
     monkeypatch.setattr("chunkscale.storage.documents.MOST_BYTES", 2**20)
+    monkeypatch.setattr(http.server.ThreadingHTTPServer, "request_queue_size", 64)
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.daemon_threads = True
-    made.acts, made.counts = {}, Counter()
+    made.acts, made.counts, made.folder = {}, Counter(), tmp_path
     made.url = f"http://127.0.0.1:{made.server_port}/a.zarr"
     with serving(made):
         yield made
@@ -125,3 +140,43 @@ def test_a_busy_server_is_asked_again(status, server):
     with pytest.raises(AccessDeniedError):
         chunkscale.open_image(server.url)
     assert server.counts["zarr.json"] == 1
+
+
+# --- chunks --------------------------------------------------------------------------------------
+
+BOMB = numcodecs.Blosc("lz4").encode(bytes(2**24))
+
+CHUNKS = {
+    "endless": (("endless",), "has more than the [0-9]+ bytes"),
+    "long": (("body", bytes(2**22)), "has more than the [0-9]+ bytes"),
+    "decodes to more": (("body", bytes(BOMB)), "decodes to more than the [0-9]+ bytes"),
+    "cut off": (("body", b"x", 99), "cannot be reached"),
+    "circle": (("circle",), "cannot be reached"),
+    "silent": (("silent",), "cannot be reached"),
+    "gone": (("status", 410), "HTTP status 410"),
+}
+
+
+@pytest.mark.parametrize("act", CHUNKS)
+def test_what_a_server_does_with_a_chunk_is_what_it_is(act, server):
+    """It is named; no more is fetched or decoded than its voxels may take."""
+    data = images.coded(server.folder, "v3-blosc")
+    image = chunkscale.open_image(server.url)
+    assert_array_equal(image.array.read(whole(data.shape)), data)
+    server.acts["0/c/0/0/0"], words = CHUNKS[act]
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptChunkError, match=rf"chunk \(0, 0, 0\) of .*{words}"):
+            image.array.read(whole(data.shape))
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again_for_a_chunk(status, server):
+    data = images.coded(server.folder, "v3-blosc")
+    image = chunkscale.open_image(server.url)
+    server.acts["0/c/0/0/0"] = ("busy", status, 2, (server.folder / "0/c/0/0/0").read_bytes())
+    assert_array_equal(image.array.read(whole(data.shape)), data)
+    assert server.counts["0/c/0/0/0"] == 3

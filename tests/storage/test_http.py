@@ -4,7 +4,6 @@ import http.server
 import json
 import shutil
 import socket
-import threading
 import time
 from contextlib import nullcontext
 from urllib.parse import quote, unquote, urlsplit
@@ -56,8 +55,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server = self.server
         name = unquote(urlsplit(self.path).path).lstrip("/")
         server.requests.append((self.command, name))
-        if "tensorstore" in self.headers.get("User-Agent", ""):
-            server.waited_for |= not server.open_to_tensorstore.wait(20)
         status = next((s for end, s in server.failures.items() if name.endswith(end)), 200)
         path = server.folder / name
         body = b""
@@ -95,8 +92,6 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder, self.failures, self.requests, self.ranges = folder, {}, [], True
         self.cut = ("\0",)
-        self.open_to_tensorstore, self.waited_for = threading.Event(), False
-        self.open_to_tensorstore.set()
 
     def handle_error(self, *_):
         pass
@@ -114,13 +109,10 @@ def server(tmp_path):
         yield found
 
 
-@pytest.fixture(params=["tensorstore", "zarr"])
-def engine(request, monkeypatch):
-    """Make whole runs use one engine, which gives up soon."""
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let runs give up soon."""
     monkeypatch.setattr("chunkscale.storage.patience.ATTEMPTS", 1)
-    if request.param == "zarr":
-        monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", "zarr")
-    return request.param
 
 
 @pytest.fixture
@@ -144,7 +136,8 @@ def chunk_file(version, *index):
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_a_remote_image_is_a_local_one(version, engine, stack, server, tmp_path, capsys):
+@pytest.mark.usefixtures("impatient")
+def test_a_remote_image_is_a_local_one(version, stack, server, tmp_path, capsys):
     """info, plan, resample and check give the same, without any listing."""
     path, url = stack(version=version), server.url("in.zarr")
     local, remote = info(path), info(url)
@@ -155,7 +148,6 @@ def test_a_remote_image_is_a_local_one(version, engine, stack, server, tmp_path,
     assert plans[0].region_count == plans[1].region_count
     for source, name in ((path, "a.zarr"), (f"{url}/", "b.zarr")):
         resample(source, tmp_path / name, voxel_size=0.4, levels=2)
-    assert open_image(url).array.engine == engine
     for level in ("0", "1"):
         a, b = (zarr.open_array(tmp_path / n / level)[...] for n in ("a.zarr", "b.zarr"))
         assert_array_equal(a, b)
@@ -165,20 +157,9 @@ def test_a_remote_image_is_a_local_one(version, engine, stack, server, tmp_path,
     assert all(not name.endswith("/") for _, name in server.requests)  # nobody asks for a listing
 
 
-def test_who_asks_for_metadata_does_not_wait_for_tensorstore(stack, server):
-    """Nothing opens the array with it before voxels are read."""
-    path, url = stack(), server.url("in.zarr")
-    server.open_to_tensorstore.clear()
-    image = open_image(url)
-    assert info(url)["shape"] == list(SHAPE)
-    assert not server.waited_for
-    server.open_to_tensorstore.set()
-    assert_array_equal(image.array.read(Box(start=(0, 0, 0), stop=SHAPE)), whole(path))
-    assert image.array.engine == "tensorstore"
-
-
 @pytest.mark.parametrize("ranges", [True, False])
-def test_shards_need_byte_ranges(ranges, engine, server, noise):
+@pytest.mark.usefixtures("impatient")
+def test_shards_need_byte_ranges(ranges, server, noise):
     """Where a server has them, shards are read in parts; one that ignores them is an error."""
     data = noise(SHAPE)
     group = zarr.create_group(server.folder / "in.zarr", zarr_format=3)
@@ -202,7 +183,8 @@ def test_shards_need_byte_ranges(ranges, engine, server, noise):
     "name", ["with space.zarr", "a/b c/in.zarr", "Zelle 細胞.zarr", "a+b&c.zarr"]
 )
 @pytest.mark.parametrize("quoted", [True, False])
-def test_any_url_will_do(name, quoted, engine, stack, server):
+@pytest.mark.usefixtures("impatient")
+def test_any_url_will_do(name, quoted, stack, server):
     """Spaces, Unicode and slashes, percent-encoded or as typed."""
     path = stack(name)
     url = server.url(quote(name) if quoted else name)
@@ -211,7 +193,8 @@ def test_any_url_will_do(name, quoted, engine, stack, server):
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_a_missing_chunk_is_fill_value(version, engine, stack, server):
+@pytest.mark.usefixtures("impatient")
+def test_a_missing_chunk_is_fill_value(version, stack, server):
     """404 on a chunk: it was never written."""
     path = stack(version=version)
     (path / chunk_file(version, 0, 1, 2)).unlink()
@@ -223,7 +206,8 @@ def test_a_missing_chunk_is_fill_value(version, engine, stack, server):
 
 @pytest.mark.parametrize("status", [401, 403, 410, 500])
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_a_refused_chunk_is_an_error_and_never_zeros(version, status, engine, stack, server):
+@pytest.mark.usefixtures("impatient")
+def test_a_refused_chunk_is_an_error_and_never_zeros(version, status, stack, server):
     """Whatever the server answers but 404: the array and the chunk are named."""
     stack(version=version)
     url = server.url("in.zarr")
@@ -238,7 +222,8 @@ def test_a_refused_chunk_is_an_error_and_never_zeros(version, status, engine, st
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_a_run_over_refused_chunks_leaves_no_image(status, engine, stack, server, tmp_path, capsys):
+@pytest.mark.usefixtures("impatient")
+def test_a_run_over_refused_chunks_leaves_no_image(status, stack, server, tmp_path, capsys):
     """Exit code 1, one line, an output that says it is unfinished."""
     stack()
     server.failures[chunk_file("0.5", 1, 0, 0)] = status
@@ -289,7 +274,8 @@ def test_a_source_that_goes_is_told_from_a_server_that_fails(
     assert_same_output(out, tmp_path / "whole.zarr")
 
 
-def test_a_connection_that_breaks_off_is_an_error(engine, stack, server):
+@pytest.mark.usefixtures("impatient")
+def test_a_connection_that_breaks_off_is_an_error(stack, server):
     """Half a chunk is no chunk."""
     stack()
     server.cut = (chunk_file("0.5", 0, 1, 2),)

@@ -310,6 +310,14 @@ def test_a_refused_chunk_is_an_error_and_never_zeros(status, engine, bucket, pro
     assert (whole(small, endpoint=proxy.url) != 0).all()
 
 
+def test_no_more_is_fetched_of_a_chunk_than_it_may_have(bucket, small, monkeypatch):
+    """zarr-python would take whatever is there."""
+    monkeypatch.setattr("chunkscale.storage.engine.DEFAULT", "zarr")
+    bucket.put("small.zarr/0/c/0/1/2", bytes(2**22))
+    with pytest.raises(CorruptChunkError, match=r"chunk \(0, 1, 2\) .*should have \d+ at most"):
+        whole(small, **bucket.options)
+
+
 @pytest.mark.parametrize("fault", [503, 0.3])
 @pytest.mark.parametrize("command", ["GET", "PUT"])
 def test_a_busy_server_is_asked_again(command, fault, engine, bucket, proxy, small):

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import struct
+import tracemalloc
 import warnings
 import zipfile
 import zlib
@@ -323,6 +324,38 @@ def test_an_empty_entry_is_no_missing_chunk(make_image, noise, tmp_path):
     chunk.write_bytes(b"")
     with pytest.raises(CorruptChunkError, match="is empty"):
         read(zipped(folder, tmp_path / "scan.ozx"))
+
+
+def test_a_chunk_that_inflates_to_more_than_its_voxels_is_named(image, tmp_path):
+    """Before it does."""
+    path = tmp_path / "scan.ozx"
+    with zipfile.ZipFile(path, "w", DEFLATED) as archive:
+        for file in sorted(p for p in image.rglob("*") if p.is_file()):
+            name = file.relative_to(image).as_posix()
+            is_chunk = name.startswith("0/") and "z" not in name
+            archive.writestr(name, bytes(2**25) if is_chunk else file.read_bytes())
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            CorruptChunkError, match=r"has 33554432 bytes and should have \d+ at most"
+        ):
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_in_the_place_of_a_folder_is_no_missing_chunk(image, tmp_path):
+    """What should lie in it is not there, and is no fill value."""
+    path = tmp_path / "scan.ozx"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(p for p in image.rglob("*") if p.is_file()):
+            name = file.relative_to(image).as_posix()
+            if not name.startswith("0/") or "z" in name:
+                archive.writestr(name, file.read_bytes())
+        archive.writestr("0/c" if (image / "zarr.json").is_file() else "0/0", b"x")
+    with pytest.raises(CorruptChunkError, match="is a file where a folder should be"):
+        read(path)
 
 
 # --- servers -------------------------------------------------------------------------------------

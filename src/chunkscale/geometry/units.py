@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 METRES = {
     "yoctometer": 1e-24,
     "zeptometer": 1e-21,
@@ -84,6 +86,22 @@ class Length:
             Fraction(repr(x)) for x in (self.value, METRES[self.unit], METRES[unit])
         )
         return float(number * ours / theirs)
+
+
+def is_finite(value: object) -> bool:
+    """Whether a value is a number that arithmetic can hold: JSON has whole numbers of any size.
+
+    Examples
+    --------
+    >>> is_finite(2), is_finite(10**400), is_finite(float("nan")), is_finite(True), is_finite("2")
+    (True, False, False, False, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def parse_length(text: str) -> Length:

@@ -6,10 +6,10 @@ spelled: order and nesting are told there, so nothing is guessed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from chunkscale.geometry.units import is_finite
 from chunkscale.ome.entries import is_list, mappings
 
 Transform = Mapping[str, Any]
@@ -110,8 +110,5 @@ def _by_dimension(transform: Transform, count: int) -> tuple[list[float], list[f
 
 def _are_numbers(values: object, count: int | None = None) -> TypeGuard[Sequence[float]]:
     return (
-        is_list(values)
-        and (count is None or len(values) == count)
-        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        and all(map(math.isfinite, values))
+        is_list(values) and (count is None or len(values) == count) and all(map(is_finite, values))
     )

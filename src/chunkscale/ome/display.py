@@ -17,6 +17,7 @@ import numpy as np
 
 from chunkscale.errors import Notice
 from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.geometry.units import is_finite
 from chunkscale.ome.entries import is_list, or_empty, short
 from chunkscale.ome.versions import ngff_namespace
 
@@ -315,12 +316,7 @@ def number(value: object) -> float | None:
             value = float(value) if not re.fullmatch(r"\s*[+-]?\d+\s*", value) else int(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return value if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return value if isinstance(value, int | float) and is_finite(value) else None
 
 
 def whole_number(value: object) -> int | None:

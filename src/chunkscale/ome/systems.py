@@ -5,10 +5,10 @@ Readers refuse an image with one entry that breaks them, so only what follows th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from chunkscale.geometry.units import is_finite
 from chunkscale.ome.entries import is_list, short
 
 #: As many as the schemas allow.
@@ -159,9 +159,7 @@ def _is_name(value: object) -> bool:
 
 
 def _numbers(values: object) -> TypeGuard[Sequence[float]]:
-    return is_list(values) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
-    )
+    return is_list(values) and all(map(is_finite, values))
 
 
 def _indices(values: object) -> TypeGuard[Sequence[int]]:

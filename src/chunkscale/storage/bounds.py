@@ -50,6 +50,12 @@ def refuse_larger(size: int, most: int) -> None:
         raise BadObjectError(f"it decodes to more than the {most} bytes that a chunk may have")
 
 
+def refuse_size(size: int, most: int) -> None:
+    """Raise where what is stored of a chunk or shard has more bytes than it may have."""
+    if size > most:
+        raise BadObjectError(f"it has {size} bytes and should have {most} at most")
+
+
 def _blosc_size(head: bytes | memoryview) -> int:
     """Return what a blosc buffer says that it decodes to."""
     return int.from_bytes(head[4:8], "little")
@@ -162,14 +168,14 @@ class ObjectBounds:
         """Raise for a file that would take more memory than its voxels; what is missing passes."""
         if not self.blosc:
             with contextlib.suppress(FileNotFoundError):
-                self.refuse_size(os.stat(path).st_size)
+                refuse_size(os.stat(path).st_size, self.most)
             return
         with contextlib.suppress(FileNotFoundError), open(path, "rb", 0, opener=_at_once) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 return  # what it is others say
             size = found.st_size
-            self.refuse_size(size)
+            refuse_size(size, self.most)
             for start in self._starts(file, size):
                 file.seek(start)
                 refuse_larger(_blosc_size(file.read(_BLOSC_HEAD)), self.decoded)
@@ -193,11 +199,6 @@ class ObjectBounds:
             inner=inner,
             index_first=getattr(location, "value", location) == "start",
         )
-
-    def refuse_size(self, size: int) -> None:
-        """Raise for a size that no file of the array has."""
-        if size > self.most:
-            raise BadObjectError(f"its file has {size} bytes and should have {self.most} at most")
 
     def _starts(self, file: IO[bytes], size: int) -> list[int]:
         """Return where the chunks of a file begin; a damaged index is left to who decodes it."""

@@ -1,4 +1,8 @@
-"""Web servers, which can only be read, and list nothing."""
+"""Web servers, which can only be read, and list nothing.
+
+Chunks are read by zarr-python: tensorstore takes bodies of any length, and what comes from a server
+that somebody else runs has to be bounded.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ from typing import Any, NoReturn
 
 from chunkscale.errors import OptionError, SourceNotFoundError
 from chunkscale.storage.base import Parts, Store
-from chunkscale.storage.failures import clear_answers
 from chunkscale.storage.locations import (
     Location,
     StoreOptions,
@@ -48,12 +51,6 @@ class Http(Store):
 
     def zarr_store(self, uri: str) -> Any:
         return _web(uri).WebStore(uri)
-
-    def kvstore(self, uri: str) -> dict[str, Any] | None:
-        return {"driver": "http", "base_url": _web(uri).address(f"{uri}/", query_of(uri))}
-
-    def clear_answers(self, uri: str) -> contextlib.AbstractContextManager[None]:
-        return clear_answers()
 
     def get(self, uri: str, most: int | None = None) -> bytes | None:
         found: bytes | None = _web(uri).whole(uri, most)

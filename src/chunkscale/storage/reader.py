@@ -19,7 +19,7 @@ from chunkscale.errors import CorruptChunkError, MemoryBudgetError, MetadataErro
 from chunkscale.geometry.box import Box, tile
 from chunkscale.host.limits import memory_limits
 from chunkscale.host.memory import available_bytes
-from chunkscale.storage.bounds import ObjectBounds
+from chunkscale.storage.bounds import ObjectBounds, refuse_size
 from chunkscale.storage.codecs import codec_text
 from chunkscale.storage.diagnosis import refuse_code, refuse_misread
 from chunkscale.storage.documents import ArrayDocument, read_array, with_attributes
@@ -32,7 +32,7 @@ from chunkscale.storage.locations import join
 from chunkscale.storage.names import is_chunk_path
 from chunkscale.storage.objects import holds_chunks
 from chunkscale.storage.stores import store_of
-from chunkscale.storage.zarr_stores import regular_chunks, zarr_array
+from chunkscale.storage.zarr_stores import limit_fetches, regular_chunks, zarr_array
 from chunkscale.text import human_bytes, times
 
 #: So many boxes with holes are looked at for chunks of other names, by each process.
@@ -87,13 +87,13 @@ class ArrayReader:
         self._file = metadata_file(uri, self._document.zarr_format)
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype: np.dtype[Any] = np.dtype(self._array.dtype).newbyteorder("=")
-        self.chunk: tuple[int, ...] = regular_chunks(uri, self._array)
-        shards = self._array.shards
-        self.shard: tuple[int, ...] | None = tuple(shards) if shards else None
+        self.chunk, self.shard = regular_chunks(uri, self._array)
         self.codec = codec_text(self._array)
         # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
         self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
         self.zarr_format = self._document.zarr_format
+        self._bounds = ObjectBounds.of(self._array, self.chunk, self.shard, self.codec)
+        limit_fetches(self._array, self._bounds.most)
         self._tensorstore = Once(self._opened)
         self._fits = False
         self._looks, self._small = _LOOKS, set[tuple[int, ...]]()
@@ -322,13 +322,9 @@ class ArrayReader:
             wanted = 1
             if self._blosc:
                 wanted = max(16, int.from_bytes(head[12:16], "little"))
-            self._bounds.refuse_size(size)
+            refuse_size(size, self._bounds.most)
             if size < wanted:
                 raise BadObjectError(f"its file has {size} bytes and should have {wanted} or more")
-
-    @cached_property
-    def _bounds(self) -> ObjectBounds:
-        return ObjectBounds.of(self._array, self.chunk, self.shard, self.codec)
 
     def _refuse_huge_chunks(self) -> None:
         """Raise where no chunk can be decoded: tensorstore ends the process when it tries."""

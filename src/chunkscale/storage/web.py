@@ -6,21 +6,29 @@ import asyncio
 import atexit
 import contextlib
 import re
-import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, cast
 from urllib.parse import quote
 
 import aiohttp
 import yarl
 from fsspec.asyn import sync
 from fsspec.implementations.http import HTTPFileSystem
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    SuffixByteRequest,
+)
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore
 
 from chunkscale.errors import AccessDeniedError, MetadataError
 from chunkscale.storage import patience
 from chunkscale.storage.base import Parts
 from chunkscale.storage.failures import (
+    BadObjectError,
     ReplacedError,
     StoreError,
     TooLongError,
@@ -48,7 +56,7 @@ def clearly(uri: str, *, is_chunk: bool = False) -> Iterator[None]:
         yield
     except FileNotFoundError:
         missing = True
-    except TooLongError:
+    except (TooLongError, BadObjectError):
         raise
     except Exception as error:
         status, transient = getattr(error, "status", None), is_transient(error)
@@ -80,10 +88,7 @@ class Addresses(HTTPFileSystem):  # type: ignore[misc]
     """Puts a query behind every address, and waits for none of them for ever."""
 
     def __init__(self, *args: Any, query: str = "", **options: Any) -> None:
-        silent = patience.SILENT_SECONDS
-        limits = aiohttp.ClientTimeout(
-            total=patience.LONGEST_SECONDS, sock_connect=silent, sock_read=silent
-        )
+        limits = _limits(patience.LONGEST_SECONDS)
         super().__init__(*args, client_kwargs={"timeout": limits}, **options)
         self.query = query
         self._known = False
@@ -122,12 +127,32 @@ def whole(uri: str, most: int | None) -> bytes | None:
     TooLongError
         If the server sends more than `most` bytes: some never end.
     """
+    system = Addresses(query=query_of(uri))
+    limits, too_long = _limits(patience.REQUEST_SECONDS), TooLongError(uri, most or 0)
+    fetch = partial(_fetched, system, uri, too_long, most, timeout=limits)
+    return cast(bytes | None, sync(system.loop, fetch))
+
+
+def _limits(total: float) -> aiohttp.ClientTimeout:
+    silent = patience.SILENT_SECONDS
+    return aiohttp.ClientTimeout(total=total, sock_connect=silent, sock_read=silent)
+
+
+async def _fetched(
+    system: Addresses,
+    uri: str,
+    too_long: Exception,
+    most: int | None,
+    *,
+    is_chunk: bool = False,
+    **options: Any,
+) -> bytes | None:
+    """Return what is at an address, or nothing; who is busy is asked again for some seconds."""
     wait = patience.FIRST_WAIT
     for left in reversed(range(patience.ATTEMPTS)):
         try:
-            with clearly(uri):
-                system = Addresses(query=query_of(uri))
-                return bytes(sync(system.loop, _whole, system, uri, most))
+            with clearly(uri, is_chunk=is_chunk):
+                return await _body(system, uri, too_long, most, **options)
         except AccessDeniedError:
             raise
         except FileNotFoundError:
@@ -135,25 +160,27 @@ def whole(uri: str, most: int | None) -> bytes | None:
         except StoreError as error:
             if not (left and error.busy):
                 raise
-        time.sleep(wait.total_seconds())
+        await asyncio.sleep(wait.total_seconds())
         wait = min(2 * wait, patience.LONGEST_WAIT)
     raise AssertionError
 
 
-async def _whole(system: Addresses, uri: str, most: int | None) -> bytes:
+async def _body(
+    system: Addresses, uri: str, too_long: Exception, most: int | None, **options: Any
+) -> bytes:
     session, url = await system.set_session(), address(uri)
-    limit = aiohttp.ClientTimeout(
-        total=patience.REQUEST_SECONDS,
-        sock_connect=patience.SILENT_SECONDS,
-        sock_read=patience.SILENT_SECONDS,
-    )
     found = bytearray()
-    async with session.get(system.encode_url(url), timeout=limit) as answer:
+    async with session.get(system.encode_url(url), **options) as answer:
         system._raise_not_found_for_status(answer, url)
+        if "headers" in options and answer.status != 206:
+            raise BadObjectError(
+                "its server does not send parts of files (HTTP range requests), without which the "
+                "whole shard would be fetched for each chunk; download the image"
+            )
         async for piece in answer.content.iter_any():
             found += piece
             if most is not None and len(found) > most:
-                raise TooLongError(uri, most)
+                raise too_long
     return bytes(found)
 
 
@@ -205,10 +232,28 @@ class WebParts(Parts):
         return (int(said[2]), version), found
 
 
+def _range(part: ByteRequest) -> str:
+    """Return how HTTP says which bytes of an object are wanted."""
+    match part:
+        case RangeByteRequest():
+            return f"bytes={part.start}-{part.end - 1}"
+        case OffsetByteRequest():
+            return f"bytes={part.offset}-"
+        case SuffixByteRequest():
+            return f"bytes=-{part.suffix}"
+
+
 class WebStore(FsspecStore):
-    """The chunks below one address."""
+    """The chunks below one address.
+
+    Attributes
+    ----------
+    most : int, optional
+        Bytes of an object, of which no more is fetched.
+    """
 
     supports_listing = False
+    most: int | None = None
 
     def __init__(self, uri: str, *, read_only: bool = True) -> None:
         system = Addresses(query=query_of(uri), asynchronous=True)
@@ -218,19 +263,27 @@ class WebStore(FsspecStore):
     def with_read_only(self, read_only: bool = False) -> WebStore:
         return WebStore(self.uri, read_only=read_only)
 
-    async def get(self, key: str, *args: Any, **options: Any) -> Any:
-        try:
-            with clearly(join(self.uri, key), is_chunk=True):
-                return await super().get(key, *args, **options)
-        except AccessDeniedError:
-            raise
-        except FileNotFoundError:
-            return None
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        options: dict[str, Any] = {}
+        if byte_range is not None:
+            options["headers"] = {"Range": _range(byte_range), "Accept-Encoding": "identity"}
+        found = await _fetched(
+            self.fs,
+            join(self.uri, key),
+            BadObjectError(f"it has more than the {self.most} bytes that it may have"),
+            self.most,
+            is_chunk=True,
+            **options,
+        )
+        return None if found is None else prototype.buffer.from_bytes(found)
 
     async def exists(self, key: str) -> bool:
         with clearly(join(self.uri, key)):
             return bool(await super().exists(key))
 
-    async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:
-        with clearly(self.uri, is_chunk=True):
-            return await super().get_partial_values(prototype, key_ranges)
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        return await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges))

@@ -56,6 +56,13 @@ def zarr_array(uri: str, document: ArrayDocument, *, read_only: bool = True) -> 
         ) from error
 
 
+def limit_fetches(array: Any, most: int) -> None:
+    """Let the store of an array fetch no more of an object than `most` bytes, if it is remote."""
+    store = array.store_path.store
+    if hasattr(store, "most"):
+        store.most = most
+
+
 @lru_cache(maxsize=64)
 def _metadata(text: str, bounded: bool) -> Any:
     """Return what zarr-python makes of a document: of images that are alike it is the same."""
@@ -67,10 +74,10 @@ def _metadata(text: str, bounded: bool) -> Any:
     return bound_codecs(made) if bounded else made
 
 
-def regular_chunks(uri: str, array: Any) -> tuple[int, ...]:
-    """Return the shape of the chunks of an array, or refuse it."""
+def regular_chunks(uri: str, array: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Return the shapes of the chunks and the shards of an array, or refuse it."""
     try:
-        chunks = tuple(array.chunks)
+        chunks, shards = tuple(array.chunks), array.shards
     except NotImplementedError as error:
         name = array.metadata.chunk_grid.to_dict()["name"]
         raise MetadataError(f"array {uri!r} cannot be opened: {grid_fault(name)}") from error
@@ -79,4 +86,4 @@ def regular_chunks(uri: str, array: Any) -> tuple[int, ...]:
             raise MetadataError(
                 f"array {uri!r} has {what} {voxels}, more than can exist; correct its metadata"
             )
-    return chunks
+    return chunks, tuple(shards) if shards else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from chunkscale.storage.bounds import refuse_size
 from chunkscale.storage.buckets.access import clear_bucket_errors, open_bucket
 from chunkscale.storage.locations import join
 
@@ -21,6 +22,7 @@ def bucket_store_type() -> Any:
         """
 
         supports_listing = False
+        most: int | None = None  # bytes of an object; a longer one is not fetched
 
         def __init__(self, uri: str, *, read_only: bool = False) -> None:
             bucket, key = open_bucket(uri)
@@ -34,9 +36,21 @@ def bucket_store_type() -> Any:
         def __eq__(self, other: object) -> bool:
             return super().__eq__(other) and self.prefix == getattr(other, "prefix", None)
 
-        async def get(self, key: str, *args: Any, **options: Any) -> Any:
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
             with clear_bucket_errors(join(self.uri, key)):
-                return await super().get(self.prefix + key, *args, **options)
+                if byte_range is None and self.most is not None:
+                    return await self._bounded(self.prefix + key, prototype, self.most)
+                return await super().get(self.prefix + key, prototype, byte_range)
+
+        async def _bounded(self, path: str, prototype: Any, most: int) -> Any:
+            import obstore
+
+            try:
+                found = await obstore.get_async(self.store, path)
+            except FileNotFoundError:
+                return None
+            refuse_size(found.meta["size"], most)
+            return prototype.buffer.from_bytes(await found.bytes_async())
 
         async def exists(self, key: str) -> bool:
             with clear_bucket_errors(join(self.uri, key)):

@@ -16,6 +16,7 @@ from zarr.abc.store import (
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.core.buffer.core import default_buffer_prototype
 
+from chunkscale.storage.bounds import refuse_size
 from chunkscale.storage.failures import BadObjectError
 from chunkscale.storage.zips.archive import Archive
 
@@ -33,8 +34,14 @@ class ZipFolder(Store):
         Empty, or with a slash at its end.
     on_disk : bool
         Whether small parts are read without a thread.
+
+    Attributes
+    ----------
+    most : int, optional
+        Bytes of an entry; nothing is read of a longer one.
     """
 
+    most: int | None = None
     supports_writes = supports_deletes = False
     supports_listing = True
 
@@ -62,12 +69,15 @@ class ZipFolder(Store):
                     f"{name!r} in the zip file {self.archive.uri!r} is a folder instead of a "
                     "file; make the zip file again"
                 )
+            self._refuse_file_above(name)
             return None
         if not entry.size:  # zarr-python takes an empty shard for a missing one
             raise BadObjectError(
                 f"the entry {entry.name!r} of the zip file {self.archive.uri!r} is empty; make "
                 "the zip file again"
             )
+        if self.most is not None:
+            refuse_size(entry.size, self.most)
         match byte_range:
             case None:
                 return self.archive.content(entry)
@@ -78,6 +88,17 @@ class ZipFolder(Store):
             case SuffixByteRequest(suffix):
                 return self.archive.part(entry, max(0, entry.size - suffix), entry.size)
         raise TypeError(f"{byte_range!r} is not a range of bytes")
+
+    def _refuse_file_above(self, name: str) -> None:
+        """Raise where a file stands in the place of a folder: all that is in it seems missing."""
+        above = name.rpartition("/")[0]
+        while len(above) >= len(self.path.rstrip("/")) and above:
+            if self.archive.directory.find(above) is not None:
+                raise BadObjectError(
+                    f"{above!r} in the zip file {self.archive.uri!r} is a file where a folder "
+                    "should be; make it anew"
+                )
+            above = above.rpartition("/")[0]
 
     def _is_small(self, key: str, byte_range: ByteRequest | None) -> bool:
         if not self.on_disk:
