@@ -6,8 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-
-import numpy as np
+from numbers import Real
 
 METRES = {
     "yoctometer": 1e-24,
@@ -96,7 +95,7 @@ def is_finite(value: object) -> bool:
     >>> is_finite(2), is_finite(10**400), is_finite(float("nan")), is_finite(True), is_finite("2")
     (True, False, False, False, False)
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
         return math.isfinite(value)
