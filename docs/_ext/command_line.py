@@ -51,6 +51,8 @@ def described(parser: argparse.ArgumentParser) -> str:
     """Return the reference of a parser with verbs, as reStructuredText."""
     verbs: Any = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     lines = [escape(parser.description or ""), ""]
+    lines += [f".. program:: {parser.prog}", ""]
+    lines += _group("options", [a for a in parser._actions if a.option_strings])
     for name, verb in verbs.choices.items():
         lines += _verb(name, verb)
     lines += ["Exit codes", "----------", "", escape(parser.epilog or ""), ""]

@@ -82,7 +82,7 @@ def run_demo(
     )
     zyx = tuple(Axis(name=n, unit="micrometer") for n in "zyx")
     grid = VoxelGrid(axes=zyx, shape=SHAPE, voxel_size=VOXEL_SIZE)
-    say(f"A synthetic stack of cells, {' x '.join(map(str, SHAPE))} voxels of 1 x 0.202 x 0.202 um")
+    say(f"A synthetic stack of cells, {' x '.join(map(str, SHAPE))} voxels of 1 x 0.202 x 0.202 µm")
     for path in (stack, iso, zoomed, finest, huge):
         _check_own(path, stack)
     if stack.exists():
@@ -92,7 +92,7 @@ def run_demo(
         discard(str(stack), ["0"])
     write_image(stack, synthetic_cells(cells=CELLS), grid, name=NAME)
     write_labels(stack, "cells", synthetic_labels(cells=CELLS), grid, title=NAME)
-    say("\n1. Isotropic voxels of 1 um")
+    say("\n1. Isotropic voxels of 1 µm")
     _run(["resample", str(stack), str(iso), "--voxel-size", "1", "--overwrite"], say)
     _run(["check", str(iso), "--source", str(stack)], say)
     say("\n2. The same, zoomed twofold")

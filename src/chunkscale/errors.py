@@ -7,14 +7,15 @@ value and the remedy.
 
 from dataclasses import dataclass
 
-from chunkscale.text import escaped
+from chunkscale.text import escaped, spoken
 
 
 class ChunkscaleError(Exception):
     """Base class of every error that this package raises on purpose."""
 
     def __str__(self) -> str:
-        return escaped(super().__str__())  # metadata are repeated, and may steer a terminal
+        # Metadata are repeated, and may steer a terminal.
+        return escaped(spoken(super().__str__()))
 
 
 class GridError(ChunkscaleError, ValueError):
@@ -100,7 +101,7 @@ class ChunkscaleWarning(UserWarning):
     """Base class of the package's warnings."""
 
     def __str__(self) -> str:
-        return escaped(super().__str__())
+        return escaped(spoken(super().__str__()))
 
 
 class AliasingWarning(ChunkscaleWarning):
@@ -120,7 +121,8 @@ class Notice:
         in another way. ``"scene"``: that images lie in a scene, which some versions cannot hold.
         ``"empty"``: no chunk of it is stored. Or what the plan found: ``"aliasing"``,
         ``"labels"``, ``"mask"``, ``"plane"``, ``"kept"``, ``"collapse"``, ``"growth"``,
-        ``"overlap"``, ``"memory"``, ``"size"``, ``"disk"``, ``"unit"``, ``"order"`` and the like.
+        ``"overlap"``, ``"memory"``, ``"size"``, ``"disk"``, ``"unit"``, ``"order"``,
+        ``"isotropic"`` and the like.
     text : str
     """
 
@@ -128,4 +130,4 @@ class Notice:
     text: str
 
     def __str__(self) -> str:
-        return self.text
+        return spoken(self.text)

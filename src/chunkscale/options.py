@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
+#: No run has less memory, so a plain number below lacks its unit: GiB up to what machines have.
+_LEAST_BYTES, _MOST_GIB = 2**20, 256
+
 
 def parse_bytes(value: int | float | str, name: str = "memory") -> int:
     """Return a number of bytes.
 
     Examples
     --------
-    >>> parse_bytes("300MiB"), parse_bytes("4 GB"), parse_bytes(1024)
-    (314572800, 4000000000, 1024)
+    >>> parse_bytes("300MiB"), parse_bytes("4 GB"), parse_bytes(2**30)
+    (314572800, 4000000000, 1073741824)
     """
     from dask.utils import parse_bytes as dask_parse_bytes
 
@@ -39,10 +42,13 @@ def parse_bytes(value: int | float | str, name: str = "memory") -> int:
         number = int(dask_parse_bytes(value))
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise OptionError(
-            f"{name} {value!r} is not understood; give bytes or a size like 4GiB"
+            f"{name} {value!r} is not a size; give bytes, or a size like 4GiB"
         ) from error
     if number <= 0:
         raise OptionError(f"{name} {value!r} is not positive")
+    if number < _LEAST_BYTES and str(value).strip().isdigit():
+        meant = f"{number}{'GiB' if number < _MOST_GIB else 'MiB'}"
+        raise OptionError(f"{name} {value!r} is {count(number, 'byte')}; did you mean {meant!r}?")
     return number
 
 
@@ -65,7 +71,7 @@ def default_memory(workers: int, limits: Iterable[Limit]) -> Limit:
 
     found = [
         Limit(GIB + workers * GIB, f"the default with {count(workers, 'worker')}"),
-        Limit(available_bytes() // 2, "half of the memory that is free"),
+        Limit(available_bytes() // 2, "half of the free memory"),
         *(
             Limit(int(limit.amount * OWN_PART), f"{OWN_PART:.0%} of {limit.origin}")
             for limit in limits
@@ -167,11 +173,11 @@ def layouts(
 def method(name: str | None, is_label: bool, antialias: bool) -> MethodName:
     """Return the name of the interpolation method, the default if none is given."""
     if not isinstance(antialias, bool | np.bool_):
-        raise OptionError(f"antialias {antialias!r} is not understood; give True or False")
+        raise OptionError(f"antialias {antialias!r} must be True or False")
     chosen = find_method(name, is_label=is_label)
     if antialias and chosen.weight is None:
         raise OptionError(
-            f"antialias has no meaning for the method {chosen.name}"
+            f"antialias does not apply to the method {chosen.name}"
             + (" (the default for label images)" if name is None else "")
             + "; leave one of them out"
         )
@@ -198,7 +204,7 @@ def outside(value: float | str, dtype: str) -> float | int | None:
             return number + 0.0  # there is one zero outside, not two
     except (TypeError, ValueError):
         pass
-    raise OptionError(f"outside {value!r} is neither 'edge' nor a value of the data type {dtype}")
+    raise OptionError(f"outside {value!r} must be 'edge' or a value of the data type {dtype}")
 
 
 def pyramid_rule(value: str) -> PyramidRule:
@@ -219,8 +225,8 @@ def downsample(value: str | None, method: str, is_label: bool) -> Downsample:
         raise OptionError(f"downsample {value!r} is unknown; use {', '.join(first)} or {last}")
     if value == "mean" and is_label and not chosen.blends:
         raise OptionError(
-            "downsample 'mean' would make ids that no label of this image has; leave it out, which "
-            "takes the most frequent of each cell, or use nearest or max"
+            "downsample 'mean' would make new ids; leave it out, which takes the most frequent "
+            "id of each cell, or use nearest or max"
         )
     return value
 
@@ -235,7 +241,7 @@ def positive(name: str, value: int | None) -> int | None:
         number = 0
     if not 1 <= number <= 1024:
         raise OptionError(
-            f"{name} {value!r} is not a whole number between 1 and 1024; give one, or leave it out"
+            f"{name} {value!r} must be a whole number from 1 to 1024; give one, or leave it out"
         )
     return number
 

@@ -20,9 +20,10 @@ _SIZE_HINT = (
     "axis like 1,0.5,0.5 or z=1,y=0.5,x=0.5, 'finest', 'coarsest' or 'same'"
 )
 _SOURCE_HINT = (
-    "give one number or one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2; they are in the "
-    "unit of the source, and source_unit='um' (--source-unit um) says that of an array or a file"
+    "give one number or one for each axis, like 1,0.2,0.2 or z=1,y=0.2,x=0.2, in the unit of the "
+    "source, or with one like 500nm"
 )
+_POINT = "decimal numbers have a point, like 0.5"
 _FACTOR_HINT = "give a number, or one for each spatial axis like 5,1,1 or z=5"
 _SHAPE_HINT = "give whole numbers of voxels for each spatial axis, like 256,256,256 or z=256"
 
@@ -100,12 +101,20 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
         if len(set(map(metres, units))) > 1:
             raise OptionError(
                 f"the spatial axes have different units ({', '.join(map(str, units))}), so one "
-                f"voxel size {given!r} for all has no meaning; give one for each axis, "
-                "like z=1,y=0.5,x=0.5"
+                f"voxel size {given!r} cannot apply to all; give one for each axis, like "
+                "z=1,y=0.5,x=0.5"
             )
     if isinstance(wanted, str):
         chosen, resized = min if wanted == "finest" else max, thick(source)
         return dict.fromkeys(resized, float(chosen(present[i] for i in resized)))
+    if isinstance(wanted, list) and len(wanted) == source.ndim > len(names):
+        kept = [i for i in range(source.ndim) if i not in source.spatial]
+        if any(wanted[i].unit or wanted[i].value != source.voxel_size[i] for i in kept):
+            raise OptionError(
+                f"voxel size {given!r} changes an axis that is not spatial, and only spatial axes "
+                f"are resampled; give values for {', '.join(names)}"
+            )
+        wanted = [wanted[i] for i in source.spatial]
     lengths = _by_axis("voxel size", given, wanted, names)
     for name, length in lengths.items():
         try:
@@ -113,7 +122,7 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
         except ValueError as error:
             raise OptionError(
                 f"voxel size {given!r} cannot be converted along axis {name!r}: {error}; give a "
-                "plain number"
+                "number without a unit"
             ) from error
     return present
 
@@ -127,19 +136,38 @@ def thick(source: VoxelGrid) -> tuple[int, ...]:
     return tuple(i for i in source.spatial if source.shape[i] > 1) or source.spatial
 
 
-def source_sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
-    """Return the voxel size of a source with these spatial axes, by axis.
+def source_sizes(value: VoxelSize, units: Mapping[str, str | None], ndim: int) -> dict[str, float]:
+    """Return the voxel size of a source by axis, in the units of its spatial axes, which come last.
+
+    One number for each of its `ndim` axes is taken, too, as `VoxelGrid.voxel_size` has them;
+    those of time and channels say nothing of voxels.
 
     Examples
     --------
-    >>> source_sizes("1,0.5,0.5", "zyx"), source_sizes("z=2", "zyx")
+    >>> zyx = dict.fromkeys("zyx", "micrometer")
+    >>> source_sizes("1,0.5,500nm", zyx, 3), source_sizes("z=2", zyx, 3)
     ({'z': 1.0, 'y': 0.5, 'x': 0.5}, {'z': 2.0})
+    >>> source_sizes((30.0, 1.0, 0.5, 0.5), zyx, 4)
+    {'z': 1.0, 'y': 0.5, 'x': 0.5}
     """
-    parsed = _parse("source voxel size", value, _number, _SOURCE_HINT)
+    parsed = _parse("source voxel size", value, _length, _SOURCE_HINT)
+    if isinstance(parsed, list) and len(parsed) == ndim:
+        parsed = parsed[ndim - len(units) :]
     # Of an axis that is named and not there, or not spatial, whoever knows the axes will tell.
-    return (
-        parsed if isinstance(parsed, dict) else _by_axis("source voxel size", value, parsed, names)
+    lengths = (
+        parsed if isinstance(parsed, dict) else _by_axis("source voxel size", value, parsed, units)
     )
+    sizes = {}
+    for name, length in lengths.items():
+        try:
+            sizes[name] = length.in_unit(units[name]) if name in units else length.value
+        except ValueError as error:
+            raise OptionError(
+                f"source voxel size {value!r} has a unit, and the source has none that is known "
+                f"along axis {name!r}; give plain numbers, and that of an array or a file with "
+                f"source_unit={length.unit!r} (--source-unit {length.unit})"
+            ) from error
+    return sizes
 
 
 def _parse(
@@ -161,8 +189,10 @@ def _parse(
             if "=" not in text:
                 return list(map(number, parts)) if len(parts) > 1 else number(text)
             pairs = [part.partition("=") for part in parts if part.strip()]
+            if nameless := [size for size, mark, _ in pairs if not mark]:
+                raise ValueError(f"{nameless[0]!r} has no axis; {_POINT}")
             if len({axis.strip() for axis, _, _ in pairs}) < len(pairs):
-                raise ValueError("an axis is named twice")
+                raise ValueError("an axis appears twice")
             return {axis.strip(): number(size) for axis, _, size in pairs}
         if isinstance(value, Mapping):
             return {str(axis): number(size) for axis, size in value.items()}
@@ -181,7 +211,7 @@ def _number(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is no plain number") from None
+        raise ValueError(f"{value!r} is not a plain number") from None
     except OverflowError:
         raise ValueError("a whole number is larger than any size") from None
 
@@ -190,12 +220,17 @@ def _whole(value: Any) -> int:
     try:
         found = int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is no whole number") from None
+        raise ValueError(f"{value!r} is not a whole number") from None
     if found < 1 or isinstance(value, bool):
-        raise ValueError(f"{value!r} is no number of voxels")
+        raise ValueError(f"{value!r} is not a number of voxels")
     if found >= _ENDLESS:
         raise ValueError("a whole number is larger than any array")
     return found
+
+
+def _has_commas(name: str, given: object) -> bool:
+    """Whether a list with a wrong number of values may be numbers with decimal commas."""
+    return isinstance(given, str) and "." not in given and name != "shape"
 
 
 def _by_axis(name: str, given: object, parsed: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -205,7 +240,7 @@ def _by_axis(name: str, given: object, parsed: Any, names: Iterable[str]) -> dic
         if len(parsed) != len(listed):
             raise OptionError(
                 f"{name} {given!r} has {len(parsed)} values for the {len(listed)} spatial axes "
-                f"{', '.join(listed)}"
+                f"{', '.join(listed)}" + (f"; {_POINT}" if _has_commas(name, given) else "")
             )
         return dict(zip(listed, parsed, strict=True))
     if not isinstance(parsed, dict):

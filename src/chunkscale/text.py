@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
+import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 def human_bytes(number: float) -> str:
@@ -38,6 +38,42 @@ def escaped(text: str) -> str:
     \u001b[31mred
     """
     return _RAW.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+#: An argument of Python, and behind it in brackets the option of the command line.
+_ARGUMENT = re.compile(r"""\w+(?:=(?:\{[^}]*\}|'[^']*'|[^\s(){}']+))? \((--[^()]*)\)""")
+
+#: Whether messages are read by somebody who types options.
+_typed = [False]
+
+
+@contextlib.contextmanager
+def as_typed() -> Iterator[None]:
+    """Name options in messages as they are typed on the command line, not as arguments."""
+    before, _typed[0] = _typed[0], True
+    try:
+        yield
+    finally:
+        _typed[0] = before
+
+
+def spoken(text: str) -> str:
+    """Return a message with its options as its reader spells them.
+
+    Messages are written for both, like ``antialias=True (--antialias)``.
+
+    Examples
+    --------
+    >>> text = "give axes='zyx' (--source-axes zyx)"
+    >>> with as_typed():
+    ...     print(spoken(text))
+    give --source-axes zyx
+    >>> spoken(text)
+    "give axes='zyx'"
+    """
+    if _typed[0]:
+        return _ARGUMENT.sub(r"\1", text)
+    return _ARGUMENT.sub(lambda found: found[0].partition(" (--")[0], text)
 
 
 def as_lines(texts: Iterable[str]) -> str:
@@ -88,6 +124,17 @@ def shown(value: object, most: int = 200) -> str:
     return text if len(text) <= most else text[:most] + "..."
 
 
+def number(value: float) -> str:
+    """Return a number without the noise behind its sixth digit.
+
+    Examples
+    --------
+    >>> number(0.30000000000000004), number(1234567), number(-0.0)
+    ('0.3', '1234567', '0')
+    """
+    return f"{value + 0.0:.6g}" if isinstance(value, float) else str(value)
+
+
 def times(values: Iterable[float] | None) -> str:
     """Return numbers as ``2 x 3 x 4``.
 
@@ -96,11 +143,7 @@ def times(values: Iterable[float] | None) -> str:
     >>> times((86, 80, 79)), times((1.0, 0.202))
     ('86 x 80 x 79', '1 x 0.202')
     """
-    return (
-        "-"
-        if values is None
-        else " x ".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in values)
-    )
+    return "-" if values is None else " x ".join(map(number, values))
 
 
 def by_commas(text: str) -> str:
@@ -121,8 +164,3 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-
-
-def text_html(text: str) -> str:
-    """Return a text for a notebook as a terminal shows it."""
-    return f"<pre>{html.escape(text)}</pre>"

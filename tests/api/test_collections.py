@@ -108,7 +108,7 @@ def test_images_that_are_not_there_are_refused(tmp_path):
     source = plate(tmp_path / "plate.zarr")
     with pytest.raises(OptionError, match=r"'B/03/7' .*matches no image.*'B/03/0'"):
         chunkscale.resample(source, tmp_path / "out.zarr", images="B/03/7")
-    with pytest.raises(OptionError, match="is one image; leave that out"):
+    with pytest.raises(OptionError, match="is one image; leave it out"):
         chunkscale.plan_resampling(source / "B" / "03" / "0", images="0")
     assert not (tmp_path / "out.zarr").exists()
 
@@ -121,13 +121,13 @@ def test_all_of_one_image_is_that_image(tmp_path):
 
 
 def test_a_collection_by_itself_asks_which_images(tmp_path):
-    with pytest.raises(chunkscale.MultipleImagesError, match="--all") as caught:
+    with pytest.raises(chunkscale.MultipleImagesError, match="images='all'") as caught:
         chunkscale.resample(plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr")
     assert list(caught.value.paths) == FIELDS
 
 
 def test_a_folder_by_itself_asks_which_images(tmp_path):
-    with pytest.raises(chunkscale.MultipleImagesError, match="--all") as caught:
+    with pytest.raises(chunkscale.MultipleImagesError, match="images='all'") as caught:
         chunkscale.plan_resampling(folder(tmp_path / "folder"))
     assert list(caught.value.paths) == ["a2.zarr", "a10.zarr", "b.zarr"]
 
@@ -349,7 +349,7 @@ def test_a_collection_with_nested_names_of_labels_is_replaced(tmp_path):
 
 
 def test_labels_that_no_image_has_are_refused(tmp_path):
-    with pytest.raises(OptionError, match="'typo': no image of"):
+    with pytest.raises(OptionError, match="'typo': none of the selected images"):
         chunkscale.plan_resampling(plate(tmp_path / "plate.zarr"), images="all", labels="typo")
 
 
@@ -366,7 +366,7 @@ def test_labels_that_some_images_have_can_be_named(tmp_path):
 def test_an_output_is_kept_unless_it_is_to_be_replaced(tmp_path):
     source, out = plate(tmp_path / "plate.zarr"), tmp_path / "out.zarr"
     chunkscale.resample(source, out, images="all")
-    with pytest.raises(DestinationError, match="--overwrite"):
+    with pytest.raises(DestinationError, match="overwrite=True"):
         chunkscale.resample(source, out, images="all")
     chunkscale.resample(source, out, images="B/**", overwrite=True)
     assert list(open_collection(out).images()) == ["B/03/0", "B/03/1", "B/04/0"]
@@ -398,7 +398,7 @@ def test_what_was_begun_differently_is_not_continued(tmp_path):
     with pytest.raises(RegionError):
         chunkscale.resample(source, out, images="all", voxel_size=1.0)
     for options in ({"voxel_size": 2.0}, {"images": "B/**", "voxel_size": 1.0}):
-        with pytest.raises(DestinationError, match="begun differently"):
+        with pytest.raises(DestinationError, match="started with other options"):
             chunkscale.resample(source, out, **{"images": "all", **options}, resume=True)
 
 
@@ -569,13 +569,13 @@ def test_what_cannot_be_made_is_said_before_the_run(tmp_path, capsys):
 
 def test_a_collection_is_not_compared_with_an_array(tmp_path):
     source = plate(tmp_path / "plate.zarr")
-    with pytest.raises(OptionError, match="give the path of that"):
+    with pytest.raises(OptionError, match="give the path of the collection"):
         chunkscale.check(source, source=np.zeros((3, 3, 3)))
 
 
 @pytest.mark.parametrize("asked", [3, True, [1]], ids=str)
 def test_images_of_a_wrong_type_are_refused(asked, tmp_path):
-    with pytest.raises(OptionError, match="give it like 'B/03/0"):
+    with pytest.raises(OptionError, match=r"must be .* like 'B/03/0"):
         chunkscale.plan_resampling(plate(tmp_path / "plate.zarr"), images=asked)
 
 
@@ -596,7 +596,7 @@ def test_check_finds_an_image_that_has_gone(tmp_path):
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared files are not here")
-@pytest.mark.filterwarnings("ignore:.*no stored chunk", "ignore:.*left behind")
+@pytest.mark.filterwarnings("ignore:.*no stored chunk", "ignore:.*left out")
 @pytest.mark.parametrize(
     "name",
     [

@@ -154,7 +154,7 @@ def test_a_unit_that_is_no_length_is_told_and_not_kept(unit):
     array = data_array(unit=unit)
     plan = chunkscale.plan_resampling(array, voxel_size=0.5)
     assert [axis.unit for axis in plan.target_grid.axes] == [None] * 3
-    assert f"the unit {unit!r} along x is not known" in " ".join(map(str, plan.warnings))
+    assert f"the unit {unit!r} along x is unknown" in " ".join(map(str, plan.warnings))
     assert chunkscale.resample_array(array, voxel_size=0.5).x.attrs["units"] == unit
 
 
@@ -238,12 +238,12 @@ def test_options_come_before_coordinates_and_say_so():
     )
     found = one_warning(
         lambda: chunkscale.resample_array(array, voxel_size=0.5, source_voxel_size={"z": 1.0}),
-        "source_voxel_size is taken, and the xarray.DataArray itself says z 2",
+        "source_voxel_size is used, although the xarray.DataArray says z 2",
     )
     assert list(found.z.values) == [9.75 + 0.5 * i for i in range(8)]
     found = one_warning(
         lambda: chunkscale.resample_array(array, factor=1, source_translation=(0, 10, 10)),
-        "source_translation is taken.* z 10",
+        "source_translation is used.* z 10",
     )
     assert list(found.z.values) == [0, 2, 4, 6]
     with pytest.raises(chunkscale.OptionError, match="axes 'xyz' are given"):
@@ -259,7 +259,7 @@ def test_irregular_coordinates_are_refused_and_the_remedies_work():
     assert chunkscale.resample_array(regular, factor=2).sizes["z"] == 10
     found = one_warning(
         lambda: chunkscale.resample_array(array, factor=2, source_voxel_size={"z": 1.0}),
-        "taken along z, and its coordinates are irregular: from index 2 to 3",
+        "used along z, although its coordinates are irregular: from index 2 to 3",
     )
     assert list(found.z.values) == [-0.25 + 0.5 * i for i in range(8)]
 
@@ -295,7 +295,7 @@ OTHERS = {
         lambda a: a.assign_attrs(direction=np.eye(3)[::-1]),
         r"direction.*assign_attrs\(direction=None\)",
     ),
-    "texts": (lambda a: a.assign_coords(z=list("abcd")), "no numbers"),
+    "texts": (lambda a: a.assign_coords(z=list("abcd")), "not numbers"),
 }
 
 
@@ -367,7 +367,8 @@ def test_attributes_that_may_count_voxels_are_copied_with_a_word():
     """As those of a raster's transform."""
     array = data_array().assign_attrs(resolution=(0.5, 0.25), note="pixel", by="me")
     found = one_warning(
-        lambda: chunkscale.resample_array(array, zoom=2), "attributes resolution may count voxels"
+        lambda: chunkscale.resample_array(array, zoom=2),
+        "attributes resolution may refer to voxels",
     )
     assert found.attrs == array.attrs
 
@@ -445,7 +446,7 @@ def test_a_data_array_brings_channels_units_and_time_to_an_output(tmp_path):
         (np.array([0, 500, 1000], "timedelta64[ms]"), 0.5, None),
         (np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "datetime64[D]"), 86400.0, "2020"),
         ([0.0, 1.0, 5.0], 1.0, "index 1 to 2 they step by 4.*no time step"),
-        (list("abc"), 1.0, "no numbers.*no time step"),
+        (list("abc"), 1.0, "not numbers.*no time step"),
     ],
 )
 def test_times_become_seconds_or_are_told_to_be_lost(times, step, message, tmp_path):
@@ -465,9 +466,9 @@ def test_times_become_seconds_or_are_told_to_be_lost(times, step, message, tmp_p
 @pytest.mark.parametrize(
     ("times", "units", "unit", "message"),
     [
-        ([0.0, 2.0, 4.0], "seconds since 2020-01-01 00:00", "second", "from 2020-01-01 00:00"),
-        ([0.0, 2.0], "hours since 1970-01-01", "hour", "from 1970-01-01"),
-        ([5.0], "second", "second", "a step of 1 second stands for it"),
+        ([0.0, 2.0, 4.0], "seconds since 2020-01-01 00:00", "second", "time 2020-01-01 00:00"),
+        ([0.0, 2.0], "hours since 1970-01-01", "hour", "time 1970-01-01"),
+        ([5.0], "second", "second", "a step of 1 second is written"),
         (np.array(["2020-01-01", "NaT"], "datetime64[ns]"), None, None, "missing"),
     ],
 )
@@ -499,7 +500,7 @@ def test_an_image_is_resampled_lazily_into_one_that_can_be_passed_on(make_image,
         found = chunkscale.open_image(again.path)
         assert (found.grid, found.channels) == (stored.grid, stored.channels)
         np.testing.assert_array_equal(np.asarray(found), np.asarray(stored))
-    with pytest.raises(chunkscale.OptionError, match="source_voxel_size 2 is for arrays"):
+    with pytest.raises(chunkscale.OptionError, match="source_voxel_size 2 applies to arrays only"):
         chunkscale.resample_array(image, zoom=2, source_voxel_size=2)
 
 

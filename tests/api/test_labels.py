@@ -15,7 +15,7 @@ from chunkscale.errors import DestinationError, OptionError
 from chunkscale.samples import write_image
 from chunkscale.text import human_bytes
 
-pytestmark = pytest.mark.filterwarnings("ignore:aliasing", "ignore:.*equal steps")
+pytestmark = pytest.mark.filterwarnings("ignore:aliasing", "ignore:.*equally spaced")
 
 SHAPE, SIZE = (6, 20, 24), (2.0, 0.5, 0.5)
 
@@ -236,7 +236,7 @@ def test_labels_can_be_chosen(asked, kept, dataset, tmp_path):
     assert chunkscale.open_image(out).labels == tuple(f"labels/{name}" for name in kept)
     left = [f"labels/{name}" for name in ("nuclei", "cells") if name not in kept]
     noted = zarr.open_group(out, mode="r").attrs["chunkscale"].get("notices", [])
-    said = [text for text in noted if "stay behind" in text]
+    said = [text for text in noted if "labels left out" in text]
     assert bool(said) == bool(left)
     assert all(name in said[0] for name in left)
 
@@ -259,8 +259,8 @@ def test_labels_that_cannot_go_along_stay_behind_with_a_word(make_image, noise, 
     plan = chunkscale.plan_resampling(path)
     assert [name for name, _ in plan.labels] == ["labels/nuclei"]
     (text,) = (n.text for n in plan.warnings if n.kind == "lost")
-    assert "'labels/scores' is left behind: labels are integers, and these are float32" in text
-    with pytest.raises(chunkscale.MetadataError, match="labels are integers"):
+    assert "'labels/scores' is left out: labels must be integers, but these are float32" in text
+    with pytest.raises(chunkscale.MetadataError, match="labels must be integers"):
         chunkscale.plan_resampling(path, labels="scores")
 
 
@@ -270,7 +270,7 @@ def test_a_voxel_size_that_is_given_is_that_of_labels_on_the_same_voxels(dataset
     size = {"z": 4.0, "y": 1.0, "x": 1.0}
     plan = chunkscale.plan_resampling(dataset, source_voxel_size=size)
     assert [name for name, _ in plan.labels] == ["labels/nuclei"]
-    assert any("source_voxel_size is that of the image" in str(n) for n in plan.warnings)
+    assert any("source_voxel_size applies to the image" in str(n) for n in plan.warnings)
     chunkscale.resample(dataset, out, source_voxel_size=size, labels="nuclei")
     assert spatial(chunkscale.open_image(out / "labels/nuclei")) == spatial(
         chunkscale.open_image(out)
@@ -408,10 +408,10 @@ def test_labels_of_other_time_points_are_not_paired(make_image, noise):
     """Which belong together is not guessed."""
     plan = chunkscale.plan_resampling(timed(make_image, noise, 2), timepoints="2:4")
     assert not plan.labels
-    assert any("which belong together cannot be told" in str(n) for n in plan.warnings)
+    assert any("so they cannot be matched" in str(n) for n in plan.warnings)
 
 
-@pytest.mark.filterwarnings("ignore:'omero' breaks rules")
+@pytest.mark.filterwarnings("ignore:'omero' breaks the specification")
 def test_channels_by_name_are_those_of_labels_too(make_image, noise, tmp_path):
     path = make_image(
         noise((2, *SHAPE)), (1.0, *SIZE), axes="czyx",
@@ -440,7 +440,9 @@ def test_what_is_no_fault_of_labels_does_not_leave_them_behind(dataset, tmp_path
     """A run that is continued differently, say, is refused."""
     out = tmp_path / "out.zarr"
     chunkscale.resample(dataset, out)
-    with pytest.raises(DestinationError, match=r"labels/nuclei: .*begun differently.*--no-labels"):
+    with pytest.raises(
+        DestinationError, match=r"labels/nuclei: .*started with other options.*labels=False"
+    ):
         chunkscale.resample(dataset, out, resume=True, label_method="nearest")
 
 
@@ -490,7 +492,7 @@ def test_labels_beside_a_crop_stay_behind(make_image, noise):
     plan = chunkscale.plan_resampling(path, crop="y=12:20,x=12:24")
     assert not plan.labels
     (text,) = (n.text for n in plan.warnings if n.kind == "lost")
-    assert "nothing of it lies in the target: it spans z -1 to 3, y -0.25 to 1.75" in text
+    assert "it does not overlap the target: it spans z -1 to 3, y -0.25 to 1.75" in text
     assert "like" not in text
 
 

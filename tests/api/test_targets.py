@@ -8,8 +8,11 @@ Invariants:
 - Two ways to say the same thing are refused, and both are named.
 """
 
+import json
+
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +52,54 @@ def edges(grid, axis):
 def test_a_length_is_the_same_in_any_unit(option, size):
     """And is written as the decimal number that it is."""
     assert target_grid(STACK, voxel_size=option).voxel_size == size
+
+
+@pytest.mark.parametrize(
+    ("option", "size"),
+    [("500nm", (0.5, 0.5, 0.5)), ("1um,200nm,0.2", (1.0, 0.2, 0.2)), ("z=.002mm", (2.0, 0.4, 0.4)),
+     ({"y": "0.3 µm"}, (1.5, 0.3, 0.4))],
+    ids=str,
+)  # fmt: skip
+def test_a_length_of_the_source_is_the_same_in_any_unit(option, size, make_image, noise, tmp_path):
+    """In the unit that an image or a file has."""
+    path, stored = make_image(noise((4, 6, 6)), (1.5, 0.4, 0.4)), np.zeros((4, 6, 6), "uint16")
+    assert chunkscale.open_image(path, source_voxel_size=option).grid.voxel_size == size
+    calibrated = tmp_path / "calibrated.tif"
+    tifffile.imwrite(calibrated, stored, imagej=True, resolution=(2.5, 2.5),
+                     metadata={"axes": "ZYX", "spacing": 1.5, "unit": "um"})  # fmt: skip
+    opened = chunkscale.open_image(calibrated, source_voxel_size=option)
+    assert opened.grid.voxel_size == pytest.approx(size)
+
+
+def test_a_length_of_what_has_no_unit_but_is_said_one(tmp_path):
+    """A plain file and an array take it in the unit that they are said to have."""
+    stored = np.zeros((4, 6, 6), "uint16")
+    tifffile.imwrite(tmp_path / "plain.tif", stored, photometric="minisblack")
+    said = {"source_voxel_size": "1um,200nm,0.2", "source_unit": "um", "axes": "zyx"}
+    for source in (tmp_path / "plain.tif", stored):
+        grid = chunkscale.plan_resampling(source, voxel_size="same", **said).target_grid
+        assert grid.voxel_size == (1.0, 0.2, 0.2)
+        assert grid.axes[0].unit == "micrometer"
+
+
+def test_a_length_of_a_source_without_a_unit_is_refused(make_image, noise):
+    """It would be a guess what the other numbers of the metadata mean."""
+    path = make_image(noise((4, 6, 6)), (1.0, 0.4, 0.4), unit=None)
+    for source in (path, np.zeros((4, 6, 6), "uint16")):
+        with pytest.raises(chunkscale.OptionError, match=r"'500nm' has a unit.*'nm'"):
+            chunkscale.plan_resampling(source, source_voxel_size="500nm")
+    with pytest.raises(chunkscale.OptionError, match="q"):
+        chunkscale.open_image(path, source_voxel_size="q=500nm")
+
+
+def test_a_run_remembers_a_length_of_its_source(make_image, noise, tmp_path):
+    """`check` compares without it, or with the same length in any unit."""
+    path, out = make_image(noise((4, 6, 6)), (1.0, 0.4, 0.4)), tmp_path / "out.zarr"
+    chunkscale.resample(path, out, source_voxel_size="500nm", voxel_size=0.25)
+    for size in (None, "0.5um", 0.5):
+        assert chunkscale.check(out, source=path, source_voxel_size=size)
+    with pytest.raises(chunkscale.OptionError, match=r"made from voxels of 0\.5"):
+        chunkscale.check(out, source=path, source_voxel_size="400nm")
 
 
 @pytest.mark.parametrize(
@@ -158,11 +209,11 @@ def test_all_of_them_reach_the_command_and_arrays(make_image, noise, tmp_path, c
         ({"factor": 10**400}, ["factor 10", "larger than any size"]),
         ({"source_voxel_size": 10**400}, ["source voxel size 10", "larger than any size"]),
         ({"shape": 10**400}, ["shape 10", "larger than any array"]),
-        ({"voxel_size": "5px"}, ["'px' in '5px' is no unit of length"]),
+        ({"voxel_size": "5px"}, ["'px' in '5px' is not a known unit of length"]),
         ({"voxel_size": "1s"}, ["'s' in '1s'"]),
         (
             {"voxel_size": "500nm", "unit": None},
-            ["'500nm' cannot be converted along axis 'z'", "give a plain number"],
+            ["'500nm' cannot be converted along axis 'z'", "give a number without a unit"],
         ),
     ],
     ids=str,
@@ -175,3 +226,53 @@ def test_what_makes_no_sense_is_refused(make_image, noise, options, words):
         chunkscale.plan_resampling(source, **options)
     for word in words:
         assert word in str(refused.value)
+
+
+def test_one_number_for_each_axis_is_taken_for_those_of_space(make_image, noise, tmp_path):
+    """As a grid has them; what would change another axis is refused, also in number."""
+    path = make_image(noise((2, 3, 4, 6, 6)), (1.0, 1.0, 2.0, 0.5, 0.5))
+    image = chunkscale.open_image(path)
+    grid = image.grid.replace(voxel_size=(1.0, 1.0, 3.0, 1.0, 1.0))
+    again = chunkscale.open_image(path, source_voxel_size=grid.voxel_size)
+    assert again.voxel_size == {"z": 3.0, "y": 1.0, "x": 1.0}
+    assert np.array_equal(again.grid.voxel_size, grid.voxel_size)
+    array = np.asarray(image)
+    plan = chunkscale.plan_resampling(array, source_voxel_size=image.grid.voxel_size)
+    assert plan.source_grid.voxel_size == image.grid.voxel_size
+    assert target_grid(image.grid, voxel_size=(1.0, 1.0, 1, 1, 1)).shape == (2, 3, 8, 3, 3)
+    for wrong in ((2.0, 1.0, 1, 1, 1), (1.0, 1, 1, 1)):
+        with pytest.raises(chunkscale.OptionError):
+            target_grid(image.grid, voxel_size=wrong)
+    with pytest.raises(chunkscale.OptionError, match="4 values for the 3 spatial axes"):
+        chunkscale.open_image(path, source_voxel_size=(1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("other", [None, "pixel"])
+def test_voxel_sizes_that_are_given_for_all_axes_have_one_unit(make_image, noise, tmp_path, other):
+    """That of the axes that have one, which is told; without them nothing is guessed."""
+    path, out = make_image(noise((4, 6, 6)), (9.0, 1.0, 1.0)), tmp_path / "out.zarr"
+    document = json.loads((path / "zarr.json").read_text())
+    axis = document["attributes"]["ome"]["multiscales"][0]["axes"][0]
+    axis["unit"] = other
+    if other is None:
+        del axis["unit"]
+    (path / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(chunkscale.OptionError, match="different units"):
+        chunkscale.plan_resampling(path)
+    run = chunkscale.resample(path, out, source_voxel_size=(2, 1, 1))
+    assert run.plan.target_grid.shape == (8, 6, 6)
+    assert {axis.unit for axis in run.plan.target_grid.axes} == {"micrometer"}
+    assert any("taken to be in µm along z" in str(notice) for notice in run.plan.warnings)
+    assert chunkscale.check(out, source=path)
+    kept = chunkscale.resample(path, tmp_path / "kept.zarr", voxel_size="z=4.5")
+    assert kept.plan.target_grid.axes[0].unit == other
+    assert chunkscale.check(kept.path, source=path)
+
+
+def test_isotropic_images_are_copied_with_a_note(make_image, noise):
+    """By default; who asks for the same voxels knows it."""
+    path = make_image(noise((4, 6, 6)), (0.5, 0.5, 0.5))
+    notes = {size: chunkscale.plan_resampling(path, voxel_size=size).warnings
+             for size in (None, "finest", "same", 0.5)}  # fmt: skip
+    told = {size for size, found in notes.items() if "isotropic" in [n.kind for n in found]}
+    assert told == {None, "finest"}

@@ -33,7 +33,7 @@ from campaigns.mutations import FAULTS, mutate_document, source_of, spoil
 import chunkscale
 from chunkscale.api.describing import info
 from chunkscale.errors import ChunkscaleError, ChunkscaleWarning
-from chunkscale.report import info_text
+from chunkscale.report.images import info_text
 
 #: Of one case: seconds, and bytes that a process may grow by.
 SECONDS, GROWTH = 5.0, 300 * 2**20

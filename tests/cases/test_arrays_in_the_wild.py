@@ -33,7 +33,7 @@ LOST = {
     "masked": (MASKED, r"mask.*\.filled"),
     "masked, nothing is": (np.ma.array(DATA), r"mask.*\.filled"),
     "masked in Dask": (da.ma.masked_equal(da.from_array(DATA, chunks=3), 5), r"MaskedArray.*fill"),
-    "list of masked": ([MASKED[0], MASKED[1]], r"mask.*\.filled|make an array"),
+    "list of masked": ([MASKED[0], MASKED[1]], r"mask.*\.filled|make it an array"),
     "list of Dask": ([da.from_array(DATA[0])] * 2, r"dask\.array\.stack"),
     "quantity": (of("astropy.units.quantity", "Quantity", np.ndarray, unit="um"), "unit 'um'"),
     "pint": (of("pint.registry", "Quantity", units="micrometer"), "unit 'micrometer'.*magnitude"),

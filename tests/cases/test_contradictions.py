@@ -113,7 +113,7 @@ def test_the_largest_level_is_level_0_wherever_it_is_listed(scales, image, tmp_p
         chunkscale.resample(
             path, tmp_path / "out.zarr", source_voxel_size=sizes, voxel_size=source.grid.voxel_size
         )
-    assert any("not from the largest to the smallest" in str(w.message) for w in told)
+    assert any("instead of largest to smallest" in str(w.message) for w in told)
     assert_array_equal(voxels(tmp_path / "out.zarr"), DATA)
     record = zarr.open_group(tmp_path / "out.zarr", mode="r").attrs["chunkscale"]
     assert "taken as level 0" in record["notices"][0]
@@ -130,7 +130,7 @@ def test_a_pyramid_upside_down_is_turned_and_checked(image, tmp_path, capsys):
         chunkscale.resample(source, tmp_path / "out.zarr")
     assert chunkscale.check(tmp_path / "out.zarr", source=path).voxels_compared > 0
     assert main(["check", str(path)]) == 3
-    assert "largest to the smallest" in capsys.readouterr().out
+    assert "largest to smallest" in capsys.readouterr().out
 
 
 def test_levels_in_order_are_left_alone(image):
@@ -283,7 +283,7 @@ def test_a_stray_group_of_zarr_3_beside_an_image_of_zarr_2(attributes, image, tm
     (path / "0" / "zarr.json").write_text(json.dumps(GROUP))
     (text,) = warnings_of(path)
     assert ".zattrs" in text
-    assert "zarr.json, which describes no image" in text
+    assert "zarr.json, which does not describe an image" in text
     assert main(["check", str(path)]) == 3
     out = tmp_path / "out.zarr"
     assert main(["resample", str(path), str(out), "--voxel-size", "2,0.5,0.5"]) == 0
@@ -297,7 +297,7 @@ def test_a_stray_group_of_zarr_2_beside_an_image_of_zarr_3(image):
     path = image(PAIR, PAIR_LISTED, 3)
     (path / ".zgroup").write_text('{"zarr_format": 2}')
     (text,) = warnings_of(path)
-    assert "zarr.json is taken, and .zattrs (with .zgroup), which describes no image" in text
+    assert "zarr.json is used, and .zattrs (with .zgroup), which does not describe an image" in text
     assert not chunkscale.check(path)
 
 
@@ -340,10 +340,10 @@ def test_what_contradicts_itself_in_like_is_announced(image, tmp_path, make_imag
 @pytest.mark.parametrize(
     ("transforms", "wrong"),
     [
-        ([scale(9, 1, 1)], "spans 6 voxels of 9 micrometer along 'z'.*a scale of 2 would agree"),
+        ([scale(9, 1, 1)], "spans 6 voxels of 9 µm along 'z'.*a scale of 2 would agree"),
         ([scale(2, 1, 0.5)], "along 'x'"),
-        ([scale(2, 1, 1), shift(0, 9, 0)], "begins 9 micrometer after '0' along 'y'"),
-        ([scale(2, 1, 1), shift(-50, 0, 0)], "begins 50 micrometer before '0' along 'z'"),
+        ([scale(2, 1, 1), shift(0, 9, 0)], "begins 9 µm after '0' along 'y'"),
+        ([scale(2, 1, 1), shift(-50, 0, 0)], "begins 50 µm before '0' along 'z'"),
     ],
 )
 def test_a_level_that_spans_another_space(transforms, wrong, image):

@@ -89,7 +89,7 @@ def test_no_number_that_json_cannot_hold_is_written(source, tmp_path, origin, ve
         inner={"omero": omero(channel(window={"min": NAN, "max": INF, "start": 0, "end": 4000}))},
         version=origin,
     )
-    inner = made(path, tmp_path / "out", match="JSON cannot hold", ome_zarr_version=version)
+    inner = made(path, tmp_path / "out", match="JSON cannot store", ome_zarr_version=version)
     outer = attributes_of(tmp_path / "out")
     assert outer["stage"] == {
         "temperature": None,
@@ -162,7 +162,7 @@ def test_colors_are_six_hexadecimal_digits(source, tmp_path, given, expected):
 def test_windows_are_completed(source, tmp_path, given, dtype, expected):
     """From what they say themselves first, and otherwise from the data type."""
     path = source({"omero": omero(channel(window=given, coefficient=1))}, dtype=dtype)
-    inner = made(path, tmp_path / "out", match="'omero' breaks rules")
+    inner = made(path, tmp_path / "out", match="'omero' breaks the specification")
     window = inner["omero"]["channels"][0]["window"]
     assert tuple(window[key] for key in ("min", "max", "start", "end")) == expected
 
@@ -182,7 +182,7 @@ def test_all_else_of_the_rendering_has_the_types_that_readers_want(source, tmp_p
             rdefs={"defaultT": "0", "defaultZ": 1.0, "model": 5, "projection": {}},
         )
     }, shape=(2, 6, 8, 10))  # fmt: skip
-    found = made(path, tmp_path / "out", match="'omero' breaks rules")["omero"]
+    found = made(path, tmp_path / "out", match="'omero' breaks the specification")["omero"]
     first, second = found["channels"]
     assert first == {
         **channel(),
@@ -320,12 +320,12 @@ def test_what_seems_to_count_voxels_is_announced(source, tmp_path, capsys):
     more = {"image-label": label, "crop": {"bbox": [0, 0, 4]}, "stage": {"z_offset": 7}, "id": 3}
     path = source(more)
     texts = [str(w) for w in chunkscale.plan_resampling(path).warnings]
-    (text,) = [t for t in texts if "may count voxels" in t]
+    (text,) = [t for t in texts if "may refer to source voxels" in t]
     for name in ("image-label.properties[].area (pixels)", "crop", "stage.z_offset"):
         assert name in text
     assert main(["plan", str(path)]) == 0
     assert text in capsys.readouterr().out
-    made(path, tmp_path / "out", match="may count voxels")
+    made(path, tmp_path / "out", match="may refer to source voxels")
     assert not [w for w in chunkscale.plan_resampling(path, like=path).warnings if "may" in str(w)]
 
 

@@ -166,7 +166,7 @@ def test_a_list_of_labels_that_is_none(tmp_path, capsys):
     path = plain(tmp_path / "a.zarr")
     store(path / "labels", {"labels": 5}, 2)
     (text,) = lost(path, tmp_path, capsys)
-    assert "labels that may be there are left behind: 'labels' is 5" in text
+    assert "labels that may be there are left out: 'labels' is 5" in text
 
 
 # --- collections ---------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_a_field_of_a_plate_loses_its_place(tmp_path, capsys):
     store(top, {"plate": {"wells": [{"path": "B/03"}]}}, 2)
     store(top / "B" / "03", {"well": {"images": [{"path": "0"}]}}, 2)
     (text,) = lost(plain(top / "B" / "03" / "0"), tmp_path, capsys)
-    assert "field '0' of well 'B/03' of a plate is left behind" in text
+    assert "field '0' of well 'B/03' of a plate is left out" in text
     assert lost(plain(top / "B" / "03" / "other"), tmp_path, capsys) == []
 
 

@@ -240,7 +240,7 @@ def test_a_resumed_run_keeps_within_the_limit(make_image, noise, limited, tmp_pa
     plan = chunkscale.plan_resampling(source, destination=out, resume=True, chunk=16)
     assert plan.memory.total <= 420 * MIB
     limited(200)
-    with pytest.raises(chunkscale.MemoryBudgetError, match=r"cgroup /x|continued"):
+    with pytest.raises(chunkscale.MemoryBudgetError, match=r"cgroup /x|resumed"):
         chunkscale.plan_resampling(source, destination=out, resume=True, chunk=16)
 
 

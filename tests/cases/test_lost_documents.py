@@ -31,7 +31,7 @@ def test_an_image_without_its_document_is_refused_by_name(version, place, labell
     """It is there, and out of reach: whoever says that nothing is there sends the user astray."""
     source = labelled(version)
     lose(source / place, tmp_path)
-    with pytest.raises(chunkscale.ChunkscaleError, match=r"annex', which is not there; fetch"):
+    with pytest.raises(chunkscale.ChunkscaleError, match=r"annex', which does not exist; restore"):
         chunkscale.open_image(source)
 
 
@@ -43,7 +43,7 @@ def test_a_folder_in_the_place_of_a_document_is_refused_by_name(version, place, 
     source = labelled(version)
     (source / place).unlink()
     (source / place).mkdir()
-    with pytest.raises(chunkscale.MetadataError, match="is a folder where a file") as error:
+    with pytest.raises(chunkscale.MetadataError, match="is a folder instead of a file") as error:
         chunkscale.open_image(source)
     assert repr(str(source / place)) in str(error.value)
 
@@ -53,5 +53,5 @@ def test_labels_without_their_list_are_told_of(version, name, labelled, tmp_path
     """They would be left behind without a word."""
     source = labelled(version)
     lose(source / "labels" / name, tmp_path)
-    with pytest.warns(chunkscale.ChunkscaleWarning, match=r"labels .*annex', which is not there"):
+    with pytest.warns(chunkscale.ChunkscaleWarning, match=r"labels .*annex', which does not exist"):
         chunkscale.resample(source, tmp_path / "out.zarr", levels=1, voxel_size="same")

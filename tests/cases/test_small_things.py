@@ -99,7 +99,7 @@ def test_masks_that_vanish_are_warned_of_and_the_remedy_keeps_them(make_image, t
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("scan.ome.tif", "is no TIFF file"),
+        ("scan.ome.tif", "is not a TIFF file"),
         ("SCAN.CZI", "bioformats2raw SCAN.CZI"),
         ("scan.nd2", "bioformats2raw"),
         ("scan.h5", r"h5py.File('scan.h5')"),
@@ -211,7 +211,7 @@ def test_labels_of_another_format_or_kind_are_refused_or_said(labelled):
     with pytest.raises(chunkscale.DestinationError, match=r"ome_zarr_version='0\.4'"):
         chunkscale.resample(ids, image / "labels/cells", method="nearest")
     assert not (image / "labels").exists()
-    with pytest.warns(chunkscale.ChunkscaleWarning, match="labels are integers"):
+    with pytest.warns(chunkscale.ChunkscaleWarning, match="labels must be integers"):
         chunkscale.resample(
             np.zeros((4, 6, 8), "f4"),
             image / "labels/heat",

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import io
 import json
 import os
 import re
@@ -23,10 +22,9 @@ from chunkscale.api.planning import plan_resampling
 from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.commands import _plan_options, parse_resources
 from chunkscale.cli.main import main
-from chunkscale.cli.screen import progress_bar, terminable
+from chunkscale.cli.screen import terminable
 from chunkscale.compute.gpu.find import why_unusable
 from chunkscale.demo import run_demo
-from chunkscale.run.records import Progress
 
 
 @pytest.fixture
@@ -139,7 +137,7 @@ def test_a_full_disk_is_explained(make_image, noise, tmp_path, version):
     )  # fmt: skip
     assert full.returncode == 1
     assert "Traceback" not in full.stderr
-    for words in (f"cannot write to '{out}", "MiB are free there", "(--resume)"):
+    for words in (f"cannot write to '{out}", "MiB are free there", "with --resume"):
         assert words in full.stderr
     assert main(["info", str(out)]) == 2
     again = ["resample", str(source), str(out), "--ome-zarr-version", version, "--resume"]
@@ -158,7 +156,10 @@ def test_the_whole_way(stack, tmp_path, capsys):
     assert plan["target"]["shape"] == [16, 15, 15]
     assert main(["resample", str(stack), str(out), "--zoom", "0.5"]) == 0
     text = capsys.readouterr().out
-    assert "8 x 30 x 30 voxels of 1 x 0.25 x 0.25 -> 16 x 15 x 15 of 0.5 x 0.5 x 0.5" in text
+    assert (
+        "8 x 30 x 30 voxels of 1 x 0.25 x 0.25 µm -> 16 x 15 x 15 voxels of 0.5 x 0.5 x 0.5 µm"
+        in text
+    )
     assert "at most" in text
     assert main(["info", str(out), "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
@@ -185,8 +186,8 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out.zarr"
     assert main(["resample", str(stack), str(out)]) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"warning: the ledger of '{out}' cannot be kept (injected); ")
-    assert line.endswith("is made again")
+    assert line.startswith(f"warning: the log of '{out}' cannot be written (injected); ")
+    assert line.endswith("are made again")
     assert (warnings.showwarning, list(warnings.filters)) == before
 
 
@@ -196,12 +197,11 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
         (["--voxel-size", "tiny"], "'tiny'"),
         (["--voxel-size", "0"], "0.0"),
         (["--voxel-size", "q=1"], "'q'"),
-        (["--voxel-size", "0.5px"], "'px' in '0.5px' is no unit of length that is known here"),
-        (["--source-voxel-size", "500 nm,1,1"], "'500 nm' is no plain number"),
+        (["--voxel-size", "0.5px"], "'px' in '0.5px' is not a known unit of length"),
+        (["--source-voxel-size", "500 px,1,1"], "'px' in '500 px'"),
         (["--voxel-size", "1,0.5"], "2 values for the 3 spatial axes z, y, x"),
         (["--source-voxel-size", "5,1"], "2 values for the 3 spatial axes z, y, x"),
-        (["--source-voxel-size", "z=5,y=1um"], "'1um'"),
-        (["--source-voxel-size", "1um"], "(--source-unit um)"),
+        (["--source-voxel-size", "z=5,y=0um"], "0.0"),
         (["--zoom", "-1"], "-1.0"),
         (["--zoom", "nan"], "nan"),
         (["--like", "nowhere"], "nowhere"),
@@ -226,6 +226,13 @@ def test_what_a_run_warns_of_is_told(stack, tmp_path, capsys, monkeypatch):
         (["--codec", "jpeg"], "'jpeg'"),
         (["--codec", "zstd:99"], "zstd:99"),
         (["--memory", "lots"], "'lots'"),
+        (["--memory", "4"], "memory '4' is 4 bytes; did you mean '4GiB'?"),
+        (["--memory", "500"], "did you mean '500MiB'?"),
+        (["--voxel-size", "0,5"], "3 spatial axes z, y, x; decimal numbers have a point, like 0.5"),
+        (["--factor", "0,5,0,5,0,5"], "decimal numbers have a point"),
+        (["--voxel-size", "z=0,5"], "'5' has no axis; decimal numbers have a point"),
+        (["--like", "gcs://bucket/image.zarr"], "(did you mean gs://?)"),
+        (["--like", "abfs://bucket/image.zarr"], "(did you mean az://?)"),
         (["--memory", "10MiB"], "10 MiB"),
         (["--workers", "0"], "workers 0"),
         (["--workers", "1000000"], "workers 1000000"),
@@ -325,18 +332,6 @@ def test_progress_is_for_terminals(stack, tmp_path):
     os.close(master)
     assert "100%" in shown
     assert "Mvoxel/s" in shown
-
-
-def test_the_bar_says_how_long_it_will_take(monkeypatch):
-    """As long as the part that is done took, in proportion to its voxels."""
-    terminal = io.StringIO()
-    terminal.isatty = lambda: True
-    monkeypatch.setattr("sys.stderr", terminal)
-    with progress_bar(10) as show:
-        show(Progress(regions=9, total_regions=10, voxels=25, total_voxels=100, nbytes=50,
-                      seconds=20.0))  # fmt: skip
-    assert "9/10 regions" in terminal.getvalue()
-    assert "01:00 left" in terminal.getvalue()
 
 
 def test_resources_may_be_parts_of_something():
@@ -447,7 +442,7 @@ def test_a_demo_without_a_place_is_refused(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("left", "words"),
-    [(("",), "in place and finished"), (("", ".partial"), "--resume"), ((".partial",), "no image")],
+    [(("",), "is complete"), (("", ".partial"), "--resume"), ((".partial",), "incomplete")],
 )
 def test_an_interrupted_run_says_what_is_true_of_its_file(
     left, words, stack, tmp_path, capsys, monkeypatch

@@ -378,7 +378,7 @@ def test_too_little_device_memory_is_refused(make_image, tmp_path, noise):
     """The plan knows the smallest part of a region, and nothing is written."""
     source = make_image(noise((8, 64, 64)))
     with pytest.raises(MemoryBudgetError, match="device memory"):
-        chunkscale.resample(source, tmp_path / "out", zoom=2, device="gpu", device_memory=1000)
+        chunkscale.resample(source, tmp_path / "out", zoom=2, device="gpu", device_memory="1000B")
     assert not (tmp_path / "out").exists()
 
 

@@ -475,7 +475,7 @@ def test_a_level_that_does_not_exist_is_refused(level: int) -> None:
     [
         (group(scale(1, 2)), r"'s0' has 2 values, \[1, 2\].*\['z', 'y', 'x'\].*one value per axis"),
         (group(GOOD, translation(1, 2, 3, 4)), "translation of dataset 's0' has 4 values"),
-        (group({"type": "scale", "path": "m.bin"}), "'s0'.*file 'm.bin'.*write them out"),
+        (group({"type": "scale", "path": "m.bin"}), "'s0'.*file 'm.bin'.*write them into"),
         (group(GOOD, {"type": "translation", "translation": "t.bin"}), "file 't.bin'"),
         (group({"type": "scale"}), "scale of dataset 's0' is None.*list of numbers"),
         (group(scale(1, "2", 3)), "axis 'y' is '2'.*number"),
@@ -537,7 +537,7 @@ OLD = [
 def test_metadata_without_a_scale_needs_all_spatial_voxel_sizes(attributes: Any) -> None:
     image, shape = image_of(attributes), (1, 2, 3, 4, 5)
     assert "".join(a.name for a in image.axes) == "tczyx"
-    with pytest.raises(MetadataError, match=r"missing.*'z'.*'y'.*'x'.*--source-voxel-size"):
+    with pytest.raises(MetadataError, match=r"missing.*source_voxel_size=.*'z'.*'y'.*'x'"):
         grid_of(image, 0, shape)
     with pytest.raises(MetadataError, match=r"missing.*\{'y': \.\.\., 'x': \.\.\.\}"):
         grid_of(image, 0, shape, {"z": 2.0})
@@ -906,7 +906,7 @@ def test_axes_that_are_not_resampled_stay_as_they_are_at_every_level() -> None:
 @pytest.mark.parametrize(
     ("attributes", "shapes", "words"),
     [
-        ({}, [], "no OME-NGFF image"),
+        ({}, [], "no OME-Zarr image"),
         ({"well": {"images": []}}, [], r"collection \(well\)"),
         (group(GOOD, GOOD), [(4, 4, 4)], "two scales"),
         (group(scale(0, 1, 1)), [(4, 4, 4)], "'z' is 0.0"),
@@ -916,7 +916,7 @@ def test_axes_that_are_not_resampled_stay_as_they_are_at_every_level() -> None:
         (group(GOOD), [], "1 datasets, but there are 0"),
         (group(GOOD, coordinateTransformations=[]), [(4, 4, 4)], "as a whole have no scale"),
         (group(GOOD, coordinateTransformations=[{"type": "identity"}]), [(4, 4, 4)], "identity"),
-        (group(GOOD, axes=list("zyx")), [(4, 4, 4)], "axis 'z' is a text"),
+        (group(GOOD, axes=list("zyx")), [(4, 4, 4)], "axis 'z' is a string"),
         (group(GOOD, version="0.5"), [(4, 4, 4)], "inside the attribute 'ome'"),
         ({"ome": {"multiscales": [entry(GOOD)]}}, [(4, 4, 4)], "'ome' has no 'version'"),
     ],
@@ -931,7 +931,7 @@ def test_levels_must_shrink_and_have_paths_of_their_own() -> None:
     faults = validate(make("0.4", levels=levels), [(4, 4, 4), (4, 4, 5)])
     assert len(faults) == 2
     assert "listed 2 times" in faults[0]
-    assert "from the largest to the smallest" in faults[1]
+    assert "instead of largest to smallest" in faults[1]
 
 
 def test_levels_in_another_order_are_one_fault() -> None:
@@ -939,7 +939,7 @@ def test_levels_in_another_order_are_one_fault() -> None:
     attributes = make("0.4", levels=LEVELS[::-1])
     for strict in (False, True):
         (fault,) = validate(attributes, SHAPES[::-1], strict_geometry=strict)
-        assert "from the largest to the smallest" in fault
+        assert "instead of largest to smallest" in fault
 
 
 def test_a_level_shrinks_along_every_axis() -> None:

@@ -176,7 +176,7 @@ def test_what_is_no_description_of_the_images_is_refused(content, said):
 
 def test_a_document_that_is_too_large_is_refused(monkeypatch):
     monkeypatch.setattr(omexml, "MOST_BYTES", 500)
-    with pytest.raises(MetadataError, match="500 B are not read"):
+    with pytest.raises(MetadataError, match="more than the 500 B that are read"):
         revised(document(), [made(), made()])
 
 

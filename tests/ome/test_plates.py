@@ -110,7 +110,7 @@ def test_indices_follow_the_path_and_names_are_added():
         "rowIndex of 'A/2' is 1, and 'A' is number 0",
         "columnIndex of 'A/2' is 0, and '2' is number 1",
         "no row is called 'C'",
-        "'deep/er/1' is not that of a row and a column",
+        "'deep/er/1' is not of the form row/column",
     ):
         assert text in notice.text
     assert notice.kind == "metadata"

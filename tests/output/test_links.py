@@ -106,7 +106,7 @@ def test_a_document_that_leads_nowhere_is_named(stack, whole, tmp_path):
     shutil.copytree(whole, out)
     (out / place).unlink()
     (out / place).symlink_to(tmp_path / "nowhere")
-    with pytest.raises(chunkscale.ChunkscaleError, match="nowhere', which is not there"):
+    with pytest.raises(chunkscale.ChunkscaleError, match="nowhere', which does not exist"):
         chunkscale.resample(stack, out, chunk=8, shard=0, resume=True)
     assert (out / place).is_symlink()
 

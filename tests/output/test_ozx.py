@@ -185,7 +185,7 @@ def test_a_process_that_is_killed_leaves_what_is_continued(stack, tmp_path):
     assert run.returncode == -9
     assert not out.exists()
     left = len(stored(tmp_path / "out.ozx.partial"))
-    with pytest.raises(DestinationError, match="begun differently"):
+    with pytest.raises(DestinationError, match="started with other options"):
         chunkscale.resample(stack, out, resume=True, **{**OPTIONS, "method": "nearest"})
     assert len(stored(tmp_path / "out.ozx.partial")) == left
     again = chunkscale.resample(stack, out, resume=True, **OPTIONS)
@@ -230,7 +230,7 @@ def test_what_is_there_is_refused_replaced_or_found_whole(stack, tmp_path):
     assert (run.times.regions, run.times.resumed_regions) == (0, run.plan.region_count)
     assert out.read_bytes() == first
     coarse = {**OPTIONS, "voxel_size": 1.0}
-    with pytest.raises(DestinationError, match="begun differently"):
+    with pytest.raises(DestinationError, match="started with other options"):
         chunkscale.resample(stack, out, resume=True, **coarse)
     assert out.read_bytes() == first
     chunkscale.resample(stack, out, overwrite=True, **coarse)
@@ -312,7 +312,7 @@ def test_objects_that_are_lost_before_they_are_packed_are_missed(stack, tmp_path
     with zipfile.ZipFile(out, "w") as archive:
         for name, content in kept.items():
             archive.writestr(name, content)
-    with pytest.raises(DestinationError, match="not whole"):
+    with pytest.raises(DestinationError, match="not complete"):
         chunkscale.resample(stack, out, resume=True, **OPTIONS)
     assert not chunkscale.check(out)
 
@@ -322,7 +322,7 @@ def test_what_comes_to_the_place_meanwhile_stays(stack, tmp_path, monkeypatch):
     out = tmp_path / "out.ozx"
     close = packing._close
     monkeypatch.setattr(packing, "_close", lambda *a: (out.write_bytes(b"mine"), close(*a)))
-    with pytest.raises(DestinationError, match="has come to the place"):
+    with pytest.raises(DestinationError, match="has appeared at the output"):
         chunkscale.resample(stack, out, **OPTIONS)
     assert out.read_bytes() == b"mine"
     monkeypatch.undo()
@@ -344,7 +344,7 @@ def test_labels_and_collections_go_into_the_one_file(tmp_path):
         assert lone(tmp_path / f"{name}.ozx")
     run = chunkscale.resample(plate, tmp_path / "a.ozx", resume=True, **options)
     assert run.times.regions == 0
-    with pytest.raises(DestinationError, match="begun differently"):
+    with pytest.raises(DestinationError, match="started with other options"):
         chunkscale.resample(plate, tmp_path / "a.ozx", resume=True, images="all", voxel_size=1.0)
     chunkscale.resample(plate, tmp_path / "a.ozx", overwrite=True, images="all", voxel_size=1.0)
     assert chunkscale.check(tmp_path / "a.ozx", source=plate)

@@ -47,7 +47,7 @@ def client():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_cluster_writes_the_bytes_of_threads(layout, client, stack, tmp_path):
-    """Every file is the same, progress covers every region, and nothing is left behind."""
+    """Every file is the same, progress covers every region, and nothing is left out."""
     options = LAYOUTS[layout]
     chunkscale.resample(stack, tmp_path / "threads.zarr", **options)
     seen = []

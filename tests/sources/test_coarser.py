@@ -68,7 +68,7 @@ def test_eight_times_the_voxel_size_reads_a_fraction(pyramid, tmp_path, capsys):
     assert image.attributes["chunkscale"]["source_part"] == {"level": 3}
     assert chunkscale.check(out, source=pyramid)
     assert chunkscale.resample(pyramid, out, level=3, resume=True, **size).times.regions == 0
-    with pytest.raises(chunkscale.DestinationError, match="source_array is '3' there and '0' now"):
+    with pytest.raises(chunkscale.DestinationError, match="source_array was '3', now '0'"):
         chunkscale.resample(pyramid, out, resume=True, **size)
     assert main(["plan", str(pyramid), "--voxel-size", "2", "--level", "auto"]) == 0
     assert "aliasing" not in capsys.readouterr().out
@@ -106,13 +106,13 @@ def test_the_plane_that_is_shown_is_counted_in_level_0(pyramid, tmp_path):
     [
         (3, 2.5, {"translation": [7.0, -3.0, 1.0]}, "along z it begins at 6"),
         # As it is left out by writers that do not know of it: half a voxel off at the first level.
-        (1, 0.5, {"translation": [7.0, -3.0, 1.0]}, "along z it begins at 6.75 and not at 6.875"),
+        (1, 0.5, {"translation": [7.0, -3.0, 1.0]}, "along z it begins at 6.75 instead of 6.875"),
         (3, 2.5, {"scale": [2.5, 2.0, 2.0]}, "along z it"),
         (
             3,
             2.5,
             {"scale": [2.3, 2.0, 2.0], "translation": [8.025, -2.125, 1.875]},
-            "along z it covers 18.4 and not 16",
+            "along z it covers 18.4 instead of 16",
         ),
     ],
 )

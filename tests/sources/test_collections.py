@@ -130,7 +130,7 @@ def test_what_lies_beside_the_images_is_announced(tmp_path):
     (path / "OME").mkdir()  # no layout says what it is
     (notice,) = open_collection(path).notices
     assert notice.kind == "lost"
-    assert "beside its wells is left behind: 'OME', 'notes.txt', 'tables'" in notice.text
+    assert "beside its wells is left out: 'OME', 'notes.txt', 'tables'" in notice.text
     assert open_collection(plates.series(tmp_path / "s.zarr")).notices == ()
 
 
@@ -195,7 +195,7 @@ def test_paths_that_lead_out_are_refused(kind, path, tmp_path):
         assert repr(path) in found.notices[0].text
         assert list(found.images()) == ["0"]
         return
-    with pytest.raises(MetadataError, match="leads out of its group") as error:
+    with pytest.raises(MetadataError, match="leads outside its group") as error:
         open_collection(tmp_path / "a.zarr")
     assert repr(path) in str(error.value)
 
@@ -250,8 +250,8 @@ def test_a_folder_lists_its_images_in_natural_order(tmp_path):
     assert images == ["Img2", "a/b/c", "a/z", "img9", "img10"]
     assert open_collection(tmp_path / "f").zarr_format is None
     assert len(texts) == 2
-    assert "left behind is what is no OME-Zarr image: 'a/notes.txt' (in" in texts[0]
-    assert "not looked into are folders at depth 3: 'a/b/group'" in texts[1]
+    assert "left out: not an OME-Zarr image: 'a/notes.txt' (in" in texts[0]
+    assert "not searched: folders at depth 3: 'a/b/group'" in texts[1]
 
 
 def test_a_group_that_says_nothing_is_a_folder(tmp_path):
@@ -294,7 +294,7 @@ def test_a_folder_passes_unfinished_outputs_and_links_that_lead_up(tmp_path):
     images, texts = listed(path)
     assert images == ["broken", "x", "y"]
     assert "did not finish: 'begun'" in texts[0]
-    assert "links to folders that they lie in: 'loop'" in texts[1]
+    assert "links to a folder above: 'loop'" in texts[1]
     with pytest.raises(MetadataError):
         chunkscale.open_image(path / "broken")
 
@@ -385,9 +385,9 @@ def test_wells_and_folders_in_which_nothing_can_match_are_not_looked_into(tmp_pa
     [
         (["B/03/0", "B/3/0"], "'B/3/0' .* nearest are .*'B/03/0'"),
         (["B/03"], r"'B/03' .* holds 'B/03/0', 'B/03/1', and 'B/03/\*\*' is all"),
-        (["X/*"], r"'X/\*' .* matches no image of '.*p.zarr'"),
-        ("B/03/0", "is no list of names"),
-        ([], "leave it out for all"),
+        (["X/*"], r"'X/\*' matches no image of '.*p.zarr'"),
+        ("B/03/0", "is not a list of names"),
+        ([], "leave it out to take all"),
     ],
 )
 def test_a_pattern_that_matches_nothing_is_refused_with_what_is_near(patterns, said, experiment):
@@ -428,7 +428,7 @@ def test_info_lists_what_a_collection_yields(tmp_path):
 
 
 def test_a_tiff_file_beside_images_does_not_make_planes_of_their_folder(tmp_path):
-    """It is left behind with a word, and images are found."""
+    """It is left out with a word, and images are found."""
     tifffile = pytest.importorskip("tifffile")
     folder = tmp_path / "f"
     folder.mkdir()

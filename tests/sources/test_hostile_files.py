@@ -142,7 +142,7 @@ def test_a_packed_file_is_not_unpacked_beyond_its_voxels(tmp_path):
     np.testing.assert_array_equal(np.asarray(image), STACK.T)
     with open(path, "wb") as file:
         file.write(gzip.compress(content) + gzip.compress(bytes(2**26 + 2**20), 1))
-    refused(path, CorruptChunkError, "behind its last voxel")
+    refused(path, CorruptChunkError, "after its last voxel")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -353,7 +353,7 @@ def test_every_data_type_is_read_as_it_is(dtype, zarr_format, tmp_path):
         assert_array_equal(found, data)
 
 
-@pytest.mark.filterwarnings("ignore:the voxels are true or false")
+@pytest.mark.filterwarnings("ignore:this is a mask")
 @pytest.mark.parametrize("dtype", ["?", "f2", "f4"])
 def test_rare_data_types_go_all_the_way(dtype, tmp_path):
     """Bool and float16 come out as such, with the voxels of the array in memory."""
@@ -589,8 +589,8 @@ COLLECTIONS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:linear interpolation blends")
-@pytest.mark.filterwarnings("ignore:.*is left behind")
+@pytest.mark.filterwarnings("ignore:linear interpolation mixes")
+@pytest.mark.filterwarnings("ignore:.*is left out")
 @pytest.mark.parametrize("kind", COLLECTIONS)
 def test_a_collection_lists_its_images_and_takes_none(kind, tmp_path, capsys):
     """Never silently the first: the images are listed, and every listed path opens."""
@@ -746,7 +746,7 @@ BAD_METADATA = {
     "missing array": (image_attributes(paths=("s0",)), "'s0'"),
     "no path": (image_attributes(paths=("",)), "'path'"),
     "empty": ({"multiscales": []}, "at least one"),
-    "none": ({"other": 1}, "no OME-NGFF image"),
+    "none": ({"other": 1}, "no OME-Zarr image"),
 }  # fmt: skip
 
 
@@ -1205,7 +1205,7 @@ def test_what_can_never_fit_is_refused_and_still_planned(tmp_path):
     assert any(notice.kind == "disk" for notice in plan.warnings)
     with (
         pytest.warns(chunkscale.ChunkscaleWarning, match="are free"),
-        pytest.raises(chunkscale.DestinationError, match="larger voxels, or another disk"),
+        pytest.raises(chunkscale.DestinationError, match="larger voxel size, or another disk"),
     ):
         chunkscale.resample(path, tmp_path / "out.zarr", zoom=3e4)
     assert not (tmp_path / "out.zarr").exists()
@@ -1242,5 +1242,5 @@ def test_images_and_results_print_in_a_line_and_in_a_notebook(tmp_path):
     image = chunkscale.open_image(path)
     for shown in (image, run):
         assert len(repr(shown)) < 200
-        assert shown._repr_html_().startswith("<pre>")
+        assert "\n" not in repr(shown)
     assert chunkscale.check(chunkscale.open_image(out), source=image)

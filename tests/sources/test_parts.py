@@ -147,7 +147,7 @@ def test_times_follow(movie, tmp_path, timepoints, start, step, shown):
 def test_unequal_steps_of_time_are_announced(movie, tmp_path):
     """OME-Zarr has one step for all."""
     path, data = movie
-    with pytest.warns(chunkscale.ChunkscaleWarning, match="0, 1, 5 do not follow one another"):
+    with pytest.warns(chunkscale.ChunkscaleWarning, match="0, 1, 5 are not equally spaced"):
         run = chunkscale.resample(path, tmp_path / "out", timepoints="0,1,5", voxel_size="same")
     np.testing.assert_array_equal(voxels(run.path), data[[0, 1, 5]])
 
@@ -278,7 +278,7 @@ def test_the_command_line_takes_them(movie, tmp_path, capsys):
     [
         ({"channels": 3}, ["channels 3", "there are 3, 0 to 2, called DAPI, GFP, 488"]),
         ({"channels": "RFP"}, ["no 'RFP'"]),
-        ({"channels": "0,DAPI"}, ["selects something twice"]),
+        ({"channels": "0,DAPI"}, ["selects an index twice"]),
         ({"channels": ""}, ["selects nothing"]),
         ({"channels": True}, ["no True"]),
         ({"timepoints": "9:12"}, ["no '9:12'", "there are 8, 0 to 7"]),
@@ -287,14 +287,14 @@ def test_the_command_line_takes_them(movie, tmp_path, capsys):
         ({"channels": "²"}, ["no '²'"]),
         ({"channels": "--1"}, ["no '--1'"]),
         ({"crop": "z=1e400um:"}, ["'1e400um:' is no"]),
-        ({"crop": "z=2:9"}, ["'2:9' is no part of axis z", "6 voxels, from 6 to 18 micrometer"]),
-        ({"crop": "z=4:4"}, ["is no part of axis z"]),
+        ({"crop": "z=2:9"}, ["'2:9' is outside axis z", "6 voxels, from 6 to 18 µm"]),
+        ({"crop": "z=4:4"}, ["is outside axis z"]),
         ({"crop": "c=0:1"}, ["spatial axes are z, y, x"]),
-        ({"crop": "z=1"}, ["'1' is no interval along z"]),
-        ({"crop": "z=1.5:3"}, ["'1.5:3' is no interval along z", "1.5 is no whole number"]),
-        ({"crop": "z=1px:3px"}, ["'px' in '1px' is no unit"]),
+        ({"crop": "z=1"}, ["'1' is not an interval along z"]),
+        ({"crop": "z=1.5:3"}, ["'1.5:3' is not an interval along z", "1.5 is not a whole number"]),
+        ({"crop": "z=1px:3px"}, ["'px' in '1px' is not a known unit"]),
         ({"crop": "z=1:2,z=3:4"}, ["names an axis twice"]),
-        ({"crop": "z=1:3", "like": "."}, ["like gives the whole target grid"]),
+        ({"crop": "z=1:3", "like": "."}, ["like already gives the whole target grid"]),
     ],
     ids=str,
 )
@@ -379,11 +379,11 @@ def test_names_of_channels_are_found_beside_attributes_of_others(make_image, noi
 
 
 def test_options_of_a_source_are_those_of_its_parts(movie):
-    """A voxel size is followed, and what is for arrays is refused."""
+    """A voxel size is followed, and what applies to arrays only is refused."""
     part = chunkscale.open_image(movie[0]).select(crop="z=1:4")
     plan = chunkscale.plan_resampling(part, source_voxel_size="z=4,y=1,x=1")
     assert plan.source_grid.voxel_size[2:] == (4.0, 1.0, 1.0)
     assert plan.target_grid.shape[2:] == (12, 14, 12)
     for options in ({"axes": "tczyx"}, {"source_unit": "nanometer"}):
-        with pytest.raises(OptionError, match="is for arrays"):
+        with pytest.raises(OptionError, match="applies to arrays"):
             chunkscale.plan_resampling(part, **options)

@@ -74,14 +74,14 @@ def test_files_follow_the_axis_that_their_names_say(name, axes, telling, tmp_pat
 def test_names_that_may_say_several_axes_ask_for_one(tmp_path):
     """And each of the axes that the error names works."""
     folder = planes(tmp_path / "planes", ["frame_1", "frame_2"])
-    with pytest.raises(OptionError, match=r"'frame' counts .*--source-axes zyx.*'tyx'.*'cyx'"):
+    with pytest.raises(OptionError, match=r"'frame' in .*axes='zyx'.*'tyx'.*'cyx'"):
         opened(folder)
     for axes in ("zyx", "tyx", "cyx"):
         assert opened(folder, axes=axes).axes == axes
 
 
 KINDS = {
-    "a link that leads nowhere": lambda path: path.symlink_to("nowhere"),
+    "a broken link": lambda path: path.symlink_to("nowhere"),
     "a folder": lambda path: path.mkdir(),
     "a pipe or a device": os.mkfifo,
 }
@@ -94,7 +94,7 @@ def test_what_is_called_like_a_plane_and_is_no_file_is_named(pattern, kind, tmp_
     folder = planes(tmp_path / "all", ["z1", "z2", "z3"])
     (folder / "z3.tif").unlink()
     KINDS[kind](folder / "z3.tif")
-    with pytest.raises(MetadataError, match=rf"z3\.tif' is {kind} where a file"):
+    with pytest.raises(MetadataError, match=rf"z3\.tif' is {kind} instead of a file"):
         opened(folder / pattern)
 
 

@@ -40,7 +40,7 @@ def test_the_step_and_position_of_a_single_plane_are_told(tmp_path):
     )
     assert image.axes == "yx"
     texts = told(image, "lost")
-    assert any("no axis z" in t and "step 1.5 micrometer, position 3 micro" in t for t in texts)
+    assert any("no axis z" in t and "step 1.5 µm, position 3 µm" in t for t in texts)
     assert any("no axis t" in t and "step 5 second" in t for t in texts)
     image = ome(tmp_path / "b.ome.tif", STACK, "ZYX", PhysicalSizeZ=1.5)
     assert not told(image, "lost")
@@ -56,7 +56,7 @@ def test_floats_are_shown_in_a_range_that_is_made_up_with_a_word_alone(tmp_path)
     assert image.channels == ["a", "b"]
     assert windows(image) == [{"min": 0, "max": 1, "start": 0, "end": 1}] * 2
     assert len(told(image, "window")) == 1
-    with pytest.warns(chunkscale.errors.ChunkscaleWarning, match="floats are to be shown"):
+    with pytest.warns(chunkscale.errors.ChunkscaleWarning, match="display range of its floats"):
         chunkscale.resample(image, tmp_path / "out.zarr", voxel_size=0.4)
     image = ome(tmp_path / "i.ome.tif", STACK[:2], "CYX", **channels)
     assert windows(image) == [{"min": 0, "max": 65535, "start": 0, "end": 65535}] * 2
@@ -164,7 +164,7 @@ def lsm(path):
 
 
 def test_voxel_sizes_of_makers_that_are_certain_are_taken(tmp_path):
-    """SVS, FEI and LSM; that all else is left behind is told."""
+    """SVS, FEI and LSM; that all else is left out is told."""
     small = {"metadata": None, "photometric": "minisblack"}
     text = "Aperio Image Library v1.0\r\n30x20 |AppMag = 20|MPP = 0.499"
     tifffile.imwrite(tmp_path / "a.svs", STACK[0], description=text, tile=(16, 16), **small)
@@ -179,7 +179,7 @@ def test_voxel_sizes_of_makers_that_are_certain_are_taken(tmp_path):
         image = chunkscale.open_image(tmp_path / path)
         assert image.voxel_size == sizes
         assert {image.grid.axes[i].unit for i in image.grid.spatial} == {"micrometer"}
-        assert any("all else is left behind" in text for text in told(image, "lost"))
+        assert any("all else is left out" in text for text in told(image, "lost"))
         np.testing.assert_array_equal(np.asarray(image), STACK if path[0] == "c" else STACK[0])
     with pytest.raises(OptionError, match="Zeiss LSM"):
         chunkscale.open_image(tmp_path / "c.tif" / "1")  # thumbnails have other sizes
@@ -190,8 +190,8 @@ def test_makers_whose_sizes_are_not_certain_are_named_with_the_way_on(tmp_path):
     path = tmp_path / "a.scn"
     more = {"resolution": (40000, 20000), "resolutionunit": 3, "description": "<scn></scn>"}
     tifffile.imwrite(path, STACK[0], metadata=None, photometric="minisblack", **more)
-    match = r"is a Leica SCN file, whose resolution tags say y=0.5, x=0.25 micrometer, and does"
-    with pytest.raises(OptionError, match=match + r".*--source-voxel-size y=1,x=1"):
+    match = r"is a Leica SCN file, whose resolution tags say y=0.5, x=0.25 µm, and does"
+    with pytest.raises(OptionError, match=match + r".*source_voxel_size='y=1,x=1'"):
         chunkscale.open_image(path)
     sizes = {"source_voxel_size": "y=0.5,x=0.25", "source_unit": "micrometer"}
     assert chunkscale.open_image(path, **sizes).voxel_size == {"y": 0.5, "x": 0.25}

@@ -94,7 +94,7 @@ def test_a_level_that_is_there_already_is_not_written_over(tmp_path):
     made = {"dtype": "uint8", "codec": "none", "zarr_format": 3}
     levels, io = [level("0", chunk=(4, 4, 4))], StoreIO(threads=1)
     create_levels(str(tmp_path), levels, io, **made)
-    with pytest.raises(DestinationError, match="another run has put there"):
+    with pytest.raises(DestinationError, match="from another run"):
         create_levels(str(tmp_path), levels, io, **made)
     with pytest.raises(FileExistsError, match="it is there"):
         put_group(str(tmp_path), zarr_format=3, attributes={}, new=True)

@@ -132,7 +132,7 @@ def test_what_a_server_does_with_a_document_is_what_it_is(act, server):
 def test_a_busy_server_is_asked_again(status, server):
     """For a document as for a chunk; what is refused is asked for once."""
     server.acts["zarr.json"] = ("busy", status, 2)
-    with pytest.raises(ChunkscaleError, match="no OME-NGFF image here"):
+    with pytest.raises(ChunkscaleError, match="no OME-Zarr image here"):
         chunkscale.open_image(server.url)
     assert server.counts["zarr.json"] == 3
     server.acts["zarr.json"] = ("status", 403)

@@ -261,7 +261,7 @@ def test_a_source_that_goes_is_told_from_a_server_that_fails(
         if progress.regions == until:
             server.failures.clear()
 
-    told = pytest.warns(ChunkscaleWarning, match="the ledger of .* cannot be kept")
+    told = pytest.warns(ChunkscaleWarning, match="the log of .* cannot be written")
     refused = pytest.raises(RegionError, match=message)
     with told if status == 503 else nullcontext(), refused if message else nullcontext():
         resample(server.url("in.zarr"), out, workers=1, progress=fail, **options)

@@ -476,7 +476,7 @@ def test_no_secret_is_told(bucket, proxy, stack, tmp_path, capsys):
         ("ftp://host/x", {}, "scheme 'ftp' is not supported"),
         ("s3:///x", {}, "give it like s3://BUCKET/path"),
         ("s3://bucket/a/../b", {}, "give it like s3://BUCKET/path"),
-        ("s3://bucket/x", {"endpiont": "x"}, "'endpiont' is not known; there are endpoint"),
+        ("s3://bucket/x", {"endpiont": "x"}, "'endpiont' is unknown; known are endpoint"),
         ("s3://bucket/x", {"secret_access_key": SECRET}, "taken from the environment"),
         ("s3://bucket/x", {"endpoint": "localhost:9000"}, "not an http"),
         ("s3://bucket/x", {"endpoint": f"http://me:{SECRET}@host"}, "a user name or a password"),
@@ -664,9 +664,7 @@ def test_a_folder_of_collections_is_mirrored_between_buckets(version, bucket, tm
     near, far = open_collection(folder), open_collection(url)
     told = []
     assert list(far.images(told.append)) == list(near.images())
-    assert [n.text for n in told] == [
-        f"left behind is what is no OME-Zarr image: 'notes.txt' (in {url!r})"
-    ]
+    assert [n.text for n in told] == [f"left out: not an OME-Zarr image: 'notes.txt' (in {url!r})"]
     mirrored(folder, tmp_path / "out", version)
     mirrored(url, bucket.url("out"), version)
     found, expected = bucket.stored("out"), stored(tmp_path / "out")

@@ -184,7 +184,9 @@ def test_a_store_that_is_added_fails_clearly(memory):
 def test_a_web_server_is_never_taken_for_an_empty_folder():
     """It lists nothing: who asks is told, and gets no empty list."""
     for ask in (contents.names, contents.objects, contents.exists):
-        with pytest.raises(OptionError, match=r"'http://localhost:1/x' is a web address, .* lists"):
+        with pytest.raises(
+            OptionError, match=r"'http://localhost:1/x' is a web address, .* listed"
+        ):
             ask("http://localhost:1/x")
 
 

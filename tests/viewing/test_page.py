@@ -138,7 +138,7 @@ def test_what_is_not_shown_is_said(make_image, noise):
     many = make_image(noise((8, 2, 3, 4), "float64"), axes="czyx")
     with (
         pytest.warns(chunkscale.ChunkscaleWarning, match="6 of its 8 channels"),
-        pytest.warns(chunkscale.ChunkscaleWarning, match="float32, which has fewer digits"),
+        pytest.warns(chunkscale.ChunkscaleWarning, match="float32, with less precision"),
         chunkscale.view(many, browser=False) as page,
     ):
         assert len(page.state["layers"]) == 6

@@ -173,7 +173,8 @@ def _opened(
         ):
             if value is not None:
                 raise OptionError(
-                    f"{option} {value!r} is for arrays; an image says that itself, so leave it out"
+                    f"{option} {value!r} applies to arrays only; an image states it itself, so "
+                    "leave it out"
                 )
         return _Given(
             data=_uncut(image),
@@ -211,6 +212,6 @@ def _uncut(image: Any) -> Any:
     return image.as_dask()
 
 
-def _sizes(value: VoxelSize, names: Sequence[str]) -> dict[str, float]:
+def _sizes(value: VoxelSize, units: Mapping[str, str | None], ndim: int) -> dict[str, float]:
     """Return voxel sizes by axis; those left out are 1."""
-    return dict.fromkeys(names, 1.0) | source_sizes(value, names)
+    return dict.fromkeys(units, 1.0) | source_sizes(value, units, ndim)

@@ -24,12 +24,13 @@ from chunkscale.ome.scenes import say_for
 from chunkscale.parameters import Existing, PathLike
 from chunkscale.plan.collection import CollectionPlan, Survey
 from chunkscale.plan.notices import disk_notice
-from chunkscale.report import run_text
+from chunkscale.report.html import run_html
+from chunkscale.report.runs import run_text
 from chunkscale.sources.chosen import chosen, scene_losses
 from chunkscale.sources.collections import CollectionSource, open_collection
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise, store_of
-from chunkscale.text import some, text_html
+from chunkscale.text import some
 
 if TYPE_CHECKING:
     from chunkscale.output.collection import Mirror
@@ -90,7 +91,7 @@ class ResampledCollection:
         return f"<ResampledCollection {self.path!r}>"
 
     def _repr_html_(self) -> str:
-        return text_html(str(self))
+        return run_html(self.as_dict())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +132,8 @@ def collection_of(source: object, request: Request) -> CollectionSource | None:
         is_path = isinstance(source, str | os.PathLike)
         what = repr(str(source)) if is_path else f"the {type(source).__name__} that is given"
         raise OptionError(
-            f"images {request.images!r} are asked for, and {what} is one image; leave that out"
+            f"images={request.images!r} (--images) selects images of a collection, but {what} is "
+            "one image; leave it out"
         )
     return found
 
@@ -186,8 +188,8 @@ def planned_collection(
     for path in label_names(request.labels):
         if path not in labelled:
             raise OptionError(
-                f"labels {path.removeprefix('labels/')!r}: no image of {source.uri!r} that is "
-                "asked for has such labels; leave that out"
+                f"labels {path.removeprefix('labels/')!r}: none of the selected images in "
+                f"{source.uri!r} has such labels; leave the name out"
             )
     if destination is not None:
         free = store_of(destination).free_bytes(destination)
@@ -300,9 +302,9 @@ class _Making:
             rest = f"the last {MOST_FAILED} failed one after another, so the others were not tried"
         return RegionError(
             f"{len(names)} of {self.planned.plan.images + self.planned.plan.failed} images could "
-            f"not be made, and the output {self.run.target!r} stays unfinished; {rest}. Once the "
-            "cause is removed, go on with resume=True (--resume), or leave these out (images=..., "
-            f"--images) and start anew with overwrite=True:\n  {shown}"
+            f"not be made, so the output {self.run.target!r} is incomplete; {rest}. Fix the "
+            "cause and continue with resume=True (--resume), or select the other images with "
+            f"images (--images) and start again with overwrite=True (--overwrite):\n  {shown}"
         )
 
     def _take(self, made: Made) -> None:

@@ -19,7 +19,7 @@ from chunkscale.geometry.grid import (
     refuse_far,
 )
 from chunkscale.geometry.overlap import check_overlap, strange_match
-from chunkscale.geometry.units import METRES
+from chunkscale.geometry.units import METRES, symbol
 from chunkscale.parameters import StorageOptions, Target
 from chunkscale.sources.base import Source
 from chunkscale.sources.coarser import at_level, level_for
@@ -35,8 +35,8 @@ def fill_value(target: Target, dtype: str) -> float | int | None:
     fill = options.outside(target.outside, dtype)
     if fill is not None and target.like is None:
         raise OptionError(
-            f"outside {target.outside!r} has no meaning without like: the target has the source's "
-            "extent; leave it out"
+            f"outside {target.outside!r} applies only with like: without it the target has the "
+            "source's extent; leave it out"
         )
     return fill
 
@@ -45,8 +45,8 @@ def opened_like(source: Source, target: Target, reach: StorageOptions | None) ->
     """Return a target for a source whose `like` is open; see `with_open_like`."""
     if target.like is not None and source.grid != source.whole:
         raise OptionError(
-            "like gives the whole target grid, so a crop of the source has no meaning beside it; "
-            "leave one of them out"
+            "like already gives the whole target grid, so crop cannot be combined with it; leave "
+            "one of them out"
         )
     return with_open_like(target, reach)
 
@@ -140,8 +140,8 @@ def _coarser(source: Source, level: int, target: Target) -> Iterator[Notice]:
     if grid:
         yield Notice(
             "level",
-            f"level {level} is read, whose voxels ({', '.join(grid)}) are larger than those of "
-            "the target: details that level 0 has are not there; choose level 0 or larger voxels",
+            f"level {level} has larger voxels ({', '.join(grid)}) than the target, so details "
+            "of level 0 are lost; read level 0, or choose a larger voxel size",
         )
 
 
@@ -156,8 +156,8 @@ def _check_one(target: Target) -> None:
     if len(ways) > 1 and (same or ways.keys() != {"voxel_size", "zoom"}):
         first, second, *_ = ways
         raise OptionError(
-            f"{first} {ways[first]!r} and {second} {ways[second]!r} both say where the target's "
-            "voxels lie; leave one of them out"
+            f"{first} {ways[first]!r} and {second} {ways[second]!r} both define the target grid; "
+            "leave one of them out"
         )
 
 
@@ -174,6 +174,13 @@ def _strange_size(
     counted = asked.factor is not None or asked.shape is not None
     size = asked.voxel_size
     named = not counted and (size is None or (isinstance(size, str) and size.strip() in _WORDS))
+    kept = all(target.voxel_size[i] == source.voxel_size[i] for i in source.spatial)
+    if named and size != "same" and kept and any(source.shape[i] > 1 for i in source.spatial):
+        yield (
+            "isotropic",
+            "the voxels are isotropic already, so they are only copied; give a voxel size to "
+            "change that",
+        )
     for i in source.spatial:
         name, present = source.axes[i].name, source.voxel_size[i]
         if source.shape[i] > 1:
@@ -202,7 +209,7 @@ def _strange_size(
         yield (
             "collapse" if flat else "growth",
             f"{what}: a voxel size of {times(target.voxel_size[i] for i in source.spatial)} "
-            f"{target.axes[source.spatial[-1]].unit or '(no unit)'} is {min(steps):.3g} to "
+            f"{symbol(target.axes[source.spatial[-1]].unit) or '(no unit)'} is {min(steps):.3g} to "
             f"{max(steps):.3g} times the source's; {_other_unit(source, target)}",
         )
 
@@ -220,4 +227,4 @@ def _other_unit(source: VoxelGrid, target: VoxelGrid) -> str:
             meant = size * METRES[name] / METRES[unit]
             if 1 / 10 <= meant / present <= 10:
                 return f"did you mean {size:.6g}{name}? That is {meant:.6g} here"
-    return "give another one if that is not meant"
+    return "check that this is intended"

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
+from chunkscale.pictures.thumbnail import thumbnail
 from chunkscale.sources import opening
 from chunkscale.sources.base import Sizes, Source, SourceOptions
 from chunkscale.sources.collections import open_collection
@@ -21,9 +22,12 @@ from chunkscale.sources.file_image import FileImage
 from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part, select
 from chunkscale.sources.several import several_images
+from chunkscale.sources.thumbnails import paint_with
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.stores import normalise
 from chunkscale.targets import source_sizes
+
+paint_with(thumbnail)
 
 if TYPE_CHECKING:
     from chunkscale.verify.report import CheckReport
@@ -47,8 +51,8 @@ def open_image(
         lie in one: ``scan.ozx/labels/cells``. Or a local file of another format, an image
         in it (``scan.ome.tif/1``), or a folder or pattern of planes (``planes/z*.tif``).
     source_voxel_size : float, str, mapping or sequence, optional
-        Voxel size by axis name (``{"z": 1.0, "y": 0.2, "x": 0.2}``), which
-        replaces what the metadata says.
+        Voxel size by axis name (``{"z": 1.0, "y": 0.2, "x": 0.2}``), in the image's unit or with
+        one (``"500nm"``), which replaces what the metadata says.
     axes : str, optional
         Of a file that does not say them, like ``"zyx"``.
     source_unit : str, optional
@@ -187,7 +191,8 @@ def check(
 
     if full and source is None:
         raise OptionError(
-            "full compares all of an image with its source; give source (--source), or leave it out"
+            "full=True (--full) compares the whole image with its source; give source "
+            "(--source), or leave it out"
         )
     reach = storage_options if source_storage_options is None else source_storage_options
     target = _location(destination, storage_options)

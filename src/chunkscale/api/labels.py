@@ -81,8 +81,7 @@ def label_names(asked: bool | str | Sequence[str]) -> tuple[str, ...]:
         return ()
     if not isinstance(asked, str | list | tuple):
         raise OptionError(
-            f"labels {asked!r} is neither True nor False nor a list of names; give it like "
-            "'nuclei,cells'"
+            f"labels {asked!r} must be True, False or names; give it like 'nuclei,cells'"
         )
     names = asked.split(",") if isinstance(asked, str) else asked
     paths = (f"labels/{str(name).strip().removeprefix('labels/')}" for name in names)
@@ -124,7 +123,7 @@ def planned_labels(
     if missing:
         notices.append(Notice("lost", f"it has no labels {some_names(missing)}"))
     if left := [path for path in image.labels if path not in chosen]:
-        notices.append(Notice("asked", f"its labels stay behind, as asked: {', '.join(left)}"))
+        notices.append(Notice("asked", f"labels left out as requested: {', '.join(left)}"))
     for path in chosen:
         try:
             label = _label_source(image, path, request, source.part)
@@ -147,12 +146,12 @@ def planned_labels(
         except (MemoryBudgetError, DestinationError, AccessDeniedError) as error:
             # No fault of its own: to leave it behind would hide what has to be mended.
             raise type(error)(
-                f"{path}: {error}; or leave the labels out (labels=False, --no-labels)"
+                f"{path}: {error}; or leave the labels out with labels=False (--no-labels)"
             ) from error
         except (MetadataError, GridError, SourceNotFoundError) as error:
             if not isinstance(request.labels, bool):
                 raise
-            notices.append(Notice("lost", f"{path!r} is left behind: {error}"))
+            notices.append(Notice("lost", f"{path!r} is left out: {error}"))
             continue
         made.append(PlannedImage(name=path, plan=said, source=label))
         notices += [
@@ -176,16 +175,16 @@ def _label_source(image: Image, path: str, request: Request, part: Mapping[str, 
     label = open_source(join(image.uri, path), **reach)
     if label.array.dtype.kind not in "iu":
         raise MetadataError(
-            f"labels are integers, and these are {label.array.dtype}; resample them as an image "
-            "of its own"
+            f"labels must be integers, but these are {label.array.dtype}; resample them as a "
+            "separate image"
         )
     if image.given:
         # What its metadata says of the image is wrong, so what they say of this is, too.
         same = _spatial(label.grid) == _spatial(image.grid)
         if not same:
             raise MetadataError(
-                "source_voxel_size is that of the image, and these labels have another grid; "
-                "resample them by themselves, with their own voxel size"
+                "source_voxel_size applies to the image, but these labels have another grid; "
+                "resample them separately, with their own voxel size"
             )
         label = open_source(join(image.uri, path), dict(image.given), **reach)
     return selected(label, *_selection(image.grid, label.grid, part))
@@ -212,8 +211,8 @@ def _selection(
         elif ours is None or image.shape[ours] != label.shape[theirs]:
             raise MetadataError(
                 f"some {name} of the image are taken, and these labels have "
-                f"{label.shape[theirs]} and not {image.shape[ours or 0]}, so which belong together "
-                "cannot be told"
+                f"{label.shape[theirs]} instead of {image.shape[ours or 0]}, so they cannot be "
+                "matched"
             )
         else:
             chosen.append(kept)
@@ -230,7 +229,7 @@ def _check_reach(label: VoxelGrid, target: VoxelGrid) -> None:
         check_overlap(aligned_grid(label, target), target)
     except GridError:
         raise GridError(
-            f"nothing of it lies in the target: it spans {extent_text(label)}, and the target "
+            f"it does not overlap the target: it spans {extent_text(label)}, and the target "
             f"{extent_text(target)}"
         ) from None
 

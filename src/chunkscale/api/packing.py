@@ -43,6 +43,11 @@ class PackedRun:
     version: str
     existing: Existing
 
+    def check(self, images: Sequence[PlannedImage]) -> None:
+        """Refuse what cannot be written: what is in the file's place goes before all else."""
+        for target in self.place.images_there or [self.place.folder]:
+            check_images(images, Run(target=target, existing=self.existing))
+
     def carry_out(
         self, images: Sequence[PlannedImage], *, progress: ProgressCallback | None, **how: Any
     ) -> Resampled:
@@ -52,9 +57,7 @@ class PackedRun:
         folder, pulse = self.place.folder, _Pulse(progress)
 
         def make() -> Resampled:
-            # What is in the file's place goes before anything is made.
-            for target in self.place.images_there or [folder]:
-                check_images(images, Run(target=target, existing=self.existing))
+            self.check(images)
             self._begin(images[0].plan.source.uri)
             return carry_out(images, folder, self.existing, progress=pulse.on, **how)
 
@@ -147,7 +150,7 @@ def _check_images(images: Sequence[PlannedImage], at: str) -> None:
         found = unfinished(target)
         if found is None or not found.finished:
             raise DestinationError(
-                f"the output {at!r} is there without {image.name!r}; replace it with "
+                f"the output {at!r} exists without {image.name!r}; replace it with "
                 "overwrite=True (--overwrite)"
             )
         check_same(target, found, recipe(image.plan, image.source))
@@ -159,10 +162,10 @@ def left_by_interrupt(destination: str) -> str:
 
     if destination.lower().endswith(END) and os.path.lexists(destination):
         if not os.path.lexists(f"{destination}{BESIDE}"):
-            return "; the output is in place and finished"
+            return ". The output is complete."
         # Its file may be whole already, or be what it is to replace.
-        return "; the run is not at its end; run again with --resume"
-    return "; the output is unfinished and opens as no image; run again with --resume"
+        return ". The run is not finished; rerun with --resume to continue."
+    return ". The output is incomplete; rerun with --resume to continue."
 
 
 class _Pulse:

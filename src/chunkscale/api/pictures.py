@@ -173,8 +173,8 @@ def show(
     opened = opened_together(source, others, said, storage_options)
     if titles is not None and len(titles) != len(opened):
         raise OptionError(
-            f"titles has {count(len(titles), 'entry', '')}, and there are {len(opened)} images; "
-            "give one for each"
+            f"titles has {count(len(titles), 'entry', '')} for {len(opened)} images; give one "
+            "title for each"
         )
     subjects = [
         subject_of(
@@ -199,13 +199,13 @@ def _output(
     kind = os.fspath(path).rpartition(".")[2].lower()
     if kind not in drawing.FORMATS:
         raise OptionError(
-            f"the picture {os.fspath(path)!r} has no name that says its format; let it end with "
+            f"the picture {os.fspath(path)!r} needs an ending that gives its format, one of "
             + ", ".join(f".{end}" for end in drawing.FORMATS)
         )
     place = normalise(path, storage_options)
     if not overwrite and store_of(place).get(place) is not None:
         raise DestinationError(
-            f"the picture {place!r} is there; give overwrite=True (--overwrite) to replace it, or "
+            f"the picture {place!r} exists; give overwrite=True (--overwrite) to replace it, or "
             "choose another name"
         )
     return kind, place
@@ -224,7 +224,7 @@ def _look(
         ("plane", plane, PLANE_NAMES),
     ):
         if value not in known:
-            raise OptionError(f"{name} {value!r} is not known; take {', '.join(known)}")
+            raise OptionError(f"{name} {value!r} is unknown; use {', '.join(known)}")
     try:
         low, high = percentiles.split(",") if isinstance(percentiles, str) else percentiles
         shares = float(low), float(high)
@@ -232,11 +232,10 @@ def _look(
             raise ValueError
     except (ValueError, TypeError):
         raise OptionError(
-            f"percentiles {percentiles!r} are not two rising numbers from 0 to 100; give them "
-            "like 1,99.8"
+            f"percentiles {percentiles!r} must be two increasing numbers from 0 to 100, like 1,99.8"
         ) from None
     if isinstance(width, bool) or not isinstance(width, int) or not 200 <= width <= 10000:
-        raise OptionError(f"width {width!r} is not a number of pixels from 200 to 10000")
+        raise OptionError(f"width {width!r} must be 200 to 10000 pixels")
     return Look(
         projection=projection,
         plane=plane,

@@ -118,7 +118,8 @@ def plan_resampling(
     like : str, path-like, Image, VoxelGrid or array with coordinates, optional
         Take this grid instead of a voxel size.
     source_voxel_size : float, str, mapping or sequence, optional
-        Replaces what the source's metadata or coordinates say; a plain array needs it.
+        Replaces what the source's metadata or coordinates say; a plain array needs it. In the
+        source's unit or with one (``"500nm"``), like `voxel_size`.
     axes : str, optional
         Of an array, in order; default: the last ones of ``"tczyx"``.
     source_translation : sequence of float, optional
@@ -235,13 +236,25 @@ def plan_resampling(
         source_storage_options=source_storage_options,
     )
     request = request_of(parameters, storage_options, images)
+    with _looked_at(destination, request, resume) as at:
+        return planned_alone(source, request, client, destination=at, resume=resume)
+
+
+def planned_alone(
+    source: PathLike | Source | ArrayLike,
+    request: Request,
+    client: Any,
+    *,
+    destination: str | None = None,
+    resume: bool = False,
+) -> ResamplePlan | CollectionPlan:
+    """Return the plan of a request; see `plan_resampling`."""
     collection = collection_of(source, request)
     means = means_of(request.resources, client)
-    with _looked_at(destination, request, resume) as at:
-        if collection is not None:
-            plan = planned_collection(collection, request, means, destination=at, resume=resume)
-            return plan.plan
-        return planned_image(source, request, means, destination=at, resume=resume)[0].plan
+    place: Any = {"destination": destination, "resume": resume}
+    if collection is not None:
+        return planned_collection(collection, request, means, **place).plan
+    return planned_image(source, request, means, **place)[0].plan
 
 
 @contextlib.contextmanager

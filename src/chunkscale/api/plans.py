@@ -13,7 +13,7 @@ from chunkscale.api.defaults import CHUNK_EDGES
 from chunkscale.api.grids import fill_value, source_and_target
 from chunkscale.api.resources import check_here, limits_at, places
 from chunkscale.errors import MemoryBudgetError, Notice, OptionError
-from chunkscale.geometry.grid import aligned_grid
+from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.pyramid import Layout
 from chunkscale.ome.carry import carried
 from chunkscale.ome.further import coordinate_notices
@@ -121,11 +121,12 @@ def plan_source(
     if not image.uri:
         if resume:
             raise OptionError(
-                f"resume needs a source that can be known again, and an {image.path} cannot; "
-                "store it as OME-Zarr first, or start anew with overwrite=True"
+                f"resume needs a source that can be identified later, and an {image.path} cannot "
+                "be; store it as OME-Zarr first, or start again with overwrite=True"
             )
         check_here(image.path, means.cluster)
-    key = (_facts(image), repr(target), repr(layout), destination)
+    like = target.like if isinstance(target.like, VoxelGrid) else repr(target.like)
+    key = (_facts(image), repr(replace(target, like=None)), like, repr(layout), destination)
     known = means.known.get(key)
     said = _nameless(image.attributes)
     if known is None or known.said != said:
@@ -222,7 +223,7 @@ def _raised(limits: Limits, memory: int) -> Limits:
     most = memory if limits.ceiling is None else min(memory, limits.ceiling)
     if most <= limits.memory:
         return limits
-    return replace(limits, memory=most, memory_from="the run that is continued")
+    return replace(limits, memory=most, memory_from="the run that is being resumed")
 
 
 def _what(

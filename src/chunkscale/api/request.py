@@ -78,12 +78,12 @@ def request_of(
     check_checksum(request.layout.checksum, request.layout.version)
     if request.label_method not in LABEL_METHODS:
         raise OptionError(
-            f"label_method {request.label_method!r} is unknown; use {' or '.join(LABEL_METHODS)}, "
-            "which make no ids that were not there"
+            f"label_method {request.label_method!r} is unknown; use "
+            f"{' or '.join(LABEL_METHODS)}, which never make new ids"
         )
     if not (images is None or isinstance(images, str) or _are_texts(images)):
         raise OptionError(
-            f"images {images!r} is neither 'all' nor a list of names; give it like 'B/03/0,B/04/*'"
+            f"images {images!r} must be 'all' or a list of names, like 'B/03/0,B/04/*'"
         )
     return request
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from numpy.typing import ArrayLike
 
+from chunkscale.api.batches import Run
 from chunkscale.api.collections import (
     ResampledCollection,
     carry_out_collection,
@@ -20,12 +21,15 @@ from chunkscale.api.notices import warn_of
 from chunkscale.api.packing import PackedRun
 from chunkscale.api.parameters import PlanParameters, check_names
 from chunkscale.api.planned import planned_image
+from chunkscale.api.planning import planned_alone
 from chunkscale.api.plans import means_of
 from chunkscale.api.request import Request, request_of
-from chunkscale.api.running import Resampled, carry_out
+from chunkscale.api.running import Resampled, carry_out, check_images
+from chunkscale.errors import ChunkscaleError, DestinationError, OptionError
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.collection import CollectionPlan
 from chunkscale.plan.model import ResamplePlan
+from chunkscale.progress import reporting
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
 from chunkscale.sources.collections import CollectionSource
@@ -48,7 +52,7 @@ def resample(
     scheduler: PathLike | None = None,
     resources: Mapping[str, float] | None = None,
     log: PathLike | None = None,
-    progress: ProgressCallback | None = None,
+    progress: bool | ProgressCallback | None = None,
     storage_options: StorageOptions | None = None,
     **parameters: Unpack[PlanParameters],
 ) -> Resampled: ...
@@ -67,7 +71,7 @@ def resample(
     scheduler: PathLike | None = None,
     resources: Mapping[str, float] | None = None,
     log: PathLike | None = None,
-    progress: ProgressCallback | None = None,
+    progress: bool | ProgressCallback | None = None,
     storage_options: StorageOptions | None = None,
     **parameters: Unpack[PlanParameters],
 ) -> Resampled | ResampledCollection: ...
@@ -85,7 +89,7 @@ def resample(
     scheduler: PathLike | None = None,
     resources: Mapping[str, float] | None = None,
     log: PathLike | None = None,
-    progress: ProgressCallback | None = None,
+    progress: bool | ProgressCallback | None = None,
     storage_options: StorageOptions | None = None,
     **parameters: Unpack[PlanParameters],
 ) -> Resampled | ResampledCollection:
@@ -133,9 +137,10 @@ def resample(
         What every region takes of a worker of the cluster: ``{"GPU": 1}``.
     log : str or path-like, optional
         File that gets one line of JSON for every region.
-    progress : callable, optional
-        Called with a `chunkscale.Progress` after every region, and while a
-        cluster finishes none.
+    progress : bool or callable, optional
+        True shows a bar in a terminal or a notebook, and prints a line a minute where there is
+        neither. A function is called with a `chunkscale.Progress` after every region, while a
+        cluster finishes none, and first with what an interrupted run has left.
     storage_options : mapping, optional
         How to reach object stores; see `open_image`.
     **parameters
@@ -191,7 +196,8 @@ def resample(
         # What is stored there may have changed since it was opened.
         prepared = prepare(reopened(source), destination, request, existing, cluster)
         warn_of(prepared.plan.warnings, stacklevel=3)
-        return prepared.carry_out(log=log, progress=progress)
+        with reporting(progress, prepared.regions) as show:
+            return prepared.carry_out(log=log, progress=show)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,12 +209,15 @@ class Prepared:
     plan : ResamplePlan or CollectionPlan
     regions : int
         Of all images.
+    check : callable
+        Refuses what else cannot be written; `carry_out` does so itself.
     carry_out : callable
-        Does it; takes `log` and `progress` as `resample`.
+        Does it; takes `log` as `resample`, and a callback `progress`.
     """
 
     plan: ResamplePlan | CollectionPlan
     regions: int
+    check: Callable[[], None]
     carry_out: Callable[..., Resampled | ResampledCollection]
 
 
@@ -235,6 +244,7 @@ def prepare(
         return Prepared(
             plan=images[0].plan,
             regions=sum(image.plan.region_count for image in images),
+            check=partial(check_images, images, Run(target=target, existing=existing)),
             carry_out=partial(carry_out, images, target, existing, cluster=cluster),
         )
     target = checked_collection(destination, collection, existing, request.storage.target)
@@ -245,8 +255,39 @@ def prepare(
     return Prepared(
         plan=planned.plan,
         regions=planned.plan.regions,
+        check=_nothing_more,
         carry_out=partial(carry_out_collection, planned, target, existing, cluster=cluster),
     )
+
+
+def _nothing_more() -> None:
+    """Check no more: the images of a collection are looked at when each is begun."""
+
+
+def look(
+    source: PathLike | Source | ArrayLike,
+    destination: PathLike | None,
+    request: Request,
+    existing: Existing,
+    cluster: DaskCluster | None,
+) -> tuple[ResamplePlan | CollectionPlan, ChunkscaleError | None]:
+    """Return a run's plan, and why its destination, if there is one, cannot be written.
+
+    Where that can be found out before the run begins: nothing is written.
+    """
+    refusal: ChunkscaleError | None = None
+    if destination is not None:
+        try:
+            prepared = prepare(source, destination, request, existing, cluster)
+        except (DestinationError, OptionError) as error:
+            refusal = error  # if it is none of the destination, planning says it again
+        else:
+            try:
+                prepared.check()
+            except ChunkscaleError as error:
+                refusal = error
+            return prepared.plan, refusal
+    return planned_alone(source, request, cluster), refusal
 
 
 def _prepared_packed(
@@ -289,6 +330,7 @@ def _prepared_packed(
             return Prepared(
                 plan=images[0].plan,
                 regions=sum(image.plan.region_count for image in images),
+                check=partial(run.check, images),
                 carry_out=partial(run.carry_out, images, cluster=cluster),
             )
         means = means_of(request.resources, cluster)
@@ -297,5 +339,6 @@ def _prepared_packed(
     return Prepared(
         plan=planned.plan,
         regions=planned.plan.regions,
+        check=_nothing_more,
         carry_out=partial(run.carry_out_collection, planned, cluster=cluster),
     )

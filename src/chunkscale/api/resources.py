@@ -24,7 +24,7 @@ def check_here(what: str, cluster: DaskCluster | None) -> None:
     if cluster is None and local_scheduler().shares_memory:
         return
     raise OptionError(
-        f"the {what} cannot go to other processes ("
+        f"the {what} cannot be sent to other processes ("
         + ("dask.config says so" if cluster is None else f"client {cluster}")
         + '); wrap the call in dask.config.set(scheduler="threads", pool=None) and pass no client, '
         "or store it as OME-Zarr first"
@@ -52,8 +52,8 @@ def limits_at(resources: Resources, cluster: DaskCluster | None, device: str) ->
     if shape is not None and shape.processes:
         if wanted is not None:
             raise OptionError(
-                f"workers {wanted!r} is for runs without a cluster; {cluster} has "
-                f"{shape.slots} threads in {shape.processes} workers"
+                f"workers={wanted!r} (--workers) applies to runs without a cluster; {cluster} "
+                f"has {shape.slots} threads in {shape.processes} workers"
             )
         wanted, origin = shape.threads, "the cluster"
     elif cluster is None or wanted is None:

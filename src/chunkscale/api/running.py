@@ -14,9 +14,9 @@ from chunkscale.api.plans import PlannedImage
 from chunkscale.errors import OptionError
 from chunkscale.parameters import Existing, PathLike
 from chunkscale.plan.model import ResamplePlan
-from chunkscale.report import run_text
+from chunkscale.report.html import run_html
+from chunkscale.report.runs import run_text
 from chunkscale.storage import objects as contents
-from chunkscale.text import text_html
 
 if TYPE_CHECKING:
     from chunkscale.run.dask_cluster import DaskCluster
@@ -68,7 +68,7 @@ class Resampled:
         return f"<Resampled {self.path!r}>"
 
     def _repr_html_(self) -> str:
-        return text_html(str(self))
+        return run_html(self.as_dict())
 
 
 def check_images(images: Sequence[PlannedImage], run: Run) -> None:
@@ -106,8 +106,6 @@ def carry_out(
     """
     from chunkscale.run.local import local_scheduler
 
-    if not (progress is None or callable(progress)):
-        raise OptionError(f"progress {progress!r} cannot be called; give a function")
     run = Run(target=target, existing=existing, cluster=cluster)
     check_images(images, run)
     made: list[Made] = []

@@ -92,8 +92,8 @@ def _first(labels: Source, image: Source, timepoint: int) -> tuple[Any, Any, Non
         at = timepoint
     else:
         raise OptionError(
-            f"labels {name_of(labels)!r} have {grid.shape[time]} time points, which are not those "
-            f"of {name_of(image)!r}; show them beside it"
+            f"labels {name_of(labels)!r} have {grid.shape[time]} time points, but "
+            f"{name_of(image)!r} has another number; show them beside it"
         )
     return None if grid.channel_axis is None else 0, at, None
 
@@ -121,7 +121,7 @@ def overlays(
             found = open_source(name, storage_options=storage_options)
         if found.array.dtype.kind not in "iub":
             raise OptionError(
-                f"labels {name_of(found)!r} are {found.array.dtype} and not integers; show them "
+                f"labels {name_of(found)!r} are {found.array.dtype}, not integers; show them "
                 "beside the image"
             )
         yield found

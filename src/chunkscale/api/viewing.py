@@ -114,7 +114,7 @@ def view(
     """
     page.require()
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 2**16:
-        raise OptionError(f"port {port!r} is not a number from 0 to {2**16 - 1}")
+        raise OptionError(f"port {port!r} must be 0 to {2**16 - 1}")
     said = {"source_voxel_size": source_voxel_size, "axes": axes, "source_unit": source_unit}
     opened = opened_together(source, others, said, storage_options)
     shown = [_shown(found, labels, storage_options) for found in opened]
@@ -134,7 +134,7 @@ def _shown(
     is_label = source.is_label and dtype.kind in "iub"
     served = served_dtype(dtype, is_label=is_label)
     if served.name == "float32" and dtype.name not in ("float32", "float16"):
-        _warn(f"{title!r} is shown as float32, which has fewer digits than {dtype.name}")
+        _warn(f"{title!r} is shown as float32, with less precision than {dtype.name}")
     total = 1 if grid.channel_axis is None else grid.shape[grid.channel_axis]
     channels = active_channels(source, total)
     if len(channels) < total:

@@ -1,13 +1,12 @@
-"""The arguments of the command line."""
+"""The verbs of the command line and what each takes."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from chunkscale._version import __version__
-from chunkscale.api.defaults import DOWNSAMPLE_WORDS, METHOD_WORDS
 from chunkscale.cli.commands import (
     check,
     demo,
@@ -18,6 +17,18 @@ from chunkscale.cli.commands import (
     show,
     view,
 )
+from chunkscale.cli.completion import SHELLS, PrintCompletion
+from chunkscale.cli.options import (
+    cluster_options,
+    json_option,
+    output_options,
+    run_options,
+    source_said,
+    source_size,
+    storage_options,
+    target_options,
+)
+from chunkscale.cli.parsing import Parser
 from chunkscale.cli.pictures import page_options, picture_options
 
 _SOURCE = (
@@ -26,78 +37,97 @@ _SOURCE = (
     "formats), or a folder or pattern of planes like 'planes/z*.tif'"
 )
 
+_DESTINATION = "path or URL (s3, gs, az) of the output; a path that ends with .ozx is one file"
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+
+def make_parser() -> Parser:
+    parser = Parser(
         prog="chunkscale",
+        usage="chunkscale VERB ...",
         description="Resample OME-Zarr volumes of any size to isotropic voxels.",
         epilog="exit codes: 0 done, 1 failed while running, 2 refused before anything was "
         "written, 3 check found faults, 4 interrupted (run again with --resume)",
     )
     parser.add_argument("--version", action="version", version=f"chunkscale {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    parser.add_argument(
+        "--print-completion",
+        choices=SHELLS,
+        action=PrintCompletion,
+        help="print the script with which a shell completes verbs, options and paths",
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, prog="chunkscale")
+    for add in (_info, _plan, _resample, _check, _show, _view, _formats, _demo):
+        add(verbs)
+    parser.verbs = dict(verbs.choices)
+    return parser
 
+
+def _info(verbs: Any) -> None:
     verb = _verb(
         verbs,
-        "info",
-        "say what an image or a collection of images is",
+        "info SRC",
+        "show what an image holds (shape, voxel size, levels), or which images a collection has",
         info,
         "chunkscale info stack.ome.zarr",
     )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
-    _source_size(verb)
-    _source_said(verb)
-    _storage_options(verb)
-    _json_option(verb)
+    source_size(verb)
+    source_said(verb)
+    storage_options(verb)
+    json_option(verb)
 
+
+def _plan(verbs: Any) -> None:
     verb = _verb(
         verbs,
-        "plan",
-        "say what resampling would read, compute and write",
+        "plan SRC [DST]",
+        "show what resampling would read, compute and write, and the memory it takes",
         plan,
-        "chunkscale plan stack.ome.zarr --voxel-size 0.5 --memory 4GiB",
+        "chunkscale plan stack.ome.zarr iso.ome.zarr --voxel-size 0.5 --memory 4GiB",
     )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
-    _target_options(verb)
-    _run_options(verb)
-    _storage_options(verb)
-    _json_option(verb)
+    place = f"also look whether it can be written: {_DESTINATION}"
+    verb.add_argument("destination", metavar="DST", nargs="?", help=place)
+    _resampling(verb)
 
+
+def _resample(verbs: Any) -> None:
     verb = _verb(
         verbs,
-        "resample",
+        "resample SRC DST",
         "resample an image and its labels, or a collection of images, into a new OME-Zarr",
         resample,
         "chunkscale resample stack.ome.zarr iso.ome.zarr --voxel-size finest",
     )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
-    place = "path or URL (s3, gs, az) of the new one; a path that ends with .ozx is one file"
-    verb.add_argument("destination", metavar="DST", help=place)
-    _target_options(verb)
-    _run_options(verb)
+    verb.add_argument("destination", metavar="DST", help=_DESTINATION)
+    _resampling(verb)
     verb.add_argument(
-        "--overwrite",
+        "--dry-run",
         action="store_true",
-        help="replace DST if it is one OME-Zarr image, an unfinished output, or a collection that "
-        "chunkscale has written",
+        help="write nothing: print what 'chunkscale plan' prints with the same arguments",
     )
-    verb.add_argument(
-        "--resume",
-        action="store_true",
-        help="continue what an interrupted run has left at DST; mend DST if it is finished; start "
-        "if nothing is there",
-    )
-    verb.add_argument(
-        "--take-over", action="store_true", help="also where another run seems to be writing DST"
-    )
-    verb.add_argument("--log", metavar="FILE", help="append a line of JSON for every region")
-    _cluster_options(verb)
-    _storage_options(verb, source=True)
 
+
+def _resampling(verb: Parser) -> None:
+    """Add what `plan` and `resample` both take: one becomes the other by a word."""
+    target_options(verb)
+    run_options(verb)
+    output_options(verb)
+    cluster_options(verb)
+    storage_options(verb, source=True)
+    json_option(verb)
+    verb.add_argument(
+        "-q", "--quiet", action="store_true", help="print nothing but errors and warnings"
+    )
+
+
+def _check(verbs: Any) -> None:
     verb = _verb(
         verbs,
-        "check",
-        "say whether an image or a collection is complete, valid and right",
+        "check DST",
+        "verify that an image or a collection is complete and valid, and compare it with its "
+        "source",
         check,
         "chunkscale check iso.ome.zarr --source stack.ome.zarr",
     )
@@ -105,40 +135,46 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--source",
         metavar="SRC",
-        help="recompute regions of every time point and channel from what it was made from, and "
-        "compare every voxel",
+        help="what it was made from: recompute some regions of every time point and channel, and "
+        "compare every voxel of them",
     )
-    verb.add_argument("--full", action="store_true", help="with --source: recompute all of it")
-    _source_size(verb, " or, without --source, of DST")
-    _storage_options(verb, source=True)
-    _json_option(verb)
+    verb.add_argument("--full", action="store_true", help="with --source: recompute all regions")
+    source_size(verb, " or, without --source, of DST")
+    storage_options(verb, source=True)
+    json_option(verb)
 
+
+def _show(verbs: Any) -> None:
     verb = _verb(
         verbs,
-        "show",
+        "show SRC [OTHER ...] -o FILE",
         "draw images side by side: planes through their centres, or projections",
         show,
         "chunkscale show stack.ome.zarr iso.ome.zarr -o before-after.png --labels all",
     )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
     picture_options(verb)
-    _source_size(verb)
-    _source_said(verb)
-    _storage_options(verb)
+    source_size(verb)
+    source_said(verb)
+    storage_options(verb)
 
+
+def _view(verbs: Any) -> None:
     verb = _verb(
         verbs,
-        "view",
+        "view SRC [OTHER ...]",
         "show images in a browser, in one space, until Ctrl-C",
         view,
         "chunkscale view stack.ome.zarr iso.ome.zarr --labels all",
     )
     verb.add_argument("source", metavar="SRC", help=_SOURCE)
     page_options(verb)
-    _source_size(verb)
-    _source_said(verb)
-    _storage_options(verb)
+    source_size(verb)
+    source_said(verb)
+    storage_options(verb)
 
+
+def _formats(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "formats",
@@ -146,26 +182,28 @@ def make_parser() -> argparse.ArgumentParser:
         formats,
         "chunkscale formats",
     )
-    _json_option(verb)
+    json_option(verb)
 
+
+def _demo(verbs: Any) -> None:
     verb = _verb(
         verbs,
-        "demo",
-        "resample a synthetic stack in every way, and look at it",
+        "demo [DIR]",
+        "resample a synthetic stack in several ways, check the results, and draw them",
         demo,
         "chunkscale demo /tmp/chunkscale-demo",
     )
     verb.add_argument(
         "folder", metavar="DIR", nargs="?", help="where to put the files (default: chunkscale-demo)"
     )
-    return parser
 
 
 def _verb(
-    verbs: Any, name: str, text: str, run: Callable[[argparse.Namespace], int], example: str
-) -> argparse.ArgumentParser:
-    verb: argparse.ArgumentParser = verbs.add_parser(
-        name,
+    verbs: Any, usage: str, text: str, run: Callable[[argparse.Namespace], int], example: str
+) -> Parser:
+    verb: Parser = verbs.add_parser(
+        usage.split()[0],
+        usage=f"chunkscale {usage} [OPTION ...]",
         help=text,
         description=text[0].upper() + text[1:] + ".",
         epilog=f"example:\n  {example}",
@@ -174,218 +212,3 @@ def _verb(
     verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
     verb.set_defaults(run=run, writing=False)
     return verb
-
-
-def _listed(words: Mapping[Any, str]) -> str:
-    return "; ".join(f"{name} {text}" for name, text in words.items())
-
-
-def _json_option(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _target_options(verb: argparse.ArgumentParser) -> None:
-    group = verb.add_argument_group("target")
-    group.add_argument(
-        "--voxel-size",
-        metavar="V",
-        help="of the target, in the source's unit or with one: 0.5, 500nm, 1,0.5,0.5 or "
-        "z=1,y=0.5,x=0.5; finest, coarsest or same (default: finest)",
-    )
-    group.add_argument(
-        "--zoom", type=float, metavar="F", help="divide the voxel size by F (default: 1)"
-    )
-    group.add_argument(
-        "--factor", metavar="F", help="instead: voxels times F, like 5,1,1 or z=5, 0.5 for half"
-    )
-    group.add_argument(
-        "--shape",
-        metavar="N,N,N",
-        help="instead: voxels along the spatial axes, like 256,256,256 or z=256; the voxel size is "
-        "the extent over them",
-    )
-    group.add_argument("--like", metavar="OTHER", help="take the grid of another OME-Zarr image")
-    _source_size(group)
-    _source_said(group)
-    images = group.add_mutually_exclusive_group()
-    images.add_argument(
-        "--all",
-        dest="images",
-        action="store_const",
-        const="all",
-        help="all images of SRC, a plate, a series or a folder of images, which is mirrored",
-    )
-    images.add_argument(
-        "--images", metavar="NAME[,NAME]", help="some of them, like B/03/0, B/*/0 or B/**"
-    )
-    group.add_argument(
-        "--channels", metavar="LIST", help="take these alone: indices or names, like 0,DAPI"
-    )
-    group.add_argument(
-        "--timepoints", metavar="LIST", help="take these alone, like 3:6 (without 6) or 0,4,8"
-    )
-    group.add_argument(
-        "--crop",
-        metavar="AXIS=A:B,...",
-        help="take this box alone, in voxels or lengths, without its ends: z=10:50,y=200:900 or "
-        "z=5um:20um",
-    )
-    labels = group.add_mutually_exclusive_group()
-    labels.add_argument(
-        "--labels",
-        metavar="NAME[,NAME]",
-        help="labels that go along, onto the same grid (default: all of the image's)",
-    )
-    labels.add_argument(
-        "--no-labels", dest="labels", action="store_false", default=None, help="leave them behind"
-    )
-    group.add_argument(
-        "--label-method",
-        choices=("mode", "nearest"),
-        help="what these labels are made with: the most frequent one of the voxels that fall into "
-        "one (default: mode), or the nearest",
-    )
-    group.add_argument(
-        "--level",
-        metavar="auto|N",
-        help="read this stored level; auto takes the coarsest that is as fine as the target "
-        "(default: 0, the finest)",
-    )
-    group.add_argument(
-        "--method",
-        choices=METHOD_WORDS,
-        help="interpolation (default: linear; nearest for label images): " + _listed(METHOD_WORDS),
-    )
-    group.add_argument("--antialias", action="store_true", help="average where an axis shrinks")
-    group.add_argument(
-        "--outside",
-        metavar="edge|VALUE",
-        help="value of samples outside the source (default: edge); only with --like",
-    )
-
-
-def _source_size(group: Any, of_what: str = "") -> None:
-    group.add_argument(
-        "--source-voxel-size",
-        metavar="V",
-        help=f"of the source{of_what}, like 1,0.2,0.2 or z=1,y=0.2,x=0.2, where its metadata is "
-        "missing or wrong (default: as its metadata says)",
-    )
-
-
-def _source_said(group: Any) -> None:
-    group.add_argument(
-        "--source-axes",
-        metavar="AXES",
-        help="of a file that does not say them, in order: zyx, tczyx, or QYX=zyx with the letters "
-        "that the file has",
-    )
-    group.add_argument(
-        "--source-unit",
-        metavar="UNIT",
-        help="of the voxel size of such a file, like micrometer",
-    )
-
-
-def _run_options(verb: argparse.ArgumentParser) -> None:
-    group = verb.add_argument_group("run")
-    group.add_argument(
-        "--chunk",
-        metavar="N[,N,N]",
-        help="voxels per chunk, per spatial axis (default: 64 in shards and 128 without, 512 and "
-        "1024 for planes; less where memory is short)",
-    )
-    group.add_argument(
-        "--shard",
-        metavar="N[,N,N]",
-        help="voxels per shard, per spatial axis; 0 for no shards (default: what a region writes "
-        "at a time; none in 0.4)",
-    )
-    group.add_argument(
-        "--levels",
-        type=int,
-        metavar="N",
-        help="number of levels (default: until one fits into a chunk)",
-    )
-    group.add_argument(
-        "--pyramid",
-        choices=("auto", "all", "keep-z", "none"),
-        help="axes that are halved from level to level: auto leaves those alone whose voxels are "
-        "twice as large as the smallest (default: auto)",
-    )
-    group.add_argument(
-        "--downsample",
-        choices=DOWNSAMPLE_WORDS,
-        help="what coarser levels are made with (default: mode with the methods nearest and mode, "
-        "else mean): " + _listed(DOWNSAMPLE_WORDS),
-    )
-    group.add_argument(
-        "--ome-zarr-version",
-        choices=("0.5", "0.4", "0.6"),
-        help="format of the output (default: 0.5)",
-    )
-    group.add_argument(
-        "--codec",
-        metavar="NAME[:LEVEL]",
-        help="blosc-lz4 (default), blosc-zstd, zstd, gzip or none",
-    )
-    group.add_argument(
-        "--checksum",
-        choices=("none", "crc32c"),
-        help="stored with each chunk, so that readers notice a flipped bit; not for 0.4 "
-        "(default: none)",
-    )
-    group.add_argument(
-        "--memory",
-        metavar="SIZE",
-        help="memory for the whole run, like 4GiB (default: half of what is available, at most "
-        "1 GiB and another for each worker)",
-    )
-    group.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="regions at the same time (default: one per core, or as dask.config says)",
-    )
-    group.add_argument(
-        "--device",
-        choices=("auto", "cpu", "gpu"),
-        help="where to compute; auto takes a GPU if there is one (default: auto)",
-    )
-    group.add_argument(
-        "--device-memory",
-        metavar="SIZE",
-        help="memory for buffers on the GPU, like 8GiB (default: 80 %% of what is free there)",
-    )
-
-
-def _cluster_options(verb: argparse.ArgumentParser) -> None:
-    group = verb.add_argument_group("cluster")
-    group.add_argument(
-        "--scheduler",
-        metavar="ADDRESS|FILE",
-        help="run on a Dask cluster: tcp://host:8786, or a scheduler file",
-    )
-    group.add_argument(
-        "--resources",
-        metavar="NAME=N[,NAME=N]",
-        help="what every region takes of a worker, like GPU=1",
-    )
-
-
-def _storage_options(verb: argparse.ArgumentParser, *, source: bool = False) -> None:
-    group = verb.add_argument_group("object stores")
-    group.add_argument(
-        "--storage-option",
-        metavar="KEY=VALUE",
-        action="append",
-        help="how to reach them, repeatable: endpoint=URL, region=NAME, anon=true, profile=NAME, "
-        "account=NAME; credentials come from the environment and from profile files",
-    )
-    if source:
-        group.add_argument(
-            "--source-storage-option",
-            metavar="KEY=VALUE",
-            action="append",
-            help="the same for the source, where that differs",
-        )

@@ -6,16 +6,19 @@ import argparse
 import contextlib
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from chunkscale.cli.screen import print_json, progress_bar, terminable
+from chunkscale.cli.screen import print_json, terminable
 from chunkscale.errors import OptionError
 from chunkscale.parameters import Existing
-from chunkscale.report import formats_text, info_text, run_summary
+from chunkscale.report.images import formats_text, info_text
+from chunkscale.report.plans import run_summary
+from chunkscale.text import escaped
 
 if TYPE_CHECKING:
     from chunkscale.api.parameters import PlanParameters
+    from chunkscale.api.request import Request
     from chunkscale.run.records import Progress
 
 DONE, FAILED, REFUSED, FAULTS, INTERRUPTED = 0, 1, 2, 3, 4
@@ -106,49 +109,88 @@ def info(arguments: argparse.Namespace) -> int:
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    from chunkscale.api.planning import plan_resampling
+    """Print what a run would do; with a destination also whether it can be written."""
+    from chunkscale.api.resampling import look
+    from chunkscale.run.connect import connect
 
-    options: Any = {**_plan_options(arguments), **reach_options(arguments)}
-    plan = plan_resampling(arguments.source, images=arguments.images, **options)
-    if arguments.json:
-        print_json(plan.as_dict())
+    resources = parse_resources(arguments.resources)
+    with connect(None, arguments.scheduler, resources) as cluster:
+        plan, refusal = look(
+            arguments.source,
+            arguments.destination,
+            _request(arguments),
+            _existing(arguments),
+            cluster,
+        )
+    place = arguments.destination
+    if arguments.quiet:
+        _print_warnings(plan.warnings)
+    elif arguments.json:
+        told = {"path": place, "refusal": refusal and str(refusal)}
+        print_json({**plan.as_dict(), **({"destination": told} if place else {})})
     else:
         print(plan)
+        if place and refusal is None:
+            print(escaped(f"output   {place} can be written"))
+    if refusal is not None:
+        raise refusal
     return DONE
 
 
 def resample(arguments: argparse.Namespace) -> int:
-    from chunkscale.api.request import request_of
     from chunkscale.api.resampling import prepare
+    from chunkscale.progress import reporting
     from chunkscale.run.connect import connect
 
-    existing = Existing(
-        overwrite=arguments.overwrite, resume=arguments.resume, take_over=arguments.take_over
-    )
-    reach = reach_options(arguments)
-    options = _plan_options(arguments)
-    options["source_storage_options"] = reach["source_storage_options"]
-    request = request_of(options, reach["storage_options"], arguments.images)
-    resources = parse_resources(arguments.resources)
+    if arguments.dry_run:
+        return plan(arguments)
+    request, resources = _request(arguments), parse_resources(arguments.resources)
+    is_text = not (arguments.json or arguments.quiet)
     with (
         terminable(lambda: arguments.writing) as told,
         connect(None, arguments.scheduler, resources) as cluster,
     ):
-        prepared = prepare(arguments.source, arguments.destination, request, existing, cluster)
-        print(run_summary(prepared.plan.as_dict(), cluster), flush=True)
-        for text in prepared.plan.warnings:
-            print(f"warning: {text}", file=sys.stderr)
-        with progress_bar(prepared.regions) as show:
+        prepared = prepare(
+            arguments.source, arguments.destination, request, _existing(arguments), cluster
+        )
+        if is_text:
+            print(run_summary(prepared.plan.as_dict(), cluster), flush=True)
+        _print_warnings(prepared.plan.warnings)
+        with reporting(not arguments.quiet, prepared.regions) as show:
 
             def shown(progress: Progress) -> None:
-                show(progress)
+                if show is not None:
+                    show(progress)
                 if told:
                     raise KeyboardInterrupt  # between two regions
 
             arguments.writing = True
             run = prepared.carry_out(log=arguments.log, progress=shown)
-    print(run)
+    if arguments.json:
+        print_json(run.as_dict())
+    elif is_text:
+        print(run)
     return DONE
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    from chunkscale.api.request import request_of
+
+    reach = reach_options(arguments)
+    options = _plan_options(arguments)
+    options["source_storage_options"] = reach["source_storage_options"]
+    return request_of(options, reach["storage_options"], arguments.images)
+
+
+def _existing(arguments: argparse.Namespace) -> Existing:
+    return Existing(
+        overwrite=arguments.overwrite, resume=arguments.resume, take_over=arguments.take_over
+    )
+
+
+def _print_warnings(warnings: Iterable[object]) -> None:
+    for text in warnings:
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.commands import FAILED, INTERRUPTED, REFUSED
+from chunkscale.cli.parsing import parse
 from chunkscale.cli.screen import open_streams, plain_warnings, tolerant_output
 from chunkscale.errors import (
     ChunkscaleError,
@@ -22,7 +23,7 @@ from chunkscale.errors import (
     OptionError,
     RegionError,
 )
-from chunkscale.text import escaped
+from chunkscale.text import as_typed, escaped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,13 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Arguments without the program's name; default: those of the process.
     """
-    with tolerant_output() as lost:
+    with tolerant_output() as lost, as_typed():
         code = _main(argv)
     return code or (FAILED if lost else code)
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    arguments = make_parser().parse_args(argv)
+    arguments = parse(make_parser(), argv)
     try:
         with plain_warnings():
             code: int = arguments.run(arguments)

@@ -1,4 +1,4 @@
-"""What a terminal shows: progress, warnings, JSON; and signals."""
+"""What a terminal shows: warnings, JSON; and signals."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from chunkscale.errors import ChunkscaleWarning
 from chunkscale.text import escaped
-
-if TYPE_CHECKING:
-    from chunkscale.run.records import Progress
 
 
 def open_streams() -> None:
@@ -36,34 +33,6 @@ def open_streams() -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(regions: int) -> Iterator[Callable[[Progress], None]]:
-    """Yield a progress callback; it draws nothing where stderr is no terminal."""
-    from tqdm import tqdm
-
-    with tqdm(
-        total=regions,
-        unit=" regions",
-        disable=None,
-        dynamic_ncols=True,
-        bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{unit}, {postfix}",
-    ) as bar:
-
-        def show(progress: Progress) -> None:
-            if bar.disable:
-                return
-            seconds = max(progress.seconds, 1e-9)
-            left = (progress.total_voxels - progress.voxels) * seconds / max(progress.voxels, 1)
-            bar.set_postfix_str(
-                f"{progress.voxels / seconds / 1e6:.0f} Mvoxel/s, "
-                f"{progress.nbytes / seconds / 2**20:.0f} MiB/s, {tqdm.format_interval(left)} left",
-                refresh=False,
-            )
-            bar.update(progress.regions - bar.n)
-
-        yield show
-
-
-@contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
     """Print this package's warnings as those of a plan are, without a line of source code."""
     before = warnings.showwarning
@@ -79,9 +48,9 @@ def plain_warnings() -> Iterator[None]:
         if not issubclass(category, ChunkscaleWarning):
             before(message, category, filename, lineno, file, line)
             return
-        from tqdm import tqdm
+        from chunkscale.progress import write_above
 
-        tqdm.write(f"warning: {message}", file=sys.stderr)  # above the bar, where there is one
+        write_above(f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", ChunkscaleWarning)

@@ -36,7 +36,7 @@ def array_backend(array: object, device: str) -> Backend:
     check_device(device)
     if is_on_gpu(array):
         if device == "cpu":
-            raise OptionError("the array is on the GPU, and device is 'cpu'; copy it or use auto")
+            raise OptionError("the array is on the GPU, but device is 'cpu'; copy it, or use auto")
         return get_backend("cuda")
     if device_choices(device)[0] == "cpu":
         return get_backend("cpu")

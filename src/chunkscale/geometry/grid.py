@@ -14,7 +14,8 @@ from typing import Any, Self
 
 from chunkscale.errors import GridError
 from chunkscale.geometry.box import Box
-from chunkscale.geometry.units import METRES
+from chunkscale.geometry.units import METRES, symbol
+from chunkscale.text import number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,22 +97,33 @@ class VoxelGrid:
         ):
             if size < 1:
                 raise GridError(
-                    f"axis {axis.name!r} has {size} voxels, so there is no image to make or to "
-                    "read; give one that has at least 1 along each axis"
+                    f"axis {axis.name!r} has {size} voxels; an image needs at least 1 along each "
+                    "axis"
                 )
             if not (math.isfinite(spacing) and spacing > 0):
                 raise GridError(
-                    f"voxel size {spacing!r} of axis {axis.name!r} is not a positive finite "
-                    "number; correct the metadata or give the source voxel size explicitly"
+                    f"voxel size {spacing!r} of axis {axis.name!r} must be a positive finite "
+                    "number; correct the metadata, or give source_voxel_size "
+                    "(--source-voxel-size)"
                 )
             if not math.isfinite(origin):
                 raise GridError(f"translation {origin!r} of axis {axis.name!r} is not finite")
             if not 1 / LARGEST <= spacing <= LARGEST:
                 raise GridError(
-                    f"voxel size {spacing!r} of axis {axis.name!r} is none to compute with: it "
-                    f"must lie between {1 / LARGEST:g} and {LARGEST:g}; correct it, or give it in "
-                    "another unit"
+                    f"voxel size {spacing!r} of axis {axis.name!r} must be between "
+                    f"{1 / LARGEST:g} and {LARGEST:g}; correct it, or give it in another unit"
                 )
+
+    def __repr__(self) -> str:
+        units = {self.axes[i].unit for i in self.spatial}
+        unit = symbol(units.pop()) if len(units) == 1 else ""
+        size, place = (
+            ", ".join(map(number, values)) for values in (self.voxel_size, self.translation)
+        )
+        return (
+            f"<VoxelGrid {self.names} {self.shape}: voxel size ({size}){f' {unit}' * bool(unit)}, "
+            f"translation ({place})>"
+        )
 
     @property
     def names(self) -> str | tuple[str, ...]:
@@ -305,7 +317,7 @@ def _conversion(axis: Axis, other: Axis) -> float:
     if axis.unit not in METRES or other.unit not in METRES:
         raise GridError(
             f"axis {axis.name!r} has the unit {axis.unit!r} here and {other.unit!r} in the image "
-            "to match, and no conversion between the two is known; correct one of them"
+            "to match, which cannot be converted; correct one of them"
         )
     return METRES[axis.unit] / METRES[other.unit]
 
@@ -350,8 +362,8 @@ def unusual(grid: VoxelGrid) -> Iterator[tuple[str, str]]:
     if bare:
         yield (
             "unit",
-            f"the voxel size has no physical unit along {', '.join(bare)}; its numbers are taken "
-            "as they are",
+            f"the voxel size has no physical unit along {', '.join(bare)}; the numbers are used "
+            "as stored",
         )
     names = [axis.name for axis in axes]
     if set(names) <= set("zyx") and names != sorted(names, reverse=True):
@@ -377,7 +389,7 @@ def refuse_far(grid: VoxelGrid) -> None:
         name, size, shift = grid.axes[i].name, grid.voxel_size[i], grid.translation[i]
         if abs(shift) > _FARTHEST * size:
             raise GridError(
-                f"the translation along axis {name!r} is {shift!r}, and with a voxel size of "
-                f"{size!r} voxels cannot be told apart so far from 0; correct the translation, or "
-                "choose larger voxels"
+                f"the translation along axis {name!r} is {shift!r}, so far from 0 that voxels of "
+                f"{size!r} cannot be told apart; correct the translation, or choose a larger "
+                "voxel size"
             )

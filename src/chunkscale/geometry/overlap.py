@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from chunkscale.errors import GridError
 from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.geometry.units import symbol
 
 #: Below this part of a target that lies in the source, one of the two is likely to be misplaced.
 LITTLE = 0.1
@@ -21,7 +22,7 @@ def extent_text(grid: VoxelGrid) -> str:
     for i in grid.spatial:
         low, high = grid.extent(i)
         parts.append(f"{grid.axes[i].name} {low:.9g} to {high:.9g}")
-        units.append(grid.axes[i].unit or "(no unit)")
+        units.append(symbol(grid.axes[i].unit) or "(no unit)")
     if len(set(units)) == 1:
         return f"{', '.join(parts)} {units[0]}"
     return ", ".join(f"{part} {unit}" for part, unit in zip(parts, units, strict=True))
@@ -72,8 +73,8 @@ def strange_match(
     if bare:
         yield (
             "unit",
-            f"source and grid to match do not both have a unit along {', '.join(bare)}; their "
-            "numbers are taken to be in the same one",
+            f"source and grid to match do not both have a unit along {', '.join(bare)}; they "
+            "are assumed to have the same one",
         )
     covered = 1.0
     for i in source.spatial:

@@ -55,6 +55,10 @@ class Level:
     chunk: tuple[int, ...]
     shard: tuple[int, ...] | None = None
 
+    def __repr__(self) -> str:
+        shard = "" if self.shard is None else f", shard {self.shard}"
+        return f"<Level {self.path!r}: {self.grid!r}, chunk {self.chunk}{shard}>"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Voxels per axis."""

@@ -13,7 +13,7 @@ import numpy as np
 from chunkscale.errors import OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.geometry.units import parse_length
+from chunkscale.geometry.units import parse_length, symbol
 
 #: What `parse_indices` and `parse_crop` take.
 Indices = int | str | slice | range | Sequence[int | str]
@@ -50,7 +50,7 @@ def parse_indices(
     if not found:
         raise OptionError(f"{name} {value!r} selects nothing; {_choices(count, labels)}")
     if len(set(found)) < len(found):
-        raise OptionError(f"{name} {value!r} selects something twice; name each once")
+        raise OptionError(f"{name} {value!r} selects an index twice; give each once")
     return tuple(found)
 
 
@@ -165,16 +165,16 @@ def _interval(name: str, given: Any, value: Crop, grid: VoxelGrid) -> tuple[int,
     except (ValueError, TypeError, OverflowError) as error:
         why = f" ({error})" if len(ends) == 2 else ""
         raise OptionError(
-            f"crop {value!r}: {given!r} is no interval along {name}{why}; give it like 10:50 or "
-            "5um:20um"
+            f"crop {value!r}: {given!r} is not an interval along {name}{why}; give it like 10:50 "
+            "or 5um:20um"
         ) from error
     start, stop = 0 if first is None else first, count if last is None else last
     if not 0 <= start < stop <= count:
         low, high = grid.extent(i)
         raise OptionError(
-            f"crop {value!r}: {given!r} is no part of axis {name}, which has {count} voxels, from "
-            f"{low:.6g} to {high:.6g} {grid.axes[i].unit or ''}".rstrip()
-            + "; choose one inside"
+            f"crop {value!r}: {given!r} is outside axis {name}, which has {count} "
+            f"voxels, from {low:.6g} to {high:.6g} {symbol(grid.axes[i].unit)}".rstrip()
+            + "; choose an interval inside"
         )
     return start, stop
 
@@ -184,7 +184,7 @@ def _place(end: Any, i: int, grid: VoxelGrid) -> int:
     if isinstance(end, str) and not re.fullmatch("-?[0-9]+", end):
         length = parse_length(end)
         if not length.unit:
-            raise ValueError(f"{end} is no whole number of voxels")
+            raise ValueError(f"{end} is not a whole number of voxels")
         position = length.in_unit(grid.axes[i].unit)
         index = (position - grid.translation[i]) / grid.voxel_size[i]
         close = math.isclose(index, round(index), rel_tol=1e-9, abs_tol=1e-9)

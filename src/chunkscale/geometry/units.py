@@ -6,8 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-
-import numpy as np
+from numbers import Real
 
 METRES = {
     "yoctometer": 1e-24,
@@ -81,7 +80,7 @@ class Length:
         if not self.unit or not math.isfinite(self.value):
             return self.value
         if unit not in METRES:
-            raise ValueError(f"it has a unit, and the image has {unit or 'none'}")
+            raise ValueError(f"it has a unit, but the image has {unit or 'none'}")
         number, ours, theirs = (
             Fraction(repr(x)) for x in (self.value, METRES[self.unit], METRES[unit])
         )
@@ -96,7 +95,7 @@ def is_finite(value: object) -> bool:
     >>> is_finite(2), is_finite(10**400), is_finite(float("nan")), is_finite(True), is_finite("2")
     (True, False, False, False, False)
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
         return math.isfinite(value)
@@ -117,9 +116,9 @@ def parse_length(text: str) -> Length:
         try:
             return Length(float(text))  # inf and nan are numbers, too
         except ValueError:
-            raise ValueError(f"{text!r} is no number") from None
+            raise ValueError(f"{text!r} is not a number") from None
     if found[2] not in ("", *METRES):
-        raise ValueError(f"{found[2]!r} in {text!r} is no unit of length that is known here")
+        raise ValueError(f"{found[2]!r} in {text!r} is not a known unit of length")
     return Length(float(found[1]), found[2])
 
 

@@ -45,7 +45,7 @@ def inherited(library: str) -> bool:
 def fork_error(what: str) -> ForkError:
     """Return the error for what only the parent can use."""
     return ForkError(
-        f"{what} cannot be used in this process, which was forked: the threads behind it stayed "
-        "where it was forked from; start processes with multiprocessing's 'spawn' or 'forkserver' "
+        f"{what} cannot be used in this process, which was forked: its threads stayed in the "
+        "parent process; start processes with multiprocessing's 'spawn' or 'forkserver' "
         "(multiprocessing.get_context('spawn')), or open everything in the child alone"
     )

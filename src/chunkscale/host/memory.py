@@ -28,8 +28,7 @@ def _machine() -> Any:
         return psutil.virtual_memory()
     except OSError as error:
         raise MemoryBudgetError(
-            f"how much memory this machine has cannot be told ({error}); on Linux /proc says so: "
-            "mount it"
+            f"the memory of this machine is unknown ({error}); on Linux, mount /proc"
         ) from error
 
 

@@ -40,7 +40,7 @@ def raw_axes(entry: Mapping[str, Any], version: str) -> list[Any]:
     if not is_list(axes):
         raise MetadataError(
             f"'axes' of the multiscales entry is {short(axes)}; version {version} needs a list "
-            "with one object per dimension of the arrays"
+            "with one object per dimension"
         )
     return list(axes)
 
@@ -99,16 +99,16 @@ def type_notices(raw: Sequence[object], version: str) -> Iterator[Notice]:
             yield Notice("axes", text)
         elif (stated is None and kind == "space") or (stated is not None and stated != kind):
             text = (
-                f"axis {name!r} has the type {stated!r}, which is taken as {kind!r}; write that"
+                f"axis {name!r} has the type {stated!r}, which is read as {kind!r}; correct it"
                 if str(stated or "").strip()
-                else f"axis {name!r} has no type, and is taken as of type {kind!r} because of its "
+                else f"axis {name!r} has no type and is read as {kind!r} because of its "
                 f'name; add "type": "{kind}" to it'
             )
             yield Notice("metadata", text)
         elif stated is not None and by_name not in (None, kind):
             text = (
-                f"axis {name!r} has the type {kind!r}, which its name does not tell; the type "
-                f'counts, and it is not resampled; if its type is another give it "{by_name}"'
+                f"axis {name!r} has the type {kind!r}, which does not fit its name; the type "
+                f'counts, so it is not resampled. If that is wrong, give it "type": "{by_name}"'
             )
             yield Notice("axes", text)  # the specification allows it
 
@@ -132,19 +132,19 @@ def _spelled_axis(index: int, value: object) -> Axis:
     for key, text in (("type", kind), ("unit", unit)):
         if text is not None and not isinstance(text, str):
             raise MetadataError(
-                f"the {key} of axis {name!r} is {short(text)}; it must be a text, or left out"
+                f"the {key} of axis {name!r} is {short(text)}; it must be a string, or left out"
             )
     if kind == "array":
         raise MetadataError(
-            f"axis {name!r} has the type 'array', so nothing tells what it stands for; give the "
-            "axes the types 'space', 'time' or 'channel'"
+            f"axis {name!r} has the type 'array', so its meaning is unknown; give the axes the "
+            "types 'space', 'time' or 'channel'"
         )
     meant, by_name = _kind(name, kind), _KIND_BY_NAME.get(name.lower(), "")
     known = meant in _KIND_BY_NAME.values() and by_name
     if known and (meant == "space") != (by_name == "space"):
         raise MetadataError(
-            f"axis {name!r} has the type {kind!r}, and both contradict each other: whether it is "
-            f'resampled is not clear; give it "type": "{by_name}", or another name'
+            f"axis {name!r} has the type {kind!r}, which contradicts its name, so whether it is "
+            f'resampled is unclear; give it "type": "{by_name}", or another name'
         )
     return Axis(name=name, kind=meant, unit=unit or None)
 
@@ -172,7 +172,7 @@ def _check_axes(axes: tuple[Axis, ...]) -> None:
     ):
         if len(found) > 1:
             raise MetadataError(
-                f"the axes {found} are {what}; at most one may be: split the image along "
+                f"the axes {found} are {what}; at most one is allowed: split the image along "
                 f"{found[-1]!r}"
             )
     for before, axis in itertools.pairwise(axes):

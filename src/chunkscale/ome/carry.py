@@ -63,7 +63,7 @@ def mended(
             if value is not None:
                 holder[key] = value
             if wrong:
-                text = f"{key!r} breaks rules, and is mended in the output: "
+                text = f"{key!r} breaks the specification and is corrected in the output: "
                 found.append(Notice("metadata", text + some(wrong, _SHOWN, "; ")))
     result, notices = json_safe(result)
     return result, (*found, *notices)
@@ -75,7 +75,7 @@ def json_safe(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Noti
     result = _clean(attributes, "", broken, 0)
     if not broken:
         return result, ()
-    text = f"{some(broken, _SHOWN)}, which JSON cannot hold; the output has null instead"
+    text = f"{some(broken, _SHOWN)}, which JSON cannot store; the output has null instead"
     return result, (Notice("metadata", text),)
 
 
@@ -158,14 +158,12 @@ def carried(
         plain = completed_label(holder.get("image-label") or {})
         if plain:
             labels = some([str(label) for label in plain], _SHOWN)
-            text = (
-                f"'image-label' has no colors for the labels {labels}; the output gives them some"
-            )
+            text = f"'image-label' has no colors for the labels {labels}; the output assigns some"
             found.append(Notice("labels", text))
     if source != target:
         places = list(dict.fromkeys(_suspicious(carried_keys(result), "")))
         if places:
-            text = f"{some(places, _SHOWN)} may count voxels of the source, and is copied as it is"
+            text = f"{some(places, _SHOWN)} may refer to source voxels and is copied unchanged"
             found.append(Notice("copied", text))
     return result, tuple(found)
 
@@ -189,7 +187,7 @@ def _follow(omero: dict[str, Any], source: VoxelGrid, target: VoxelGrid) -> Iter
                 pixel[name] = stated * (target.voxel_size[i] / source.voxel_size[i])
     left = [key for key in _PYRAMID if omero.pop(key, None) is not None]
     if left:
-        text = f"{', '.join(left)} of 'omero' describe the source's pyramid, and are left out"
+        text = f"{', '.join(left)} of 'omero' describe the source's pyramid and are left out"
         yield Notice("lost", text)
 
 

@@ -139,8 +139,8 @@ def with_windows(
         window = {"min": least, "max": most, "start": start, "end": end} | said
         channels.append({**entry, "window": window})
     text = (
-        "nothing says in which range its floats are to be shown; the output says 0 to 1, because "
-        "OME-Zarr wants a range for channels, so set the contrast by hand where others are needed"
+        "the display range of its floats is unknown; the output gets 0 to 1, because OME-Zarr "
+        "requires a range. Adjust the contrast in the viewer if needed"
     )
     shown = {**attributes, "omero": {**attributes["omero"], "channels": channels}}
     return shown, () if bounded or all(windows) else (Notice("window", text),)

@@ -78,9 +78,9 @@ def refuse_outside(path: str, what: str) -> None:
         or path != path.encode(errors="replace").decode()
     ):
         raise MetadataError(
-            f"the path {path!r} of {what} leads out of its group, or is no path; metadata may only "
-            "name what lies below it, without '..', a slash in front or a scheme: correct it, or "
-            "put a link there"
+            f"the path {path!r} of {what} leads outside its group or is not a path; metadata may "
+            "only name paths below the group, without '..', a leading slash or a scheme: correct "
+            "it, or put a link there"
         )
 
 

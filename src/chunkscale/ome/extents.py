@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from chunkscale.geometry.units import symbol
 from chunkscale.ome.model import Dataset, Multiscale
 from chunkscale.ome.transforms import is_usable
 from chunkscale.text import times
@@ -50,8 +51,8 @@ def order_faults(paths: Sequence[str], shapes: Sequence[Sequence[int]]) -> Itera
     if order != list(range(len(paths))):
         first, *_ = ordered = [paths[k] for k in order]
         yield (
-            f"the datasets are listed as {', '.join(map(repr, paths))}, and not from the largest "
-            f"to the smallest: {shapes_text(ordered, [shapes[k] for k in order])}; the largest, "
+            f"the datasets are listed as {', '.join(map(repr, paths))} instead of largest to "
+            f"smallest: {shapes_text(ordered, [shapes[k] for k in order])}; the largest, "
             f"{first!r}, is taken as level 0"
         )
 
@@ -84,7 +85,7 @@ def _level_faults(
     first, dataset, axis = image.datasets[0], image.datasets[level], image.axes[i]
     if not first.voxel_size or not is_usable(first.voxel_size[i]):
         return
-    unit = f" {axis.unit}" if axis.unit else ""
+    unit = f" {symbol(axis.unit)}" if axis.unit else ""
     (n, s), (m, r) = ((shapes[k][i], image.datasets[k].voxel_size[i]) for k in (0, level))
     passed_on = axis.kind != "space" and math.isclose(r, s, rel_tol=_FUZZ)
     if abs(m * r - n * s) > (0 if passed_on else allowed) + _FUZZ * n * s:

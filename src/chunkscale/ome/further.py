@@ -118,16 +118,15 @@ def coordinate_notices(made: Coordinates, version: str) -> tuple[Notice, ...]:
     changes = tuple(Notice("converted", change) for change in made.changes)
     if holds_systems(version):
         ending = "it stays in the record of the output (chunkscale.coordinates)"
-        lost = (Notice("lost", f"left behind is {loss}; {ending}") for loss in made.losses)
+        lost = (Notice("lost", f"left out is {loss}; {ending}") for loss in made.losses)
         return (*lost, *changes)
     found = further_text(made)
     if not found:
         return ()
     text = (
-        "further coordinate systems and transformations are left behind, because OME-Zarr 0.4 and "
-        f"0.5 cannot hold them: {found}; they stay in the record of "
-        "the output, and come back with OME-Zarr 0.6, for it lies in the coordinates that its "
-        "source's voxels have"
+        "further coordinate systems and transformations are left out, because OME-Zarr 0.4 and "
+        f"0.5 cannot store them: {found}; they stay in the record of the output and are restored "
+        "with OME-Zarr 0.6, for it lies in the coordinates that its source's voxels have"
     )
     return (Notice("lost", text), *changes)
 
@@ -246,7 +245,7 @@ class _Sorting:
             return end
         if isinstance(name, str) and plain_path(name) in self.datasets:
             return self._level(plain_path(name))
-        return f"{system_text(value)} is no system of the image"
+        return f"{system_text(value)} is not a coordinate system of the image"
 
     def _far_end(self, end: Mapping[str, Any], path: str) -> Mapping[str, Any] | Dataset | str:
         if path in self.datasets:

@@ -103,10 +103,10 @@ def revised(content: bytes, images: Sequence[MadeImage | None]) -> tuple[bytes, 
     notices = []
     if lost:
         listed = ", ".join(f"{name} ({n} times)" for name, n in lost.items())
-        text_lost = f"what does not hold any more, or is not known, is left out of it: {listed}"
+        text_lost = f"entries that no longer apply, or are unknown, are left out: {listed}"
         notices.append(Notice("lost", text_lost))
     if resized and any(_name(child) == "ROI" for child in root):
-        kept = "the shapes of its ROIs count voxels of the source, and are copied as they are"
+        kept = "the shapes of its ROIs refer to source voxels and are copied unchanged"
         notices.append(Notice("copied", kept))
     header = '<?xml version="1.0" encoding="UTF-8"?>\n'
     return f"{header}{text}\n".encode(), tuple(notices)
@@ -119,8 +119,8 @@ def _parsed(content: bytes) -> tuple[tuple[list[str], list[str]], Element]:
     """
     if len(content) > MOST_BYTES:
         raise MetadataError(
-            f"it has {human_bytes(len(content))}, and more than {human_bytes(MOST_BYTES)} are not "
-            "read"
+            f"it has {human_bytes(len(content))}, more than the {human_bytes(MOST_BYTES)} that "
+            "are read"
         )
     builder = TreeBuilder(insert_comments=True, insert_pis=True)
     outside: tuple[list[str], list[str]] = ([], [])
@@ -153,7 +153,7 @@ def _parsed(content: bytes) -> tuple[tuple[list[str], list[str]], Element]:
             outside[started].append(f"<?{target} {text}?>\n")
 
     def refuse(*_: object) -> None:
-        raise MetadataError("it has a document type, whose entities may stand for anything")
+        raise MetadataError("it has a document type declaration, which may expand to anything")
 
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.CommentHandler = builder.data, comment

@@ -141,7 +141,10 @@ def layout_of(attributes: Mapping[str, Any]) -> dict[str, int]:
 def _notices(what: str, wrong: Sequence[str]) -> tuple[Notice, ...]:
     if not wrong:
         return ()
-    text = f"the {what} breaks rules, and is mended in the output: {some(wrong, _SHOWN, '; ')}"
+    text = (
+        f"the {what} breaks the specification and is corrected in the output: "
+        f"{some(wrong, _SHOWN, '; ')}"
+    )
     return (Notice("metadata", text),)
 
 
@@ -189,7 +192,7 @@ def _placed(
     names = path.split("/")
     result = {**entry, "path": path}
     if len(names) != 2:
-        say(f"the path of the well {path!r} is not that of a row and a column")
+        say(f"the path of the well {path!r} is not of the form row/column")
         return result | {key: _id(entry.get(key)) or 0 for key in ("rowIndex", "columnIndex")}
     for key, name, known in (
         ("rowIndex", names[0], rows),

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from chunkscale.errors import MetadataError, NotAnImageError, Notice, OptionError
 from chunkscale.geometry.grid import Axis, VoxelGrid
+from chunkscale.geometry.units import METRES, symbol
 from chunkscale.ome.axes import parse_axes, raw_axes
 from chunkscale.ome.entries import (
     COLLECTIONS,
@@ -168,9 +170,9 @@ def _nothing_found(attributes: Mapping[str, Any], ngff: Mapping[str, Any]) -> st
     if "image-label" in ngff or (isinstance(ome, Mapping) and "image-label" in ome):
         seen += " ('image-label' alone is not enough)"
     return (
-        f"no OME-NGFF image here: {seen}, and none of them is 'multiscales', 'plate', 'well', "
-        "'labels', 'scene' or 'bioformats2raw.layout'; give the path of the group that holds the "
-        "multiscales metadata"
+        f"no OME-Zarr image here: {seen}, without 'multiscales', 'plate', 'well', 'labels', "
+        "'scene' or 'bioformats2raw.layout'; give the path of the group that has the multiscales "
+        "metadata"
     )
 
 
@@ -226,7 +228,7 @@ def _checked_override(given: Mapping[str, float], axes: tuple[Axis, ...]) -> dic
     for name, size in given.items():
         if name not in axis_names(axes):
             raise OptionError(
-                f"a source voxel size is given for axis {name!r}, but the axes are "
+                f"a source voxel size was given for axis {name!r}, but the axes are "
                 f"{axis_names(axes)}"
             )
         if not is_usable(size):
@@ -294,16 +296,45 @@ def _refuse_flips(image: Multiscale, dataset: Dataset, shape: Sequence[int]) -> 
         if axis.kind == "space" and math.isfinite(size) and size < 0:
             start = dataset.translation[i] + size * (shape[i] - 1)  # of the voxel that is last now
             raise MetadataError(
-                f"the scale of dataset {dataset.path!r} along axis {axis.name!r} is {size!r}: the "
-                "axis runs backwards, and images are not flipped here; store the array reversed "
+                f"the scale of dataset {dataset.path!r} along axis {axis.name!r} is {size!r}: "
+                "the axis runs backwards, and images are not flipped; store the array reversed "
                 f"along {axis.name!r}, with the scale {-size!r} and the translation {start!r}"
             )
     if dataset.backwards:
         raise MetadataError(
-            f"{dataset.backwards}, and images are not flipped here, whatever voxel size is given; "
+            f"{dataset.backwards}, and images are not flipped, whatever voxel size is given; "
             "store the array reversed along it, with a positive scale and the translation of the "
-            "voxel that is then the first"
+            "new first voxel"
         )
+
+
+def united(image: Multiscale, given: Mapping[str, float]) -> Multiscale:
+    """Return an image with one unit for all spatial axes, where their voxel sizes are given.
+
+    Numbers that are given together are of one unit: that of the axes that have one. Where several
+    units of length are stated each number is in that of its axis.
+
+    Parameters
+    ----------
+    image : Multiscale
+    given : mapping of str to float
+        Voxel sizes by axis.
+    """
+    units = {a.unit for a in image.axes if a.kind == "space" and a.unit in METRES}
+    if len(units) != 1 or any(a.name not in given for a in image.axes if a.kind == "space"):
+        return image
+    (unit,) = units
+    axes = tuple(replace(a, unit=unit) if a.kind == "space" else a for a in image.axes)
+    return replace(image, axes=axes)
+
+
+def unit_notices(image: Multiscale, found: Multiscale) -> Iterator[Notice]:
+    """Yield what `united` has changed."""
+    names = [a.name for a, b in zip(image.axes, found.axes, strict=True) if a.unit != b.unit]
+    if names:
+        unit = next(symbol(a.unit) for a in found.axes if a.kind == "space")
+        text = f"the given voxel size is taken to be in {unit} along {', '.join(names)}, too"
+        yield Notice("unit", text)
 
 
 def number_notices(image: Multiscale, given: Mapping[str, float]) -> Iterator[Notice]:
@@ -311,7 +342,7 @@ def number_notices(image: Multiscale, given: Mapping[str, float]) -> Iterator[No
     dataset = image.datasets[0]
     where = f"of dataset {dataset.path!r} along axis"
     for fault in dataset.faults:
-        yield Notice("metadata", f"{fault}; the voxel size that was given counts")
+        yield Notice("metadata", f"{fault}; the given voxel size is used")
     for axis, shift in zip(image.axes, dataset.translation, strict=True):
         if not math.isfinite(shift):
             text = (
@@ -326,14 +357,17 @@ def number_notices(image: Multiscale, given: Mapping[str, float]) -> Iterator[No
             text = (
                 f"the scale of dataset {', '.join(repr(d.path) for d in sized)} along axis "
                 f"{axis.name!r} is {sized[0].voxel_size[i]!r}, which is not a positive finite "
-                "number; that axis is not resampled, and 1 is taken"
+                "number; that axis is not resampled, so 1 is used"
             )
             yield Notice("metadata", text)
 
 
 def _remedy(names: Sequence[str]) -> str:
     sizes = ", ".join(f"{name!r}: ..." for name in names)
-    return f"correct the metadata, or give source_voxel_size={{{sizes}}} (--source-voxel-size)"
+    typed = ",".join(f"{name}=..." for name in names)
+    return (
+        f"correct the metadata, or give source_voxel_size={{{sizes}}} (--source-voxel-size {typed})"
+    )
 
 
 def _collection(key: str, ngff: Mapping[str, Any]) -> Collection:

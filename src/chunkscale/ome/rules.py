@@ -118,13 +118,13 @@ def _spelling_faults(
     if minor >= 5 and ngff is attributes:
         yield f"version {image.version} metadata must be inside the attribute 'ome'"
     if minor > 6:
-        yield f"version {image.version!r} is a draft, and read as 0.6, as its axes are those of 0.6"
+        yield f"version {image.version!r} is a draft; it is read as 0.6, whose axes it has"
     systems = uses_systems(image.raw, image.version)
     yield from _axes_faults(image, minor, systems=systems)
     if minor in (4, 5) and not systems:
         for axis in image.raw.get("axes", ()):
             if isinstance(axis, str):
-                yield f"axis {axis!r} is a text; since version 0.4 it must be an object"
+                yield f"axis {axis!r} is a string; since version 0.4 it must be an object"
         common = image.raw.get(TRANSFORMS)
         further = leads_on(image.raw, image.version)
         own = [t for t in mappings(common) if t not in further]
@@ -151,15 +151,15 @@ def _axes_faults(image: Multiscale, minor: int, *, systems: bool) -> Iterator[st
     if systems and image.version in ("0.3", "0.4", "0.5"):  # drafts of these know them
         yield (
             f"there are no 'axes', which version {image.version} must have; those of {SYSTEMS!r} "
-            "are taken, which it does not know: say which version it is, or list 'axes'"
+            "are used, which that version does not have: correct the version, or list 'axes'"
         )
     elif systems and "axes" in image.raw and image.raw["axes"] != raw_axes(image.raw, "0.6"):
         yield (
-            f"'axes' are not those of {SYSTEMS!r}, which count in version {image.version}; "
-            "correct one, or take 'axes' out"
+            f"'axes' differ from those of {SYSTEMS!r}, which apply in version {image.version}; "
+            "correct one of them, or remove 'axes'"
         )
     elif minor >= 6 and not systems:
-        yield f"'axes' are taken, but version {image.version} must list {SYSTEMS!r} instead"
+        yield f"'axes' are used, but version {image.version} must list {SYSTEMS!r} instead"
 
 
 def _dataset_faults(dataset: Mapping[str, Any]) -> Iterator[str]:
@@ -172,7 +172,7 @@ def _dataset_faults(dataset: Mapping[str, Any]) -> Iterator[str]:
             yield (
                 f"the transformation of dataset {dataset['path']!r} is {short(transform)}; in "
                 "version 0.6 it must be an identity, a scale, or a sequence of one scale and one "
-                "translation, to which it is composed"
+                "translation; it is read as such"
             )
         for end, key in (("input", "path"), ("output", "name")):
             stated = transform.get(end)

@@ -96,7 +96,7 @@ def scene_notices(uri: str, losses: Iterable[str]) -> Iterator[Notice]:
     """Say what the mirror of a scene of version 0.6 will not have."""
     ending = f"it stays in the record of the output (chunkscale.{SCENES})"
     for loss in losses:
-        yield Notice("lost", f"{uri!r}: left behind is {loss}; {ending}")
+        yield Notice("lost", f"{uri!r}: left out is {loss}; {ending}")
 
 
 def _fault(transform: Any, names: Collection[str], made: Collection[str]) -> str:
@@ -111,12 +111,12 @@ def _fault(transform: Any, names: Collection[str], made: Collection[str]) -> str
         end = transform.get(key)
         name = end.get("name") if isinstance(end, Mapping) else None
         if not isinstance(end, Mapping) or not isinstance(name, str) or end.keys() - _END:
-            return f"its {key} is no reference to a system"
+            return f"its {key} is not a reference to a coordinate system"
         path = end.get("path", "")
         if not isinstance(path, str) or (plain_path(path) and plain_path(path) not in made):
             return f"its {key} lies in {path!r}, which was not made"
         if not plain_path(path) and name not in names:
-            return f"its {key} {name!r} is no system of the scene"
+            return f"its {key} {name!r} is not a coordinate system of the scene"
     return ""
 
 

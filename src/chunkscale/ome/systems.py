@@ -20,39 +20,39 @@ _FIELDS = ("displacements", "coordinates")
 def system_fault(system: object) -> str:
     """Return what keeps a coordinate system from being written; nothing if it is valid."""
     if not isinstance(system, Mapping):
-        return "it is no object"
+        return "it is not an object"
     if not _is_name(system.get("name")):
         return "it has no name"
     axes = system.get("axes")
     if not is_list(axes) or not 1 <= len(axes) <= MOST_AXES:
-        return f"its axes are {short(axes)}, and no list of 1 to {MOST_AXES}"
+        return f"its axes are {short(axes)}; it must be a list of 1 to {MOST_AXES}"
     for axis in axes:
         if not isinstance(axis, Mapping) or not _is_name(axis.get("name")):
             return f"its axis {short(axis)} has no name"
         for key in ("type", "unit", "longName"):
             if not isinstance(axis.get(key, ""), str):
-                return f"the {key} of its axis {axis['name']!r} is no text"
+                return f"the {key} of its axis {axis['name']!r} is not a string"
         if not isinstance(axis.get("discrete", True), bool):
             return f"'discrete' of its axis {axis['name']!r} is neither true nor false"
     if len({axis["name"] for axis in axes}) < len(axes):
-        return "two of its axes have one name"
+        return "two of its axes have the same name"
     kinds = [axis.get("type") for axis in axes]
     spatial, of_arrays = (kinds.count(kind) for kind in ("space", "array"))
     if (2 <= spatial <= 3) == (of_arrays >= 2):
-        return "its axes are neither two or three of type 'space' nor those of an array"
+        return "its axes must be two or three of type 'space', or those of an array"
     return ""
 
 
 def transform_fault(transform: object) -> str:
     """Return what keeps the parameters of a transformation from being written."""
     if not isinstance(transform, Mapping):
-        return "it is no object"
+        return "it is not an object"
     kind = transform.get("type")
     check = _CHECKS.get(kind) if isinstance(kind, str) else None
     if check is None:
-        return f"the type {short(kind)} is not known to version 0.6"
+        return f"the type {short(kind)} is unknown in version 0.6"
     if not isinstance(transform.get("name", ""), str):
-        return "its name is no text"
+        return "its name is not a string"
     return check(transform)
 
 
@@ -118,7 +118,7 @@ def _check_projection(transform: Mapping[str, Any]) -> str:
 
 def _check_field(transform: Mapping[str, Any]) -> str:
     if not isinstance(transform.get("path"), str):
-        return "it has no path of an array"
+        return "it does not name an array"
     how = transform.get("interpolation", "linear")
     return "" if how in ("nearest", "linear", "cubic") else _not("interpolation", how)
 

@@ -62,8 +62,8 @@ def parse_affine(
         else:
             raise MetadataError(
                 f"{where} has a transformation of type {kind!r} ({short(entry)}); only scale and "
-                "translation keep the voxel grid along the axes: resample the image onto such a "
-                "grid first, or remove the transformation"
+                "translation are supported: resample the image onto an axis-aligned grid first, "
+                "or remove the transformation"
             )
     if "scale" not in found and identity and identity_is_scale:
         found["scale"] = (1.0,) * len(axes)
@@ -118,7 +118,8 @@ def _vector(
     if not is_list(values):
         stored = entry.get("path", values)
         hint = (
-            f"its values lie in the file {stored!r}, which is not read: write them out"
+            f"its values are in the file {stored!r}, which is not read: write them into the "
+            "metadata"
             if isinstance(stored, str)
             else "it must be a list of numbers"
         )

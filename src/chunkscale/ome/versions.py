@@ -64,7 +64,7 @@ def minor_version(version: str) -> int:
     match = VERSION.match(version)
     if match is None or int(match[1]) not in _READ_MINORS:
         raise MetadataError(
-            f"OME-NGFF version {version!r} is not known here (0.1 to 0.6 are); convert the "
+            f"OME-NGFF version {version!r} is unknown (0.1 to 0.6 are supported); convert the "
             "metadata to one of these"
         )
     return int(match[1])

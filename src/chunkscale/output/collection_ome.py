@@ -64,7 +64,7 @@ def mirror_ome(
             for notice in notices:
                 tell(Notice(notice.kind, f"{join(origin, OME_XML)!r}: {notice.text}"))
     except (MetadataError, AccessDeniedError) as error:
-        tell(Notice("lost", f"{join(origin, OME_XML)!r} is left behind: {error}"))
+        tell(Notice("lost", f"{join(origin, OME_XML)!r} is left out: {error}"))
     _tell_others(origin, tell)
 
 
@@ -112,4 +112,4 @@ def _tell_others(origin: str, tell: Tell) -> None:
             names = contents.names(origin)
     left = [n for n in names if n not in (*METADATA_FILES, OME_XML) and not n.startswith(".")]
     if left:
-        tell(Notice("lost", f"left behind is what {origin!r} holds besides: {some_names(left)}"))
+        tell(Notice("lost", f"left out is what else {origin!r} contains: {some_names(left)}"))

@@ -78,16 +78,16 @@ def check_collection_place(target: str, existing: Existing) -> None:
     record = collection_record(target)
     if record is None:
         raise DestinationError(
-            f"the output {target!r} exists and is no collection that chunkscale has written, so "
-            "it is never overwritten; choose another path or remove it yourself"
+            f"the output {target!r} exists and is not a collection written by chunkscale, so it "
+            "is never overwritten; choose another path, or remove it yourself"
         )
     if existing.overwrite or (existing.resume and is_rest(record)):
         foreign = list(foreign_below(target, take_over=existing.take_over))
         if foreign:
             raise DestinationError(
-                f"the output {target!r} holds what chunkscale has not written "
-                f"({some_names(foreign)}), so it is not overwritten; choose another path, or move "
-                "that away"
+                f"the output {target!r} contains files not written by chunkscale "
+                f"({some_names(foreign)}), so it is not overwritten; choose another path, or "
+                "move them away"
             )
     elif not existing.resume:
         unfinished = is_unfinished(record)
@@ -95,7 +95,7 @@ def check_collection_place(target: str, existing: Existing) -> None:
         raise DestinationError(
             f"the output {target!r} exists{state}; choose another path, or replace it with "
             "overwrite=True (--overwrite)"
-            + (", or go on with resume=True (--resume)" if unfinished else "")
+            + (", or continue with resume=True (--resume)" if unfinished else "")
         )
 
 

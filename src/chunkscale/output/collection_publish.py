@@ -77,8 +77,8 @@ def publish_collection(
     there = group_attributes(mirror.uri).get("chunkscale")
     if there not in (mirror.record, record):
         raise RegionError(
-            f"the output {mirror.uri!r} was replaced by another run while this one wrote it; run "
-            "one of them again"
+            f"the output {mirror.uri!r} was replaced by another run while this one was writing "
+            "it; run one of them again"
         )
     for group in ("", *mirror.groups):
         drop_strays(join(mirror.uri, group))
@@ -96,8 +96,8 @@ def _check_finished(mirror: Mirror, made: AbstractSet[str]) -> None:
         whole = found is not None and is_made_image(found) and holds_ngff(found)
         if not whole or (found or {})["chunkscale"]["state"] != "finished":
             raise RegionError(
-                f"the image {path!r} of the output {mirror.uri!r} is not finished, so that it is "
-                "no collection yet; go on with resume=True (--resume)"
+                f"the image {path!r} of the output {mirror.uri!r} is not finished, so the "
+                "collection is incomplete; continue with resume=True (--resume)"
             )
     if not paths:
         raise RegionError(f"no image of the output {mirror.uri!r} is finished")
@@ -209,7 +209,7 @@ def _check_listed(mirror: Mirror, source: CollectionSource, listed: int, made: i
     if listed != made:
         raise RegionError(
             f"{source.uri!r} lists {listed} of the {made} images that were made of it, so "
-            f"{mirror.uri!r} stays unfinished: it has changed; begin anew with overwrite=True "
+            f"{mirror.uri!r} stays unfinished: it has changed; start again with overwrite=True "
             "(--overwrite)"
         )
 

@@ -59,21 +59,21 @@ def writable(
     """Return the output path, or refuse one to which nobody writes, whatever is there."""
     if existing.resume and existing.overwrite:
         raise OptionError(
-            "resume continues an output and overwrite replaces it; leave one of them out"
+            "resume continues an output, overwrite replaces it; give only one of them"
         )
     target = normalise(destination, storage_options)
     store = store_of(target)
     if not store.writable:
         raise OptionError(
-            f"the output {target!r} is {store.kind}, which can only be read; write to a local "
-            "path, or to s3://, gs:// or az://"
+            f"the output {target!r} is {store.kind}, which is read-only; write to a local path, "
+            "or to s3://, gs:// or az://"
         )
     if target.lower().endswith(ENDS):
         stem = os.path.splitext(target)[0]
         raise DestinationError(
-            f"the output {target!r} is called like a zip file; give it a name like "
-            f"{stem + '.ozx'!r}, which OME-Zarr in one file ends with, or like {stem + '.zarr'!r} "
-            "for a folder"
+            f"the output {target!r} has a name like a zip file; give it a name like "
+            f"{stem + '.ozx'!r}, which OME-Zarr in one file ends with, or like "
+            f"{stem + '.zarr'!r} for a folder"
         )
     return target
 
@@ -85,8 +85,8 @@ def check_name(target: str) -> None:
     """Refuse names that promise what is not written: no program opens a folder called so."""
     if end := format_end(target) or next(filter(target.lower().endswith, _PICTURES), ""):
         raise DestinationError(
-            f"the output {target!r} is named like another format ({end}), and an OME-Zarr image is "
-            f"written; give a name like {target[: -len(end)] + '.zarr'!r}"
+            f"the output {target!r} has a name like another format ({end}), but an OME-Zarr "
+            f"image is written; give a name like {target[: -len(end)] + '.zarr'!r}"
         )
 
 
@@ -103,7 +103,7 @@ def check_place(target: str, existing: Existing) -> None:
             raise DestinationError(
                 f"the output {target!r} exists{state}; choose another path, or replace it with "
                 "overwrite=True (--overwrite)"
-                + (", or go on with resume=True (--resume)" if "not finish" in state else "")
+                + (", or continue with resume=True (--resume)" if "not finish" in state else "")
             )
 
 
@@ -120,7 +120,7 @@ def _disposable_state(target: str, overwrite: bool) -> str:
     except ChunkscaleError as error:
         raise DestinationError(
             f"the output {target!r} exists and is not an OME-Zarr image, so it is never "
-            "overwritten; choose another path or remove it yourself"
+            "overwritten; choose another path, or remove it yourself"
         ) from error
     if foreign:
         raise DestinationError(
@@ -173,8 +173,8 @@ def check_unread(source: SourceArray, target: str) -> None:
         if is_unfinished(group_attributes(target).get("chunkscale")):
             return
         raise DestinationError(
-            f"the output {target!r} may be what the {source.path} reads from, so it is not "
-            "overwritten; choose another path, or remove it yourself"
+            f"the output {target!r} may be read by the {source.path}, so it is not overwritten; "
+            "choose another path, or remove it yourself"
         )
 
 
@@ -183,9 +183,9 @@ def check_room(plan: ResamplePlan, target: str) -> None:
     free = store_of(target).free_bytes(target)
     if free is not None and plan.bytes_written > MOST_COMPRESSION * free:
         raise DestinationError(
-            f"{human_bytes(plan.bytes_written)} are to be written before compression, over "
-            f"{MOST_COMPRESSION} times the {human_bytes(free)} that are free where the output "
-            f"{target!r} goes; choose larger voxels, or another disk"
+            f"{human_bytes(plan.bytes_written)} would be written before compression, over "
+            f"{MOST_COMPRESSION} times the {human_bytes(free)} that are free for the output "
+            f"{target!r}; choose a larger voxel size, or another disk"
         )
 
 
@@ -205,8 +205,8 @@ def unfinished(target: str) -> Found | None:
         if isinstance(error, AccessDeniedError):
             raise
         raise DestinationError(
-            f"the output {target!r} exists, and what it is cannot be read ({error}), so it cannot "
-            "be resumed; choose another path or remove it yourself"
+            f"the output {target!r} exists but cannot be read ({error}), so it cannot be "
+            "resumed; choose another path, or remove it yourself"
         ) from error
     if _is_rest(record):
         return None

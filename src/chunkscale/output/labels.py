@@ -100,8 +100,8 @@ def list_label(plan: ResamplePlan, target: str) -> None:
     try:
         if plan.dtype.startswith("float"):
             warnings.warn(
-                f"{target!r} is finished, and not listed as a label image: labels are integers, "
-                f"and this has {plan.dtype}; write images elsewhere than below 'labels'",
+                f"{target!r} is finished but not listed as a label image: labels must be "
+                f"integers, and this is {plan.dtype}; do not write images below 'labels'",
                 ChunkscaleWarning,
                 stacklevel=6,
             )
@@ -175,7 +175,7 @@ def _listed(plan: ResamplePlan, group: str, name: str) -> bool:
         inner: Any = attributes.get("ome", {}) if nested else attributes
         listed = inner.get("labels", []) if isinstance(inner, Mapping) else None
         if not isinstance(listed, list):
-            raise MetadataError(f"'labels' is {listed!r} there, and no list")
+            raise MetadataError(f"'labels' is {listed!r}, not a list")
         if name in listed:
             return True
         added = {**inner, "labels": [*listed, name]}

@@ -68,7 +68,7 @@ class Lease:
 
     def __str__(self) -> str:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.renewed))
-        return f"process {self.pid} on {self.host.split('/')[0]}, which said so at {at}"
+        return f"process {self.pid} on {self.host.split('/')[0]}, last seen at {at}"
 
 
 def holder(uri: str) -> Lease | None:
@@ -111,10 +111,10 @@ def check_free(uri: str, *, take_over: bool) -> None:
     lease = active(uri)
     if lease is not None and not take_over:
         left = lease.left(time.time())
-        remedy = "end it" if math.isinf(left) else f"if it is dead, wait for {left:.0f} s"
+        remedy = "end it" if math.isinf(left) else f"if it has crashed, wait {left:.0f} s"
         raise DestinationError(
-            f"the output {uri!r} is being written by {lease}; wait for it, or {remedy}, or pass "
-            "take_over (--take-over)"
+            f"the output {uri!r} is being written by {lease}; wait for it, or {remedy}, or "
+            "proceed anyway with take_over=True (--take-over)"
         )
 
 
@@ -188,8 +188,8 @@ class Guard:
         if found is None or found.run != self.run:
             by = f" by {found}" if found else ""
             raise RegionError(
-                f"the output {self.uri!r} was taken over{by} while this run wrote it; this one "
-                "has stopped"
+                f"the output {self.uri!r} was taken over{by} while this run was writing it; this "
+                "one has stopped"
             )
         self._looked = time.time()
 

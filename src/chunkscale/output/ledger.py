@@ -142,8 +142,8 @@ class Ledger:
             if not self._warned:
                 self._warned = True
                 warnings.warn(
-                    f"the ledger of {self.uri!r} cannot be kept ({error}); if this run is "
-                    "interrupted, what it finishes from now on is made again",
+                    f"the log of {self.uri!r} cannot be written ({error}); if this run is "
+                    "interrupted, regions finished from now on are made again",
                     ChunkscaleWarning,
                     stacklevel=2,
                 )

@@ -134,16 +134,16 @@ def pack_output(
         leases.confirm(folder, lease)
         if missing := tree.missing(packed):
             raise RegionError(
-                f"stored objects of the output {place.uri!r} are missing ({missing}), so it stays "
-                "unfinished; find out what deletes there, and make it anew with overwrite=True "
+                f"stored objects of the output {place.uri!r} are missing ({missing}), so it is "
+                "incomplete; find out what deletes them, and make it again with overwrite=True "
                 "(--overwrite)"
             )
         try:
             move_new(str(place.draft), place.uri)
         except FileExistsError:
             raise DestinationError(
-                f"something has come to the place of the output {place.uri!r} while it was made; "
-                "move that away and go on with resume=True (--resume)"
+                f"something else has appeared at the output {place.uri!r} meanwhile; move it "
+                "away and continue with resume=True (--resume)"
             ) from None
         settle_names(Path(place.uri).parent)
     drop_folder(place)
@@ -170,7 +170,7 @@ def drop_folder(place: PackedPlace) -> None:
         _clear(place)
         left = [name for name in os.listdir(folder) if name != NOTES]
         if left:
-            reason = f"it holds {some_names(left)}, which is no part of it"
+            reason = f"it contains {some_names(left)}, which do not belong to it"
         else:
             contents.delete_below(join(folder, NOTES))
             os.rmdir(folder)
@@ -178,8 +178,8 @@ def drop_folder(place: PackedPlace) -> None:
         reason = str(error)
     if reason:
         warnings.warn(
-            f"{place.uri!r} is whole, and the folder {folder!r}, in which it was made, stays: "
-            f"{reason}; move away what you want to keep, and delete the folder yourself",
+            f"{place.uri!r} is complete, but the folder {folder!r}, in which it was made, "
+            f"stays: {reason}; keep what you need, and delete the folder yourself",
             ChunkscaleWarning,
             stacklevel=6,
         )
@@ -214,7 +214,7 @@ def refuse_incomplete(uri: str) -> None:
     names = [path for path, _ in contents.objects(uri)]
     if fault := _damaged(uri, names) or tree_of(uri, names).missing(names):
         raise DestinationError(
-            f"the output {uri!r} is not whole ({fault}); replace it with overwrite=True "
+            f"the output {uri!r} is not complete ({fault}); replace it with overwrite=True "
             "(--overwrite)"
         )
 

@@ -122,7 +122,7 @@ def packed_place(
     store = store_of(target)
     if not store.on_disk:
         raise DestinationError(
-            f"the output {target!r} is one file (.ozx), which is only written to a disk; "
+            f"the output {target!r} is one file (.ozx), which is only written to local disks; "
             "write it to a local path and copy it there"
         )
     if version == "0.4":
@@ -132,8 +132,8 @@ def packed_place(
         )
     if os.path.isdir(target):
         raise DestinationError(
-            f"the output {target!r} is a folder, and one file is to be written there; choose "
-            "another path or remove it yourself"
+            f"the output {target!r} is a folder, but a single file would be written there; "
+            "choose another path, or remove it yourself"
         )
     return PackedPlace(uri=target)
 
@@ -155,9 +155,8 @@ def unfinished_file(uri: str) -> str:
     if not is_file or place.is_there or not place.is_begun:
         return ""
     return (
-        f"the run that writes {place.uri!r} did not finish: what it has made lies in "
-        f"{place.folder!r}; go on with resume=True (--resume), or begin anew with overwrite=True "
-        "(--overwrite)"
+        f"the run that writes {place.uri!r} did not finish; its data is in {place.folder!r}; "
+        "continue with resume=True (--resume), or start again with overwrite=True (--overwrite)"
     )
 
 
@@ -180,9 +179,8 @@ def check_file(
         check(place.uri, existing)
     elif not _is_made(place.uri):
         raise DestinationError(
-            f"the output {place.uri!r} exists and is nothing that chunkscale knows as its own "
-            f"({why}), so it is never overwritten; choose another path, or move or delete it "
-            "yourself"
+            f"the output {place.uri!r} exists and was not written by chunkscale ({why}), so it "
+            "is never overwritten; choose another path, or move or delete it yourself"
         )
     elif not existing.overwrite:
         raise DestinationError(
@@ -208,17 +206,18 @@ def check_folder(place: PackedPlace, existing: Existing) -> None:
         return
     if not (place.is_begun or (is_folder(folder) and is_empty(folder))):
         raise DestinationError(
-            f"the output {place.uri!r} is made in the folder {folder!r} first, and what is there "
-            "is none that such a run has left, so it is never overwritten; move it away, or choose "
-            "another path"
+            f"the output {place.uri!r} is made in the folder {folder!r} first, which exists and "
+            "is not from such a run, so it is never overwritten; move it away, or choose another "
+            "path"
         )
     check_links(folder)
     with naming(place):
         leases.check_free(folder, take_over=existing.take_over)
     if not (existing.resume or existing.overwrite):
         raise DestinationError(
-            f"the output {place.uri!r} was begun by a run that did not finish (in {folder!r}); go "
-            "on with resume=True (--resume), or begin anew with overwrite=True (--overwrite)"
+            f"the output {place.uri!r} was started by a run that did not finish (in {folder!r}); "
+            "continue with resume=True (--resume), or start again with overwrite=True "
+            "(--overwrite)"
         )
     if existing.overwrite and place.is_packing:
         refuse_foreign(place, sorted_out(folder, packed_tree(place))[1])
@@ -232,9 +231,9 @@ def refuse_foreign(place: PackedPlace, foreign: Iterable[str]) -> None:
     """Refuse to go on with a folder in which something lies that no run has written."""
     if names := list(dict.fromkeys(foreign)):
         raise DestinationError(
-            f"the folder {place.folder!r}, in which the output {place.uri!r} is made, holds what "
-            f"no run has written ({some_names(names)}), and goes when the output is packed or "
-            "begun anew; move that away, and go on with resume=True (--resume), or begin anew with "
+            f"the folder {place.folder!r}, in which the output {place.uri!r} is made, contains "
+            f"files not written by a run ({some_names(names)}), which would be deleted; move "
+            "them away, and continue with resume=True (--resume), or start again with "
             "overwrite=True (--overwrite)"
         )
 

@@ -48,8 +48,8 @@ def make_folder(uri: str) -> None:
 def begun_by_another(uri: str) -> DestinationError:
     """Return the error of a run that is not the first at a place."""
     return DestinationError(
-        f"another run has just begun to write the output {uri!r}; wait for it, or choose another "
-        "path"
+        f"another run has just started to write the output {uri!r}; wait for it, or choose "
+        "another path"
     )
 
 
@@ -281,8 +281,8 @@ def check_kinds(uri: str, arrays: Iterable[str] = ()) -> None:
 
 def _of_wrong_kind(uri: str, path: str, found: str, wanted: str) -> DestinationError:
     return DestinationError(
-        f"the output {uri!r} holds the {found} {path!r} where a {wanted} of its own belongs; move "
-        "it away, and repeat the command"
+        f"the output {uri!r} holds the {found} {path!r} instead of a {wanted}; move it away, and "
+        "repeat the command"
     )
 
 

@@ -68,7 +68,7 @@ def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
     # Last of all: from here on a reader takes the group for an image.
     if not set_attributes(target, finished, instead_of=output.attributes):
         raise RegionError(
-            f"the output {target!r} was replaced by another run while this one wrote it; "
+            f"the output {target!r} was replaced by another run while this one was writing it; "
             "run one of them again"
         )
     return nbytes
@@ -129,14 +129,14 @@ def rehearse(plan: ResamplePlan, target: str, source: Source) -> None:
     except ImportError as error:
         raise OptionError(
             f"ome-zarr, which composes the metadata of the output, cannot be imported ({error}); "
-            "run without -OO (PYTHONOPTIMIZE=2), which it does not bear, or install it again"
+            "run without -OO (PYTHONOPTIMIZE=2), which it does not support, or install it again"
         ) from error
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, ChunkscaleError):
             raise
         raise MetadataError(
-            f"the metadata of {source.uri or source.path!r} cannot be carried over to the output "
-            f"{target!r}: {error}; mend them in the source"
+            f"the metadata of {source.uri or source.path!r} cannot be copied to the output "
+            f"{target!r}: {error}; correct them in the source"
         ) from error
 
 
@@ -193,9 +193,9 @@ def _check_arrays(output: Output) -> None:
         writer.refuse_links()
         if found := writer.fate():
             raise RegionError(
-                f"the metadata of the array {writer.uri!r} {found} since this run began to write "
-                "it, so the output stays unfinished. Find out what changes there; if they are "
-                "gone, go on with resume=True (--resume), which makes them again, or else replace "
+                f"the metadata of the array {writer.uri!r} {found} since this run started to "
+                "write it, so the output is incomplete. Find out what changes it; if it is gone, "
+                "continue with resume=True (--resume), which makes them again, or else replace "
                 "the output with overwrite=True (--overwrite)"
             )
 
@@ -219,6 +219,6 @@ def _check_objects(plan: ResamplePlan, output: Output) -> None:
     more = f" and {len(wrong) - SHOWN_REGIONS} more" if len(wrong) > SHOWN_REGIONS else ""
     raise RegionError(
         f"stored objects of the output {output.uri!r} are missing or have changed since this run "
-        f"wrote them, so it stays unfinished: region {shown}{more}. Find out what deletes there "
-        "(a cleaner of old files?), and go on with resume=True (--resume), which makes them again"
+        f"wrote them, so it is incomplete: region {shown}{more}. Find out what deletes them (a "
+        "cleanup job?), and continue with resume=True (--resume), which makes them again"
     )

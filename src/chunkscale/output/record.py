@@ -166,15 +166,14 @@ def check_same(
         for made in (there, now):
             made["chunk"], made["shard"] = made["chunk"][0], made["shard"][0]
     differences = [
-        f"{name} is {shown(there.get(name))} there and {shown(now.get(name))} now"
+        f"{name} was {shown(there.get(name))}, now {shown(now.get(name))}"
         for name in {**there, **now}
         if name not in skipped and there.get(name) != now.get(name)
     ]
     if differences:
         raise DestinationError(
-            f"the output {target!r} was begun differently, so it cannot be resumed: "
-            f"{'; '.join(differences)}; repeat the first command, or replace it with "
-            "overwrite=True (--overwrite)"
+            f"the output {target!r} was started with other options: {'; '.join(differences)}. "
+            "Repeat the original command, or replace it with overwrite=True (--overwrite)"
         )
 
 

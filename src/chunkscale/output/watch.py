@@ -25,9 +25,9 @@ def look_at(source: Source, *, whole: bool = False) -> None:
     """
     if fate := source.fate(whole=whole):
         raise RegionError(
-            f"the source {fate} since this run began; the output stays unfinished, and "
-            "what was read last is not kept. Put the source back and go on with resume=True "
-            "(--resume), or replace the output with overwrite=True (--overwrite)"
+            f"the source {fate} since this run began; the output is incomplete, and what was "
+            "read last is not kept. Restore the source and continue with resume=True (--resume), "
+            "or replace the output with overwrite=True (--overwrite)"
         )
 
 
@@ -41,9 +41,9 @@ def check_source(source: Source) -> None:
             wait = next(waits, None)
             if wait is None:
                 raise RegionError(
-                    f"whether the source {source.uri!r} is still what it was cannot be told "
-                    f"({error}), so the output stays unfinished; once it can be read, go on with "
-                    "resume=True (--resume)"
+                    f"the source {source.uri!r} cannot be checked for changes ({error}), so the "
+                    "output is incomplete; once it can be read, continue with resume=True "
+                    "(--resume)"
                 ) from error
             time.sleep(wait)
         else:

@@ -11,7 +11,8 @@ from typing import Any
 
 from chunkscale.errors import Notice
 from chunkscale.plan.model import ResamplePlan
-from chunkscale.report import collection_html, collection_text
+from chunkscale.report.html import collection_html
+from chunkscale.report.plans import collection_text
 
 #: Rows of images that are alike, warnings and failures that a plan keeps; more are counted.
 MOST_KEPT = 40
@@ -212,6 +213,6 @@ class Survey:
                 text = f"{name}: {notice}" if name else str(notice)
             found.append(Notice(notice.kind, text))
         if self._unsaid:
-            text = f"and {self._unsaid} more warnings of images; plan them by themselves"
+            text = f"and {self._unsaid} more warnings of images; plan them one by one"
             found.append(Notice("more", text))
         return found

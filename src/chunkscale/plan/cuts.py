@@ -109,8 +109,8 @@ def fixed_options(
     if not all(fixed):
         shapes = [sorted({o.region for o in axis}) for axis in options]
         raise OptionError(
-            f"regions of {' x '.join(map(str, regions))} voxels, as the output was begun with, are "
-            f"not possible with its chunks and shards (only {' x '.join(map(str, shapes))}); "
-            "repeat the first command, or replace the output with overwrite=True (--overwrite)"
+            f"regions of {' x '.join(map(str, regions))} voxels, as in the original run, are not "
+            f"possible with its chunks and shards (only {' x '.join(map(str, shapes))}); repeat "
+            "the original command, or replace the output with overwrite=True (--overwrite)"
         )
     return fixed

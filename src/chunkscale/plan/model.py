@@ -22,7 +22,8 @@ from chunkscale.geometry.pyramid import Level, PyramidRule
 from chunkscale.geometry.tables import source_box
 from chunkscale.plan.memory import Limits
 from chunkscale.plan.regions import Pass, Region
-from chunkscale.report import plan_html, plan_text
+from chunkscale.report.html import plan_html
+from chunkscale.report.plans import plan_line, plan_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,8 +309,11 @@ class ResamplePlan:
     def __str__(self) -> str:
         return plan_text(self.as_dict())
 
+    def __repr__(self) -> str:
+        return f"<ResamplePlan of {plan_line(self.as_dict())}>"
+
     def _repr_html_(self) -> str:
-        return plan_html(self.as_dict())
+        return plan_html(self.as_dict(), self.source.chunk)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan's figures as plain JSON values."""

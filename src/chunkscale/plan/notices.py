@@ -26,16 +26,15 @@ def find_notices(
         m.method for m in mapping if METHODS[m.method].blends and (m.step != 1.0 or m.offset)
     ]
     if source.is_label and blending:
-        text = f"{blending[0]} interpolation blends the ids of this label image"
+        text = f"{blending[0]} interpolation mixes the ids of this label image"
         found.append(Notice("labels", text))
     voted = any(m.kind == "cells" for m in mapping)
     rounded = len(levels) > 1 and what.downsample in ("mean", "mode")
     if source.dtype == "bool" and (blending or voted or rounded):
         text = (
-            "the voxels are true or false: what is blended, and each coarser level, is rounded, a "
-            "half to false, so structures a voxel thick vanish. To keep them as shades make "
-            "numbers of it first: resample(image.as_dask() * numpy.uint8(255), DST, "
-            "source_voxel_size=...)"
+            "this is a mask: interpolated values are rounded to true or false, so structures one "
+            "voxel thick vanish. To keep them as shades of grey, convert it to numbers first: "
+            "resample(image.as_dask() * numpy.uint8(255), DST, source_voxel_size=...)"
         )
         found.append(Notice("mask", text))
     found += [Notice(kind, text) for kind, text in unusual(grid)]
@@ -63,8 +62,8 @@ def aliasing_notices(grid: VoxelGrid, mapping: tuple[AxisMapping, ...]) -> list[
     return [
         Notice(
             "aliasing",
-            f"aliasing: the image shrinks along {text} and plain interpolation skips the "
-            "voxels in between; antialias=True (--antialias) averages over them",
+            f"aliasing: the image shrinks along {text}, and plain interpolation skips voxels; "
+            "antialias=True (--antialias) smooths them first",
         )
     ]
 
@@ -73,6 +72,6 @@ def disk_notice(written: int, free: int) -> Notice:
     """Say that more may be written than there is room for."""
     return Notice(
         "disk",
-        f"up to {human_bytes(written)} are written before compression, and only "
-        f"{human_bytes(free)} are free where the output goes",
+        f"up to {human_bytes(written)} will be written before compression, but only "
+        f"{human_bytes(free)} are free on the output's disk",
     )

@@ -87,8 +87,8 @@ def make_plan(
     count = len(factors) if levels is None else levels
     if count > len(factors):
         raise OptionError(
-            f"levels {count} are more than the {len(factors)} after which nothing can be halved "
-            f"(pyramid {what.pyramid!r})"
+            f"levels {count} is too many: this image allows at most {len(factors)} with pyramid "
+            f"{what.pyramid!r}"
         )
     factors = factors[:count]
     steps = tuple(
@@ -97,7 +97,7 @@ def make_plan(
     if target_grid.size * source.itemsize > 2**60:
         raise OptionError(
             f"the output would have {' x '.join(map(str, target_grid.shape))} voxels, more than "
-            "any storage holds; choose a larger voxel size"
+            "can be stored; choose a larger voxel size"
         )
     choices: list[Choice] = []
     passes: list[Pass] = []
@@ -161,9 +161,9 @@ def _too_much(memory: MemoryEstimate, limits: Limits) -> tuple[Notice, ...]:
     if limits.ceiling is None or memory.total <= limits.ceiling:
         return ()
     text = (
-        f"the run may take {human_bytes(memory.total)} of memory and {limits.ceiling_from} leaves "
-        f"{human_bytes(limits.ceiling)}: the system may end it; allow less memory, "
-        "or raise that limit"
+        f"the run may take {human_bytes(memory.total)} of memory, but {limits.ceiling_from} "
+        f"leaves {human_bytes(limits.ceiling)}, so the system may kill it; reduce memory "
+        "(--memory), or raise that limit"
     )
     return (Notice("memory", text),)
 
@@ -206,7 +206,7 @@ def _within(limits: Limits, choose: Callable[[Limits], Choice]) -> tuple[Choice,
         f"the smallest region needs {math.ceil(needed / policy.MIB)} MiB with one worker, and "
         f"memory is limited to {limits.memory // policy.MIB} MiB"
         + (f" ({limits.memory_from})" if limits.memory_from else "")
-        + "; allow more memory, or use smaller chunks or shards"
+        + "; raise memory (--memory), or use smaller chunks or shards"
     )
 
 

@@ -47,9 +47,9 @@ def tiles(plan: ResamplePlan, region: Region, limit: int) -> Iterator[Region]:
         axis = max(range(max(0, len(counts) - 3), len(counts) - 1), key=lambda i: counts[i])
     if counts[axis] < 2:
         raise MemoryBudgetError(
-            f"the smallest part of a region needs {needed / policy.MIB:.1f} MiB on the device, and "
-            f"device memory is limited to {limit / policy.MIB:.1f} MiB for each; allow more device "
-            "memory, or use fewer levels or smaller chunks"
+            f"the smallest part of a region needs {needed / policy.MIB:.1f} MiB on the device, "
+            f"but device memory is limited to {limit / policy.MIB:.1f} MiB for each; raise "
+            "device_memory (--device-memory), or use fewer levels or smaller chunks"
         )
     middle = box.start[axis] + counts[axis] // 2 * cells[axis]
     for start, stop in ((box.start[axis], middle), (middle, box.stop[axis])):

@@ -72,7 +72,8 @@ def connected(scheduler: str | os.PathLike[str]) -> Iterator[Client]:
         client = Client(**place, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise OptionError(
-            f"the scheduler {text!r} does not answer ({error}); check its address and that it runs"
+            f"the scheduler {text!r} does not answer ({error}); check its address, and that it "
+            "is running"
         ) from error
     try:
         yield client
@@ -96,7 +97,7 @@ def connect(
     from chunkscale.run.dask_cluster import DaskCluster
 
     if client is not None and scheduler is not None:
-        raise OptionError("client and scheduler both name a cluster; pass one of them")
+        raise OptionError("client and scheduler both name a cluster; pass only one")
     if isinstance(client, DaskCluster):
         yield client
     elif scheduler is not None:
@@ -106,7 +107,7 @@ def connect(
         chosen = active_client() if client is None else client
         if chosen is None and resources:
             raise OptionError(
-                f"resources {dict(resources)!r} are those of a cluster's workers, and there is no "
+                f"resources {dict(resources)!r} apply to cluster workers, but there is no "
                 "cluster; give client or scheduler, or leave them out"
             )
         if chosen is not None and inherited("distributed"):

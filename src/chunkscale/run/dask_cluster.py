@@ -82,7 +82,7 @@ class DaskCluster:
             raise OptionError(f"client {client!r} cannot be used: {NO_DISTRIBUTED}") from error
         if not isinstance(client, Client) or client.asynchronous:
             raise OptionError(
-                f"client {client!r} is not a (synchronous) distributed.Client; pass one"
+                f"client {client!r} is not a synchronous distributed.Client; pass one"
             )
         self.client = client
         self._resources = dict(resources or {}) or None
@@ -230,7 +230,7 @@ class DaskCluster:
         if self.client.status not in ("running", "connecting"):
             raise ClusterError(
                 f"the connection to the scheduler {self.address} is lost (the client is "
-                f"{self.client.status}); once it runs again, resume"
+                f"{self.client.status}); continue with resume=True (--resume) once it runs again"
             )
 
     def _collect(self) -> None:
@@ -278,7 +278,7 @@ class DaskCluster:
         if future.status != "error":
             return ClusterError(
                 f"the scheduler {self.address} has dropped tasks of this run ({future.status}); "
-                "was it restarted, or the tasks cancelled? Resume to continue"
+                "it may have been restarted. Continue with resume=True (--resume)"
             )
         error = future.exception()
         if isinstance(error, KilledWorker):

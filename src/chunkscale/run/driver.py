@@ -82,8 +82,8 @@ class Track:
         more = len(self.failures) - len(shown)
         text = "\n".join(
             [
-                f"{len(self.failures)} regions failed, and everything else that could be done "
-                "is kept; once the cause is removed, resume:",
+                f"{len(self.failures)} regions failed; all finished regions are kept. Fix the "
+                "cause and continue with resume=True (--resume):",
                 *shown,
                 *([f"  and {more} more"] if more else []),
             ]

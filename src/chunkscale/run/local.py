@@ -99,20 +99,17 @@ def local_scheduler() -> LocalScheduler:
         chosen = "threads"
     if chosen not in _LOCAL and not callable(chosen):
         raise OptionError(
-            f"scheduler {chosen!r} of dask.config is unknown; set 'threads', 'processes', "
-            "'synchronous', an Executor or a function, or leave it out"
+            "dask.config scheduler must be 'threads', 'processes', 'synchronous', an Executor or "
+            f"a function, not {chosen!r}"
         )
     if pool is not None and not isinstance(pool, Executor | Pool):
         raise OptionError(
-            f"pool {pool!r} of dask.config is none; set a ThreadPoolExecutor or a "
-            "multiprocessing.pool.ThreadPool, or leave it out"
+            "dask.config pool must be a ThreadPoolExecutor or a multiprocessing.pool.ThreadPool, "
+            f"not {pool!r}"
         )
     number: Any = dask.config.get("num_workers", None) or None
     if number is not None and (not isinstance(number, int) or number < 1):
-        raise OptionError(
-            f"num_workers {number!r} of dask.config is not a whole number above 0; correct it or "
-            "leave it out"
-        )
+        raise OptionError(f"dask.config num_workers must be a whole number above 0, not {number!r}")
     if chosen in _SYNCHRONOUS:
         return LocalScheduler(chosen, None, 1)
     size = getattr(pool, "_max_workers", None) or getattr(pool, "_processes", None)

@@ -30,7 +30,8 @@ def run_job(
         Of its images: what is done, and who is told of it.
     progress : callable, optional
         Called with a `Progress` after every region, in the calling thread,
-        and while a cluster finishes none. What it raises stops the run.
+        while a cluster finishes none, and at the begin where regions are done already. What it
+        raises stops the run.
     log : callable, optional
         Called with a mapping for every region.
     cluster : Cluster, optional
@@ -42,6 +43,8 @@ def run_job(
         If regions fail one after another, and nothing else. Nothing is written any more.
     """
     driver = Driver(job, tracks, progress, log)
+    if driver.times.resumed_regions:
+        driver.tick()
     if cluster is None:
         run_locally(job, driver)
     else:

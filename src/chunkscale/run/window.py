@@ -169,7 +169,7 @@ def _handed_out_again(
         else:
             error = RegionError(
                 f"region {index} failed: {batch.lost}; if its workers ran out of memory, give "
-                "them more or plan with less (memory)"
+                "them more memory, or plan with less with memory (--memory)"
             )
             take(Batch([index], [Failure(index, error)]))
 

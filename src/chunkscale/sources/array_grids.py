@@ -34,8 +34,8 @@ def array_grid(
     names = "tczyx"[5 - min(len(shape), 5) :] if axes is None else axes
     if not 2 <= len(shape) <= 5 or len(names) != len(shape):
         raise OptionError(
-            f"an array of shape {tuple(shape)} with axes {names!r} is not supported; "
-            "two to five axes are, with one letter for each"
+            f"an array of shape {tuple(shape)} with axes {names!r} is not supported; give two to "
+            "five axes, one letter each"
         )
     kinds = {"t": "time", "c": "channel"}
     spatial = [i for i, name in enumerate(names) if name not in kinds]
@@ -48,10 +48,10 @@ def array_grid(
             "be spatial, like tczyx; transpose the array"
         )
     if not (unit is None or (isinstance(unit, str) and unit)):
-        raise OptionError(f"source_unit {unit!r} is no unit; give one like 'micrometer'")
+        raise OptionError(f"source_unit {unit!r} is not a unit; give one like 'micrometer'")
     unit = unit and ngff_unit(unit)
     called = [names[i] for i in spatial]
-    given = sizes(called)
+    given = sizes(dict.fromkeys(called, unit), len(names))
     if sorted(given) != sorted(called):
         raise OptionError(
             f"source_voxel_size {dict(given)} does not name the spatial axes {', '.join(called)}; "

@@ -76,9 +76,7 @@ def array_source(given: object, options: SourceOptions) -> Source | None:
     if isinstance(given, Views):
         return cast(Source, given)
     if isinstance(given, list | tuple):
-        raise refusal(
-            given, "make an array of it, like numpy.stack(list) or dask.array.stack(list)"
-        )
+        raise refusal(given, "make it an array, like numpy.stack(list) or dask.array.stack(list)")
     place, unit = options.translation, options.unit
     if found := find_placed(given, options.axes):
         grid, notices = placed_grid(found, sizes=options.sizes, translation=place, unit=unit)

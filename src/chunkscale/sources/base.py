@@ -14,8 +14,14 @@ from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.storage.engine import StoreIO
 
-#: Takes the names of the spatial axes, and returns voxel sizes by name.
-Sizes = Callable[[Sequence[str]], Mapping[str, float]]
+#: Takes the spatial axes with their units and the number of all axes, and returns voxel sizes by
+#: name, in these units.
+Sizes = Callable[[Mapping[str, str | None], int], Mapping[str, float]]
+
+
+def units_of(grid: VoxelGrid) -> dict[str, str | None]:
+    """Return the spatial axes of a grid with their units."""
+    return {grid.axes[i].name: grid.axes[i].unit for i in grid.spatial}
 
 
 class Voxels(Protocol):

@@ -77,8 +77,8 @@ class BioioFormat:
         """Open the scene of that name, or the only one."""
         if options.axes is not None or options.translation is not None:
             raise OptionError(
-                f"axes and source_translation are not for {path!r}, which says that itself; leave "
-                "them out"
+                f"axes and source_translation do not apply to {path!r}, which states them "
+                "itself; leave them out"
             )
         image = _bioimage(path)
         titles = dict(_named_scenes(image))
@@ -87,7 +87,7 @@ class BioioFormat:
             raise several_images(path, "file", scenes, titles)
         if name is not None and name not in scenes:
             raise SourceNotFoundError(
-                f"{path!r} has no image {name!r}; there are {some_names(scenes, 10)}"
+                f"{path!r} has no image {name!r}; it has {some_names(scenes, 10)}"
             )
         scene = 0 if name is None else scenes.index(name)
         return _opened(path, name, image, scene, options)
@@ -122,7 +122,7 @@ def _named_scenes(image: Any) -> Iterator[tuple[str, str]]:
 def _bioimage(path: str) -> Any:
     """Return a file as bioio has it, with blocks as small as its reader makes them."""
     if not os.path.isfile(path):
-        raise SourceNotFoundError(f"no file lies at {path!r}")
+        raise SourceNotFoundError(f"there is no file at {path!r}")
     readers = _readers(path)
     if not readers:
         refuse_missing(path, format_end(path))
@@ -176,9 +176,8 @@ def _opened(
             *shown,
             Notice(
                 "lost",
-                f"of the metadata of {path!r} the output has axes, voxel size, time step and the "
-                "names of channels; all else (acquisition, instrument, position of the stage) is "
-                "left behind",
+                f"the output keeps axes, voxel size, time step and channel names of {path!r}; "
+                "all other metadata (acquisition, instrument, stage position) is left out",
             ),
         ),
         stated=tuple(
@@ -244,17 +243,18 @@ def _grid(
 ) -> VoxelGrid:
     names = [str(d).lower() for d in data.dims]
     spatial = [n for n in names if n in "zyx"]
-    given = {} if options.sizes is None else dict(options.sizes(spatial))
+    unit, step = _unit(image), _time_step(image, data)
+    given_unit = None if options.unit is None else ngff_unit(str(options.unit))
+    units_of_sizes = dict.fromkeys(spatial, unit or given_unit)
+    given = {} if options.sizes is None else dict(options.sizes(units_of_sizes, len(names)))
     if missing := [n for n in spatial if not given.get(n, stated.get(n))]:
         raise OptionError(
             f"source_voxel_size is missing: {path!r} does not say how large its voxels are along "
             f"{', '.join(missing)}; give one number or one for each spatial axis (1 where only "
             "ratios matter)"
         )
-    unit, step = _unit(image), _time_step(image, data)
     if options.unit is not None and unit is not None and metres(options.unit) != metres(unit):
         raise OptionError(f"source_unit {options.unit!r} differs from the file's {unit!r}")
-    given_unit = None if options.unit is None else ngff_unit(str(options.unit))
     sizes = {**stated, **given, "c": 1.0, "t": step or 1.0}
     units = {"t": "second" if step else None, "c": None}
     kinds = {"t": "time", "c": "channel"}

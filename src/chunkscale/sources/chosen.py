@@ -47,8 +47,8 @@ def chosen(
         return
     if isinstance(patterns, str) or not patterns:
         raise OptionError(
-            f"images {patterns!r} is no list of names; give them like ['B/03/0', 'B/04/*'], or "
-            "leave it out for all images"
+            f"images {patterns!r} is not a list of names; give them like ['B/03/0', 'B/04/*'], "
+            "or leave it out to take all images"
         )
     wanted = {text: _parts(text) for text in patterns}
     idle = set(wanted)
@@ -105,7 +105,7 @@ def matches(pattern: Pattern, path: Pattern, *, partly: bool = False) -> bool:
 def _no_image(collection: CollectionSource, text: str) -> str:
     names = list(itertools.islice(collection.images(), _LOOKED_AT))
     inside = [name for name in names if name.startswith("/".join(_parts(text)) + "/")]
-    message = f"images {text!r} (--images) matches no image of {collection.uri!r}"
+    message = f"images={text!r} (--images {text}) matches no image of {collection.uri!r}"
     if inside:
         every = "/".join((*_parts(text), "**"))
         return f"{message}; it holds {some_names(inside)}, and {every!r} is all of them"

@@ -52,7 +52,7 @@ def level_for(source: Source, target: VoxelGrid) -> tuple[int, tuple[Notice, ...
         if not faults:
             return level, ()
         path = image.multiscale.datasets[level].path
-        text = f"level {path!r} would do, and does not agree with level 0 ({faults[0]})"
+        text = f"level {path!r} would be fine enough, but does not match level 0 ({faults[0]})"
         return 0, (Notice("level", f"{text}, so level 0 is read"),)
     return 0, ()
 
@@ -79,8 +79,8 @@ def _image(source: Source, level: object) -> Image:
     if isinstance(source, Image):
         return source
     raise OptionError(
-        f"level {level!r} is for images of OME-Zarr, and the {source.path or 'file'} has no "
-        "levels; leave it out"
+        f"level {level!r} applies to OME-Zarr images; the {source.path or 'file'} has no levels, "
+        "so leave it out"
     )
 
 
@@ -89,13 +89,13 @@ def _disagreements(first: VoxelGrid, grid: VoxelGrid) -> Iterator[str]:
     for i, axis in enumerate(first.axes):
         if i not in first.spatial:
             if grid.shape[i] != first.shape[i]:
-                yield f"it has {grid.shape[i]} voxels along {axis.name} and not {first.shape[i]}"
+                yield f"it has {grid.shape[i]} voxels along {axis.name} instead of {first.shape[i]}"
             continue
         fine, coarse = first.voxel_size[i], grid.voxel_size[i]
         begin, start = first.extent(i)[0], grid.extent(i)[0]
         if abs(start - begin) > _SHIFT * fine:
-            yield f"along {axis.name} it begins at {start:.6g} and not at {begin:.6g}"
+            yield f"along {axis.name} it begins at {start:.6g} instead of {begin:.6g}"
         length, covered = first.shape[i] * fine, grid.shape[i] * coarse
         # A cell at the end may be cut, or be left out.
         if abs(covered - length) >= coarse * (1 - 1e-6):
-            yield f"along {axis.name} it covers {covered:.6g} and not {length:.6g}"
+            yield f"along {axis.name} it covers {covered:.6g} instead of {length:.6g}"

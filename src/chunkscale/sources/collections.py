@@ -181,7 +181,7 @@ def _opened(uri: str, document: Document, found: Collection) -> CollectionSource
         notices.append(
             Notice(
                 "scene",
-                f"that its images lie in one scene is left behind ({uri!r}), because OME-Zarr 0.4 "
+                f"that its images lie in one scene is left out ({uri!r}), because OME-Zarr 0.4 "
                 f"and 0.5 cannot hold it: {scene_coordinates(document.attributes)}; it stays in "
                 "the record of the output, and comes back with OME-Zarr 0.6",
             )
@@ -258,15 +258,15 @@ def _well_fields(
             tell(
                 Notice(
                     "lost",
-                    f"{well!r} is listed as a well of {uri!r} and is none, so what lies there is "
-                    "left behind; resample it by its own path",
+                    f"{well!r} is listed as a well of {uri!r} but is not one, so it is left "
+                    "out; resample it by its own path",
                 )
             )
             return ()
         except MetadataError as error:
             problem = error
     text = f"the well {well!r} of {uri!r} cannot be read: {problem}"
-    tell(Notice("metadata", f"{text}; restore it, or take it out of the list of wells"))
+    tell(Notice("metadata", f"{text}; restore it, or remove it from the list of wells"))
     return None
 
 
@@ -285,7 +285,7 @@ def ome_group(uri: str, tell: Tell) -> tuple[dict[str, Any], tuple[str, ...]]:
         refuse_unreached(error)
         return {}, ()
     except MetadataError as error:
-        tell(Notice("metadata", f"{uri!r}: the list of images in OME is not taken: {error}"))
+        tell(Notice("metadata", f"{uri!r}: the list of images in OME is not used: {error}"))
         return attributes, ()
     listed = found.paths if isinstance(found, Collection) and found.kind == "series" else ()
     return attributes, tuple(map(plain_path, listed))
@@ -325,7 +325,7 @@ def _in_folder(
                 tell(notice)
             yield path, inner
         else:
-            text = f"left behind is {path!r} in {uri!r}, which lists {found.kind} of no image"
+            text = f"left out is {path!r} in {uri!r}, which lists {found.kind} of no image"
             tell(Notice("lost", text))
 
 
@@ -345,4 +345,4 @@ def _beside(collection: CollectionSource) -> Iterator[Notice]:
     if left:
         what = "wells" if collection.kind == "plate" else "images"
         where = f"what lies in {collection.uri!r} beside its {what}"
-        yield Notice("lost", f"{where} is left behind: {some_names(left)}")
+        yield Notice("lost", f"{where} is left out: {some_names(left)}")

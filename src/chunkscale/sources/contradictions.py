@@ -71,7 +71,7 @@ def contradictions(
         chunks = math.prod(-(-n // c) for n, c in zip(array.shape, array.chunk, strict=True))
         text = (
             f"array {image.datasets[0].path!r} has no stored chunk (0 of {chunks}): all its "
-            "voxels are its fill value; if it should have others, copy its chunks"
+            "voxels are the fill value; if it should have data, copy its chunks"
         )
         yield Notice("empty", text)
 
@@ -80,16 +80,16 @@ def beyond_text(path: str, array: ArrayReader) -> str:
     """Return what to say of chunks outside of an array."""
     return (
         f"array {path!r} has the stored chunk {array.beyond!r}, which lies beyond its shape "
-        f"{array.shape} and is not read; correct the shape if it belongs there (an append that did "
-        "not end?), or delete it"
+        f"{array.shape} and is not read; correct the shape if it belongs there (an interrupted "
+        "append?), or delete it"
     )
 
 
 def _level(image: Multiscale, path: str, fact: ArrayFacts, first: ArrayFacts) -> Iterator[str]:
     if fact.problem:
         yield (
-            f"dataset {path!r} is listed, and its array {fact.problem}; restore it, or take it out "
-            "of the list"
+            f"dataset {path!r} is listed, and its array {fact.problem}; restore it, or remove it "
+            "from the list"
         )
     elif len(fact.shape) != len(image.axes):
         yield (
@@ -122,5 +122,5 @@ def _names(image: Multiscale, facts: Facts, array: ArrayReader) -> Iterator[str]
             swap = f"; if the array is right, {axes[0]!r} is {lists[0]!r}" if moved else ""
             yield (
                 f"array {dataset.path!r} calls its dimensions {lists}, and the image's axes are "
-                f"{axes}: one of both is wrong; the axes are taken{swap}"
+                f"{axes}: one of the two is wrong; the axes are used{swap}"
             )

@@ -24,8 +24,8 @@ def coordinates_of(
     if not made.transforms or "channels" not in source.part:
         return made
     text = (
-        "some channels are taken and counted anew, so a transformation that depends on the number "
-        "of a channel takes another one for it"
+        "some channels are selected and renumbered, so a transformation that depends on a "
+        "channel's number now applies to another channel"
     )
     return replace(made, changes=(*made.changes, text))
 

@@ -48,11 +48,11 @@ def group_document(uri: str) -> Document:
 
 
 def _beside(uri: str, taken: int, other: int, *, also: bool) -> str:
-    says = "describes another image" if also else "describes no image"
+    says = "describes another image" if also else "does not describe an image"
     return (
-        f"{uri!r} has metadata of both zarr formats: {_FILES[taken]} is taken, and "
-        f"{_FILES[other]}, which {says}, is not; other programs may take that one, so delete the "
-        "one that does not belong there"
+        f"{uri!r} has metadata of both zarr formats: {_FILES[taken]} is used, and "
+        f"{_FILES[other]}, which {says}, is not. Other programs may use that one, so delete the "
+        "one that does not belong"
     )
 
 

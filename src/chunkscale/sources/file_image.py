@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from chunkscale.errors import GridError, Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
-from chunkscale.report import info_text
-from chunkscale.sources.base import Sizes, SourceOptions, Voxels
+from chunkscale.report.html import image_html
+from chunkscale.report.images import info_text
+from chunkscale.sources.base import Sizes, SourceOptions, Voxels, units_of
 from chunkscale.sources.parts import Part, select
 from chunkscale.sources.views import Whole
 from chunkscale.storage.engine import StoreIO
-from chunkscale.text import text_html
 
 if TYPE_CHECKING:
     pass
@@ -73,13 +73,15 @@ def file_states(paths: Iterable[str]) -> tuple[FileState, ...]:
     return tuple(map(FileState.of, paths))
 
 
-def given_sizes(uri: str, spatial: Sequence[str], sizes: Sizes | None) -> dict[str, float]:
+def given_sizes(
+    uri: str, spatial: Mapping[str, str | None], ndim: int, sizes: Sizes | None
+) -> dict[str, float]:
     """Return the voxel sizes that are given, by axis; refuse those of axes that are not there."""
-    given = {} if sizes is None else dict(sizes(spatial))
+    given = {} if sizes is None else dict(sizes(spatial, ndim))
     if other := sorted(set(given) - set(spatial)):
         raise OptionError(
-            f"source_voxel_size names {', '.join(other)}, and {uri!r} has the spatial axes "
-            f"{', '.join(spatial)}; leave that out"
+            f"source_voxel_size names {', '.join(other)}, but {uri!r} has the spatial axes "
+            f"{', '.join(spatial)}; leave it out"
         )
     return given
 
@@ -168,7 +170,7 @@ class FileImage(Whole):
 
     def with_sizes(self, sizes: Sizes) -> FileImage:
         """Return the same image with voxel sizes that come before those of its metadata."""
-        given = given_sizes(self.uri, [self.grid.axes[i].name for i in self.grid.spatial], sizes)
+        given = given_sizes(self.uri, units_of(self.grid), self.grid.ndim, sizes)
         spacing = tuple(
             float(given.get(axis.name, size))
             for axis, size in zip(self.grid.axes, self.grid.voxel_size, strict=True)
@@ -228,4 +230,4 @@ class FileImage(Whole):
         return f"<FileImage {self.uri!r}: {self.array.dtype} {self.grid.shape}>"
 
     def _repr_html_(self) -> str:
-        return text_html(str(self))
+        return image_html(self.as_dict())

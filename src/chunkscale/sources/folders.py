@@ -21,10 +21,10 @@ DEEPEST = 3
 
 #: Of what is passed by: the words of a notice.
 _PASSED = {
-    "file": "left behind is what is no OME-Zarr image",
-    "unfinished": "left behind are outputs of runs that did not finish",
-    "deep": f"not looked into are folders at depth {DEEPEST}",
-    "loop": "not followed are links to folders that they lie in",
+    "file": "left out: not an OME-Zarr image",
+    "unfinished": "left out: outputs of runs that did not finish",
+    "deep": f"not searched: folders at depth {DEEPEST}",
+    "loop": "not followed: links to a folder above",
 }
 
 Tell = Callable[[Notice], None]

@@ -14,9 +14,9 @@ _MASK = "its mask would be lost; fill it first: array.filled(...)"
 #: Module -> why its arrays are not taken, and what is.
 _REFUSED = {
     "xarray": "its coordinates would be lost; join such arrays with xarray.concat, and pass that",
-    "zarr": "all of it would be loaded; pass the path of its image, or dask.array.from_zarr(array)",
-    "h5py": "all of it would be loaded; pass dask.array.from_array(array)",
-    "tensorstore": "all of it would be loaded; if it fits into memory, pass array.read().result()",
+    "zarr": "it would all be loaded; pass the path of its image, or dask.array.from_zarr(array)",
+    "h5py": "it would all be loaded; pass dask.array.from_array(array)",
+    "tensorstore": "it would all be loaded; if it fits into memory, pass array.read().result()",
     "pandas": "its labels would be lost; pass frame.to_numpy()",
     "polars": "its labels would be lost; pass frame.to_numpy()",
     "sparse": "it has no voxels where it is empty; pass array.todense()",
@@ -67,7 +67,7 @@ def plain_array(given: Any, *, on_gpu: bool) -> Any:
     try:
         found = np.asanyarray(given)
     except Exception as error:  # whatever another library finds wrong with it
-        raise refusal(given, f"NumPy makes no array of it: {error}") from error
+        raise refusal(given, f"NumPy cannot make an array of it: {error}") from error
     if reason := why_refused(found, on_gpu):
         raise refusal(given, reason)
     return np.asarray(found)

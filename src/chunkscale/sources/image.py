@@ -16,17 +16,18 @@ from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.ome.further import further_text
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import coarser_grid, describe
-from chunkscale.report import info_text
+from chunkscale.ome.read import coarser_grid, describe, united
+from chunkscale.report.html import image_html
+from chunkscale.report.images import info_text
 from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.documents import group_document
 from chunkscale.sources.parts import Part, select
+from chunkscale.sources.thumbnails import thumbnail_of
 from chunkscale.sources.views import Whole
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.fate import fate
 from chunkscale.storage.locations import join
 from chunkscale.storage.reader import ArrayReader, open_array
-from chunkscale.text import text_html
 
 if TYPE_CHECKING:
     import dask.array
@@ -161,7 +162,10 @@ class Image(Whole):
         attributes = group_document(self.uri).attributes
         if attributes == self.attributes:
             return True
-        return _geometry(describe(attributes), self.path) == _geometry(self.multiscale, self.path)
+        found = describe(attributes)
+        if isinstance(found, Multiscale):
+            found = united(found, self.given)
+        return _geometry(found, self.path) == _geometry(self.multiscale, self.path)
 
     @property
     def level_count(self) -> int:
@@ -194,7 +198,7 @@ class Image(Whole):
         count = len(self.multiscale.datasets)
         if not -count <= index < count:
             raise OptionError(
-                f"level {index} of {self.uri!r} is not there; it has {count}, 0 to {count - 1}"
+                f"level {index} of {self.uri!r} does not exist; it has {count}, 0 to {count - 1}"
             )
         return index % count
 
@@ -259,7 +263,7 @@ class Image(Whole):
         return f"<Image {self.uri!r}: {self.array.dtype} {self.grid.shape}>"
 
     def _repr_html_(self) -> str:
-        return text_html(str(self))
+        return image_html(self.as_dict(), thumbnail_of(self))
 
 
 def _geometry(found: Multiscale | Collection, path: str) -> str:

@@ -58,7 +58,7 @@ def label_paths(uri: str) -> tuple[tuple[str, ...], tuple[Notice, ...]]:
     except SourceNotFoundError:
         return (), ()
     except MetadataError as error:
-        return (), (Notice("lost", f"labels that may be there are left behind: {error}"),)
+        return (), (Notice("lost", f"labels that may be there are left out: {error}"),)
     names = map(plain_path, found.paths) if isinstance(found, Collection) else ()
     listed = [f"labels/{name}" for name in dict.fromkeys(names)]
     # Each look costs some requests.
@@ -67,8 +67,8 @@ def label_paths(uri: str) -> tuple[tuple[str, ...], tuple[Notice, ...]]:
     notices = [
         Notice(
             "metadata",
-            f"{path!r} is listed as a label image, and cannot be read: {why}; restore it, or take "
-            "it out of the list",
+            f"{path!r} is listed as a label image but cannot be read: {why}; restore it, or "
+            "remove it from the list",
         )
         for path, why in itertools.islice(gone.items(), _MOST_NAMED)
     ]
@@ -83,7 +83,7 @@ def _why_unread(uri: str, path: str) -> str:
     except ChunkscaleError as error:
         return str(error)
     if isinstance(found, Collection):
-        return "it is no image"
+        return "it is not an image"
     array = found.datasets[0].path
     (fact,) = array_facts([join(uri, path, array)], document.zarr_format)
     return f"its array {array!r} {fact.problem}" if fact.problem else ""
@@ -99,17 +99,15 @@ def place_notices(place: Place) -> Iterator[Notice]:
 def _place_text(place: Place) -> str:
     kind, name, uri = place.collection.kind, place.name, place.uri.replace("\\", "/")
     if kind == "plate":
-        return f"that it is well {name!r} of the plate {uri!r} is left behind"
+        return f"its place as well {name!r} of the plate {uri!r} is left out"
     if kind == "well":
         well = "/".join(uri.rsplit("/", 2)[-2:])
-        return f"that it is field {name!r} of well {well!r} of a plate is left behind"
+        return f"its place as field {name!r} of well {well!r} of a plate is left out"
     if kind == "bioformats2raw":
-        text = f"that it is image {name!r} of the collection {uri!r} is left behind"
+        text = f"its place as image {name!r} of the collection {uri!r} is left out"
         has_more = store_of(place.uri).has(join(place.uri, "OME", "METADATA.ome.xml"))
-        more = ", and so is what OME/METADATA.ome.xml there says of it" if has_more else ""
+        more = ", and so is its entry in OME/METADATA.ome.xml" if has_more else ""
         return text + more
     if kind == "scene":
-        return (
-            f"its place in the scene {uri!r} is left behind ({placements(place.attributes, name)})"
-        )
+        return f"its place in the scene {uri!r} is left out ({placements(place.attributes, name)})"
     return ""

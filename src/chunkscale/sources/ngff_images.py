@@ -54,7 +54,7 @@ def _placed(
     # Channels are shown as the multiscales say, or else as the image does.
     channels = shown or shown_channels(listed, list(image.channel_colors or ())[: len(listed)])
     unset = [field for field in ("axes_orientations", "axes_types") if getattr(image, field, None)]
-    text = f"{' and '.join(unset)} of the {WHAT} have no place in the output"
+    text = f"{' and '.join(unset)} of the {WHAT} cannot be stored in the output"
 
     def wrap(array: Any, grid: VoxelGrid) -> Any:
         back = [order.index(name) for name in names.values()]

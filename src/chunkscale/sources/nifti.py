@@ -24,7 +24,7 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.geometry.units import metres, ngff_unit
-from chunkscale.sources.base import SourceOptions
+from chunkscale.sources.base import SourceOptions, units_of
 from chunkscale.sources.file_image import FileImage, FileState, file_states
 from chunkscale.sources.formats import belied, refuse_missing
 from chunkscale.sources.nifti_said import attributes_of, left_behind, unsized
@@ -67,7 +67,7 @@ class NiftiFormat:
         """Open the image."""
         if name is not None:
             raise SourceNotFoundError(
-                f"{path!r} is a NIfTI file and holds one image; give that path, without {name!r}"
+                f"{path!r} is a NIfTI file with one image; give that path, without {name!r}"
             )
         return _opened(path, options)
 
@@ -76,7 +76,9 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
     refuse_missing(path, ".nii")
     for option, value in (("axes", options.axes), ("source_translation", options.translation)):
         if value is not None:
-            raise OptionError(f"{option} {value!r} is not for NIfTI, which says that; leave it out")
+            raise OptionError(
+                f"{option} {value!r} does not apply to NIfTI, which states it; leave it out"
+            )
     image = _loaded(path)
     header = image.header
     voxels = image.file_map["image"].filename or path
@@ -87,8 +89,9 @@ def _opened(path: str, options: SourceOptions) -> FileImage:
     three = (*shape[:3], 1)[:3]
     affine = _affine(path, image, three, notices)
     order = _order(path, affine, three)
-    notices += unsized(path, image, three, order, options.sizes)
     grid = _grid(image, shape, affine, order, options.unit, notices)
+    given = {} if options.sizes is None else options.sizes(units_of(grid), grid.ndim)
+    notices += unsized(path, image, three, order, given)
     stored = image.dataobj  # which alone knows where they lie: the header is for writing again
     scaling = float(stored.slope), float(stored.inter)
     array = RawVoxels(
@@ -136,7 +139,9 @@ def _loaded(path: str) -> Any:
     except PermissionError as error:
         raise AccessDeniedError(f"{path!r} may not be read: {error}") from error
     except FileNotFoundError as error:
-        raise SourceNotFoundError(f"no file lies at {path!r}, or its pair is missing") from error
+        raise SourceNotFoundError(
+            f"there is no file at {path!r}, or its pair is missing"
+        ) from error
     except Exception as error:  # whatever nibabel finds wrong with it
         text = f"{path!r} cannot be read as NIfTI: {error}"
         raise NotAnImageError("; ".join(filter(None, [text, belied(path)]))) from error
@@ -144,7 +149,7 @@ def _loaded(path: str) -> Any:
     if not isinstance(found, kinds) or isinstance(found, nibabel.Cifti2Image):
         kind = type(found).__name__
         raise NotAnImageError(
-            f"{path!r} is a {kind} of nibabel and no NIfTI image; convert it with nibabel: "
+            f"{path!r} is a {kind} of nibabel, not a NIfTI image; convert it with nibabel: "
             "nibabel.save(nibabel.Nifti1Image.from_image(nibabel.load(path)), 'image.nii')"
         )
     return found
@@ -191,7 +196,7 @@ def _refuse_short(array: RawVoxels) -> None:
     free = shutil.disk_usage(folder).free
     if free < array.nbytes:
         raise OptionError(
-            f"{array.path!r} is packed as a whole, so it is unpacked into {folder!r} "
+            f"{array.path!r} is compressed as a whole, so it is unpacked into {folder!r} "
             f"({human_bytes(array.nbytes)}), where {human_bytes(free)} are free; set TMPDIR to "
             f"another folder, or unpack it yourself and give that file ({_unpack(array.path)})"
         )
@@ -207,9 +212,9 @@ def _costs(array: RawVoxels) -> list[Notice]:
     found = []
     if array.packed and array.nbytes > _MUCH:
         text = (
-            f"{array.path!r} is packed as a whole: each process that reads it unpacks it into "
-            f"{tempfile.gettempdir()!r} ({human_bytes(array.nbytes)}); unpack it once to save that "
-            f"({_unpack(array.path)})"
+            f"{array.path!r} is compressed as a whole: each process that reads it unpacks it "
+            f"into {tempfile.gettempdir()!r} ({human_bytes(array.nbytes)}); unpack it once to "
+            f"save that ({_unpack(array.path)})"
         )
         found.append(Notice("disk", text))
     if array.scaling:
@@ -244,8 +249,8 @@ def _affine(
         away = np.abs((sform - qform) @ corners.T).max()
         if away > _ASIDE * np.linalg.norm(affine[:3, :3], axis=0).min():
             text = (
-                f"{path!r} has two positions (sform and qform), up to {away:.3g} apart; the sform "
-                "is taken, as nibabel does"
+                f"{path!r} has two positions (sform and qform), up to {away:.3g} apart; the "
+                "sform is used, as in nibabel"
             )
             notices.append(Notice("metadata", text))
     return affine
@@ -264,8 +269,8 @@ def _order(path: str, affine: NDArray[np.float64], shape: Sequence[int]) -> tupl
         angle = degrees(np.arccos(np.clip(along.max(axis=0), 0, 1)).max())
         raw = f"numpy.asarray(nibabel.load({path!r}).dataobj).T"
         raise MetadataError(
-            f"the axes of {path!r} are {angle:.3g} degrees off those of the world, which a scale "
-            f"and a translation cannot say (affine {np.round(linear, 6).tolist()}); "
+            f"the axes of {path!r} are rotated {angle:.3g} degrees, which a scale and a "
+            f"translation cannot express (affine {np.round(linear, 6).tolist()}); "
             + _ARRAY.format(way=raw, sizes=",".join(f"{s:.6g}" for s in sizes[::-1]))
         )
     return order
@@ -290,7 +295,7 @@ def _grid(
     if len(shape) > 3 and shape[3] > 1:
         step = _decimal(header.get_zooms()[3])
         if not step > 0:
-            notices.append(Notice("metadata", f"its time step is {step}, and is left out"))
+            notices.append(Notice("metadata", f"its time step is {step} and is left out"))
             step, time = Decimal(1), None
         axes.append(Axis(name="t", kind="time", unit=time))
         sizes.append(float(step))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chunkscale.errors import Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.sources.base import Sizes
 
 _DIRECTIONS = {
     "x": "left-to-right",
@@ -20,7 +19,7 @@ _SLICES = ("dim_info", "slice_code", "slice_duration", "slice_start", "slice_end
 
 
 def unsized(
-    path: str, image: Any, shape: Sequence[int], order: Sequence[int], sizes: Sizes | None
+    path: str, image: Any, shape: Sequence[int], order: Sequence[int], given: Mapping[str, float]
 ) -> Iterator[Notice]:
     """Yield what stands for voxel sizes that a file says to be 0; nibabel makes 1 of them.
 
@@ -30,8 +29,8 @@ def unsized(
     image : nibabel.Nifti1Pair
     shape, order : sequence of int
         Voxels by axis of the file, and which of these x, y and z are.
-    sizes : callable, optional
-        Those that the user gives.
+    given : mapping of str to float
+        Those that the user gives, by axis.
 
     Raises
     ------
@@ -45,7 +44,6 @@ def unsized(
     with place.get_prepare_fileobj("rb") as file:
         stored = kind.header_class.from_fileobj(file, check=False)
     pixdim = [*stored["pixdim"][1 : 1 + len(image.shape[:3])], 0.0, 0.0][:3]
-    given = {} if sizes is None else dict(sizes("zyx"))
     unsaid = [(n, i) for n, i in zip("zyx", reversed(order), strict=True) if not pixdim[i]]
     asked = [name for name, i in unsaid if shape[i] > 1]
     if set(asked) - set(given):
@@ -55,7 +53,7 @@ def unsized(
             f"source_voxel_size={example!r} (--source-voxel-size {example}) with the right numbers"
         )
     for name in (n for n, i in unsaid if shape[i] == 1 and n not in given):
-        text = f"it has one voxel along {name} and does not say how large it is; 1 is taken"
+        text = f"it has one voxel along {name} of unknown size; 1 is used"
         yield Notice("metadata", text)
 
 
@@ -63,9 +61,9 @@ def left_behind(header: Any) -> Iterator[Notice]:
     """Yield what an output has no place for."""
     if header.extensions:
         codes = ", ".join(str(extension.get_code()) for extension in header.extensions)
-        yield Notice("lost", f"its header extensions (of the kinds {codes}) are left behind")
+        yield Notice("lost", f"its header extensions (codes {codes}) are left out")
     if slices := [key for key in _SLICES if key in header and header[key].item()]:
-        text = f"how slices were acquired ({', '.join(slices)}) is left behind"
+        text = f"how slices were acquired ({', '.join(slices)}) is left out"
         yield Notice("lost", text)
 
 

@@ -20,7 +20,7 @@ from chunkscale.geometry.grid import refuse_far
 from chunkscale.ome.carry import mended
 from chunkscale.ome.extents import shapes_text
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import describe, grid_of
+from chunkscale.ome.read import describe, grid_of, unit_notices, united
 from chunkscale.ome.rules import metadata_notices
 from chunkscale.sources.base import Sizes, SourceOptions
 from chunkscale.sources.collections import list_images
@@ -48,8 +48,8 @@ def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
     ):
         if value is not None:
             raise OptionError(
-                f"{option} {value!r} is for arrays and files that do not say it; an OME-Zarr image "
-                "does, so leave it out"
+                f"{option} {value!r} applies to arrays and files that do not state it; an "
+                "OME-Zarr image does, so leave it out"
             )
     if isinstance(given, Image):
         if options.sizes is None:
@@ -84,8 +84,10 @@ def open_ome_zarr(
     if document.zarr_format == 2:
         refuse_two_arrays(join(uri, found.datasets[0].path))
     array = _level_0(uri, found, levels, io)
-    spatial = [axis.name for axis in found.axes if axis.kind == "space"]
-    given = {} if sizes is None else dict(sizes(spatial))
+    units = {axis.name: axis.unit for axis in found.axes if axis.kind == "space"}
+    given = {} if sizes is None else dict(sizes(units, len(found.axes)))
+    stated = found
+    found = united(found, given)
     try:
         grid = grid_of(found, 0, array.shape, given)
         refuse_far(grid)
@@ -107,6 +109,7 @@ def open_ome_zarr(
         shapes=tuple(fact.shape for fact in levels),
         notices=(
             *document.notices,
+            *unit_notices(stated, found),
             *metadata_notices(attributes, found, given),
             *mended(attributes, grid, array.dtype.name)[1],
             *contradictions(listed, facts, array),
@@ -123,14 +126,14 @@ def _described(uri: str, attributes: Mapping[str, Any]) -> Multiscale | Collecti
         state = attributes.get("chunkscale")
         if isinstance(state, Mapping) and state.get("state") == "unfinished":
             raise NotAnImageError(
-                f"{uri!r} is the output of a run that did not finish; go on with resume=True "
+                f"{uri!r} is the output of a run that did not finish; continue with resume=True "
                 "(--resume), or replace it with overwrite=True (--overwrite)"
             ) from error
         raise NotAnImageError(f"{uri!r}: {error}") from error
     except MultipleImagesError as error:
         raise MetadataError(
-            f"{uri!r} has several multiscales entries in one group, which no path tells apart; "
-            f"give each image a group of its own ({error})"
+            f"{uri!r} has several multiscales entries in one group, which a path cannot tell "
+            f"apart; give each image a group of its own ({error})"
         ) from error
     except MetadataError as error:
         raise type(error)(f"{uri!r}: {error}") from error
@@ -148,8 +151,8 @@ def _level_0(uri: str, image: Multiscale, facts: Facts, io: StoreIO) -> ArrayRea
         paths = [dataset.path for dataset in image.datasets]
         there = shapes_text(paths, [fact.shape for fact in facts])
         remedy = there and (
-            f"; there are {there}: restore {path!r}, or take it out of the list of datasets to use "
-            "what is there"
+            f"; there are {there}: restore {path!r}, or remove it from the list of datasets to "
+            "use the others"
         )
         raise SourceNotFoundError(
             f"the metadata of {uri!r} names the array {path!r}, which cannot be opened: "

@@ -13,11 +13,12 @@ from chunkscale.geometry.box import Box, whole
 from chunkscale.geometry.grid import VoxelGrid, covering_box, cut_grid
 from chunkscale.geometry.selection import Crop, Indices, parse_crop, parse_indices
 from chunkscale.ome.versions import ngff_namespace
+from chunkscale.report.html import image_html
 from chunkscale.sources.base import Source, Voxels
 from chunkscale.sources.picked import PickedVoxels, Picks
+from chunkscale.sources.thumbnails import thumbnail_of
 from chunkscale.sources.views import Views
 from chunkscale.storage.engine import StoreIO
-from chunkscale.text import text_html
 
 if TYPE_CHECKING:
     import dask.array
@@ -130,8 +131,8 @@ class Part(Views):
                 found.append(
                     Notice(
                         "lost",
-                        f"the time points {text} do not follow one another in equal steps, which "
-                        "OME-Zarr cannot say; the output has the time step of the source",
+                        f"the time points {text} are not equally spaced, which OME-Zarr cannot "
+                        "express; the output has the time step of the source",
                     )
                 )
         return tuple(found)
@@ -218,7 +219,8 @@ class Part(Views):
         return f"<Part of {self.uri or self.path!r} ({part}): {self.grid.shape}>"
 
     def _repr_html_(self) -> str:
-        return text_html(repr(self))
+        facts = {**self.as_dict(), "part_text": part_text(self.part)}
+        return image_html(facts, thumbnail_of(self))
 
 
 def select(

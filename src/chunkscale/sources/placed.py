@@ -98,10 +98,9 @@ def axis_names(what: str, dims: Sequence[Any], axes: Sequence[str] | None) -> di
     for dim, name in zip(dims, found, strict=True):
         if not name or found.count(name) > 1:
             raise OptionError(
-                f"dimension {dim!r} of the {what} (of {', '.join(map(str, dims))}) stands for none "
-                "of t, c, z, y, x, or for one that is there already; rename it, like "
-                f"array.rename({{{dim!r}: 'z'}}), or take one of its indices, like "
-                f"array.isel({{{dim!r}: 0}})"
+                f"dimension {dim!r} of the {what} (of {', '.join(map(str, dims))}) is not one of "
+                f"t, c, z, y, x, or repeats one; rename it, like array.rename({{{dim!r}: 'z'}}), "
+                f"or take one of its indices, like array.isel({{{dim!r}: 0}})"
             )
     return dict(zip(dims, found, strict=True))
 
@@ -122,7 +121,11 @@ def placed_grid(
     if is_dask_array(placed.array):
         check_chunks(placed.array)
     spatial = placed.spatial
-    given = {} if sizes is None else dict(sizes(spatial))
+    common = {placed.units[name] for name in spatial if name in placed.units}
+    others = next(iter(common)) if len(common) == 1 else None
+    said_unit = ngff_unit(unit) if isinstance(unit, str) else None
+    known_units = {name: said_unit or placed.units.get(name, others) for name in spatial}
+    given = {} if sizes is None else dict(sizes(known_units, len(placed.axes)))
     for name in given:
         if name not in spatial:
             raise OptionError(
@@ -139,14 +142,14 @@ def placed_grid(
             )
         if name not in given and name not in known:
             raise OptionError(
-                f"the {placed.what} does not tell the voxel size along {name}: "
+                f"the {placed.what} does not give the voxel size along {name}: "
                 f"{placed.unknown.get(name, 'it says none')}; give source_voxel_size, like "
                 f"{{{name!r}: 1.0}}"
             )
     # What is not resampled keeps its step.
     grid = array_grid(
         placed.array.shape,
-        lambda names: {name: (known | given)[name] for name in names},
+        lambda units, _: {name: (known | given)[name] for name in units},
         axes=placed.axes,
         translation=translation,
         unit=unit,
@@ -175,8 +178,8 @@ def _unknown_step(placed: Placed) -> Iterator[Notice]:
     if "t" in placed.axes and "t" in placed.units and "t" not in placed.spacing:
         unit = placed.units["t"]
         text = (
-            f"the {placed.what} says no time step, and positions in {unit}: a step of 1 {unit} "
-            "stands for it, because OME-Zarr wants one"
+            f"the {placed.what} has no time step, but positions in {unit}: a step of 1 {unit} is "
+            "written, because OME-Zarr needs one"
         )
         yield Notice("time", text)
 
@@ -205,13 +208,13 @@ def _overruled(
         if other:
             yield Notice(
                 "given",
-                f"{option} is taken, and the {placed.what} itself says {', '.join(other)}",
+                f"{option} is used, although the {placed.what} says {', '.join(other)}",
             )
     for name in given:
         if name in placed.irregular:
-            text = f"source_voxel_size is taken along {name}, and {placed.irregular[name]}"
+            text = f"source_voxel_size is used along {name}, although {placed.irregular[name]}"
             yield Notice("given", text)
     units = {placed.units[name] for name in placed.spatial if name in placed.units}
     if unit and units - {ngff_unit(unit)}:
-        text = f"source_unit is taken, and the {placed.what} itself says {', '.join(sorted(units))}"
+        text = f"source_unit is used, although the {placed.what} says {', '.join(sorted(units))}"
         yield Notice("given", text)

@@ -213,7 +213,7 @@ def _unpack(voxels: RawVoxels) -> IO[bytes]:
                 file.write(piece[: max(0, end - done)])
                 done += len(piece)
                 if done > end + _MOST_BEHIND:
-                    raise ValueError(f"it goes on behind its last voxel (byte {end})")
+                    raise ValueError(f"it continues after its last voxel (byte {end})")
     except Exception as error:  # each library has errors of its own
         file.close()
         raise CorruptChunkError(

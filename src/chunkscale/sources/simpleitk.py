@@ -47,16 +47,16 @@ def placed_itk_image(given: Any, axes: Sequence[str] | None) -> Placed | None:
     if (kind := given.GetPixelIDTypeAsString()).startswith("label of"):
         # To look at its voxels would end the process.
         raise OptionError(
-            f"the {WHAT} is a label map ({kind}), which holds no voxels; make an image of it "
+            f"the {WHAT} is a label map ({kind}), which has no voxels; convert it to an image "
             "first, SimpleITK.LabelMapToLabel(image), and resample that with method='nearest'"
         )
     count = given.GetDimension()
     direction = np.reshape(given.GetDirection(), (count, count))
     if not np.allclose(direction, np.eye(count), rtol=0, atol=1e-6):
         raise OptionError(
-            f"the {WHAT} has the direction {direction.tolist()}, and images are resampled along "
-            "their axes; turn it first, like SimpleITK.DICOMOrient(image, 'LPS') where it is only "
-            "turned by right angles"
+            f"the {WHAT} has the direction {direction.tolist()}, but images are resampled along "
+            "their axes; reorient it first, like SimpleITK.DICOMOrient(image, 'LPS') if it is "
+            "only turned by right angles"
         )
     names = "xyzt"[:count][::-1]
     vectors = given.GetNumberOfComponentsPerPixel() > 1
@@ -65,7 +65,7 @@ def placed_itk_image(given: Any, axes: Sequence[str] | None) -> Placed | None:
         array, names = np.moveaxis(array, -1, 0), f"c{names}"
     axis_names(WHAT, names, axes)  # refuses other axes
     keys = list(given.GetMetaDataKeys())
-    text = f"the metadata {', '.join(keys[:8])} of the {WHAT} have no place in OME-Zarr"
+    text = f"the metadata {', '.join(keys[:8])} of the {WHAT} cannot be stored in OME-Zarr"
     return Placed(
         what=WHAT,
         array=array,

@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from chunkscale.errors import ChunkscaleWarning, OptionError, SourceNotFoundError
+from chunkscale.errors import (
+    ChunkscaleWarning,
+    MemoryBudgetError,
+    OptionError,
+    SourceNotFoundError,
+)
 from chunkscale.geometry.grid import VoxelGrid, covering_box
 from chunkscale.geometry.units import METRES
+from chunkscale.host.memory import available_bytes
 from chunkscale.ome.display import channel_labels, listed_channels, number
 from chunkscale.ome.further import further_text
 from chunkscale.ome.versions import ngff_namespace
 from chunkscale.sources.base import Source
 from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.sources.dask_view import voxels_as_dask
+from chunkscale.text import human_bytes
 
 if TYPE_CHECKING:
     import dask.array
@@ -97,13 +104,22 @@ class Views:
         ------
         ValueError
             If `copy` is False: voxels are read from where they are stored.
+        MemoryBudgetError
+            If they do not fit into the memory that is free.
         """
         if copy is False:
             raise ValueError(
-                "an array without a copy cannot be made of an image, whose voxels are read when "
-                "they are needed; use numpy.asarray(image)"
+                "an image has to be read, so there is no array without a copy; "
+                "use numpy.asarray(image)"
             )
         source: Any = self
+        needed, free = source.grid.size * source.array.dtype.itemsize, available_bytes()
+        if needed > free:
+            raise MemoryBudgetError(
+                f"{(source.uri or source.path)!r} has {human_bytes(needed)} of voxels, and "
+                f"{human_bytes(free)} of memory are free; use image.as_dask(), which is lazy, or "
+                "a coarser level: image.as_dask(-1)"
+            )
         if source.array_grid != source.whole:  # a coarser level is read in its place
             found = np.asarray(source.as_dask())
         else:
@@ -134,7 +150,7 @@ class Views:
         if found := further_text(coordinates_of(source, source.grid.axes)):
             text = (
                 "an xarray.DataArray has no place for further coordinate systems and "
-                f"transformations, which are left behind: {found}"
+                f"transformations, which are left out: {found}"
             )
             warnings.warn(ChunkscaleWarning(text), stacklevel=2)
         return data_array(
@@ -233,7 +249,7 @@ class Whole(Views):
 def _only_level(source: Source, index: int) -> None:
     if index not in (0, -1):
         raise OptionError(
-            f"level {index} of the {source.uri or source.path} is not there; it has one, level 0"
+            f"level {index} of the {source.uri or source.path} does not exist; it only has level 0"
         )
 
 

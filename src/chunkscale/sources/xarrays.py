@@ -211,7 +211,7 @@ class _Found:
             if name == "t" or found in METRES:
                 self.units[name] = found
             else:
-                text = f"the unit {unit!r} along {name} is not known, so voxel sizes have none"
+                text = f"the unit {unit!r} along {name} is unknown, so voxel sizes have no unit"
                 self.notices.append(Notice("unit", text))
         if values.dtype.kind in "mM" and name == "t":
             if np.isnat(values).any():
@@ -219,7 +219,7 @@ class _Found:
                 return
             values = self._seconds(values)
         if values.dtype.kind not in "iuf":
-            self._say_irregular(name, f"its coordinates are no numbers, but {values.dtype}")
+            self._say_irregular(name, f"its coordinates are not numbers but {values.dtype}")
             return
         self._numbers(name, values, coordinate.attrs.get("voxel_size"))
 
@@ -232,7 +232,7 @@ class _Found:
             if isinstance(hint, int | float | np.number) and np.isfinite(hint) and hint > 0:
                 self.spacing[name] = float(hint)
             elif name != "t":
-                self.unknown[name] = "one coordinate tells no spacing"
+                self.unknown[name] = "one coordinate does not give a spacing"
             return
         try:
             self.spacing[name] = spacing_of(values, hint)
@@ -240,7 +240,7 @@ class _Found:
             if str(error) == "they fall" and name != "t":
                 raise OptionError(
                     f"the coordinates of the {WHAT} fall along {name}, from {values[0]:.6g} to "
-                    f"{values[-1]:.6g}, and positions of an image rise; turn it: "
+                    f"{values[-1]:.6g}, but positions of an image increase; flip it: "
                     f"array.isel({{{self.dims[name]!r}: slice(None, None, -1)}})"
                 ) from None
             self._say_irregular(name, f"its coordinates are irregular: {error}")
@@ -251,7 +251,7 @@ class _Found:
             return
         self.translation.pop("t", None)
         self.units.pop("t", None)
-        text = f"{text}, along t, which OME-Zarr cannot say; the output has no time step"
+        text = f"{text}, along t, which OME-Zarr cannot express; the output has no time step"
         self.lost.append(Notice("lost", text))
 
     def _counted(self, unit: str) -> str:
@@ -259,7 +259,7 @@ class _Found:
         found = _SINCE.fullmatch(unit)
         if found is None:
             return unit
-        text = f"OME-Zarr counts time from 0: that it is counted from {found[2]} is not kept"
+        text = f"OME-Zarr counts time from 0; the reference time {found[2]} is not kept"
         self.lost.append(Notice("lost", text))
         return found[1]
 
@@ -267,7 +267,7 @@ class _Found:
         """Return times as seconds; those of a clock since the first of them."""
         self.units["t"] = "second"
         if values.dtype.kind == "M":
-            text = f"OME-Zarr counts time from 0: that it began at {values[0]} is not kept"
+            text = f"OME-Zarr counts time from 0; the start at {values[0]} is not kept"
             self.lost.append(Notice("lost", text))
             values = values - values[0]
         nanoseconds = values.astype("timedelta64[ns]").astype(np.int64)
@@ -279,18 +279,21 @@ class _Found:
         others = {name: c for name, c in given.coords.items() if name not in given.dims}
         gone = [str(name) for name, c in others.items() if set(c.dims) & spatial]
         if gone:
-            text = f"the coordinates {', '.join(gone)} of the {WHAT} are left out, not resampled"
+            text = (
+                f"the coordinates {', '.join(gone)} of the {WHAT} are left out; they are not "
+                "resampled"
+            )
             self.notices.append(Notice("lost", text))
         left = [str(name) for name in others if str(name) not in gone]
         known = _UNDERSTOOD if self.place is None else (*_UNDERSTOOD, KEY)
         stated = {str(k): v for k, v in given.attrs.items() if k not in known and v is not None}
         attributes = list(stated)
         if stale := [name for name, value in stated.items() if counts_voxels(name, value)]:
-            text = f"the attributes {', '.join(stale)} may count voxels, and are copied as they are"
+            text = f"the attributes {', '.join(stale)} may refer to voxels and are copied unchanged"
             self.copied.append(Notice("copied", text))
         for what, names in (("coordinates", left), ("attributes", attributes)):
             if names:
-                text = f"the {what} {', '.join(names)} of the {WHAT} have no place in OME-Zarr"
+                text = f"the {what} {', '.join(names)} of the {WHAT} cannot be stored in OME-Zarr"
                 self.lost.append(Notice("lost", text))
 
 

@@ -23,7 +23,7 @@ def rename_text(uri: str, archive: str) -> str:
     """Return what is wrong where a zip file is not called one, and what to do."""
     name = os.path.basename(archive)
     return (
-        f"{uri!r} {'is' if archive == uri else 'lies in'} a zip file whose name does not say so; "
-        f"rename it (mv {name} {name}.ozx) or make a link to it (ln -s {name} {name}.ozx), and "
-        "give that path"
+        f"{uri!r} {'is' if archive == uri else 'lies in'} a zip file without the ending .ozx or "
+        f".zip; rename it (mv {name} {name}.ozx) or make a link to it (ln -s {name} {name}.ozx), "
+        "and give that path"
     )

@@ -50,8 +50,9 @@ def check_checksum(name: str, version: str) -> None:
         raise OptionError(f"unknown checksum {name!r}; choose one of {', '.join(CHECKSUMS)}")
     if name != "none" and version == "0.4":
         raise OptionError(
-            f"checksum={name!r} (--checksum {name}) cannot be stored in OME-Zarr 0.4, whose zarr 2 "
-            "is not read with it everywhere; leave it out, or write 0.5 (--ome-zarr-version 0.5)"
+            f"checksum={name!r} (--checksum {name}) cannot be stored in OME-Zarr 0.4, as not all "
+            "readers of zarr 2 support it; leave it out, or use ome_zarr_version='0.5' "
+            "(--ome-zarr-version 0.5)"
         )
 
 

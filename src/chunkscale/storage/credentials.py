@@ -47,7 +47,7 @@ def aws_access(options: StoreOptions) -> AwsAccess:
         scoped = session.get_scoped_config()
         credentials = None if options.anon else session.get_credentials()
     except BotoCoreError as error:
-        raise OptionError(f"AWS credentials cannot be had: {error}") from error
+        raise OptionError(f"AWS credentials cannot be loaded: {error}") from error
     if credentials is None and not options.anon:
         raise OptionError(
             "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "

@@ -41,12 +41,12 @@ def refuse_code(uri: str, document: ArrayDocument) -> None:
     stated = document.content.get("dtype", document.content.get("data_type"))
     if found := _code(document):
         raise MetadataError(
-            f"array {uri!r} is not opened: its codec {found!r} would run whatever code its chunks "
-            "hold; ask for a copy that is written without it"
+            f"array {uri!r} is not opened: its codec {found!r} would run any code stored in its "
+            "chunks; get a copy written without it"
         )
     if isinstance(stated, str) and stated.lstrip("|<>=") in ("O", "object"):
         raise MetadataError(
-            f"the data type is {stated!r} of array {uri!r}, which holds Python objects and no "
+            f"the data type is {stated!r} of array {uri!r}, which holds Python objects, not "
             "voxels; give an image of numbers"
         )
 
@@ -86,7 +86,7 @@ def _misread(document: Mapping[str, Any], name: str, zarr_format: int) -> Iterat
     if isinstance(chunks, list) and not all(_is_number(n) and n >= 1 for n in chunks):
         key = "chunks" if zarr_format == 2 else "chunk_shape"
         yield (
-            f'its "{key}" is {json.dumps(chunks)}, and chunks have a voxel or more along each '
+            f'its "{key}" is {json.dumps(chunks)}, but chunks need at least one voxel along each '
             f"axis; correct that in its {name}"
         )
 

@@ -90,7 +90,7 @@ def parsed(content: bytes | None, name: str) -> dict[str, Any]:
     """
     found = json.loads(content or b"")
     if not isinstance(found, dict):
-        raise ValueError(f"{name} is no object")
+        raise ValueError(f"{name} is not an object")
     return found
 
 
@@ -108,7 +108,7 @@ def read_document(uri: str) -> tuple[dict[str, Any] | None, str]:
         return None, f"cannot be read: {first_line(error)}"
     if content is None:
         return None, ABSENT
-    return (found, "") if isinstance(found, dict) else (None, "is no JSON object")
+    return (found, "") if isinstance(found, dict) else (None, "is not a JSON object")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def read_array(uri: str, zarr_format: Literal[2, 3] | None = None) -> ArrayDocum
         if document := array_document(answers.found):
             return document
         if answers.found.keys() - {".zattrs"}:
-            raise MetadataError(f"{uri!r} is a zarr group where an array should be")
+            raise MetadataError(f"{uri!r} is a zarr group instead of an array")
         if error := answers.why_missing():
             raise error
         needed = " nor ".join(name for name in names if name != ".zattrs")

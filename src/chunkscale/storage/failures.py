@@ -129,8 +129,8 @@ class TooLongError(MetadataError):
 
     def __init__(self, uri: str, most: int) -> None:
         super().__init__(
-            f"{uri!r} has more than {human_bytes(most)}, of which no metadata are read; if it has "
-            'a "consolidated_metadata", which is not needed here, take that out'
+            f"{uri!r} has more than {human_bytes(most)}, too much for metadata; if it has "
+            'a "consolidated_metadata", which is not needed here, remove it'
         )
 
     def __reduce__(self) -> tuple[type, tuple[str]]:

@@ -54,8 +54,8 @@ class Files(Store):
             if os.path.basename(uri) not in ("zarr.json", ".zgroup", ".zarray"):
                 return None  # a group or an array is there without it
             raise MetadataError(
-                f"{uri!r} is a folder where a file should be; put that file in its place, or "
-                "move the folder away if it is not needed"
+                f"{uri!r} is a folder instead of a file; restore the file, or move the folder "
+                "away if it is not needed"
             ) from None
         except (FileNotFoundError, NotADirectoryError):
             _refuse_dangling(uri)
@@ -184,18 +184,15 @@ def _refuse_special(path: str) -> None:
     """Refuse pipes and devices where a file should be: to open one may wait for ever."""
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise MetadataError(
-            f"{path!r} is a pipe, a device or the like where a file should be; put that file in "
-            "its place"
-        )
+        raise MetadataError(f"{path!r} is a pipe or a device instead of a file; restore the file")
 
 
 def _refuse_dangling(path: str) -> None:
     """Refuse a link that leads nowhere where a file should be: there is one, out of reach."""
     if os.path.islink(path) and not os.path.exists(path):
         raise MetadataError(
-            f"{path!r} is a link to {os.readlink(path)!r}, which is not there; fetch that file, or "
-            "remove the link if it is not needed"
+            f"{path!r} is a link to {os.readlink(path)!r}, which does not exist; restore that "
+            "file, or remove the link if it is not needed"
         )
 
 
@@ -206,7 +203,7 @@ def refuse_pipes(paths: Iterable[str]) -> None:
         with contextlib.suppress(OSError):  # nobody waits
             os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
     if pipes:
-        raise BadObjectError(f"{pipes[0]!r} is a pipe where a file should be")
+        raise BadObjectError(f"{pipes[0]!r} is a pipe instead of a file")
 
 
 def _is_pipe(path: str) -> bool:
@@ -220,15 +217,15 @@ def _file_path(url: str) -> str:
     host, slash, path = url[len("file://") :].partition("/")
     if host.lower() not in ("", "localhost"):
         raise OptionError(
-            f"cannot open {url!r}: it names a file on the host {host!r}; give the path that it has "
-            f"on this machine, like file:///{path or 'path'}"
+            f"cannot open {url!r}: it names a file on the host {host!r}; give its path on this "
+            f"machine, like file:///{path or 'path'}"
         )
     named = unquote(slash + path)
     if re.search("[?#]", path) and not os.path.lexists(named):
         # A signature may stand there, which a message would repeat.
         raise OptionError(
-            f"the URL {plain(url)!r} has a query or a fragment, which no file has; leave it out, "
-            "or write %3F or %23 where the '?' or '#' belongs to a name"
+            f"the URL {plain(url)!r} has a query or a fragment, which files do not have; leave "
+            "it out, or write %3F or %23 if the '?' or '#' belongs to a name"
         )
     if os.name == "nt":
         from urllib.request import url2pathname
@@ -331,9 +328,9 @@ def linked_folders(uri: str, paths: Iterable[str]) -> Iterator[str]:
 def link_text(link: str) -> str:
     """Say of a link in an output why nothing is written or deleted there, and what to do."""
     return (
-        f"holds the link {link!r} where a folder of its own belongs, and nothing outside of an "
-        f"output is ever written or deleted; remove the link (what it leads to, "
-        f"{os.path.realpath(link)!r}, stays), or move that folder to its place"
+        f"holds the link {link!r} instead of a folder, and nothing outside an output is ever "
+        f"written or deleted; remove the link (what it leads to, {os.path.realpath(link)!r}, "
+        "stays), or move that folder to its place"
     )
 
 

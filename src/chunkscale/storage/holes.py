@@ -41,11 +41,12 @@ def refuse_false_hole(path: str, top: str, seen: set[str]) -> None:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
             raise BadObjectError(
-                f"{path!r} is a link to {os.readlink(path)!r}, which is not there; fetch that file"
+                f"{path!r} is a link to {os.readlink(path)!r}, which does not exist; restore "
+                "that file"
             ) from None
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device or the like"
-        raise BadObjectError(f"{path!r} is {kind} where a file should be")
+        raise BadObjectError(f"{path!r} is {kind} instead of a file")
 
 
 def _refuse_lost_folder(folder: str, top: str, seen: set[str]) -> None:
@@ -54,7 +55,7 @@ def _refuse_lost_folder(folder: str, top: str, seen: set[str]) -> None:
         return
     if not os.path.isdir(folder):
         if folder == top or os.path.lexists(folder):
-            raise BadObjectError(f"the folder {folder!r} is not there; make it available")
+            raise BadObjectError(f"the folder {folder!r} does not exist; make it available")
         _refuse_lost_folder(os.path.dirname(folder), top, seen)
     seen.add(folder)
 

@@ -35,15 +35,15 @@ class Http(Store):
         split_checked(text, "the URL")
         if "#" in text:
             raise OptionError(
-                f"the URL {plain(text)!r} has a fragment behind a '#', which no server is told; "
-                "leave it out, or write %23 where the '#' belongs to a name"
+                f"the URL {plain(text)!r} has a fragment after '#', which is never sent to the "
+                "server; leave it out, or write %23 if the '#' belongs to a name"
             )
         url, _, query = text.partition("?")
         if mark := re.search(r";\w+=", url):
             raise OptionError(
                 f"the URL {plain(url[: mark.start()])!r} has a parameter behind a ';' "
-                f"({mark[0][1:-1]!r}), which may be secret, and a path is written into metadata "
-                "and logs; put it behind a '?', or write %3B where the ';' belongs to a name"
+                f"({mark[0][1:-1]!r}), which may be secret, but paths are written into metadata "
+                "and logs; put it after a '?', or write %3B if the ';' belongs to a name"
             )
         query = query or query_of(text)
         url = url.rstrip("/")
@@ -80,7 +80,7 @@ class Http(Store):
 
     def _refuse(self, *places: Any, **_: Any) -> NoReturn:
         raise OptionError(
-            f"{places[0]!r} is a web address, which can only be read, and lists nothing; give a "
+            f"{places[0]!r} is a web address, which is read-only and cannot be listed; give a "
             "local path, or one in an object store"
         )
 

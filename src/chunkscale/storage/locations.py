@@ -55,9 +55,7 @@ def parse_options(given: Mapping[str, Any] | None) -> StoreOptions:
     StoreOptions(endpoint=None, region='eu-west-1', anon=True, profile=None, account=None)
     """
     if given is not None and not isinstance(given, Mapping):
-        raise OptionError(
-            "storage_options are not a mapping; give them like {'endpoint': 'https://host'}"
-        )
+        raise OptionError("storage_options must be a mapping, like {'endpoint': 'https://host'}")
     known = [f.name for f in fields(StoreOptions) if f.repr]
     parsed: dict[str, Any] = {}
     for key, value in (given or {}).items():
@@ -71,7 +69,7 @@ def parse_options(given: Mapping[str, Any] | None) -> StoreOptions:
                 else ""
             )
             raise OptionError(
-                f"storage option {key!r} is not known; there are {', '.join(known)}{hint}"
+                f"storage option {key!r} is unknown; known are {', '.join(known)}{hint}"
             )
         parsed[name] = _flag(key, value) if name == "anon" else str(value)
     if "endpoint" in parsed:
@@ -111,14 +109,13 @@ def split_checked(url: str, what: str) -> SplitResult:
     parts = _parts(url)
     if parts is None:
         raise OptionError(
-            f"{what} has a host or a port that is not understood; give it like "
-            "https://host:9000/path"
+            f"{what} has an invalid host or port; give it like https://host:9000/path"
         )
     # A URL gets into metadata, logs and messages.
     if "@" in (place := unquote(parts.netloc)):
         raise OptionError(
-            f"{what} holds a user name or a password ({place.rpartition('@')[2]!r}); take "
-            "it out: URLs are written into metadata and logs"
+            f"{what} holds a user name or a password ({place.rpartition('@')[2]!r}); remove it: "
+            "URLs are written into metadata and logs"
         )
     return parts
 

@@ -111,10 +111,7 @@ class ArrayReader:
         if found is None or (found.shape, found.dtype.numpy_dtype) == (self.shape, self.dtype):
             return found
         if became := self.fate():
-            raise MetadataError(
-                f"array {self.uri!r} {became} since it was opened; what is there now must be "
-                "opened again"
-            )
+            raise MetadataError(f"array {self.uri!r} {became} since it was opened; open it again")
         return None  # tensorstore takes its type for another one
 
     @property
@@ -280,7 +277,7 @@ class ArrayReader:
 
     def _explained(self, box: Box, error: Exception) -> CorruptChunkError:
         remedy = (
-            "restore that chunk from the original data and run again"
+            "restore that chunk from the original data, and run again"
             if self._store.on_disk
             else "try again once the server answers; a damaged chunk must be restored there"
         )
@@ -295,7 +292,7 @@ class ArrayReader:
                 self._read(self.chunk_box(index), fast=fast)
             except Exception as cause:
                 if is_denied(cause):
-                    remedy = "it was refused: look whether you may read it, and run again"
+                    remedy = "access was denied: check the permissions, and run again"
                 return CorruptChunkError(
                     f"chunk {index} of array {self.uri!r} (voxels {self.chunk_box(index)}) "
                     f"cannot be read: {first_line(cause)}; {remedy}",
@@ -340,7 +337,7 @@ class ArrayReader:
             raise MemoryBudgetError(
                 f"a chunk of array {self.uri!r} has {times(self.chunk)} voxels, "
                 f"{human_bytes(size)} decoded, and {human_bytes(room)} of memory are free: use a "
-                "machine with more, or store it again with smaller chunks"
+                "machine with more memory, or store the image again with smaller chunks"
             )
         self._fits = True  # what this run takes from now on its plan has counted
 

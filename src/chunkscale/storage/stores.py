@@ -31,10 +31,19 @@ def store_of(uri: str) -> Store:
         if scheme in store.schemes:
             known: Any = store  # a protocol does not say that it can be a key
             return store if zip_in(uri, store) is None else _zipped(known)
+    meant = f" (did you mean {_MEANT[scheme]}://?)" if scheme in _MEANT else ""
     raise OptionError(
-        f"cannot open {plain(uri)!r}: the scheme {scheme!r} is not supported; use a local path, "
-        f"or a URL with one of {', '.join(_schemes())}"
+        f"cannot open {plain(uri)!r}: the scheme {scheme!r} is not supported{meant}; use a local "
+        f"path, or a URL with one of {', '.join(_schemes())}"
     )
+
+
+#: How other programs call object stores.
+_MEANT = {
+    "gcs": "gs",
+    **dict.fromkeys(("s3a", "s3n"), "s3"),
+    **dict.fromkeys(("abfs", "abfss", "adl", "azure", "wasb", "wasbs"), "az"),
+}
 
 
 def _schemes() -> list[str]:
@@ -73,8 +82,8 @@ def normalise(uri: str | os.PathLike[str], options: Mapping[str, Any] | None = N
     found = store_of(text).normalise(text, parsed)
     if "\0" in found or found != found.encode(errors="replace").decode():
         raise OptionError(
-            f"the path {found!r} holds bytes that are no UTF-8 text, and metadata cannot hold "
-            "them; rename what is called so, or make a link to it (ln -s) and give the link's path"
+            f"the path {found!r} is not valid UTF-8, which metadata cannot store; rename it, or "
+            "make a link to it (ln -s) and give the path of the link"
         )
     return found
 
@@ -87,7 +96,7 @@ def _refuse_lost_slash(text: str) -> None:
     if rest.startswith(("/", "\\")) or scheme.lower() in ("http", "https"):
         place = rest.lstrip("/\\")
         raise OptionError(
-            f"{plain(f'{scheme}://{place}')!r} lacks a slash behind {scheme + ':'!r}; give a URL "
+            f"{plain(f'{scheme}://{place}')!r} lacks a slash after {scheme + ':'!r}; give a URL "
             "as text, not as a Path, which drops one of the two"
         )
 
@@ -112,9 +121,8 @@ def clear_write_errors(uri: str) -> Iterator[None]:
         room = store_of(uri).free_bytes(uri)
         left = "" if room is None else f"; {room / 2**20:.1f} MiB are free there"
         failure = OSError(
-            f"cannot write to {uri!r}: {first_line(error)}{left}. What has been written is "
-            "unfinished and opens as no image; when it can be written, go on with resume=True "
-            "(--resume)"
+            f"cannot write to {uri!r}: {first_line(error)}{left}. The output is incomplete; once "
+            "it can be written, continue with resume=True (--resume)"
         )
         failure.errno = getattr(error, "errno", None) or system_errno(str(error))
         if failure.errno is None and not is_transient(error):

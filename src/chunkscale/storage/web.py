@@ -70,8 +70,8 @@ def clearly(uri: str, *, is_chunk: bool = False) -> Iterator[None]:
         raise FileNotFoundError(f"{uri!r} does not exist") from None
     if status in (401, 403):
         raise AccessDeniedError(
-            f"access to {uri!r} was denied ({text}); if the URL has a token, look whether it is "
-            "still valid, and for this place"
+            f"access to {uri!r} was denied ({text}); if the URL has a token, check that it is "
+            "still valid, and for this path"
         ) from None
     # Who breaks off may answer at once, but who is silent was waited for.
     busy = transient and not isinstance(silent, TimeoutError)
@@ -224,9 +224,9 @@ class WebParts(Parts):
         )
         if said is None or (status != 416 and said[1] != str(start)):
             raise MetadataError(
-                f"{self.uri!r} is a zip file, and its server does not send parts of files (HTTP "
-                "range requests), without which the whole would be fetched for each chunk; "
-                "download it and give the path of the copy"
+                f"{self.uri!r} is a zip file, but its server does not support HTTP range "
+                "requests, so the whole file would be fetched for each chunk; download it and "
+                "give the path of the copy"
             )
         version = headers.get("ETag") or headers.get("Last-Modified") or ""
         return (int(said[2]), version), found

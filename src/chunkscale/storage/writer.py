@@ -126,9 +126,9 @@ class ArrayWriter(ArrayReader):
             return
         if self._store.resolved(self.uri) != self._place:
             raise RegionError(
-                f"the array {self.uri!r} lies behind a link that has come since this run began, "
-                f"and leads to {self._store.resolved(self.uri)!r}; nothing is written there. Put "
-                "the folder back and go on with resume=True (--resume)"
+                f"the array {self.uri!r} is now behind a link, made since this run began, to "
+                f"{self._store.resolved(self.uri)!r}; nothing is written there. Restore the "
+                "folder and continue with resume=True (--resume)"
             )
         if link := link_above(map(self._object, indices), self.uri):
             raise RegionError(f"the array {self.uri!r} {link_text(link)}")
@@ -201,8 +201,8 @@ def _refuse_other(uri: str, found: bytes, planned: bytes) -> None:
         text = f"it is not valid JSON: {first_line(error)}"
     if text:
         raise DestinationError(
-            f"the document {uri!r} of the output is not as it was written ({text}); delete "
-            "that file and go on with resume=True (--resume), which writes it anew"
+            f"the document {uri!r} of the output has changed since it was written ({text}); "
+            "delete that file and continue with resume=True (--resume), which writes it anew"
         )
 
 
@@ -214,9 +214,9 @@ def _put_new(uri: str, at: str, content: bytes) -> None:
         if error.errno != errno.EEXIST:
             raise
         raise DestinationError(
-            f"the output {uri!r} holds something at {at!r}, which another run has put there or "
-            "which is no file, like a link that leads nowhere; if no other run writes the output, "
-            "remove that and go on with resume=True (--resume)"
+            f"the output {uri!r} holds something unexpected at {at!r}: from another run, or not "
+            "a file, like a broken link; if no other run writes the output, remove it and "
+            "continue with resume=True (--resume)"
         ) from error
 
 

@@ -84,6 +84,6 @@ def regular_chunks(uri: str, array: Any) -> tuple[tuple[int, ...], tuple[int, ..
     for what, voxels in (("chunks of", chunks), ("the shape", tuple(array.shape))):
         if math.prod(voxels) * array.dtype.itemsize >= _ENDLESS:
             raise MetadataError(
-                f"array {uri!r} has {what} {voxels}, which nothing could hold; correct its metadata"
+                f"array {uri!r} has {what} {voxels}, more than can exist; correct its metadata"
             )
     return chunks, tuple(shards) if shards else None

@@ -26,7 +26,7 @@ def check_dataset(
         return _with_labels(uri, source, io, sizes, full=full)
     if not (source is None or isinstance(source, str)):
         raise OptionError(
-            f"{uri!r} is a collection, and its source is one as well; give the path of that"
+            f"{uri!r} is a collection; give the path of the collection that it was made from"
         )
     faults: list[str] = []
     record = record_of(collection.attributes)
@@ -65,8 +65,8 @@ def _with_labels(
     lost = [path for path in made if path not in labels] if isinstance(made, list) else []
     if lost:
         fault = (
-            f"the labels {some_names(lost)} that were to be made with it are not there, or not "
-            "listed; go on with resume=True (--resume)"
+            f"the labels {some_names(lost)} that belong to it are missing or not listed; "
+            "continue with resume=True (--resume)"
         )
         report = replace(report, faults=(*report.faults, fault))
     place = _place_of(source)
@@ -76,7 +76,7 @@ def _with_labels(
         # What the source's labels were taken to be is in the record of ours.
         said = _checked(join(uri, path), origin, io, sizes if source is None else None, full=full)
         if source is not None and origin is None:
-            note = "it was not compared, for the source has no such labels"
+            note = "it was not compared: the source has no such labels"
             said = replace(said, notes=(*said.notes, note))
         report = report.beside(replace(said, labels=1), path)
     return report

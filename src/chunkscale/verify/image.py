@@ -24,10 +24,10 @@ from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.mapping import AxisMapping, grid_mapping, inside_range
 from chunkscale.geometry.methods import find_method
 from chunkscale.geometry.tables import axis_table
-from chunkscale.geometry.units import metres
+from chunkscale.geometry.units import METRES, metres
 from chunkscale.kernels.backend import get_backend
 from chunkscale.ome.rules import validate
-from chunkscale.sources.base import Sizes, Source, SourceOptions
+from chunkscale.sources.base import Sizes, Source, SourceOptions, units_of
 from chunkscale.sources.coarser import at_level
 from chunkscale.sources.contradictions import beyond_text
 from chunkscale.sources.documents import group_document
@@ -47,8 +47,8 @@ from chunkscale.verify.report import MOST_FAULTS, CheckReport
 from chunkscale.verify.samples import frame_counts, sampled_frames, samples
 
 UNFINISHED = (
-    "the run that wrote it did not finish; go on with resume=True (--resume), or replace it with "
-    "overwrite=True (--overwrite)"
+    "the run that wrote it did not finish; continue with resume=True (--resume), or replace it "
+    "with overwrite=True (--overwrite)"
 )
 
 
@@ -155,13 +155,14 @@ def _object_faults(
         found, size = chunk_sizes(join(uri, dataset.path))
         if dataset.path in counted and found != counted[dataset.path]:
             missing.append(
-                f"array {dataset.path!r} has {found} stored chunks or shards, and the run that "
+                f"array {dataset.path!r} has {found} stored chunks or shards, but the run that "
                 f"wrote it left {counted[dataset.path]}; files are missing or were added"
             )
         elif dataset.path in weighed and size != weighed[dataset.path]:
             other_sizes.append(
-                f"the stored chunks or shards of array {dataset.path!r} have {size} bytes, and the "
-                f"run that wrote them left {weighed[dataset.path]}; files were cut or added to"
+                f"the stored chunks or shards of array {dataset.path!r} have {size} bytes, but "
+                f"the run that wrote them left {weighed[dataset.path]}; files were truncated or "
+                "extended"
             )
     return missing, other_sizes
 
@@ -172,16 +173,16 @@ def _opened(
     """Open the source with the voxel size that the run took it to have, if that is known."""
     axes, known = target.grid.axes, record.get("source_voxel_size")
     sizes = {axes[i].name: float(known[i]) for i in target.grid.spatial} if known else {}
-    wanted = dict(asked(list(sizes))) if asked and known else {}
+    wanted = dict(asked(units_of(target.grid), target.grid.ndim)) if asked and known else {}
     for name, size in wanted.items():
         if not math.isclose(sizes.get(name, size), size, rel_tol=1e-9):
             raise OptionError(
                 f"source voxel size {size!r} is given for axis {name!r}, but the image was made "
-                f"from voxels of {sizes[name]!r}, in its own unit; leave that out"
+                f"from voxels of {sizes[name]!r}, in its own unit; leave it out"
             )
     if (record.get("source_part") or {}).get("level"):
         sizes, asked, known = {}, None, False  # the sizes are those of a coarser level
-    given = SourceOptions(sizes=(lambda _: sizes) if known else asked, io=io)
+    given = SourceOptions(sizes=(lambda *_: sizes) if known else asked, io=io)
     if isinstance(source, str):
         given = replace(given, axes=record.get("source_axes"), unit=record.get("source_unit"))
         return _part(open_source(source, given), record)
@@ -189,8 +190,8 @@ def _opened(
         return _part(open_source(source, given), record)
     if not known:
         raise OptionError(
-            "the image does not say what voxels it was made from, so it cannot be compared with "
-            "an array; store that as OME-Zarr, and give its path as source"
+            "the image does not state its source voxels, so it cannot be compared with an array; "
+            "store the array as OME-Zarr, and give its path as source"
         )
     return _part(open_source(source, replace(given, axes=target.grid.names)), record)
 
@@ -238,15 +239,10 @@ def _unit_faults(source: Source, target: Image, record: Mapping[str, Any]) -> It
         return
     for i in source.array_grid.spatial:
         ours, theirs = target.grid.axes[i], source.array_grid.axes[i]
-        try:
-            factor = (
-                aligned_grid(source.array_grid, target.grid).voxel_size[i]
-                / source.array_grid.voxel_size[i]
-            )
-        except GridError:  # no conversion is known
-            factor = math.nan
         same_numbers = math.isclose(float(record["source_voxel_size"][i]), stated[i])
-        if same_numbers and not math.isclose(factor, 1.0):
+        # An axis without a unit of length takes that of the others, if sizes are given for all.
+        is_length = ours.unit in METRES and theirs.unit is not None
+        if same_numbers and is_length and metres(ours.unit) != metres(theirs.unit):
             yield (
                 f"axis {ours.name!r}: the unit is {ours.unit!r}, but the sizes are those of the "
                 f"source, which are in {theirs.unit!r}"
@@ -321,8 +317,8 @@ def _differences(path: str, box: Box, found: NDArray[Any], expected: NDArray[Any
     at = tuple(int(i) for i in np.argwhere(~same)[0])
     where = tuple(a + i for a, i in zip(box.start, at, strict=True))
     return [
-        f"level {path}: {wrong} of {box.size} voxels in {box} differ from what the source gives; "
-        f"the first, at {where}, is {found[at]} and should be {expected[at]}"
+        f"level {path}: {wrong} of {box.size} voxels in {box} differ from the source; the first, "
+        f"at {where}, is {found[at]} and should be {expected[at]}"
     ]
 
 

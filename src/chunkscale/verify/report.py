@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from chunkscale.text import as_lines, count
+from chunkscale.report.html import check_html
+from chunkscale.report.runs import check_text, verdict
+from chunkscale.text import count, shown
 
 #: More are not told.
 MOST_FAULTS = 20
@@ -64,24 +66,15 @@ class CheckReport:
         }
 
     def __str__(self) -> str:
-        lines = [f"fault: {text}" for text in self.faults]
-        lines += [f"note: {text}" for text in self.notes]
-        compared = (
-            f", {self.voxels_compared} voxels in {self.regions_compared} regions compared with "
-            "the source"
-            if self.regions_compared
-            else ""
-        )
-        verdict = "nothing wrong" if self else count(len(self.faults), "fault")
-        labels = f" and {count(self.labels, 'label image')}" if self.labels else ""
-        several = f"{count(self.images - self.labels, 'image')}{labels}, " * (self.images > 1)
-        return as_lines(
-            [
-                *lines,
-                f"{self.path}: {verdict}; {several}{count(self.levels, 'level')}, "
-                f"{self.chunks_read} chunks read{compared}",
-            ]
-        )
+        return check_text(self.as_dict())
+
+    def __repr__(self) -> str:
+        found = f", the first: {shown(self.faults[0])}" if self.faults else ""
+        levels = count(self.levels, "level")
+        return f"<CheckReport {self.path!r}: {verdict(self.as_dict())}, {levels}{found}>"
+
+    def _repr_html_(self) -> str:
+        return check_html(self.as_dict())
 
     def beside(self, other: CheckReport, name: str) -> CheckReport:
         """Return this and the report of something that lies below, by its path."""

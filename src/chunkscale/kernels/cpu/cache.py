@@ -37,8 +37,8 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
             self.flush()
         warnings.warn(
             f"the cache of compiled kernels {self.cache_path!r} cannot be {done} "
-            f"({str(error) or type(error).__name__}), so kernels are compiled anew, which takes "
-            "seconds; delete that folder, or set NUMBA_CACHE_DIR to another one",
+            f"({str(error) or type(error).__name__}), so kernels are compiled again, which "
+            "takes seconds; delete that folder, or set NUMBA_CACHE_DIR to another one",
             ChunkscaleWarning,
             stacklevel=2,
         )

@@ -9,7 +9,9 @@ from importlib import resources
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import event
 
+from chunkscale.kernels import compiling
 from chunkscale.kernels.cpu.cache import KernelCache
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -26,6 +28,23 @@ def _fingerprint() -> str:
 
 
 _SOURCES = _fingerprint()
+
+
+class _Listener(event.Listener):  # type: ignore[misc]
+    """Tells of kernels that Numba compiles, and of nobody else's functions."""
+
+    def on_start(self, event: Any) -> None:
+        self._tell(event, True)
+
+    def on_end(self, event: Any) -> None:
+        self._tell(event, False)
+
+    def _tell(self, event: Any, begins: bool) -> None:
+        if event.data["dispatcher"].py_func.__qualname__.endswith(_SOURCES):
+            compiling.tell(begins)
+
+
+event.register("numba:compile", _Listener())
 
 
 def entry(function: _F) -> _F:

@@ -149,15 +149,15 @@ def axis_names(stored: StoredAxes, asked: Sequence[str] | None, uri: str) -> lis
     names = list((spelled if mark else given).lower())
     if mark and given.upper() != letters:
         raise OptionError(
-            f"axes {text!r} (--source-axes) is for a file with the axes {given.upper()}, and "
-            f"{has}; give them like {letters}={''.join(_guess(letters))}"
+            f"axes={text!r} (--source-axes {text}) is for a file with the axes {given.upper()}, "
+            f"and {has}; give them like {letters}={''.join(_guess(letters))}"
         )
     if letters.endswith("S") and len(names) == len(letters) - 1:
         names.append("c")  # samples are not thought of as an axis
     if len(names) != len(letters) or not _are_axes(stored, names):
-        apart = "; its samples (S) are channels, so c is no other axis" * ("S" in letters)
+        apart = "; its samples (S) are channels, so c cannot be another axis" * ("S" in letters)
         raise OptionError(
-            f"axes {text!r} (--source-axes) does not fit: {has}; give one of "
+            f"axes={text!r} (--source-axes {text}) does not fit: {has}; give one of "
             f"{', '.join(CANONICAL)} for each of them, y and x among them{apart}"
         )
     return names

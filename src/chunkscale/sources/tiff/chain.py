@@ -34,7 +34,7 @@ def check_chain(path: str) -> int:
     except PermissionError as error:
         raise AccessDeniedError(f"{path!r} may not be read: {error}") from error
     except FileNotFoundError as error:
-        raise SourceNotFoundError(f"{path!r} is not there") from error
+        raise SourceNotFoundError(f"{path!r} does not exist") from error
 
 
 def _walk(path: str, file: BinaryIO, size: int) -> int:
@@ -43,7 +43,7 @@ def _walk(path: str, file: BinaryIO, size: int) -> int:
     kind = 0 if not order or len(head) < 8 else struct.unpack_from(order + "H", head, 2)[0]
     if kind not in (42, 43):
         raise NotAnImageError(
-            f"{path!r} is no TIFF file, whatever its name says: it begins with {head[:4]!r}"
+            f"{path!r} is not a TIFF file in spite of its name: it begins with {head[:4]!r}"
         )
     big = kind == 43
     number, place, entry = ("Q", "Q", 20) if big else ("H", "I", 12)

@@ -12,7 +12,7 @@ import numpy as np
 
 from chunkscale.errors import GridError, MetadataError, Notice, OptionError, SourceNotFoundError
 from chunkscale.geometry.grid import Axis, VoxelGrid, refuse_far
-from chunkscale.geometry.units import ngff_unit
+from chunkscale.geometry.units import ngff_unit, symbol
 from chunkscale.ome.display import with_windows
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage, FileState, file_states, given_sizes
@@ -62,7 +62,7 @@ class TiffFiles:
             return _open_series(path, name, options)
         planes = find_planes(path, ENDS)
         if planes is None:
-            raise SourceNotFoundError(f"{path!r} holds no TIFF files; give another path")
+            raise SourceNotFoundError(f"{path!r} has no TIFF files; give another path")
         return _open_planes(path, planes, options)
 
 
@@ -141,7 +141,7 @@ def _said(tif: Any, index: int, stored: StoredAxes) -> Said:
         if found is not None:
             is_rgb = int(series.keyframe.photometric) in _COLORED and stored.samples in (3, 4)
             return ome_said(found, is_rgb)
-        text = "OME-XML does not say which of its images this is, so nothing of it is taken"
+        text = "OME-XML does not say which of its images this is, so it is not used"
         return Said(name=series.name or None, notices=(Notice("metadata", text),))
     if series.kind == "imagej" and tif.imagej_metadata:
         letters = dict(zip(stored.letters, stored.shape, strict=True))
@@ -167,7 +167,7 @@ def _image(
     attributes, more = with_windows(said.attributes, table.dtype.newbyteorder("="))
     notices = [*said.notices, *more, *_unused(said, order)]
     if stored.samples > 1:
-        text = f"its {stored.samples} samples per pixel are taken as channels"
+        text = f"its {stored.samples} samples per pixel are read as channels"
         notices.append(Notice("samples", text))
     array = TiffVoxels(
         order,
@@ -197,10 +197,10 @@ def _unused(said: Said, order: AxisOrder) -> list[Notice]:
     """Say what is known of axes that the image has not, because it has one plane or time point."""
     found = []
     for name in sorted((set(said.sizes) | set(said.translation)) - set(order.names)):
-        unit = f" {said.units[name]}" if name in said.units else ""
+        unit = f" {symbol(said.units[name])}" if name in said.units else ""
         stated = {"step": said.sizes.get(name), "position": said.translation.get(name)}
         texts = [f"{what} {n:g}{unit}" for what, n in stated.items() if n is not None]
-        text = f"the image has no axis {name}, so what is said of it is left behind"
+        text = f"the image has no axis {name}, so what the file says of it is left out"
         found.append(Notice("lost", f"{text}: {', '.join(texts)}"))
     return found
 
@@ -220,7 +220,7 @@ def _check_codec(table: PageTable) -> None:
         if "imagecodecs" not in f"{cause}" and not isinstance(cause, ImportError):
             raise
         raise MetadataError(
-            f"{table.page_text(page)} is compressed with {table.codec}, which takes the package "
+            f"{table.page_text(page)} is compressed with {table.codec}, which needs the package "
             "imagecodecs: pip install imagecodecs (or 'chunkscale[tiff]')"
         ) from error
 
@@ -228,7 +228,11 @@ def _check_codec(table: PageTable) -> None:
 def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tuple[VoxelGrid, bool]:
     """Return the grid, and whether the file says all voxel sizes."""
     spatial = [name for name in order.names if name in "zyx"]
-    given = given_sizes(uri, spatial, options.sizes)
+    # Sizes that are given are in the unit of the file, whichever axis it is told of.
+    common = next((said.units[name] for name in reversed(spatial) if name in said.units), None)
+    unit = ngff_unit(options.unit) if isinstance(options.unit, str) else None
+    known = {name: unit or said.units.get(name, common) for name in spatial}
+    given = given_sizes(uri, known, len(order.names), options.sizes)
     missing = [name for name in spatial if name not in given and name not in said.sizes]
     if missing:
         example = ",".join(f"{name}=1" for name in missing)
@@ -243,7 +247,9 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
     units: dict[str, str | None] = {**said.units}
     if options.unit is not None:
         if not (isinstance(options.unit, str) and options.unit):
-            raise OptionError(f"source_unit {options.unit!r} is no unit; give it like 'micrometer'")
+            raise OptionError(
+                f"source_unit {options.unit!r} is not a unit; give one like 'micrometer'"
+            )
         for name in spatial:
             stated = said.units.get(name)
             if name not in given and stated not in (None, ngff_unit(options.unit)):
@@ -254,9 +260,7 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
                 )
         units |= dict.fromkeys(spatial, ngff_unit(options.unit))
     elif given:
-        # Sizes that are given are in the unit of the file, whichever axis it is told of.
-        common = next((said.units[name] for name in reversed(spatial) if name in said.units), None)
-        units |= {name: units.get(name, common) for name in given}
+        units |= {name: known[name] for name in given}
     kinds = {"t": "time", "c": "channel"}
     try:
         grid = VoxelGrid(

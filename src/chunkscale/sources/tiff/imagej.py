@@ -22,7 +22,7 @@ _NO_PLACE = {
     "Info": "Info",
     "ROI": "the ROI",
     "Overlays": "overlays",
-    "cf": "the calibration of values (cf, c0, c1), so voxels are those that are stored",
+    "cf": "the calibration of values (cf, c0, c1), so voxels keep the stored values",
 }
 
 
@@ -42,11 +42,11 @@ def imagej_said(meta: Mapping[str, Any], page: Any, channels: int, slices: int) 
     sizes, units = _plane(meta, page)
     told = meta.get("unit")
     if sizes and not units and _is_word(told) and not str(told).strip().startswith("pixel"):
-        notices.append(Notice("unit", f"the unit {told!r} is not known, so voxel sizes have none"))
+        notices.append(Notice("unit", f"the unit {told!r} is unknown, so voxel sizes have no unit"))
     spacing = _number(meta.get("spacing"))
     if not spacing and {"x", "y"} <= set(sizes) and slices > 1:
         spacing = 1.0
-        text = "no spacing of planes is written, which is how ImageJ writes 1; it is taken as 1"
+        text = "the plane spacing is missing, which is how ImageJ writes 1; 1 is used"
         notices.append(Notice("spacing", text))
     if spacing:
         sizes["z"] = abs(spacing)  # as ImageJ does
@@ -63,7 +63,9 @@ def imagej_said(meta: Mapping[str, Any], page: Any, channels: int, slices: int) 
         unit = time_unit(text)
         if unit is None:
             notices.append(
-                Notice("unit", f"the unit of time {text!r} is not known, so the time step has none")
+                Notice(
+                    "unit", f"the unit of time {text!r} is unknown, so the time step has no unit"
+                )
             )
         else:
             units["t"] = unit
@@ -81,7 +83,7 @@ def _left_behind(meta: Mapping[str, Any], channels: int) -> list[Notice]:
     left = [text for key, text in _NO_PLACE.items() if meta.get(key) not in (None, "", b"")]
     if any(_labels(meta)) and not _channel_names(meta, channels):
         left.append("the labels of its planes")
-    return [Notice("lost", f"left behind of ImageJ's metadata: {', '.join(left)}")] if left else []
+    return [Notice("lost", f"left out of ImageJ's metadata: {', '.join(left)}")] if left else []
 
 
 def _plane(meta: Mapping[str, Any], page: Any) -> tuple[dict[str, float], dict[str, str]]:

@@ -79,7 +79,7 @@ def opened(path: str) -> Iterator[tuple[Any, list[str]]]:
     except PermissionError as error:
         raise AccessDeniedError(f"{path!r} may not be read: {error}") from error
     except FileNotFoundError as error:
-        raise SourceNotFoundError(f"{path!r} is not there") from error
+        raise SourceNotFoundError(f"{path!r} does not exist") from error
     except Exception as error:  # whatever the library finds wrong with a file that is damaged
         text = _told([str(error) or type(error).__name__, *heard.errors])
         raise MetadataError(
@@ -243,9 +243,9 @@ def _refuse_missing(path: str, listed: Sequence[Any], pages: int) -> None:
     missing += range(len(listed), pages)
     if missing:
         raise MetadataError(
-            f"{path!r}: {len(missing)} of the {pages} planes that its metadata lists are not there "
-            f"(the first is number {missing[0]}), and they would read as zeros; restore the file, "
-            "or the files that it names"
+            f"{path!r}: {len(missing)} of the {pages} planes that its metadata lists are not "
+            f"there (the first is number {missing[0]}), and would be read as zeros; restore the "
+            "file, or the files that it names"
         )
 
 
@@ -258,11 +258,11 @@ def _refuse_beyond(table: PageTable) -> None:
     if beyond.any():
         page = int(np.argwhere(beyond)[0][0])
         raise MetadataError(
-            f"{table.page_text(page)} lies beyond the end of the file, which has "
+            f"{table.page_text(page)} is beyond the end of the file, which has "
             f"{sizes[table.file[page]]} bytes: it is cut off; restore it from the original data"
         )
     if not stored.any():
-        raise MetadataError(f"{table.files[0]!r} holds no voxels: no strip or tile is stored")
+        raise MetadataError(f"{table.files[0]!r} has no voxels: no strip or tile is stored")
 
 
 def _refuse_absurd(table: PageTable) -> None:
@@ -308,8 +308,8 @@ def _refuse_unlike(path: str, listed: Sequence[Any], key: Any) -> None:
                 if one != other:
                     raise MetadataError(
                         f"page {page.index} of {place!r} differs from the first one of the image "
-                        f"(tag {code} is {one} and not {other}), so they make up no image; give "
-                        "one whose pages have one shape and data type"
+                        f"(tag {code} is {one} and not {other}), so they are not one image; give "
+                        "a file whose pages have one shape and data type"
                     )
 
 

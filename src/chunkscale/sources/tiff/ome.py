@@ -57,7 +57,7 @@ def ome_said(image: Element, is_rgb: bool = False) -> Said:
         size = _number(pixels.get(f"PhysicalSize{axis}"))
         if size is None or size <= 0:
             if size is not None:
-                text = f"PhysicalSize{axis} is {size:g}, which is no size, and is not taken"
+                text = f"PhysicalSize{axis} is {size:g}, which is not a valid size and is ignored"
                 notices.append(Notice("metadata", text))
             continue
         told = pixels.get(f"PhysicalSize{axis}Unit", "µm")
@@ -78,7 +78,7 @@ def ome_said(image: Element, is_rgb: bool = False) -> Said:
         units |= {} if unit is None else {"t": unit}
     translation = _translation(image, pixels, sizes, units, notices)
     if left := _left_behind(image):
-        notices.append(Notice("lost", f"what OME-XML says of {', '.join(left)} is left behind"))
+        notices.append(Notice("lost", f"left out of OME-XML: {', '.join(left)}"))
     attributes = _omero(pixels, is_rgb)
     if attributes and image.get("Name"):
         attributes["omero"]["name"] = image.get("Name")
@@ -140,7 +140,7 @@ def _translation(
         name = axis.lower()
         if name not in sizes or name not in units:
             if any(plane.get(f"Position{axis}") for plane in pixels):
-                notices.append(_left(name, "no size of voxels in a unit of length is said"))
+                notices.append(_left(name, "no voxel size with a unit of length is given"))
             continue
         positions = list(_positions(pixels, axis, units[name]))
         if not positions:
@@ -154,21 +154,19 @@ def _translation(
         if off <= _SAME * sizes[name]:
             found[name] = first[1]
         elif axis == "Z" and back <= _SAME * sizes[name]:
-            notices.append(_left("z", "planes follow one another downwards, and voxels upwards"))
+            notices.append(_left("z", "planes run downwards, voxels upwards"))
         else:
-            notices.append(_left(name, "they are not those of one grid of voxels"))
+            notices.append(_left(name, "they do not fit one voxel grid"))
     label = next((e for e in image if _name(e) == "StageLabel"), None)
     if label is not None and not found:
         notices.append(
-            Notice(
-                "lost", f"the stage label {label.get('Name')!r} and its position are left behind"
-            )
+            Notice("lost", f"the stage label {label.get('Name')!r} and its position are left out")
         )
     return found
 
 
 def _left(axis: str, why: str) -> Notice:
-    return Notice("lost", f"positions of planes along {axis} are left behind: {why}")
+    return Notice("lost", f"positions of planes along {axis} are left out: {why}")
 
 
 def _positions(pixels: Element, axis: str, unit: str) -> Iterator[tuple[int, float]]:

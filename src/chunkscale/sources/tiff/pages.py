@@ -15,16 +15,13 @@ def page_notices(page: Any) -> Iterator[Notice]:
     """Yield what a page of tifffile says of how it is shown, and an image cannot hold."""
     orientation = int(page.tags.valueof(274, 1))
     if orientation != 1:
-        text = (
-            f"it is stored turned or mirrored (Orientation {orientation}), and is taken as it is "
-            "stored"
-        )
+        text = f"it is stored turned or mirrored (Orientation {orientation}) and is read as stored"
         yield Notice("lost", text)
     photometric = int(page.photometric)
     if photometric == 3:
-        yield Notice("lost", "its colour map is left behind; voxels stay as they are")
+        yield Notice("lost", "its colour map is left out; voxel values are unchanged")
     elif photometric == 0:
-        yield Notice("lost", "it is shown inverted (0 is white); voxels stay as they are")
+        yield Notice("lost", "it is displayed inverted (0 is white); voxel values are unchanged")
 
 
 def hole_notices(table: PageTable) -> Iterator[Notice]:
@@ -32,6 +29,7 @@ def hole_notices(table: PageTable) -> Iterator[Notice]:
     holes = int(np.count_nonzero((table.offsets == 0) | (table.counts == 0)))
     if holes:
         text = (
-            f"{holes} of {table.offsets.size} strips or tiles are not stored, and are {table.fill}"
+            f"{holes} of {table.offsets.size} strips or tiles are not stored and are read as "
+            f"{table.fill}"
         )
         yield Notice("empty", text)

@@ -74,13 +74,13 @@ class Planes:
         numbered = f"{first!r} to {last!r}"
         if found == "":
             raise OptionError(
-                f"{self.place!r}: what {self.word!r} counts in the names of its files ({numbered}) "
-                "is not clear; give axes='zyx' (--source-axes zyx) if they are planes of a stack, "
+                f"{self.place!r}: the meaning of {self.word!r} in its file names ({numbered}) is "
+                "unclear; give axes='zyx' (--source-axes zyx) if they are planes of a stack, "
                 "'tyx' if they are time points, or 'cyx' if they are channels"
             )
         what = {None: "planes along z", "t": "time points", "c": "channels"}[found]
-        text = f"its {len(self.files)} files ({numbered}) are taken as {what}"
-        return (Notice("axes", f"{text}; axes (--source-axes) says if they are not"),)
+        text = f"its {len(self.files)} files ({numbered}) are read as {what}"
+        return (Notice("axes", f"{text}; set axes (--source-axes) if that is wrong"),)
 
     def opened(self) -> Opened:
         """Open every file: each has to have one page like those of the first."""
@@ -140,14 +140,14 @@ def _refuse_no_file(files: Iterable[str]) -> None:
     odd = next((path for path in files if not os.path.isfile(path)), None)
     if odd is None:
         return
-    what = "a pipe or a device" if os.path.exists(odd) else "a link that leads nowhere"
+    what = "a pipe or a device" if os.path.exists(odd) else "a broken link"
     if os.path.isdir(odd):
         what = "a folder"
     elif not os.path.lexists(odd):
         what = "gone"
     raise MetadataError(
-        f"{odd!r} is {what} where a file with a plane should be; put the file in its place, or "
-        "move that away if it is none of them"
+        f"{odd!r} is {what} instead of a file with a plane; restore the file, or move this away "
+        "if it is not a plane"
     )
 
 
@@ -157,9 +157,9 @@ def _refuse_folders(place: str, files: Sequence[str]) -> None:
     if others:
         pattern = os.path.join(glob.escape(first), os.path.basename(place))
         raise MetadataError(
-            f"{place!r}: its files lie in several folders ({first!r}, {others[0]!r}"
-            f"{', ...' * (len(others) > 1)}), and a stack of planes lies in one; give a pattern "
-            f"for one folder at a time, like {pattern!r}"
+            f"{place!r}: its files are in several folders ({first!r}, "
+            f"{others[0]!r}{', ...' * (len(others) > 1)}), and a stack of planes lies in one; "
+            f"give a pattern for one folder at a time, like {pattern!r}"
         )
 
 
@@ -172,15 +172,15 @@ def _refuse_gap(place: str, files: Sequence[str]) -> None:
         odd = next(i for i, name in enumerate(names) if len(name) != len(names[0]))
         raise MetadataError(
             f"{place!r}: {os.path.basename(files[odd])!r} is not called like "
-            f"{os.path.basename(files[0])!r}, so which plane it is cannot be told; give a pattern "
+            f"{os.path.basename(files[0])!r}, so its plane number is unknown; give a pattern "
             "that leaves it out, like 'planes/z*.tif'"
         )
     differ = differing(files)
     if len(differ) != 1 or not names[0][differ[0]].isdecimal():
         raise MetadataError(
             f"{place!r}: its files ({os.path.basename(files[0])!r} to "
-            f"{os.path.basename(files[-1])!r}) differ in more than one number, so their order "
-            "cannot be told; give a pattern for one stack of planes, like 'planes/z*_ch0.tif'"
+            f"{os.path.basename(files[-1])!r}) differ in more than one number, so their order is "
+            "unknown; give a pattern for one stack of planes, like 'planes/z*_ch0.tif'"
         )
     numbers = [int(name[differ[0]]) for name in names]
     steps = [b - a for a, b in itertools.pairwise(numbers)]
@@ -188,13 +188,13 @@ def _refuse_gap(place: str, files: Sequence[str]) -> None:
     for i, found in enumerate(steps):
         if found == 0:
             raise MetadataError(
-                f"{place!r}: {os.path.basename(files[i])!r} and {os.path.basename(files[i + 1])!r} "
-                "have the same number; take one of them away"
+                f"{place!r}: {os.path.basename(files[i])!r} and "
+                f"{os.path.basename(files[i + 1])!r} have the same number; remove one of them"
             )
         if found != step:
             raise MetadataError(
                 f"{place!r}: a plane is missing between {os.path.basename(files[i])!r} and "
-                f"{os.path.basename(files[i + 1])!r}; put it back, or number the files anew"
+                f"{os.path.basename(files[i + 1])!r}; restore it, or renumber the files"
             )
 
 
@@ -211,9 +211,7 @@ def _plane(path: str, said: Counter[Notice]) -> PageTable:
         said.update(page_notices(series.keyframe))
         said.update(Notice("metadata", text) for text in set(warnings))
         if series.kind in ("ome", "imagej"):
-            text = (
-                "what files say of themselves (OME-XML, ImageJ's metadata) is not taken of planes"
-            )
+            text = "metadata in the files of planes (OME-XML, ImageJ) is not used"
             said[Notice("lost", text)] += 1
         return table
 

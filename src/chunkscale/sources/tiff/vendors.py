@@ -64,8 +64,8 @@ def vendor_said(tif: Any, index: int) -> Said | None:
     stated, unit = ({}, "") if read is None or index else read(tif)
     sizes = {axis: _micrometers(value, unit) for axis, value in stated.items()}
     kept = {axis: size for axis, size in sizes.items() if size is not None}
-    what = "voxel sizes alone" if kept else "voxels alone"
-    text = f"of what {maker} says of an image {what} are taken; all else is left behind"
+    what = "only voxel sizes" if kept else "voxels alone"
+    text = f"of {maker}'s metadata {what} are used; all else is left out"
     return Said(
         sizes=kept,
         units=dict.fromkeys(kept, "micrometer"),
@@ -91,4 +91,4 @@ def _hint(page: Any) -> str:
         if unit and dots and per:
             size = Length(per / dots, unit).in_unit("micrometer")
             found.append(f"{axis}={size:.6g}")
-    return f", whose resolution tags say {', '.join(found)} micrometer," if found else ""
+    return f", whose resolution tags say {', '.join(found)} µm," if found else ""

@@ -193,8 +193,8 @@ class _Pages:
             raise
         except OSError as error:
             raise CorruptChunkError(
-                f"{self.table.page_text(page)} cannot be read: {error}; look whether the file is "
-                "there and may be read, and run again",
+                f"{self.table.page_text(page)} cannot be read: {error}; check that the file "
+                "exists and may be read, and run again",
                 transient=True,
             ) from error
 

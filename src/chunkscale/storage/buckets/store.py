@@ -43,8 +43,8 @@ class Buckets(Store):
         if "?" in rest:
             name = "AZURE_STORAGE_SAS_TOKEN" if scheme == "az" else "AWS_SESSION_TOKEN and the like"
             raise OptionError(
-                f"the URL {plain(text)!r} has a query behind a '?', which {scheme}:// does not "
-                f"know; leave it out, and put a token into the environment ({name})"
+                f"the URL {plain(text)!r} has a query after '?', which {scheme}:// does not "
+                f"support; leave it out, and put a token into the environment ({name})"
             )
         bucket, *parts = [part for part in rest.split("/") if part not in ("", ".")] or [""]
         if not bucket or rest.startswith("/") or ".." in parts:

@@ -74,7 +74,7 @@ class Archive:
         else:
             found = self._stored(entry)
         if zlib.crc32(found) != entry.crc:
-            raise self._bad(entry, "is damaged: its checksum is another one")
+            raise self._bad(entry, "is damaged: its checksum differs")
         return found
 
     def part(self, entry: Entry, start: int, stop: int) -> bytes:
@@ -155,7 +155,7 @@ class Archive:
                 break
             yield piece
         if left or not inflate.eof:
-            raise self._bad(entry, f"does not have the {entry.size} bytes that it should have")
+            raise self._bad(entry, f"should have {entry.size} bytes and does not")
 
     def _read(self, start: int, count: int) -> bytes:
         try:
@@ -178,8 +178,8 @@ class Archive:
                 directory = None
             if directory is None or directory.digest != self.directory.digest:
                 raise BadObjectError(
-                    f"the zip file {self.uri!r} has been replaced since it was opened; what is "
-                    "there now must be opened again"
+                    f"the zip file {self.uri!r} has been replaced since it was opened; open it "
+                    "again"
                 )
             self._parts = parts
             return parts

@@ -160,12 +160,12 @@ def read_directory(what: str, size: int, read: Read) -> Directory:
     start, length, count = _end(what, size, read)
     if length > MOST_DIRECTORY:
         raise MetadataError(
-            f"the zip file {what!r} has a directory of {length} bytes for {count} entries, and "
-            f"more than {MOST_DIRECTORY} are not held in memory; unpack it into a folder"
+            f"the zip file {what!r} has a directory of {length} bytes for {count} entries, more "
+            f"than the {MOST_DIRECTORY} that are read; unpack it into a folder"
         )
     content = read(start, length)
     if len(content) != length or content[:4] != RECORD_MARK[: len(content[:4])]:
-        raise _torn(what, "its directory is not where its end says")
+        raise _torn(what, "its directory is not where its end record says")
     return _parsed(what, content, count, start)
 
 
@@ -236,8 +236,9 @@ def _parsed(what: str, content: bytes, count: int, end: int) -> Directory:
             raise _torn(what, f"its entry {name!r} should lie at byte {offset}, beyond its end")
         if _is_link(start):
             raise MetadataError(
-                f"the zip file {what!r} has a link, {name!r}, which is not followed; make it anew "
-                "from the folder without -y, so that it holds what links lead to (zip -0 -r)"
+                f"the zip file {what!r} has a link, {name!r}, which is not followed; make it "
+                "again from the folder without -y, so that it contains the files themselves (zip "
+                "-0 -r)"
             )
         _check(what, name, size, packed, method, flags)
         rows.extend((offset, size, packed, crc, method))
@@ -299,12 +300,12 @@ def _name(what: str, stored: bytes, flags: int) -> str:
         name = stored.decode()
     except UnicodeDecodeError:
         if flags & 0x800:
-            raise _torn(what, f"its entry {stored!r} has a name that is no UTF-8") from None
+            raise _torn(what, f"its entry {stored!r} has a name that is not UTF-8") from None
         name = stored.decode("cp437")
     if _ELSEWHERE.search(name.removesuffix("/")):
         raise MetadataError(
-            f"the zip file {what!r} has an entry {name!r}, which is no path below its top; make it "
-            "anew from the folder (zip -0 -r)"
+            f"the zip file {what!r} has an entry {name!r}, which is not a path below its root; "
+            "make it again from the folder (zip -0 -r)"
         )
     return name
 
@@ -355,6 +356,6 @@ def _torn(what: str, why: str) -> MetadataError:
 
 def _several(what: str) -> MetadataError:
     return MetadataError(
-        f"the zip file {what!r} is one part of several, which are not read; join them into one "
-        "(zip -s 0 PARTS --out WHOLE)"
+        f"the zip file {what!r} is part of a split archive, which is not read; join the parts "
+        "into one (zip -s 0 PARTS --out WHOLE)"
     )

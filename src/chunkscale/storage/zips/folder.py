@@ -66,15 +66,15 @@ class ZipFolder(Store):
         if entry is None:
             if self.archive.directory.has_folder(name):
                 raise BadObjectError(
-                    f"{name!r} in the zip file {self.archive.uri!r} is a folder where a file "
-                    "should be; make it anew"
+                    f"{name!r} in the zip file {self.archive.uri!r} is a folder instead of a "
+                    "file; make the zip file again"
                 )
             self._refuse_file_above(name)
             return None
         if not entry.size:  # zarr-python takes an empty shard for a missing one
             raise BadObjectError(
                 f"the entry {entry.name!r} of the zip file {self.archive.uri!r} is empty; make "
-                "it anew"
+                "the zip file again"
             )
         if self.most is not None:
             refuse_size(entry.size, self.most)
@@ -87,7 +87,7 @@ class ZipFolder(Store):
                 return self.archive.part(entry, offset, entry.size)
             case SuffixByteRequest(suffix):
                 return self.archive.part(entry, max(0, entry.size - suffix), entry.size)
-        raise TypeError(f"{byte_range!r} is no range of bytes")
+        raise TypeError(f"{byte_range!r} is not a range of bytes")
 
     def _refuse_file_above(self, name: str) -> None:
         """Raise where a file stands in the place of a folder: all that is in it seems missing."""

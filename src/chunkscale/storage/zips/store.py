@@ -108,8 +108,8 @@ class Zipped(Store):
         if inner or len(tops) != 1:
             return None
         return SourceNotFoundError(
-            f"{uri!r} has no zarr group at its top; everything in it lies in {tops[0]!r}, so give "
-            f"the path {f'{uri}/{tops[0]}'!r}"
+            f"{uri!r} has no zarr group at its root; everything in it is below {tops[0]!r}, so "
+            f"give the path {f'{uri}/{tops[0]}'!r}"
         )
 
     def resolved(self, uri: str) -> str:

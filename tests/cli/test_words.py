@@ -1,0 +1,26 @@
+"""What is printed: in the words of whoever reads it."""
+
+import pytest
+
+import chunkscale
+from chunkscale.cli.main import main
+
+
+def test_messages_name_options_as_their_reader_spells_them(make_image, noise, tmp_path, capsys):
+    """As typed on the command line, as arguments in Python, and never as both."""
+    stack = make_image(noise((8, 30, 30)), (1.0, 0.25, 0.25))
+    out = tmp_path / "out.zarr"
+    chunkscale.resample(stack, out, voxel_size=1, antialias=True)
+    with pytest.raises(chunkscale.DestinationError) as error:
+        chunkscale.resample(stack, out, voxel_size=1)
+    assert "overwrite=True" in str(error.value)
+    assert "--overwrite" not in str(error.value)
+    assert main(["resample", str(stack), str(out), "--voxel-size", "1"]) == 2
+    told = capsys.readouterr().err
+    assert "--overwrite" in told
+    assert "overwrite=True" not in told
+    with pytest.raises(chunkscale.DestinationError, match="overwrite=True"):
+        chunkscale.resample(stack, out, voxel_size=1)
+    assert main(["plan", str(stack), "--voxel-size", "1"]) == 0
+    assert "warning: aliasing: " in (printed := capsys.readouterr().out)
+    assert "; --antialias smooths them first" in printed
