@@ -55,7 +55,7 @@ FLOATS = ["f2", "f4", "f8"]
 DTYPES = ["?", *INTEGERS, *FLOATS]
 FACTORS = list(product((1, 2), repeat=3))
 #: What axes can be interpolated by, each in its own way; modes go with what takes one voxel alone.
-MIXED = ["linear", "antialiased", "nearest", "cubic", "antialiased cubic"]
+MIXED = ["linear", "antialiased", "nearest", "cubic", "antialiased cubic", "area"]
 KINDS = [*MIXED, "mode"]
 
 many = settings(max_examples=400, deadline=None)
@@ -367,10 +367,11 @@ def test_bool_is_a_vote_and_a_tie_is_false(backend: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
-@pytest.mark.parametrize("kind", ["linear", "antialiased", "cubic", "antialiased cubic"])
+@pytest.mark.parametrize("kind", ["linear", "antialiased", "cubic", "antialiased cubic", "area"])
 def test_extremes_do_not_wrap(dtype: str, kind: str) -> None:
     info = np.iinfo(dtype)
-    zoom = (0.08, 0.3, 0.11) if kind.startswith("antialiased") else (1.7, 2.3, 0.6)
+    shrinks = kind == "area" or kind.startswith("antialiased")
+    zoom = (0.08, 0.3, 0.11) if shrinks else (1.7, 2.3, 0.6)
     for value in (info.min, info.max):
         block = np.full((25, 7, 20), value, dtype)
         tables = zoom_tables(block.shape, zoom, kind)
@@ -582,6 +583,7 @@ def test_tables_that_leave_the_block_are_refused(table: AxisTable) -> None:
         ("linear", (10, 200, 220), (2, 2, 2)),
         ("antialiased", (60, 200, 220), (0.1, 0.3, 0.1)),
         ("cubic", (10, 200, 220), (2, 2, 2)),
+        ("area", (60, 200, 220), (0.1, 0.3, 0.1)),
         ("nearest", (20, 100, 120), (5, 1, 1)),
         ("mode", (60, 120, 124), (1 / 30, 1 / 20, 1 / 31)),
         ("mode", (20, 100, 120), (5, 0.5, 0.3)),

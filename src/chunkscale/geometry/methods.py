@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from chunkscale.errors import OptionError
 
-MethodName = Literal["linear", "nearest", "cubic", "mode"]
+MethodName = Literal["linear", "nearest", "cubic", "area", "mode"]
 
 #: What a kernel is told of an axis: the voxel to take; two voxels and how far it is from the one
 #: to the other; voxels and their weights in a sum; or the voxels of a cell, of which one is taken.
@@ -37,8 +37,9 @@ class Method:
     words : str
         What it does, for the command line's help.
     kind : {"pick", "lerp", "weights", "cells"}
-        The table that plain interpolation takes; a widened kernel always takes weights. Cells
-        are taken where an axis shrinks, and one voxel elsewhere.
+        The table that plain interpolation takes; a widened kernel always takes weights.
+    elsewhere : {"pick", "lerp", "weights", "cells"}, optional
+        The table along axes that do not shrink, if that is another one.
     levels : Downsample
         What the coarser levels of the pyramid are made with by default.
     support : float
@@ -48,13 +49,15 @@ class Method:
     weight : callable, optional
         Takes distances (array) below the support and the factor by which the kernel is widened;
         returns weights, which need not add up to one. None if the method has no kernel: it
-        cannot be antialiased, and is not warned of where an axis shrinks.
+        cannot be antialiased, and is not warned of where an axis shrinks. Its weights, if it
+        takes any, are then the shares of the voxels in a target's extent.
     """
 
     name: MethodName
     words: str
     kind: Kind
     levels: Downsample
+    elsewhere: Kind | None = None
     support: float = 1.0
     lobes: bool = False
     weight: Callable[[Any, float], Any] | None = None
@@ -102,10 +105,19 @@ METHODS: dict[str, Method] = {
             weight=_catmull_rom,
         ),
         Method(
+            name="area",
+            words="takes the mean of all voxels that a new one covers where an axis shrinks, each "
+            "by its share, and is linear elsewhere",
+            kind="weights",
+            elsewhere="lerp",
+            levels="mean",
+        ),
+        Method(
             name="mode",
             words="takes the most frequent voxel where an axis shrinks, as labels need, and the "
             "nearest elsewhere",
             kind="cells",
+            elsewhere="pick",
             levels="mode",
         ),
     )
