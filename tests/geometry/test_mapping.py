@@ -26,6 +26,7 @@ methods = st.sampled_from(
         ("cubic", True),
         ("area", False),
         ("mode", False),
+        ("max", False),
     ]
 )
 

@@ -54,9 +54,9 @@ INTEGERS = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"]
 FLOATS = ["f2", "f4", "f8"]
 DTYPES = ["?", *INTEGERS, *FLOATS]
 FACTORS = list(product((1, 2), repeat=3))
-#: What axes can be interpolated by, each in its own way; modes go with what takes one voxel alone.
+#: What axes can be interpolated by, each in its own way; cells go with what takes one voxel alone.
 MIXED = ["linear", "antialiased", "nearest", "cubic", "antialiased cubic", "area"]
-KINDS = [*MIXED, "mode"]
+KINDS = [*MIXED, "mode", "max"]
 
 many = settings(max_examples=400, deadline=None)
 
@@ -138,9 +138,9 @@ def zoom_tables(shape: tuple[int, ...], zoom: tuple[float, ...], kind: str = "li
     return whole_tables(*(axis_mapping(n, 1 / f, kind) for n, f in zip(shape, zoom, strict=True)))
 
 
-def halves(shape: tuple[int, ...], factors: tuple[int, ...]) -> Tables:
-    """Return the tables of modes of cells."""
-    return whole_tables(*(halving(n, f, "mode") for n, f in zip(shape, factors, strict=True)))
+def halves(shape: tuple[int, ...], factors: tuple[int, ...], method: str = "mode") -> Tables:
+    """Return the tables of modes or maxima of cells."""
+    return whole_tables(*(halving(n, f, method) for n, f in zip(shape, factors, strict=True)))
 
 
 def picks(*indices: int) -> AxisTable:
@@ -180,7 +180,8 @@ def parts(draw: st.DrawFn, kinds: Sequence[str] = MIXED) -> Part:
 
 
 three_parts = st.one_of(
-    st.tuples(*(parts(kinds),) * 3) for kinds in (MIXED, ["nearest", "mode", "mode"])
+    st.tuples(*(parts(kinds),) * 3)
+    for kinds in (MIXED, ["nearest", "mode", "mode"], ["nearest", "max", "max"])
 )
 small_shapes = st.tuples(*(st.integers(1, 6),) * 3)
 seeds = st.integers(0, 2**32 - 1)
@@ -557,6 +558,9 @@ def test_cells_do_not_go_with_what_mixes(backend: str) -> None:
     block, cell = np.zeros((4, 4, 4), np.uint8), halves((4, 4, 4), (2, 2, 2))[0]
     with pytest.raises(ValueError, match="'lerp' mixes"):
         get_backend(backend).resample(block, (cell, cell, linear([0], [0.5])))
+    largest = halves((4, 4, 4), (2, 2, 2), "max")[0]
+    with pytest.raises(ValueError, match="not both"):
+        get_backend(backend).resample(block, (cell, cell, largest))
 
 
 @pytest.mark.parametrize(
@@ -587,6 +591,7 @@ def test_tables_that_leave_the_block_are_refused(table: AxisTable) -> None:
         ("nearest", (20, 100, 120), (5, 1, 1)),
         ("mode", (60, 120, 124), (1 / 30, 1 / 20, 1 / 31)),
         ("mode", (20, 100, 120), (5, 0.5, 0.3)),
+        ("max", (60, 120, 124), (1 / 30, 1 / 20, 1 / 31)),
     ],
 )
 def test_memory_stays_below_the_promise(
@@ -595,7 +600,7 @@ def test_memory_stays_below_the_promise(
     block = random_block(dtype, shape, 10)
     tables = zoom_tables(shape, zoom, kind)
     taps = tables[0].weight.shape[1] if tables[0].kind == "weights" else 2
-    cell = math.prod(int(t.weight.max()) for t in tables if t.kind == "cells")
+    cell = math.prod(int(t.weight.max()) for t in tables if t.kind == "cells" and t.takes == "mode")
     cpu.resample(block, tables)
     tracemalloc.start()
     try:
@@ -706,8 +711,9 @@ def test_reductions_have_the_bits_of_the_reference(
     block = random_block(dtype, shape, seed, special=0.5)
     assert_same(cpu.mean(block, factors), reference.mean(block, factors))
     assert_same(cpu.maximum(block, factors), reference.maximum(block, factors))
-    modes = halves(shape, factors)
-    assert_same(cpu.resample(block, modes), reference.resample(block, modes))
+    for method in ("mode", "max"):
+        tables = halves(shape, factors, method)
+        assert_same(cpu.resample(block, tables), reference.resample(block, tables))
 
 
 @settings(max_examples=100, deadline=None)
@@ -818,3 +824,24 @@ def test_maximum_is_the_largest_number(
             assert result[cell].item() == max(numbers)
         else:
             assert np.isnan(result[cell])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    small_shapes, st.sampled_from([*FACTORS, (3, 4, 2), (5, 1, 6)]), st.sampled_from(DTYPES), seeds
+)
+def test_maxima_of_cells_of_any_size_are_the_largest_numbers(
+    shape: tuple[int, ...], factors: tuple[int, int, int], dtype: str, seed: int
+) -> None:
+    """Those of the pyramid, where cells are halves."""
+    assume(max(factors) > 1)
+    block = random_block(dtype, shape, seed, special=0.9)
+    result = cpu.resample(block, halves(shape, factors, "max"))
+    for cell, voxels in cells(block, factors).items():
+        numbers = [v for v in voxels if v == v]
+        if numbers:
+            assert result[cell].item() == max(numbers)
+        else:
+            assert np.isnan(result[cell])
+    if factors in FACTORS:
+        assert_same(result, cpu.maximum(block, factors))

@@ -85,6 +85,11 @@ class AxisMapping:
             return math.ceil(2 * METHODS[self.method].support * self.scale) + 1
         return 2 if self.kind == "lerp" else 1
 
+    @property
+    def counted(self) -> int:
+        """Source voxels of a target at most whose values are counted, for the most frequent."""
+        return self.taps if self.kind == "cells" and METHODS[self.method].takes == "mode" else 1
+
 
 def grid_mapping(
     source: VoxelGrid, target: VoxelGrid, *, method: str, antialias: bool = False

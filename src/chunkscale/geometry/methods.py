@@ -8,11 +8,14 @@ from typing import Any, Literal
 
 from chunkscale.errors import OptionError
 
-MethodName = Literal["linear", "nearest", "cubic", "area", "mode"]
+MethodName = Literal["linear", "nearest", "cubic", "area", "mode", "max"]
 
 #: What a kernel is told of an axis: the voxel to take; two voxels and how far it is from the one
 #: to the other; voxels and their weights in a sum; or the voxels of a cell, of which one is taken.
 Kind = Literal["pick", "lerp", "weights", "cells"]
+
+#: Which voxel of a cell is taken: the most frequent one, or the largest.
+Taken = Literal["mode", "max"]
 
 #: What a coarser level has of the voxels of a cell.
 Downsample = Literal["mean", "mode", "nearest", "max"]
@@ -42,6 +45,8 @@ class Method:
         The table along axes that do not shrink, if that is another one.
     levels : Downsample
         What the coarser levels of the pyramid are made with by default.
+    takes : {"mode", "max"}
+        Of cells, if it has any.
     support : float
         Distance in source voxels from which on a voxel has no weight.
     lobes : bool
@@ -58,6 +63,7 @@ class Method:
     kind: Kind
     levels: Downsample
     elsewhere: Kind | None = None
+    takes: Taken = "mode"
     support: float = 1.0
     lobes: bool = False
     weight: Callable[[Any, float], Any] | None = None
@@ -119,6 +125,14 @@ METHODS: dict[str, Method] = {
             kind="cells",
             elsewhere="pick",
             levels="mode",
+        ),
+        Method(
+            name="max",
+            words="takes the largest voxel where an axis shrinks, and the nearest elsewhere",
+            kind="cells",
+            elsewhere="pick",
+            takes="max",
+            levels="max",
         ),
     )
 }

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.mapping import AxisMapping, edge_distance
-from chunkscale.geometry.methods import METHODS, Kind
+from chunkscale.geometry.methods import METHODS, Kind, Taken
 
 #: Tables of so many taps (256 KiB) are kept, and weights are computed for so many at a time.
 KEPT_TAPS = 2**15
@@ -38,11 +38,14 @@ class AxisTable:
         - weights: shape (n, taps), normalised: the weights of the voxels
           from ``index`` on. Voxels of weight 0 must not be read.
         - cells: shape (n,), how many voxels from ``index`` on are the cell's.
+    takes : {"mode", "max"}
+        Which voxel of a cell is taken.
     """
 
     kind: Kind
     index: NDArray[np.int64]
     weight: NDArray[np.float64]
+    takes: Taken = "mode"
 
 
 def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
@@ -115,7 +118,8 @@ def _table_at(mapping: AxisMapping, target: NDArray[np.float64]) -> AxisTable:
         begin, end = (np.ceil(end - 0.5) for end in _extent(mapping, target))
         begin = np.clip(begin, 0, last)
         end = np.clip(end, begin + 1, mapping.source_size)
-        return AxisTable("cells", begin.astype(np.int64), end - begin)
+        takes = METHODS[mapping.method].takes
+        return AxisTable("cells", begin.astype(np.int64), end - begin, takes)
     centre = np.clip(edge - 0.5, 0.0, float(last))
     floor = np.floor(centre)
     return AxisTable("lerp", floor.astype(np.int64), centre - floor)
@@ -274,7 +278,7 @@ def _held(
 
 def rebased(table: AxisTable, start: int) -> AxisTable:
     """Return the table with indices counted from source voxel `start`."""
-    return AxisTable(table.kind, table.index - start, table.weight)
+    return replace(table, index=table.index - start)
 
 
 def read_range(table: AxisTable) -> tuple[int, int]:

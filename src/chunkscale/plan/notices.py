@@ -28,7 +28,7 @@ def find_notices(
     if source.is_label and blending:
         text = f"{blending[0]} interpolation blends the ids of this label image"
         found.append(Notice("labels", text))
-    voted = any(m.kind == "cells" for m in mapping)
+    voted = any(m.counted > 1 for m in mapping)
     rounded = len(levels) > 1 and what.downsample in ("mean", "mode")
     if source.dtype == "bool" and (blending or voted or rounded):
         text = (
