@@ -24,6 +24,8 @@ methods = st.sampled_from(
         ("nearest", False),
         ("cubic", False),
         ("cubic", True),
+        ("lanczos", False),
+        ("lanczos", True),
         ("area", False),
         ("mode", False),
         ("max", False),
@@ -102,7 +104,7 @@ def test_what_is_cut_out_of_a_grid_has_the_numbers_of_the_whole(n, step, size, s
 def test_the_source_range_is_exactly_what_is_read(n, step, how, data):
     """No voxel with a weight lies outside; the first and the last one inside are used.
 
-    Of cubic they are those that a target beside a source voxel uses: on it, it uses that alone.
+    Of curves they are those that a target beside a source voxel uses: on it, it uses that alone.
     """
     m = one_axis(n, 1.0, step, *how)
     a = data.draw(st.integers(0, m.target_size - 1))
@@ -119,9 +121,10 @@ def test_the_source_range_is_exactly_what_is_read(n, step, how, data):
         used = {i + k for i, n in zip(table.index, taps, strict=True) for k in range(n)}
         assert taps.max() <= m.taps
     first, stop = source_ranges(m, np.array([a]), np.array([b]))
-    if how[0] == "cubic":
-        assert first[0] <= min(used) <= first[0] + 1
-        assert stop[0] - 2 <= max(used) + 1 <= stop[0]
+    if how[0] in ("cubic", "lanczos"):
+        more = {"cubic": 1, "lanczos": 2}[how[0]]
+        assert first[0] <= min(used) <= first[0] + more
+        assert stop[0] - more - 1 <= max(used) + 1 <= stop[0]
     else:
         assert (min(used), max(used) + 1) == (first[0], stop[0])
     assert min(used) >= 0
