@@ -317,7 +317,7 @@ def _run_options(verb: argparse.ArgumentParser) -> None:
         "--downsample",
         choices=DOWNSAMPLE_WORDS,
         help="what coarser levels are made with (default: mode with the methods nearest and mode, "
-        "else mean): " + _listed(DOWNSAMPLE_WORDS),
+        "max with max, else mean): " + _listed(DOWNSAMPLE_WORDS),
     )
     group.add_argument(
         "--ome-zarr-version",
