@@ -613,7 +613,7 @@ def test_memory_stays_below_the_promise(
     finally:
         tracemalloc.stop()
     promise = kernel_scratch(
-        block.size, result.shape, taps, block.itemsize, cell=cell, is_half=dtype == "f2"
+        block.shape, result.shape, taps, block.itemsize, cell=cell, is_half=dtype == "f2"
     )
     assert peak - result.nbytes <= promise
 
