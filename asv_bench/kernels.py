@@ -16,7 +16,7 @@ import itertools
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,10 +118,32 @@ class Nearest:
         cpu.resample(self.block, self.tables)
 
 
+class Methods:
+    """The other methods, where they are used: curves that grow, means and maxima that shrink."""
+
+    jobs: ClassVar[dict[str, tuple[str, tuple[float, ...]]]] = {
+        "cubic (2,2,2)": ("cubic", (2.0, 2.0, 2.0)),
+        "lanczos (2,2,2)": ("lanczos", (2.0, 2.0, 2.0)),
+        "area (1,1/5,1/5)": ("area", (1.0, 0.2, 0.2)),
+        "area (1,1/2.5,1/2.5)": ("area", (1.0, 0.4, 0.4)),
+        "max (1,1/5,1/5)": ("max", (1.0, 0.2, 0.2)),
+    }
+    params = (list(jobs), DTYPES)
+    param_names = ("job", "dtype")
+
+    def setup(self, job: str, dtype: str) -> None:
+        method, zoom = self.jobs[job]
+        self.block, self.tables = noise(dtype), tables(zoom, method)
+        cpu.resample(self.block, self.tables)
+
+    def time_resample(self, job: str, dtype: str) -> None:
+        cpu.resample(self.block, self.tables)
+
+
 class Pyramid:
     """Halving all axes: the levels, and modes of larger cells."""
 
-    params = (DTYPES,)
+    params = ([*DTYPES, "uint32"],)
     param_names = ("dtype",)
 
     def setup(self, dtype: str) -> None:
@@ -199,7 +221,15 @@ def print_others() -> None:
         nearest.setup(zoom, dtype)
         seconds = best_time(partial(nearest.time_resample, zoom, dtype))
         print(f"{'nearest ' + zoom:24}{dtype:10}{voxels(ZOOMS[zoom]) / seconds / 1e6:12.0f}")
-    for dtype in DTYPES:
+    for job, dtype in itertools.product(*Methods.params):
+        method = Methods()
+        method.setup(job, dtype)
+        seconds = best_time(partial(method.time_resample, job, dtype))
+        print(f"{job:24}{dtype:10}{voxels(Methods.jobs[job][1]) / seconds / 1e6:12.0f}")
+    for dtype in Pyramid.params[0]:
+        block = noise(dtype)
+        seconds = best_time(partial(np.copyto, np.empty_like(block), block))
+        print(f"{'a copy':24}{dtype:10}{np.prod(SHAPE) / seconds / 1e6:12.0f}")
         pyramid = Pyramid()
         pyramid.setup(dtype)
         for name, call in (

@@ -167,9 +167,9 @@ def test_lazy_is_eager_whatever_the_chunks_are(data):
     dims = data.draw(st.sampled_from(["yx", "zyx", "czyx", "tczyx"]))
     shape = [data.draw(st.integers(2, 9 if n in "zyx" else 3)) for n in dims]
     array = data_array(stack(shape, "float32"), dims)
-    method = data.draw(st.sampled_from(["linear", "nearest", "cubic"]))
+    method = data.draw(st.sampled_from(["linear", "nearest", "cubic", "area"]))
     how = {"voxel_size": data.draw(st.sampled_from([0.4, 0.3, 0.9])), "method": method}
-    how["antialias"] = data.draw(st.booleans()) and method != "nearest"
+    how["antialias"] = data.draw(st.booleans()) and method in ("linear", "cubic")
     chunks = {}
     for name, n in zip(dims, shape, strict=True):
         cuts = sorted(data.draw(st.sets(st.integers(1, n - 1), max_size=3)))

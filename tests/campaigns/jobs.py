@@ -19,6 +19,8 @@ DTYPES = ("bool", "u1", "u1", "u2", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f
 
 KINDS = ("folder", "folder", "folder", "folder", "zip", "ozx", "tiff", "array", "dask")
 
+METHODS = ("linear", "nearest", "cubic", "lanczos", "area", "mode", "max")
+
 #: Voxels of a source and of what is made of it; stored chunks.
 LARGEST, MADE, CHUNKS = 300_000, 400_000, 400
 
@@ -74,7 +76,7 @@ class Job:
     @property
     def is_picked(self):
         """Whether level 0 holds voxels of the source as they are."""
-        return self.options.get("method") in ("nearest", "mode")
+        return self.options.get("method") in ("nearest", "mode", "max")
 
     def __str__(self):
         told = f"{self.kind} {self.axes} {self.shape} {self.dtype} {self.codec} {self.chunk}"
@@ -163,9 +165,9 @@ def _options(draw, axes, shape, dtype, size, lies, *, one_file):
         if made <= MADE:
             break
     options = dict(target)
-    method = draw.choice((None, None, "linear", "nearest", "cubic", "mode"))
+    method = draw.choice((None, None, *METHODS))
     options |= {"method": method} if method else {}
-    if method not in ("nearest", "mode") and draw.random() < 0.3:
+    if method in (None, "linear", "cubic", "lanczos") and draw.random() < 0.3:
         options["antialias"] = True
     cut = {} if "like" in target else _selection(draw, axes, grid)
     options |= cut

@@ -33,18 +33,34 @@ def catmull_rom(x):
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
-#: Method: weight of a distance, and how far it reaches.
-CURVES = {"linear": (triangle, 1), "cubic": (catmull_rom, 2)}
+def windowed_sinc(x):
+    """Weigh a distance for lanczos."""
+    return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
+
+
+#: Method: weight of a distance, and how far it reaches. Where an axis grows an area is linear.
+CURVES = {
+    "linear": (triangle, 1),
+    "cubic": (catmull_rom, 2),
+    "lanczos": (windowed_sinc, 3),
+    "area": (triangle, 1),
+}
 
 
 def matrix(at, count, step, method, antialias):
     """Return the weights of all voxels of an axis, by target."""
     curve, reach = CURVES[method]
-    if antialias and step > 1:  # cut at the border; where an axis grows edge voxels are repeated
-        if method == "cubic":  # farther out what it covers adds up to nothing
-            at = np.clip(at, -0.5, count - 0.5)
-        weights = curve((np.arange(count) - at[:, None]) / step)
-        # A kernel that covers no voxel lies beyond the image.
+    # Cut at the border; where an axis grows edge voxels are repeated.
+    if step > 1 and (antialias or method == "area"):
+        if method == "area":  # what of a voxel lies in the extent
+            low, high = (at[:, None] + 0.5 + h * step for h in (-0.5, 0.5))
+            voxel = np.arange(count)
+            weights = np.maximum(np.minimum(high, voxel + 1) - np.maximum(low, voxel), 0.0)
+        else:
+            if method != "linear":  # farther out what it covers adds up to nothing
+                at = np.clip(at, -0.5, count - 0.5)
+            weights = curve((np.arange(count) - at[:, None]) / step)
+        # What covers no voxel lies beyond the image.
         beyond = np.flatnonzero(np.abs(weights).sum(1) < 1e-9)
         weights[beyond, np.where(at[beyond] < 0, 0, count - 1)] = 1
         return weights / weights.sum(1, keepdims=True)
@@ -54,7 +70,7 @@ def matrix(at, count, step, method, antialias):
     for tap in range(1 - reach, reach + 1):
         voxel = np.clip(first + tap, 0, count - 1)
         np.add.at(weights, (np.arange(len(at)), voxel), curve(first + tap - at))
-    return weights
+    return weights / weights.sum(1, keepdims=True)
 
 
 def mixed(data, places, steps, method, antialias):
@@ -98,8 +114,18 @@ def fault_of_nearest(found, data, places):
     return told(~right, found, taken)
 
 
-def fault_of_modes(found, data, places, steps, random, most=150):
-    """Count the voxels of some cells: each target has the smallest of the most frequent ones."""
+def most_frequent(voxels):
+    """Return the smallest of the most frequent numbers."""
+    values, counts = np.unique(voxels, return_counts=True)
+    return values[counts == counts.max()].min()
+
+
+#: Method: what it takes of the numbers of a cell.
+TAKEN = {"mode": most_frequent, "max": np.max}
+
+
+def fault_of_cells(found, data, places, steps, method, random, most=150):
+    """Look at the voxels of some cells: each target has one of them, NaN where all are."""
     lead = data.ndim - len(places)
     for _ in range(min(most, found.size)):
         target = tuple(int(random.integers(n)) for n in found.shape)
@@ -112,15 +138,15 @@ def fault_of_modes(found, data, places, steps, random, most=150):
         if None in cells:
             continue
         voxels = data[target[:lead]][np.ix_(*cells)].ravel()
-        values, counts = np.unique(voxels[voxels == voxels], return_counts=True)
-        expected = values[counts == counts.max()].min() if len(values) else np.nan
+        numbers = voxels[voxels == voxels]
+        expected = TAKEN[method](numbers) if len(numbers) else np.nan
         if not same(found[target], expected):
             return f"voxel {target} is {found[target]} and should be {expected}"
     return None
 
 
 def _cell(at, step, count):
-    """Return the voxels that a target of modes takes along an axis; None where it is a tie."""
+    """Return the voxels that a target takes along an axis; None where it is a tie."""
     if step <= 1 + 1e-9:
         ends = [int(np.floor(at + 0.5 + d)) for d in (-TIE, TIE)]
         return None if ends[0] != ends[1] else [min(max(ends[0], 0), count - 1)]

@@ -231,8 +231,9 @@ def _fault(job, grid, found, data, method, fill):
         return None
     if method == "nearest":
         return oracles.fault_of_nearest(found, data, places)
-    if method == "mode":
-        return oracles.fault_of_modes(found, data, places, steps, np.random.default_rng(job.seed))
+    if method in oracles.TAKEN:
+        random = np.random.default_rng(job.seed)
+        return oracles.fault_of_cells(found, data, places, steps, method, random)
     expected = oracles.mixed(data, places, steps, method, job.options.get("antialias", False))
     return oracles.fault_of_mixed(found, expected)
 

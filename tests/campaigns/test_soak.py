@@ -15,23 +15,22 @@ def test_random_jobs_are_right_to_the_voxel(tmp_path):
     assert campaign.counts["right"] == 8, campaign.refusals
 
 
-@pytest.mark.parametrize("method", ["linear", "cubic", "nearest", "mode"])
+@pytest.mark.parametrize("method", jobs.METHODS)
 def test_one_wrong_voxel_is_noticed(method):
     """By the arithmetic alone, without `check`."""
     data = np.random.default_rng(0).integers(0, 9, (5, 6), "uint16") * 100
-    found = chunkscale.resample_array(data, zoom=0.5 if method == "mode" else 2, method=method)
-    step = 2.0 if method == "mode" else 0.5
+    step = 2.0 if method in ("mode", "max", "area") else 0.5
+    found = chunkscale.resample_array(data, zoom=1 / step, method=method)
     places = [(np.arange(n) + 0.5) * step - 0.5 for n in found.shape]
-    faults = {
-        "nearest": lambda: oracles.fault_of_nearest(found, data, places),
-        "mode": lambda: oracles.fault_of_modes(
-            found, data, places, [step, step], np.random.default_rng(0)
-        ),
-    }
-    mixed = lambda: oracles.fault_of_mixed(  # noqa: E731
-        found, oracles.mixed(data, places, [step, step], method, False)
-    )
-    fault = faults.get(method, mixed)
+
+    def fault():
+        if method == "nearest":
+            return oracles.fault_of_nearest(found, data, places)
+        steps, random = [step, step], np.random.default_rng(0)
+        if method in oracles.TAKEN:
+            return oracles.fault_of_cells(found, data, places, steps, method, random)
+        return oracles.fault_of_mixed(found, oracles.mixed(data, places, steps, method, False))
+
     assert fault() is None
     found[0, 0] += 2
     assert fault()

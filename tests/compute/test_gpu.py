@@ -38,6 +38,7 @@ from chunkscale.compute.gpu.find import free_bytes, why_unusable
 from chunkscale.compute.gpu.hosted import Hosted
 from chunkscale.compute.gpu.lanes import Lane
 from chunkscale.errors import MemoryBudgetError, OptionError, RegionError
+from chunkscale.geometry.methods import METHODS
 from chunkscale.geometry.tables import AxisTable
 from chunkscale.kernels import reference
 from chunkscale.kernels.backend import get_backend
@@ -93,8 +94,9 @@ def test_reductions_have_the_bits_of_the_reference(shape, factors, dtype, seed):
     block = random_block(dtype, shape, seed, special=0.3)
     assert_same(cuda.mean(block, factors), reference.mean(block, factors))
     assert_same(cuda.maximum(block, factors), reference.maximum(block, factors))
-    modes = halves(shape, factors)
-    assert_same(cuda.resample(block, modes), reference.resample(block, modes))
+    for method in ("mode", "max"):
+        tables = halves(shape, factors, method)
+        assert_same(cuda.resample(block, tables), reference.resample(block, tables))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -138,12 +140,13 @@ def test_many_blocks_and_planes_have_the_bits_of_the_cpu(dtype, kind):
 @pytest.mark.parametrize(
     "steps", [(3, 3, 3), (1.5, 2.5, 7), (2, 5, 15.9), (2.2, 9, 16.1), (9, 11, 23), (0.5, 1, 300)]
 )
-def test_modes_of_small_and_large_cells_have_the_bits_of_the_cpu(dtype, special, steps):
+@pytest.mark.parametrize("method", ["mode", "max"])
+def test_small_and_large_cells_have_the_bits_of_the_cpu(dtype, special, steps, method):
     """By threads and by warps: labels, noise, and cells at the border that are smaller."""
     noise = random_block(dtype, (31, 61, 301), 4, special=special)
     labels = noise[::7, ::7, ::7].repeat(7, 0).repeat(7, 1).repeat(7, 2)
     for block in (noise, np.ascontiguousarray(labels[:31, :61, :301])):
-        tables = zoom_tables(block.shape, [1 / step for step in steps], "mode")
+        tables = zoom_tables(block.shape, [1 / step for step in steps], method)
         expected = get_backend("cpu").resample(block, tables)
         assert_same(cuda.resample(block, tables), expected)
         assert_same(Hosted(2**20).resample(block, tables), expected)
@@ -200,7 +203,8 @@ def test_kernels_are_compiled_once_per_data_type(monkeypatch):
                 cuda.resample(block, zoom_tables(shape, zoom, kind))
             cuda.mean(block, (2, 2, 2))
             cuda.maximum(block, (1, 2, 2))
-            cuda.resample(block, halves(shape, (2, 3, 31)))
+            for method in ("mode", "max"):
+                cuda.resample(block, halves(shape, (2, 3, 31), method))
     assert made == ["typedef unsigned short T;", "typedef float T;"]
 
 
@@ -293,9 +297,8 @@ def levels_of(path):
 def run_cases(draw):
     """Draw an image, what to make of it, and how to cut it."""
     shape = tuple(draw(st.integers(1, n)) for n in (2, 12, 40, 40))
-    what = draw(
-        st.sampled_from([{}, {"antialias": True}, {"method": "nearest"}, {"method": "mode"}])
-    )
+    methods = [{"method": name} for name in METHODS]
+    what = dict(draw(st.sampled_from([*methods, {"antialias": True}])))
     what["downsample"] = draw(st.sampled_from([None, "mean", "mode", "nearest", "max"]))
     what = {**what, "voxel_size": tuple(draw(st.floats(0.15, 5)) for _ in range(3))}
     how = {

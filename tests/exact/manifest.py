@@ -255,6 +255,8 @@ def simple_jobs() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         yield f"linear-{dtype}", {"dtype": dtype}, {}
         yield f"nearest-{dtype}", {"dtype": dtype}, {"method": "nearest", "voxel_size": 0.7}
         yield f"mode-{dtype}", {"dtype": dtype}, {"method": "mode", "voxel_size": (2.9, 0.7, 1.3)}
+        yield f"area-{dtype}", {"dtype": dtype}, {"method": "area", "voxel_size": (0.7, 1.3, 2.9)}
+        yield f"maxima-{dtype}", {"dtype": dtype}, {"method": "max", "voxel_size": (2.9, 0.7, 1.3)}
         yield f"max-{dtype}", {"dtype": dtype}, {"downsample": "max", "levels": 3, "chunk": 8}
         shrink = {"antialias": True, "voxel_size": (1.3, 1.7, 0.9)}
         yield f"antialias-{dtype}", {"dtype": dtype, "version": "0.4"}, shrink
@@ -262,6 +264,8 @@ def simple_jobs() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         special = {"dtype": dtype, "special": True}
         yield f"special-{dtype}", special, {}
         yield f"special-max-{dtype}", special, {"downsample": "max", "levels": 3, "chunk": 8}
+        yield f"special-lanczos-{dtype}", special, {"method": "lanczos", "voxel_size": 0.7}
+        yield f"special-area-{dtype}", special, {"method": "area", "voxel_size": 2.1}
         yield f"special-mode-{dtype}", special, {"method": "mode", "voxel_size": 2.1}
         yield f"special-antialias-{dtype}", special, {"antialias": True, "voxel_size": 2.1}
     small = {"shape": (9, 30, 34), "size": (2.0, 0.3, 0.3), "chunks": (3, 16, 16)}
@@ -271,6 +275,10 @@ def simple_jobs() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         "zoom-mixed": {"voxel_size": {"z": 0.5, "y": 0.75}},
         "coarsest": {"voxel_size": "coarsest"},
         "coarsest-antialias": {"voxel_size": "coarsest", "antialias": True},
+        "cubic": {"voxel_size": 0.41, "method": "cubic"},
+        "cubic-antialias": {"voxel_size": 1.3, "method": "cubic", "antialias": True},
+        "lanczos": {"voxel_size": 0.41, "method": "lanczos"},
+        "lanczos-antialias": {"voxel_size": 1.3, "method": "lanczos", "antialias": True},
         "one-number": {"voxel_size": 0.41},
         "text": {"voxel_size": "z=1,y=0.5,x=0.5"},
         "identity": {"voxel_size": (2.0, 0.3, 0.3)},

@@ -24,7 +24,11 @@ methods = st.sampled_from(
         ("nearest", False),
         ("cubic", False),
         ("cubic", True),
+        ("lanczos", False),
+        ("lanczos", True),
+        ("area", False),
         ("mode", False),
+        ("max", False),
     ]
 )
 
@@ -100,7 +104,7 @@ def test_what_is_cut_out_of_a_grid_has_the_numbers_of_the_whole(n, step, size, s
 def test_the_source_range_is_exactly_what_is_read(n, step, how, data):
     """No voxel with a weight lies outside; the first and the last one inside are used.
 
-    Of cubic they are those that a target beside a source voxel uses: on it, it uses that alone.
+    Of curves they are those that a target beside a source voxel uses: on it, it uses that alone.
     """
     m = one_axis(n, 1.0, step, *how)
     a = data.draw(st.integers(0, m.target_size - 1))
@@ -117,9 +121,10 @@ def test_the_source_range_is_exactly_what_is_read(n, step, how, data):
         used = {i + k for i, n in zip(table.index, taps, strict=True) for k in range(n)}
         assert taps.max() <= m.taps
     first, stop = source_ranges(m, np.array([a]), np.array([b]))
-    if how[0] == "cubic":
-        assert first[0] <= min(used) <= first[0] + 1
-        assert stop[0] - 2 <= max(used) + 1 <= stop[0]
+    if how[0] in ("cubic", "lanczos"):
+        more = {"cubic": 1, "lanczos": 2}[how[0]]
+        assert first[0] <= min(used) <= first[0] + more
+        assert stop[0] - more - 1 <= max(used) + 1 <= stop[0]
     else:
         assert (min(used), max(used) + 1) == (first[0], stop[0])
     assert min(used) >= 0
@@ -184,6 +189,53 @@ def test_a_voxel_size_that_is_the_same_but_for_rounding_makes_no_cells(step, shi
     found, expected = (axis_table(m, 0, m.target_size) for m in (mode, nearest))
     assert found.kind == "pick"
     np.testing.assert_array_equal(found.index, expected.index)
+
+
+@given(
+    n=st.integers(1, 2000),
+    out=st.sampled_from(["0.202", "0.25", "0.3", "0.5", "0.75", "1", "1.01", "2.5", "30"]),
+    size=st.sampled_from(["0.202", "0.1", "0.5", "0.3", "1"]),
+    cut=st.integers(0, 5),
+)
+def test_shares_are_those_of_exact_fractions(n, out, size, cut):
+    """Of each voxel what lies in the target; no voxel that it only touches has a weight."""
+    source = VoxelGrid(axes=(Axis(name="x"),), shape=(n,), voxel_size=(float(size),))
+    target = resized_grid(source, {0: float(out)})
+    cut = min(cut, target.shape[0] - 1)
+    part = cut_grid(target, Box(start=(cut,), stop=target.shape))
+    (m,) = grid_mapping(source, part, method="area")
+    step = Fraction(out) / Fraction(size)
+    if step <= 1:
+        assert m.kind in ("lerp", "pick")
+        return
+    table = axis_table(m, 0, m.target_size)
+    assert table.kind == "weights"
+    for i in range(0, m.target_size, max(1, m.target_size // 50)):
+        low, high = (i + cut) * step, min((i + cut + 1) * step, Fraction(n))
+        first, stop = min(low.__floor__(), n - 1), max(high.__ceil__(), low.__floor__() + 1)
+        assert table.index[i] == first
+        weight = table.weight[i][table.weight[i] != 0]
+        assert len(weight) == min(stop, n) - first
+        for k, w in enumerate(weight):
+            share = min(high, Fraction(first + k + 1)) - max(low, Fraction(first + k))
+            assert w == pytest.approx(float(share / (high - low)) if high > low else 1, abs=1e-9)
+
+
+@given(n=sizes, step=st.floats(1.0, 40), shift=shifts)
+def test_shares_leave_nothing_out_and_take_nothing_twice(n, step, shift):
+    """What targets side by side have of a voxel adds up to all of it."""
+    m = one_axis(n, 1.0, step, "area", shift=shift)
+    table = axis_table(m, 0, m.target_size)
+    assume(table.kind == "weights")
+    np.testing.assert_allclose(table.weight.sum(1), 1, rtol=1e-12)
+    low, high = (edge_distance(m, np.arange(m.target_size) + h) for h in (-0.5, 0.5))
+    extent = np.clip(high, 0, n) - np.clip(low, 0, n)
+    total = np.zeros(n + table.weight.shape[1])
+    for first, weight, size in zip(table.index, table.weight, extent, strict=True):
+        total[first : first + len(weight)] += weight * size
+    voxel = np.arange(n)
+    covered = np.minimum(high[-1], voxel + 1) - np.maximum(low[0], voxel)
+    np.testing.assert_allclose(total[:n], np.clip(covered, 0, 1), atol=1e-9)
 
 
 @given(n=sizes, step=st.floats(1.0, 40) | st.floats(1.0, 1 + 1e-11), shift=shifts)

@@ -54,9 +54,12 @@ INTEGERS = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8"]
 FLOATS = ["f2", "f4", "f8"]
 DTYPES = ["?", *INTEGERS, *FLOATS]
 FACTORS = list(product((1, 2), repeat=3))
-#: What axes can be interpolated by, each in its own way; modes go with what takes one voxel alone.
-MIXED = ["linear", "antialiased", "nearest", "cubic", "antialiased cubic"]
-KINDS = [*MIXED, "mode"]
+#: What axes can be interpolated by, each in its own way; cells go with what takes one voxel alone.
+MIXED = [
+    "linear", "antialiased", "nearest", "cubic", "antialiased cubic", "lanczos",
+    "antialiased lanczos", "area",
+]  # fmt: skip
+KINDS = [*MIXED, "mode", "max"]
 
 many = settings(max_examples=400, deadline=None)
 
@@ -124,7 +127,7 @@ def axis_mapping(
         step=step,
         offset=offset,
         fuzz=16 * 2.0**-52 * reach,
-        method={"antialiased": "linear", "antialiased cubic": "cubic"}.get(kind, kind),
+        method=kind.removeprefix("antialiased").strip() or "linear",
         scale=max(1.0, step) if kind.startswith("antialiased") else 1.0,
     )
 
@@ -138,9 +141,9 @@ def zoom_tables(shape: tuple[int, ...], zoom: tuple[float, ...], kind: str = "li
     return whole_tables(*(axis_mapping(n, 1 / f, kind) for n, f in zip(shape, zoom, strict=True)))
 
 
-def halves(shape: tuple[int, ...], factors: tuple[int, ...]) -> Tables:
-    """Return the tables of modes of cells."""
-    return whole_tables(*(halving(n, f, "mode") for n, f in zip(shape, factors, strict=True)))
+def halves(shape: tuple[int, ...], factors: tuple[int, ...], method: str = "mode") -> Tables:
+    """Return the tables of modes or maxima of cells."""
+    return whole_tables(*(halving(n, f, method) for n, f in zip(shape, factors, strict=True)))
 
 
 def picks(*indices: int) -> AxisTable:
@@ -180,7 +183,8 @@ def parts(draw: st.DrawFn, kinds: Sequence[str] = MIXED) -> Part:
 
 
 three_parts = st.one_of(
-    st.tuples(*(parts(kinds),) * 3) for kinds in (MIXED, ["nearest", "mode", "mode"])
+    st.tuples(*(parts(kinds),) * 3)
+    for kinds in (MIXED, ["nearest", "mode", "mode"], ["nearest", "max", "max"])
 )
 small_shapes = st.tuples(*(st.integers(1, 6),) * 3)
 seeds = st.integers(0, 2**32 - 1)
@@ -367,10 +371,11 @@ def test_bool_is_a_vote_and_a_tie_is_false(backend: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
-@pytest.mark.parametrize("kind", ["linear", "antialiased", "cubic", "antialiased cubic"])
+@pytest.mark.parametrize("kind", [kind for kind in MIXED if kind != "nearest"])
 def test_extremes_do_not_wrap(dtype: str, kind: str) -> None:
     info = np.iinfo(dtype)
-    zoom = (0.08, 0.3, 0.11) if kind.startswith("antialiased") else (1.7, 2.3, 0.6)
+    shrinks = kind == "area" or kind.startswith("antialiased")
+    zoom = (0.08, 0.3, 0.11) if shrinks else (1.7, 2.3, 0.6)
     for value in (info.min, info.max):
         block = np.full((25, 7, 20), value, dtype)
         tables = zoom_tables(block.shape, zoom, kind)
@@ -556,6 +561,9 @@ def test_cells_do_not_go_with_what_mixes(backend: str) -> None:
     block, cell = np.zeros((4, 4, 4), np.uint8), halves((4, 4, 4), (2, 2, 2))[0]
     with pytest.raises(ValueError, match="'lerp' mixes"):
         get_backend(backend).resample(block, (cell, cell, linear([0], [0.5])))
+    largest = halves((4, 4, 4), (2, 2, 2), "max")[0]
+    with pytest.raises(ValueError, match="not both"):
+        get_backend(backend).resample(block, (cell, cell, largest))
 
 
 @pytest.mark.parametrize(
@@ -582,9 +590,12 @@ def test_tables_that_leave_the_block_are_refused(table: AxisTable) -> None:
         ("linear", (10, 200, 220), (2, 2, 2)),
         ("antialiased", (60, 200, 220), (0.1, 0.3, 0.1)),
         ("cubic", (10, 200, 220), (2, 2, 2)),
+        ("area", (60, 200, 220), (0.1, 0.3, 0.1)),
+        ("antialiased lanczos", (60, 200, 220), (0.1, 0.3, 0.1)),
         ("nearest", (20, 100, 120), (5, 1, 1)),
         ("mode", (60, 120, 124), (1 / 30, 1 / 20, 1 / 31)),
         ("mode", (20, 100, 120), (5, 0.5, 0.3)),
+        ("max", (60, 120, 124), (1 / 30, 1 / 2, 1 / 3)),
     ],
 )
 def test_memory_stays_below_the_promise(
@@ -593,7 +604,7 @@ def test_memory_stays_below_the_promise(
     block = random_block(dtype, shape, 10)
     tables = zoom_tables(shape, zoom, kind)
     taps = tables[0].weight.shape[1] if tables[0].kind == "weights" else 2
-    cell = math.prod(int(t.weight.max()) for t in tables if t.kind == "cells")
+    cell = math.prod(int(t.weight.max()) for t in tables if t.kind == "cells" and t.takes == "mode")
     cpu.resample(block, tables)
     tracemalloc.start()
     try:
@@ -602,7 +613,7 @@ def test_memory_stays_below_the_promise(
     finally:
         tracemalloc.stop()
     promise = kernel_scratch(
-        block.size, result.shape, taps, block.itemsize, cell=cell, is_half=dtype == "f2"
+        block.shape, result.shape, taps, block.itemsize, cell=cell, is_half=dtype == "f2"
     )
     assert peak - result.nbytes <= promise
 
@@ -704,8 +715,9 @@ def test_reductions_have_the_bits_of_the_reference(
     block = random_block(dtype, shape, seed, special=0.5)
     assert_same(cpu.mean(block, factors), reference.mean(block, factors))
     assert_same(cpu.maximum(block, factors), reference.maximum(block, factors))
-    modes = halves(shape, factors)
-    assert_same(cpu.resample(block, modes), reference.resample(block, modes))
+    for method in ("mode", "max"):
+        tables = halves(shape, factors, method)
+        assert_same(cpu.resample(block, tables), reference.resample(block, tables))
 
 
 @settings(max_examples=100, deadline=None)
@@ -816,3 +828,24 @@ def test_maximum_is_the_largest_number(
             assert result[cell].item() == max(numbers)
         else:
             assert np.isnan(result[cell])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    small_shapes, st.sampled_from([*FACTORS, (3, 4, 2), (5, 1, 6)]), st.sampled_from(DTYPES), seeds
+)
+def test_maxima_of_cells_of_any_size_are_the_largest_numbers(
+    shape: tuple[int, ...], factors: tuple[int, int, int], dtype: str, seed: int
+) -> None:
+    """Those of the pyramid, where cells are halves."""
+    assume(max(factors) > 1)
+    block = random_block(dtype, shape, seed, special=0.9)
+    result = cpu.resample(block, halves(shape, factors, "max"))
+    for cell, voxels in cells(block, factors).items():
+        numbers = [v for v in voxels if v == v]
+        if numbers:
+            assert result[cell].item() == max(numbers)
+        else:
+            assert np.isnan(result[cell])
+    if factors in FACTORS:
+        assert_same(result, cpu.maximum(block, factors))

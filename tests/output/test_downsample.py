@@ -133,6 +133,8 @@ def test_the_default_is_as_the_method_says(make_image, noise):
 
     assert made(stack) == made(stack, method="cubic") == "mean"
     assert made(stack, method="nearest") == made(stack, method="mode") == "mode"
+    assert made(stack, method="area") == made(stack, method="lanczos") == "mean"
+    assert made(stack, method="max") == "max"
     assert made(labels) == "mode"
     assert made(labels, method="linear") == made(labels, method="linear", downsample="mean")
     for how in ("mode", "nearest", "max"):

@@ -36,6 +36,7 @@ ZYX = tuple(Axis(name=n) for n in "zyx")
 def plan_for(
     shape, steps, *, dtype="uint16", chunk=None, layout=None, shard=True, memory=2**31, workers=2,
     levels=None, antialias=False, axes=None, threads=2, pyramid="all",
+    method="linear",
 ):  # fmt: skip
     source = grid_for(shape, axes=axes)
     sizes = dict(zip(source.spatial, steps, strict=True))
@@ -49,7 +50,7 @@ def plan_for(
     )  # fmt: skip
     return make_plan(
         Resampling(
-            source=array, source_grid=source, target_grid=target, method="linear",
+            source=array, source_grid=source, target_grid=target, method=method,
             antialias=antialias, pyramid=pyramid,
         ),
         layout=inner, shard=shard, levels=levels,
@@ -380,11 +381,15 @@ def test_user_shards_that_do_not_halve_still_own_whole_objects():
 
 
 def test_warnings_say_what_is_lost_and_what_helps():
-    """Aliasing is announced with its remedy, and only without it."""
-    plan = plan_for((64, 64, 64), (1.0, 4.0, 4.0))
-    assert [notice.kind for notice in plan.warnings] == ["aliasing"]
-    assert "antialias=True smooths" in str(plan.warnings[0])
-    assert not plan_for((64, 64, 64), (1.0, 4.0, 4.0), antialias=True).warnings
+    """Aliasing is announced with its remedies, and only without them."""
+    for method in ("linear", "cubic", "lanczos"):
+        plan = plan_for((64, 64, 64), (1.0, 4.0, 4.0), method=method)
+        assert [notice.kind for notice in plan.warnings] == ["aliasing"]
+        text = str(plan.warnings[0])
+        assert f"plain {method} interpolation skips" in text
+        assert text.index("method='area' averages") < text.index("antialias=True is softer")
+        assert not plan_for((64,) * 3, (1.0, 4.0, 4.0), method=method, antialias=True).warnings
+    assert not plan_for((64, 64, 64), (1.0, 4.0, 4.0), method="area").warnings
     (notice,) = plan_for((64,) * 3, (1 / 3,) * 3).warnings
     assert notice.kind == "size"
 

@@ -141,9 +141,11 @@ def plan_resampling(
         Read this stored level of the image instead of the finest. ``"auto"`` takes the
         coarsest that is as fine as the target along every axis and agrees with level 0. Its
         voxels are averages of those of level 0, as whoever made the levels took them.
-    method : str, optional
-        A name in `chunkscale.geometry.methods.METHODS`. Default: linear, or nearest for
-        label images.
+    method : {"linear", "nearest", "cubic", "lanczos", "area", "mode", "max"}, optional
+        How voxels are made: of the two around along each axis, the nearest, a curve through
+        four or a sharper one through six; or, where an axis shrinks, of all that fall into one:
+        their mean (else linear), the most frequent or the largest (else nearest). Default:
+        linear, or nearest for label images.
     antialias : bool, default False
         Average over the voxels that plain interpolation skips where an
         axis shrinks.
@@ -160,7 +162,7 @@ def plan_resampling(
     downsample : {"mean", "mode", "nearest", "max"}, optional
         What a coarser level has of the voxels of a cell: their mean, the most frequent, the
         one after the middle, or the largest. Default: mode where the method is nearest or
-        mode, else mean. Labels that go along have modes.
+        mode, max where it is max, else mean. Labels that go along have modes.
     ome_zarr_version : {"0.5", "0.4", "0.6"}
     codec : str, default "blosc-lz4"
         ``blosc-lz4``, ``blosc-zstd``, ``zstd``, ``gzip`` or ``none``, with a

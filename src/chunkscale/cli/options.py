@@ -159,8 +159,8 @@ def run_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--downsample",
         choices=DOWNSAMPLE_WORDS,
-        help="how coarser levels are made (default: mode with the methods nearest and mode, else "
-        "mean): " + _listed(DOWNSAMPLE_WORDS),
+        help="how coarser levels are made (default: mode with the methods nearest and mode, max "
+        "with max, else mean): " + _listed(DOWNSAMPLE_WORDS),
     )
     group.add_argument(
         "--ome-zarr-version",

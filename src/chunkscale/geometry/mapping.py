@@ -66,18 +66,29 @@ class AxisMapping:
         """Which table it makes."""
         if self.scale > 1.0:
             return "weights"
-        kind = METHODS[self.method].kind
+        method = METHODS[self.method]
         # Cells that are wider than a voxel by more than rounding have one each, and share none.
-        return "pick" if kind == "cells" and self.step - 1.0 <= 4 * self.fuzz else kind
+        shrinks = self.step - 1.0 > 4 * self.fuzz
+        return method.kind if shrinks else method.elsewhere or method.kind
+
+    @property
+    def by_extent(self) -> bool:
+        """Whether a target weighs the voxels by their shares in its extent, not by distance."""
+        return self.kind == "weights" and METHODS[self.method].weight is None
 
     @property
     def taps(self) -> int:
         """Source voxels that a target reads at most."""
+        if self.kind == "cells" or self.by_extent:
+            return min(math.ceil(self.step) + 1, self.source_size)
         if self.kind == "weights":
             return math.ceil(2 * METHODS[self.method].support * self.scale) + 1
-        if self.kind == "cells":
-            return min(math.ceil(self.step) + 1, self.source_size)
         return 2 if self.kind == "lerp" else 1
+
+    @property
+    def counted(self) -> int:
+        """Source voxels of a target at most whose values are counted, for the most frequent."""
+        return self.taps if self.kind == "cells" and METHODS[self.method].takes == "mode" else 1
 
 
 def grid_mapping(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.mapping import AxisMapping, edge_distance
-from chunkscale.geometry.methods import METHODS, Kind
+from chunkscale.geometry.methods import METHODS, Kind, Taken
 
 #: Tables of so many taps (256 KiB) are kept, and weights are computed for so many at a time.
 KEPT_TAPS = 2**15
@@ -38,11 +38,14 @@ class AxisTable:
         - weights: shape (n, taps), normalised: the weights of the voxels
           from ``index`` on. Voxels of weight 0 must not be read.
         - cells: shape (n,), how many voxels from ``index`` on are the cell's.
+    takes : {"mode", "max"}
+        Which voxel of a cell is taken.
     """
 
     kind: Kind
     index: NDArray[np.int64]
     weight: NDArray[np.float64]
+    takes: Taken = "mode"
 
 
 def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
@@ -69,7 +72,8 @@ def axis_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
     image border, weights normalised to 1; so a voxel larger than the image is
     a mean of all of it. Other kernels repeat the edge voxels instead. The cell of a
     target has the voxels whose centres lie in its extent, the lower end included: of the
-    image alone, and its edge voxel if there is none.
+    image alone, and its edge voxel if there is none. So have shares: those of the voxels that
+    the extent covers, in whole or in part. Extents touch to the bit, being made of one number.
 
     Examples
     --------
@@ -95,19 +99,27 @@ def _kept_table(mapping: AxisMapping, start: int, stop: int) -> AxisTable:
     return table
 
 
+def _extent(
+    mapping: AxisMapping, target: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where targets begin and end, in source voxels from the source's outer edge."""
+    return edge_distance(mapping, target - 0.5), edge_distance(mapping, target + 0.5)
+
+
 def _table_at(mapping: AxisMapping, target: NDArray[np.float64]) -> AxisTable:
+    if mapping.kind == "weights":
+        return _weights_table(mapping, target)
     last = mapping.source_size - 1
     edge = edge_distance(mapping, target)
     if mapping.kind == "pick":
         index = np.clip(np.floor(edge), 0, last).astype(np.int64)
         return AxisTable("pick", index, np.empty(0))
-    if mapping.kind == "weights":
-        return _weights_table(mapping, edge)
     if mapping.kind == "cells":
-        begin, end = (np.ceil(edge_distance(mapping, target + h) - 0.5) for h in (-0.5, 0.5))
+        begin, end = (np.ceil(end - 0.5) for end in _extent(mapping, target))
         begin = np.clip(begin, 0, last)
         end = np.clip(end, begin + 1, mapping.source_size)
-        return AxisTable("cells", begin.astype(np.int64), end - begin)
+        takes = METHODS[mapping.method].takes
+        return AxisTable("cells", begin.astype(np.int64), end - begin, takes)
     centre = np.clip(edge - 0.5, 0.0, float(last))
     floor = np.floor(centre)
     return AxisTable("lerp", floor.astype(np.int64), centre - floor)
@@ -186,26 +198,51 @@ class _Window:
         return last
 
 
-def _weights_table(mapping: AxisMapping, edge: NDArray[np.float64]) -> AxisTable:
+def _weights_table(mapping: AxisMapping, target: NDArray[np.float64]) -> AxisTable:
     """Return a table of weights, made block by block: to weigh takes several times the result."""
+    weigh = _shares if mapping.by_extent else _weighed
     rows = max(1, KEPT_TAPS // mapping.taps)
-    if len(edge) <= rows:
-        return AxisTable("weights", *_weighed(mapping, edge))
-    taps = _Window.of(mapping, edge[:1]).taps
-    table = AxisTable("weights", np.empty(len(edge), np.int64), np.empty((len(edge), taps)))
-    for start in range(0, len(edge), rows):
+    if len(target) <= rows:
+        return AxisTable("weights", *weigh(mapping, target))
+    taps = weigh(mapping, target[:1])[1].shape[1]
+    table = AxisTable("weights", np.empty(len(target), np.int64), np.empty((len(target), taps)))
+    for start in range(0, len(target), rows):
         part = slice(start, start + rows)
-        table.index[part], table.weight[part] = _weighed(mapping, edge[part])
+        table.index[part], table.weight[part] = weigh(mapping, target[part])
     return table
 
 
+def _covered(
+    mapping: AxisMapping, target: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the half-open ranges of the voxels that targets cover; beyond is the edge voxel."""
+    low, high = _extent(mapping, target)
+    first = np.clip(np.floor(low), 0, mapping.source_size - 1).astype(np.int64)
+    stop = np.clip(np.ceil(high), first + 1, mapping.source_size).astype(np.int64)
+    return first, stop
+
+
+def _shares(
+    mapping: AxisMapping, target: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the first voxel of targets, and the shares of what their extents cover."""
+    first, _ = _covered(mapping, target)
+    low, high = (end[:, None] for end in _extent(mapping, target))
+    high = np.minimum(high, mapping.source_size)
+    tap = first[:, None] + np.arange(mapping.taps, dtype=np.int64)
+    share = np.maximum(np.minimum(high, tap + 1) - np.maximum(low, tap), 0.0)
+    share[~share.any(axis=1), 0] = 1.0
+    # One after the other, as below.
+    return first, share / np.cumsum(share, axis=1)[:, -1:]
+
+
 def _weighed(
-    mapping: AxisMapping, edge: NDArray[np.float64]
+    mapping: AxisMapping, target: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the first voxel and the weights of targets; rows do not depend on each other."""
     kernel = METHODS[mapping.method].weight
     assert kernel is not None
-    window = _Window.of(mapping, edge)
+    window = _Window.of(mapping, edge_distance(mapping, target))
     taps = window.taps
     tap = window.first[:, None] + np.arange(taps, dtype=np.int64)
     distance = np.abs(tap - window.centre[:, None])
@@ -241,7 +278,7 @@ def _held(
 
 def rebased(table: AxisTable, start: int) -> AxisTable:
     """Return the table with indices counted from source voxel `start`."""
-    return AxisTable(table.kind, table.index - start, table.weight)
+    return replace(table, index=table.index - start)
 
 
 def read_range(table: AxisTable) -> tuple[int, int]:
@@ -287,6 +324,8 @@ def source_ranges(
     (1, 5)
     """
     begin, end = start.astype(np.float64), stop.astype(np.float64) - 1
+    if mapping.by_extent:
+        return _covered(mapping, begin)[0], _covered(mapping, end)[1]
     if mapping.kind != "weights":
         return _table_at(mapping, begin).index, _stops(_table_at(mapping, end))
     # By windows: a target that hits a voxel reads less than the targets around it.

@@ -37,7 +37,7 @@ class Backend(Protocol):
     def resample(
         self, block: NDArray[Any], tables: Tables, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        """Interpolate: x first, then y, then z; same dtype out. Of cells take the mode."""
+        """Interpolate: x first, then y, then z; same dtype out. Of cells take one voxel."""
 
     def resample_and_mean(
         self,

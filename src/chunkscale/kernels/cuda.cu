@@ -425,7 +425,7 @@ __device__ __forceinline__ T largest_of(
 CELLS(mean, mean_of)
 CELLS(maximum, largest_of)
 
-// --- modes --------------------------------------------------------------------------------------
+// --- modes and maxima of cells of any size -------------------------------------------------------
 
 // Of a cell: how many voxels equal a value, how many are larger, and the smallest of those.
 struct Seen {
@@ -483,33 +483,57 @@ __device__ __forceinline__ T mode_of(
     return bits_of(best);
 }
 
-#define MODE(Lanes, k, j, i)                                                                     \
-    mode_of<Lanes>(                                                                              \
+// The largest, of which each of `Lanes` threads finds that of a part; NaN only where there is
+// nothing else.
+template <int Lanes>
+__device__ __forceinline__ T maximum_of(
+    const T* source, long long row, long long plane, int dz, int dy, int dx) {
+    // Adding 0 turns -0.0 into 0.0.
+    Number best = number_of(source[0]) + (Number)0;
+    for (int a = 0; a < dz; a++)
+        for (int b = 0; b < dy; b++) {
+            const T* voxels = source + a * plane + b * row;
+            for (int c = Lanes > 1 ? threadIdx.x : 0; c < dx; c += Lanes) {
+                Number number = number_of(voxels[c]) + (Number)0;
+                if (number > best || best != best) best = number;
+            }
+        }
+    for (int apart = Lanes / 2; apart > 0; apart /= 2) {
+        Number number = __shfl_xor_sync(0xffffffffu, best, apart);
+        if (number > best || best != best) best = number;
+    }
+    return bits_of(best);
+}
+
+#define OF_CELL(of, Lanes, k, j, i)                                                              \
+    of<Lanes>(                                                                                   \
         block + z_first[k] * block_plane + y_first[j] * block_row + x_first[i], block_row,       \
         block_plane, z_size[k], y_size[j], x_size[i])
 
-// A thread for each cell ...
-extern "C" __global__ void __launch_bounds__(LANES * ROWS) modes(
-    const T* __restrict__ block, T* __restrict__ out, int nz, int ny, int nx,
-    long long block_plane, long long block_row, const int* __restrict__ z_first,
-    const int* __restrict__ y_first, const int* __restrict__ x_first,
-    const int* __restrict__ z_size, const int* __restrict__ y_size,
-    const int* __restrict__ x_size) {
-    Place here = place(LANES, ny, nx);
-    if (here.y >= ny || here.x >= nx) return;
-    out[((long long)here.z * ny + here.y) * nx + here.x] = MODE(1, here.z, here.y, here.x);
-}
-
-// ... or a warp, where its rows are long.
-extern "C" __global__ void __launch_bounds__(LANES * ROWS) modes_of_large(
-    const T* __restrict__ block, T* __restrict__ out, int nz, int ny, int nx,
-    long long block_plane, long long block_row, const int* __restrict__ z_first,
-    const int* __restrict__ y_first, const int* __restrict__ x_first,
-    const int* __restrict__ z_size, const int* __restrict__ y_size,
-    const int* __restrict__ x_size) {
-    long long at = (long long)blockIdx.x * ROWS + threadIdx.y, plane = (long long)ny * nx;
-    if (at >= nz * plane) return;
-    int k = at / plane, j = at % plane / nx, i = at % nx;
-    T mode = MODE(LANES, k, j, i);
-    if (threadIdx.x == 0) out[at] = mode;
-}
+// A thread for each cell, or a warp, where its rows are long.
+#define OF_CELLS(name, of)                                                                       \
+    extern "C" __global__ void __launch_bounds__(LANES * ROWS) name(                             \
+        const T* __restrict__ block, T* __restrict__ out, int nz, int ny, int nx,                \
+        long long block_plane, long long block_row, const int* __restrict__ z_first,             \
+        const int* __restrict__ y_first, const int* __restrict__ x_first,                        \
+        const int* __restrict__ z_size, const int* __restrict__ y_size,                          \
+        const int* __restrict__ x_size) {                                                        \
+        Place here = place(LANES, ny, nx);                                                       \
+        if (here.y >= ny || here.x >= nx) return;                                                \
+        out[((long long)here.z * ny + here.y) * nx + here.x] =                                   \
+            OF_CELL(of, 1, here.z, here.y, here.x);                                              \
+    }                                                                                            \
+    extern "C" __global__ void __launch_bounds__(LANES * ROWS) name##_of_large(                  \
+        const T* __restrict__ block, T* __restrict__ out, int nz, int ny, int nx,                \
+        long long block_plane, long long block_row, const int* __restrict__ z_first,             \
+        const int* __restrict__ y_first, const int* __restrict__ x_first,                        \
+        const int* __restrict__ z_size, const int* __restrict__ y_size,                          \
+        const int* __restrict__ x_size) {                                                        \
+        long long at = (long long)blockIdx.x * ROWS + threadIdx.y, plane = (long long)ny * nx;   \
+        if (at >= nz * plane) return;                                                            \
+        int k = at / plane, j = at % plane / nx, i = at % nx;                                    \
+        T taken = OF_CELL(of, LANES, k, j, i);                                                   \
+        if (threadIdx.x == 0) out[at] = taken;                                                   \
+    }
+OF_CELLS(modes, mode_of)
+OF_CELLS(maxima, maximum_of)

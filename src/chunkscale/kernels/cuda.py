@@ -24,6 +24,7 @@ from chunkscale.kernels.weights import (
     check_block,
     check_out,
     compute_dtype,
+    taken,
 )
 
 Array = Any  # a cupy.ndarray
@@ -61,7 +62,7 @@ def contiguous(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
-    """Interpolate along x, then y, then z; of cells take the most frequent voxel.
+    """Interpolate along x, then y, then z; of cells take what the tables say.
 
     Parameters
     ----------
@@ -81,8 +82,9 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     out = _result(out, tuple(len(t.index) for t in tables), block.dtype)
     if not out.size:
         return out
-    if any(t.kind == "cells" for t in tables):
-        _modes(block, [axis_cells(t, n) for t, n in zip(tables, block.shape, strict=True)], out)
+    if takes := taken(tables):
+        cells = [axis_cells(t, n) for t, n in zip(tables, block.shape, strict=True)]
+        _take("modes" if takes == "mode" else "maxima", block, cells, out)
         return out
     dtype = compute_dtype(block.dtype)
     weights = [axis_weights(t, n, dtype) for t, n in zip(tables, block.shape, strict=True)]
@@ -163,7 +165,7 @@ def compiled(dtype: np.dtype[Any]) -> dict[str, Any]:
 def _compiled(dtype: np.dtype[Any], capability: str) -> dict[str, Any]:
     text = resources.files("chunkscale.kernels").joinpath("cuda.cu").read_text("utf-8")
     names = ["linear", "pick", "along_x", "along_y", "along_z", "mean", "maximum"]
-    names += ["modes", "modes_of_large"]
+    names += ["modes", "modes_of_large", "maxima", "maxima_of_large"]
     if dtype.kind in "iu" and dtype.itemsize == 8:
         names.append("restore")
     module = cp.RawModule(code=_prologue(dtype) + text, options=("-fmad=false",))
@@ -250,16 +252,16 @@ def _separable(
         values = result
 
 
-def _modes(block: Array, cells: list[AxisCells], out: Array) -> None:
-    """Take the most frequent value of every cell."""
+def _take(name: str, block: Array, cells: list[AxisCells], out: Array) -> None:
+    """Take one voxel of every cell, by the kernels of a name."""
     sizes = [axis.stop - axis.first for axis in cells]
     tables, held = _uploaded([t.astype(np.int32) for t in (*(c.first for c in cells), *sizes)])
     arguments = (block, out, *map(np.int32, out.shape), *_strides(block), *tables)
     kernels = compiled(block.dtype)
     if cells[2].most >= _LANES // 2:
-        kernels["modes_of_large"]((-(-out.size // _ROWS),), (_LANES, _ROWS), arguments)
+        kernels[f"{name}_of_large"]((-(-out.size // _ROWS),), (_LANES, _ROWS), arguments)
     else:
-        _launch(kernels["modes"], out.shape, arguments)
+        _launch(kernels[name], out.shape, arguments)
     del held  # what was started comes before another use of this memory
 
 

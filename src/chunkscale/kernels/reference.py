@@ -11,6 +11,7 @@ every other NaN is the positive quiet one without a payload, as `numpy.nan`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from chunkscale.geometry.tables import AxisTable
 from chunkscale.kernels.backend import Factors, Tables
-from chunkscale.kernels.weights import SCALE, axis_cells
+from chunkscale.kernels.weights import SCALE, axis_cells, taken
 
 empty, contiguous = np.empty, np.ascontiguousarray
 
@@ -27,7 +28,7 @@ Array = NDArray[Any]
 
 
 def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
-    """Interpolate along x, then y, then z; of cells take the most frequent voxel.
+    """Interpolate along x, then y, then z; of cells take what the tables say.
 
     In float32 for bool, integers of 8 and 16 bits, float16 and float32, in
     float64 for the others; weights are cast to that type first. Integers are
@@ -52,9 +53,10 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     source = np.ix_(*(t.index for t in tables))
     if all(t.kind == "pick" for t in tables):
         return _into(out, np.ascontiguousarray(block[source]))
-    if any(t.kind == "cells" for t in tables):
+    if takes := taken(tables):
         with np.errstate(all="ignore"):
-            return _into(out, _modes(block, tables))
+            take = _mode if takes == "mode" else np.fmax.reduce
+            return _into(out, _cells(block, tables, take))
     wide = block.dtype.itemsize > 2 and block.dtype != np.float32
     with np.errstate(all="ignore"):
         values = block.astype(np.float64 if wide else np.float32)
@@ -62,8 +64,8 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
             values = _along(values, tables[axis], axis)
         mixed = _rounded(values, block.dtype)
     z, y, x = (_takes_one(t, values.dtype) for t in tables)
-    taken = np.where(z[:, None, None] & y[:, None] & x, block[source], mixed)
-    return _into(out, _with_one_nan(taken))
+    result = np.where(z[:, None, None] & y[:, None] & x, block[source], mixed)
+    return _into(out, _with_one_nan(result))
 
 
 def resample_and_mean(
@@ -137,14 +139,14 @@ def maximum(block: Array, factors: Factors, out: Array | None = None) -> Array:
         return _into(out, _with_one_nan(largest))
 
 
-def _modes(block: Array, tables: Tables) -> Array:
-    """Take the most frequent value of every cell, of equally frequent ones the smallest.
+def _cells(block: Array, tables: Tables, take: Callable[[Array], Array]) -> Array:
+    """Take one value of every cell, of its voxels along the first axis of an array.
 
     NaN is taken only where there is nothing else; -0.0 counts as 0.0 and becomes it.
     """
     axes = [axis_cells(t, n) for t, n in zip(tables, block.shape, strict=True)]
     lengths = [axis.stop - axis.first for axis in axes]
-    modes = np.empty([len(n) for n in lengths], block.dtype)
+    result = np.empty([len(n) for n in lengths], block.dtype)
     block = _with_one_zero(block)
     # Cells of one shape at a time: they are stacked voxel by voxel.
     for shape in product(*map(np.unique, lengths)):
@@ -153,13 +155,14 @@ def _modes(block: Array, tables: Tables) -> Array:
         voxels = np.stack(
             [block[np.ix_(*map(np.add, firsts, place))] for place in product(*map(range, shape))]
         )
-        voxels.sort(axis=0)
-        modes[np.ix_(*targets)] = _longest_run(voxels)
-    return _with_one_nan(modes)
+        result[np.ix_(*targets)] = take(voxels)
+    return _with_one_nan(result)
 
 
-def _longest_run(voxels: Array) -> Array:
-    """Return the values that follow themselves most often; what is NaN comes last, and never."""
+def _mode(voxels: Array) -> Array:
+    """Return the most frequent values, of equally frequent ones the smallest."""
+    voxels = np.sort(voxels, axis=0)
+    # Those that follow themselves most often; what is NaN comes last, and never does.
     best: Array = voxels[0]
     last, most = best, np.zeros(best.shape, np.int64)
     run = most

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chunkscale.geometry.methods import Taken
 from chunkscale.geometry.tables import AxisTable
-from chunkscale.kernels.backend import Factors
+from chunkscale.kernels.backend import Factors, Tables
 
 Array = NDArray[Any]
 
@@ -63,6 +64,14 @@ def axis_weights(table: AxisTable, size: int, dtype: np.dtype[Any]) -> AxisWeigh
     _check_reach(index, last, size)
     is_slice = taps == 1 and bool((np.diff(index) == 1).all())
     return AxisWeights(index, weight, exact, taps, is_slice)
+
+
+def taken(tables: Tables) -> Taken | None:
+    """Return which voxel of a cell is taken; None if there are no cells."""
+    found = {table.takes for table in tables if table.kind == "cells"}
+    if len(found) > 1:
+        raise ValueError("of one cell either the mode or the maximum is taken, not both")
+    return found.pop() if found else None
 
 
 class AxisCells(NamedTuple):

@@ -203,7 +203,7 @@ def first_choice(
         write_size=target.size,
         write_chunk=layout.chunk,
         taps=max([2, *(m.taps for m in mapping[-3:-2] if m.kind != "cells")]),
-        cell=math.prod(m.taps for m in mapping if m.kind == "cells"),
+        cell=math.prod(m.counted for m in mapping),
         steps=steps,
         leading=leading,
         is_half=source.dtype == "float16",

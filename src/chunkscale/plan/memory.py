@@ -90,7 +90,12 @@ def region_bytes(
     first = voxels // planes * min(planes, 2 * slab)  # two slabs
     made = first + coarser_voxels(target, job.steps[:fused])
     scratch = kernel_scratch(
-        read, target, job.taps, job.itemsize, cell=job.cell, is_half=job.is_half
+        [cut.read for cut in cuts],
+        target,
+        job.taps,
+        job.itemsize,
+        cell=job.cell,
+        is_half=job.is_half,
     )
     # Host buffers of a GPU are whole huge pages.
     rounding = 0 if limits.device_memory is None else (fused + 2) * 2 * policy.HUGE_PAGE
@@ -119,7 +124,7 @@ def shared_bytes(
 
 
 def kernel_scratch(
-    read: int,
+    read: Sequence[int],
     target: Sequence[int],
     taps: int,
     itemsize: int,
@@ -127,12 +132,13 @@ def kernel_scratch(
     cell: int = 1,
     is_half: bool = False,
 ) -> int:
-    """Return the most that a kernel holds beside its input of `read` voxels and its result."""
-    # Some planes in the compute type, and all of float16.
-    planes = (taps + 2) * math.prod(target[-2:]) * (4 if itemsize <= 2 else 8)
+    """Return the most that a kernel holds beside its input, of the shape `read`, and its result."""
+    # Some planes in the compute type, a row of the source, and all of float16.
+    wide = 4 if itemsize <= 2 else 8
+    planes = ((taps + 2) * math.prod(target[-2:]) + 2 * read[-1]) * wide
     # How often each value of a cell is met: four places for it, a count in each, and a list.
     counts = cell * (4 * (8 + itemsize) + 8)
-    return planes + counts + is_half * 4 * (read + math.prod(target))
+    return planes + counts + is_half * 4 * (math.prod(read) + math.prod(target))
 
 
 def coarser_voxels(shape: Sequence[int], steps: Iterable[Sequence[int]]) -> int:

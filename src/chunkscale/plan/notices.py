@@ -28,7 +28,7 @@ def find_notices(
     if source.is_label and blending:
         text = f"{blending[0]} interpolation mixes the ids of this label image"
         found.append(Notice("labels", text))
-    voted = any(m.kind == "cells" for m in mapping)
+    voted = any(m.counted > 1 for m in mapping)
     rounded = len(levels) > 1 and what.downsample in ("mean", "mode")
     if source.dtype == "bool" and (blending or voted or rounded):
         text = (
@@ -48,22 +48,25 @@ def find_notices(
 
 def aliasing_notices(grid: VoxelGrid, mapping: tuple[AxisMapping, ...]) -> list[Notice]:
     """Say along which axes of a source the interpolation skips voxels."""
-    steps = {
-        grid.axes[i].name: m.step
+    skipping = {
+        grid.axes[i].name: m
         for i, m in enumerate(mapping)
         if METHODS[m.method].weight
         and m.scale == 1.0
         and m.step > policy.ALIASING_STEP * (1 + 1e-9)
         and m.source_size > 1
     }
-    if not steps:
+    if not skipping:
         return []
-    text = ", ".join(f"{name} by {step:.3g}" for name, step in steps.items())
+    text = ", ".join(f"{name} by {m.step:.3g}" for name, m in skipping.items())
+    method = next(iter(skipping.values())).method
     return [
         Notice(
             "aliasing",
-            f"aliasing: the image shrinks along {text}, and plain interpolation skips voxels; "
-            "antialias=True (--antialias) smooths them first",
+            f"aliasing: the image shrinks along {text}, and plain {method} interpolation skips the "
+            "voxels in between. method='area' (--method area) averages all of them, which keeps "
+            "intensities; antialias=True (--antialias) is softer and leaves the fewest false "
+            "patterns",
         )
     ]
 

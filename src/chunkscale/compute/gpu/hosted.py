@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from chunkscale.compute.gpu.find import free_bytes, load_cupy
 from chunkscale.errors import DeviceError
-from chunkscale.geometry.tables import AxisTable, read_range, rebased
+from chunkscale.geometry.tables import read_range, rebased
 from chunkscale.kernels.backend import Factors, Tables, get_backend
 from chunkscale.plan.tiles import device_bytes
 
@@ -46,8 +47,8 @@ class Hosted:
         slabs = [(0, shape[0])]
         while slabs:
             start, stop = slabs.pop()
-            kind, index, weight = tables[0].kind, tables[0].index, tables[0].weight
-            z = AxisTable(kind, index[start:stop], weight[start:stop])
+            index, weight = tables[0].index[start:stop], tables[0].weight[start:stop]
+            z = replace(tables[0], index=index, weight=weight)
             first, last = read_range(z)
             read = (last - first, *block.shape[1:])
             needed = device_bytes(read, [(stop - start, *shape[1:])], block.itemsize, tables)

@@ -17,6 +17,7 @@ from chunkscale.kernels.backend import Factors, Tables
 from chunkscale.kernels.cpu.cells import mean
 from chunkscale.kernels.cpu.finite import mend
 from chunkscale.kernels.cpu.linear import interpolate, restore_exact
+from chunkscale.kernels.cpu.maxima import maxima
 from chunkscale.kernels.cpu.maxima import maximum as maximum
 from chunkscale.kernels.cpu.modes import modes
 from chunkscale.kernels.cpu.nearest import pick
@@ -29,6 +30,7 @@ from chunkscale.kernels.weights import (
     check_block,
     check_out,
     compute_dtype,
+    taken,
 )
 
 empty, contiguous = np.empty, np.ascontiguousarray
@@ -37,7 +39,7 @@ Array = NDArray[Any]
 
 
 def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
-    """Interpolate along x, then y, then z; of cells take the most frequent voxel.
+    """Interpolate along x, then y, then z; of cells take what the tables say.
 
     Parameters
     ----------
@@ -57,8 +59,9 @@ def resample(block: Array, tables: Tables, out: Array | None = None) -> Array:
     out = result_array(out, tuple(len(t.index) for t in tables), block.dtype)
     if not out.size:
         return out
-    if _has_cells(tables):
-        modes(block, out, *(axis_cells(t, n) for t, n in zip(tables, block.shape, strict=True)))
+    if takes := taken(tables):
+        take = modes if takes == "mode" else maxima
+        take(block, out, *(axis_cells(t, n) for t, n in zip(tables, block.shape, strict=True)))
         return out
     if block.dtype == np.float16 and not _is_pick(tables):
         to_float16(resample(to_float32(block), tables), out)
@@ -93,7 +96,7 @@ def resample_and_mean(
         Where the means go.
     """
     apart = block.dtype == np.float16 or is_wide(block.dtype) or _can_be_two(block.dtype, tables)
-    if apart or _is_pick(tables) or _has_cells(tables) or not out.size:
+    if apart or _is_pick(tables) or taken(tables) or not out.size:
         mean(resample(block, tables, out), factors, coarse)
         return
     check_block(block)
@@ -113,10 +116,6 @@ def _weights(block: Array, tables: Tables) -> tuple[AxisWeights, AxisWeights, Ax
 
 def _is_pick(tables: Tables) -> bool:
     return all(t.kind == "pick" for t in tables)
-
-
-def _has_cells(tables: Tables) -> bool:
-    return any(t.kind == "cells" for t in tables)
 
 
 def _can_be_two(dtype: np.dtype[Any], tables: Tables) -> bool:

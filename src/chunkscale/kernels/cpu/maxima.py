@@ -9,8 +9,16 @@ from numpy.typing import NDArray
 
 from chunkscale.kernels.backend import Factors
 from chunkscale.kernels.cpu.jit import entry, inlined, part
-from chunkscale.kernels.cpu.views import in_float32, number_dtype, read_only, result_array
-from chunkscale.kernels.weights import cell_counts, check_block
+from chunkscale.kernels.cpu.modes import again
+from chunkscale.kernels.cpu.nearest import copy
+from chunkscale.kernels.cpu.views import (
+    in_float32,
+    number_dtype,
+    read_only,
+    result_array,
+    to_float32,
+)
+from chunkscale.kernels.weights import AxisCells, cell_counts, check_block
 
 Array = NDArray[Any]
 
@@ -51,6 +59,23 @@ def maximum(block: Array, factors: Factors, out: Array | None = None) -> Array:
     return out
 
 
+def maxima(block: Array, out: Array, z: AxisCells, y: AxisCells, x: AxisCells) -> None:
+    """Take the largest value of every cell of any size, as `chunkscale.kernels.reference` says."""
+    if block.dtype == np.float16:
+        wide = np.empty((1, *out.shape[1:]), np.float32)
+        for first, stop, plane in zip(z.first, z.stop, out, strict=True):
+            whole = AxisCells(np.zeros(1, np.int64), np.array([stop - first]))
+            maxima(to_float32(block[first:stop]), wide, whole, y, x)
+            plane[...] = wide[0]
+        return
+    numbers = number_dtype(block.dtype)
+    best = np.empty(block.shape[2], numbers)
+    _maxima_of_cells(read_only(block, numbers), out.view(numbers), z, y, x, best)
+    if block.dtype.kind == "f":
+        for plane in out:
+            plane[np.isnan(plane)] = np.nan
+
+
 @inlined
 def _larger(a: Any, b: Any) -> Any:
     return b if b > a or a != a else a
@@ -84,3 +109,32 @@ def _maxima(block: Array, out: Array, factors: Factors) -> None:
                     _raise(row, block[k * fz + a, j * fy + b], fx)
             for i in range(row.size):
                 row[i] += zero  # -0.0 becomes 0.0
+
+
+@entry
+def _maxima_of_cells(
+    block: Array, out: Array, z: AxisCells, y: AxisCells, x: AxisCells, best: Array
+) -> None:
+    """Find maxima; `best`, shape (x of `block`,), is scratch for those of columns."""
+    zero = out.dtype.type(0)
+    for k in range(out.shape[0]):
+        same_planes = again(z, k)
+        for j in range(out.shape[1]):
+            row = out[k, j]
+            if same_planes:
+                copy(row, out[k - 1, j])
+                continue
+            if again(y, j):
+                copy(row, out[k, j - 1])
+                continue
+            copy(best, block[z.first[k], y.first[j]])
+            for a in range(z.first[k], z.stop[k]):
+                for b in range(y.first[j], y.stop[j]):
+                    _raise(best, block[a, b], 1)
+            for i in range(row.size):
+                # Unsigned indices spare Numba the check for negative ones.
+                start, stop = np.uint64(x.first[i]), np.uint64(x.stop[i])
+                value = best[start]
+                for c in range(start + np.uint64(1), stop):
+                    value = _larger(value, best[c])
+                row[i] = value + zero  # -0.0 becomes 0.0

@@ -142,7 +142,7 @@ def _compare(differs: NDArray[np.uint8], row: Array, other: Array) -> None:
 
 
 @part
-def _again(axis: AxisCells, target: int) -> bool:
+def again(axis: AxisCells, target: int) -> bool:
     """Return whether a target has the cell of the one before."""
     before = max(target - 1, 0)
     same = axis.first[target] == axis.first[before] and axis.stop[target] == axis.stop[before]
@@ -162,13 +162,13 @@ def _modes(
     """Find modes; `differs`, shape (x of `block`,), is scratch."""
     number, zero = counts.values.dtype.type, counts.values.dtype.type(0)
     for k in range(out.shape[0]):
-        of_z, same_planes = (z.first[k], z.stop[k]), _again(z, k)
+        of_z, same_planes = (z.first[k], z.stop[k]), again(z, k)
         for j in range(out.shape[1]):
             of_y, row = (y.first[j], y.stop[j]), out[k, j]
             if same_planes:
                 copy(row, out[k - 1, j])
                 continue
-            if _again(y, j):
+            if again(y, j):
                 copy(row, out[k, j - 1])
                 continue
             first = block[of_z[0], of_y[0]]
