@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chunkscale.errors import ChunkscaleError, DestinationError
@@ -15,6 +15,7 @@ from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.host.memory import peak_of
 from chunkscale.output.destination import checked_destination
 from chunkscale.output.places import discard, is_blank, make_folder
+from chunkscale.output.provenance import path_hash, source_hash
 from chunkscale.parameters import Existing
 from chunkscale.pictures.drawing import is_installed
 from chunkscale.samples import (
@@ -193,7 +194,7 @@ def _check_own(path: Path, stack: Path) -> None:
         return
     try:
         record = group_attributes(str(path)).get("chunkscale")
-        own = isinstance(record, Mapping) and record.get("source") == normalise(stack)
+        own = source_hash({"chunkscale": record}) == path_hash(normalise(stack))
         own = own or open_ome_zarr(path, io=StoreIO(threads=1)).multiscale.name == NAME
     except ChunkscaleError:
         own = False
