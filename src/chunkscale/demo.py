@@ -137,12 +137,12 @@ def run_demo(
     size = sum(math.prod(result.level(i).shape) * 2 for i in range(len(result.multiscale.datasets)))
     say(
         f"output {size / 2**20:.0f} MiB ({' x '.join(map(str, result.grid.shape))} and smaller "
-        f"levels), budget {MEMORY_MIB} MiB, measured peak memory {peak / 2**20:.0f} MiB: "
-        f"{size / peak:.0f} times its memory, and no crash"
+        f"levels), {size / peak:.0f} times the memory that was used: peak {peak / 2**20:.0f} of "
+        f"{MEMORY_MIB} MiB allowed"
     )
     _run(["check", str(huge), "--source", str(stack)], say)
     draw_picture(stack, finest, base / PICTURE, say=say)
-    say("\nIn a browser, both in one space (it takes pip install 'chunkscale[view]'):")
+    say("\nIn a browser, both in one space (it needs pip install 'chunkscale[view]'):")
     say("$ " + shlex.join(["chunkscale", "view", str(stack), str(finest), "--labels", "all"]))
     return peak <= MEMORY_MIB * 2**20
 
