@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chunkscale.errors import ChunkscaleError, DestinationError
@@ -15,6 +15,7 @@ from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.host.memory import peak_of
 from chunkscale.output.destination import checked_destination
 from chunkscale.output.places import discard, is_blank, make_folder
+from chunkscale.output.provenance import path_hash, source_hash
 from chunkscale.parameters import Existing
 from chunkscale.pictures.drawing import is_installed
 from chunkscale.samples import (
@@ -136,12 +137,12 @@ def run_demo(
     size = sum(math.prod(result.level(i).shape) * 2 for i in range(len(result.multiscale.datasets)))
     say(
         f"output {size / 2**20:.0f} MiB ({' x '.join(map(str, result.grid.shape))} and smaller "
-        f"levels), budget {MEMORY_MIB} MiB, measured peak memory {peak / 2**20:.0f} MiB: "
-        f"{size / peak:.0f} times its memory, and no crash"
+        f"levels), {size / peak:.0f} times the memory that was used: peak {peak / 2**20:.0f} of "
+        f"{MEMORY_MIB} MiB allowed"
     )
     _run(["check", str(huge), "--source", str(stack)], say)
     draw_picture(stack, finest, base / PICTURE, say=say)
-    say("\nIn a browser, both in one space (it takes pip install 'chunkscale[view]'):")
+    say("\nIn a browser, both in one space (it needs pip install 'chunkscale[view]'):")
     say("$ " + shlex.join(["chunkscale", "view", str(stack), str(finest), "--labels", "all"]))
     return peak <= MEMORY_MIB * 2**20
 
@@ -193,7 +194,7 @@ def _check_own(path: Path, stack: Path) -> None:
         return
     try:
         record = group_attributes(str(path)).get("chunkscale")
-        own = isinstance(record, Mapping) and record.get("source") == normalise(stack)
+        own = source_hash({"chunkscale": record}) == path_hash(normalise(stack))
         own = own or open_ome_zarr(path, io=StoreIO(threads=1)).multiscale.name == NAME
     except ChunkscaleError:
         own = False

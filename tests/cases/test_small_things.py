@@ -62,7 +62,7 @@ def test_the_finest_voxel_size_is_not_that_of_one_plane(make_image, noise):
     [
         ("micrometer", (2, 0.5, 0.5), 500, "collapse", "did you mean 500nm? That is 0.5 here"),
         ("nanometer", (2000, 500, 500), 0.5, "growth", "did you mean 0.5um? That is 500 here"),
-        (None, (2, 0.5, 0.5), 500, "collapse", "give another one"),
+        (None, (2, 0.5, 0.5), 500, "collapse", "check that this is intended"),
     ],
 )
 def test_a_size_in_another_unit_is_noticed(make_image, noise, unit, size, wanted, kind, remedy):

@@ -282,7 +282,7 @@ def test_a_page_is_not_metadata(zarr_format, engine, page, tmp_path, monkeypatch
     with served(tmp_path, type("Developer", (Pages,), {"page": PAGES[page]})) as (_, url):
         chunkscale.resample(f"{url}/a.zarr", tmp_path / "out.zarr", levels=1)
         assert_array_equal(zarr.open_array(tmp_path / "out.zarr/0")[...], data)
-        with pytest.raises(SourceNotFoundError, match="no valid JSON"):
+        with pytest.raises(SourceNotFoundError, match="is not valid zarr"):
             chunkscale.open_image(f"{url}/nothing.zarr")
         chunk_files(path)[-1].unlink()
         with pytest.raises(chunkscale.ChunkscaleError, match=r"chunk \(1, 1, 1\)"):
@@ -304,7 +304,7 @@ def test_a_zip_file_is_read_where_its_name_says_so(name, tmp_path, capsys):
         for verb in ("info", "plan", "check"):
             for given in (tmp_path / name, tmp_path / name / "0"):
                 assert main([verb, str(given)]) == 2
-                assert "a zip file whose name does not say so" in capsys.readouterr().err
+                assert "a zip file without the ending" in capsys.readouterr().err
         (tmp_path / "image.ozx").symlink_to("image")
         assert_array_equal(read(tmp_path / "image.ozx"), DATA)
         return

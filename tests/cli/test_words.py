@@ -23,4 +23,4 @@ def test_messages_name_options_as_their_reader_spells_them(make_image, noise, tm
         chunkscale.resample(stack, out, voxel_size=1)
     assert main(["plan", str(stack), "--voxel-size", "1"]) == 0
     assert "warning: aliasing: " in (printed := capsys.readouterr().out)
-    assert "; --antialias smooths them first" in printed
+    assert "; --antialias is softer" in printed

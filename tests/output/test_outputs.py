@@ -309,7 +309,7 @@ def test_a_finished_output_says_how_it_was_made(volume):
     record = attributes_of(out)["chunkscale"]
     assert record["state"] == "finished"
     assert record["version"] == chunkscale.__version__
-    assert record["source"] == str(source)
+    assert record["source"] == source.name
     assert record["source_voxel_size"] == [2.0, 0.5, 0.5]
     assert record["method"] == "linear"
     assert record["antialias"] is True
@@ -329,7 +329,7 @@ def test_an_output_of_an_output_names_its_own_source(volume, tmp_path):
     _, out = volume()
     chunkscale.resample(out, tmp_path / "again.zarr", voxel_size=1.0, levels=1)
     record = attributes_of(tmp_path / "again.zarr")["chunkscale"]
-    assert record["source"] == str(out)
+    assert record["source"] == out.name
     assert list(record["objects"]) == ["0"]
     assert images.check(tmp_path / "again.zarr", source=out)
 

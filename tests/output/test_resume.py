@@ -345,7 +345,7 @@ def test_a_finished_output_needs_nothing(stack, tmp_path, capsys):
     chunkscale.resample(stack, out)
     before = {file: os.stat(out / file).st_mtime_ns for file in stored(out)}
     assert main(["resample", str(stack), str(out), "--resume"]) == 0
-    assert "and nothing was missing" in capsys.readouterr().out
+    assert "nothing was left to do" in capsys.readouterr().out
     assert before == {file: os.stat(out / file).st_mtime_ns for file in stored(out)}
 
 

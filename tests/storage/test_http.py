@@ -338,7 +338,7 @@ def test_a_page_that_says_200_for_everything_is_no_image(stack, server, capsys):
         (page / name).write_text("<!DOCTYPE html><title>Welcome</title>")
     assert main(["info", server.url("in.zarr")]) == 2
     message = capsys.readouterr().err
-    assert "no valid JSON" in message
+    assert "is not valid zarr" in message
     assert "in.zarr" in message
 
 

@@ -53,7 +53,7 @@ def resample_array(
 ) -> Any:
     """Resample an array in memory, or lazily a Dask array; coordinates go along.
 
-    Gives the very voxels of level 0 that `resample` writes.
+    The result has exactly the voxels of level 0 that `resample` writes.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ def resample_array(
     like : VoxelGrid, Image or array with coordinates, optional
         Take this grid instead of a voxel size.
     source_voxel_size : float, str, mapping or sequence, optional
-        Of `array`, for the spatial axes. Default: as its coordinates say, or else 1. Along axes
-        that it names it comes before coordinates, with a warning if they say another.
+        Of `array`, for the spatial axes. Default: from its coordinates, or else 1. It replaces
+        coordinates, with a warning if they differ.
     source_translation : sequence of float, optional
         Position of the centre of voxel 0, for the spatial axes; with `like`.
     axes : str, optional
@@ -78,8 +78,8 @@ def resample_array(
     Returns
     -------
     ndarray, cupy.ndarray, dask.array.Array, or what was given
-        Same data type; lazy if `array` is. The blocks of a lazy result pull
-        just their source box. An array on the GPU, or blocks there, stay there.
+        Same data type; lazy if `array` is. The blocks of a lazy result read
+        only their source box. Results of arrays on a GPU stay there.
         An array with coordinates gets those of its new voxels, and keeps its name, attributes and
         channels; ``NgffMultiscales`` give an ``NgffImage`` of their first level. An image gives a
         lazy one, with ``grid``, ``as_dask()``, ``to_xarray()`` and the like, that can be passed on.
@@ -95,7 +95,7 @@ def resample_array(
     AliasingWarning
         If an axis shrinks by more than 2 without `antialias`.
     ChunkscaleWarning
-        Of what is strange, and of coordinates that are not resampled.
+        For what is unusual, and for coordinates that are not resampled.
 
     Examples
     --------

@@ -51,8 +51,9 @@ def open_image(
         lie in one: ``scan.ozx/labels/cells``. Or a local file of another format, an image
         in it (``scan.ome.tif/1``), or a folder or pattern of planes (``planes/z*.tif``).
     source_voxel_size : float, str, mapping or sequence, optional
-        Voxel size by axis name (``{"z": 1.0, "y": 0.2, "x": 0.2}``), in the image's unit or with
-        one (``"500nm"``), which replaces what the metadata says.
+        Replaces the voxel size of the metadata: by axis name (``{"z": 1.0, "y": 0.2}``), or
+        numbers for the spatial axes, or for all axes, like ``image.grid.voxel_size``. In the
+        image's unit or with one (``"500nm"``).
     axes : str, optional
         Of a file that does not say them, like ``"zyx"``.
     source_unit : str, optional
@@ -70,7 +71,7 @@ def open_image(
     Raises
     ------
     SourceNotFoundError
-        If nothing is there; `AccessDeniedError` where that cannot be told.
+        If nothing is there; `AccessDeniedError` if access is denied.
     NotAnImageError
         If there is no image.
     MultipleImagesError
@@ -161,7 +162,7 @@ def check(
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
 ) -> CheckReport:
-    """Say whether an image and its labels, or all of a collection, are complete, valid and right.
+    """Verify an image and its labels, or a whole collection.
 
     Parameters
     ----------
@@ -169,14 +170,14 @@ def check(
         The image or collection to check: metadata against the NGFF rules and
         against the geometry of a pyramid, and every chunk by reading it.
     source : str, path-like, Image or array, optional
-        Where it was made from: boxes spread over the volume, of every time point and channel,
-        are recomputed with plain NumPy, and every voxel of them is compared. Of a collection
-        the collection that it was made from: images are compared by their paths.
+        What it was made from: sample boxes of every time point and channel
+        are recomputed with plain NumPy, and every voxel in them is compared. For a collection,
+        the collection that it was made from; images are matched by their paths.
     source_voxel_size : float, str, mapping or sequence, optional
-        What the source was said to have; without `source`, what the image itself is said to
-        have. An output of this package knows that of its source.
+        As given for the run that made the image; without `source`, that of the image itself. An
+        output of this package records it.
     full : bool
-        Whether all of it is compared with `source`, which takes as long as plain NumPy does.
+        Compare the whole image with `source`, at the speed of plain NumPy.
     storage_options, source_storage_options : mapping, optional
         As in `plan_resampling`.
 

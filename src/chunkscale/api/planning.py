@@ -98,11 +98,11 @@ def plan_resampling(
     ----------
     source : str, path-like, Image or array
         OME-Zarr image: local path, or URL with http(s), s3, gs or az. Or an
-        array of NumPy or Dask, or what turns into one, or one with coordinates: see `resample`.
+        array: of NumPy, Dask, or with coordinates; see `resample`.
     images : str or sequence of str, optional
         Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
         patterns like ``"B/03/0,B/04/*"``, in which ``**`` stands for any number of names.
-        Each is made with these parameters, and the collection is mirrored.
+        All of them get these parameters, and the result is a collection of the same kind.
     voxel_size : float, str, mapping or sequence, default "finest"
         Of the target, in the source's unit or with one (``"500nm"``): a number for all
         spatial axes, numbers by axis (``"z=1,y=0.5,x=0.5"`` or a mapping; axes left out
@@ -110,7 +110,7 @@ def plan_resampling(
     zoom : float, default 1
         Divides the voxel size: 2 doubles the number of voxels per axis.
     factor : float, str, mapping or sequence, optional
-        Instead of a voxel size: how many times as many voxels an axis gets, for all spatial
+        Instead of a voxel size: multiplies the number of voxels, for all spatial
         axes or by axis (``"5,1,1"`` or ``"z=5"``).
     shape : int, str, mapping or sequence, optional
         Instead of a voxel size: voxels along the spatial axes (``"256,256,256"`` or
@@ -118,8 +118,9 @@ def plan_resampling(
     like : str, path-like, Image, VoxelGrid or array with coordinates, optional
         Take this grid instead of a voxel size.
     source_voxel_size : float, str, mapping or sequence, optional
-        Replaces what the source's metadata or coordinates say; a plain array needs it. In the
-        source's unit or with one (``"500nm"``), like `voxel_size`.
+        Replaces the voxel size of the source's metadata or coordinates; required for a plain
+        array. As `voxel_size`, or one number for each axis, like ``image.grid.voxel_size``.
+        In the source's unit or with one (``"500nm"``).
     axes : str, optional
         Of an array, in order; default: the last ones of ``"tczyx"``.
     source_translation : sequence of float, optional
@@ -127,30 +128,30 @@ def plan_resampling(
     source_unit : str, optional
         Of an array's voxel size, like ``"micrometer"``.
     channels, timepoints, crop : optional
-        Take a part of the source; see `Image.select`. What is cropped has the voxels that
-        the whole would have there.
+        Take a part of the source; see `Image.select`. A crop has exactly the voxels of the
+        full result.
     labels : bool, str or sequence of str, default True
-        Take the image's labels along, or some of them by name (``"nuclei,cells"``): onto the
-        same grid, with as many levels. What they do not cover has the label 0. Those that cannot
-        go along stay behind with a warning; by name they are refused.
+        Resample the image's labels, too, or some of them by name (``"nuclei,cells"``): onto the
+        same grid, with as many levels. What they do not cover has the label 0. Labels that cannot
+        be resampled are left out with a warning; if they are named, that is an error.
     label_method : {"mode", "nearest"}
-        What these labels are made with: the most frequent one of the voxels that fall into one
-        of the target (the nearest where an axis grows), or always the nearest. Labels that are
-        `source` themselves have `method`.
+        How these labels are resampled: the most frequent label of the voxels that fall into a
+        target voxel (the nearest where an axis grows), or always the nearest. If `source` itself
+        is a label image, `method` applies.
     level : int or "auto", default 0
         Read this stored level of the image instead of the finest. ``"auto"`` takes the
-        coarsest that is as fine as the target along every axis and agrees with level 0. Its
-        voxels are averages of those of level 0, as whoever made the levels took them.
+        coarsest that is as fine as the target along every axis and matches level 0. Its
+        voxels are averages of those of level 0, computed by the program that wrote the levels.
     method : {"linear", "nearest", "cubic", "lanczos", "area", "mode", "max"}, optional
         How voxels are made: of the two around along each axis, the nearest, a curve through
         four or a sharper one through six; or, where an axis shrinks, of all that fall into one:
         their mean (else linear), the most frequent or the largest (else nearest). Default:
         linear, or nearest for label images.
     antialias : bool, default False
-        Average over the voxels that plain interpolation skips where an
-        axis shrinks.
+        Smooth before downsampling; recommended where an axis shrinks by more
+        than 2.
     outside : "edge" or number, default "edge"
-        What samples outside the source's extent get; only with `like`.
+        Value outside the source's extent; only with `like`.
     chunk, shard : int, sequence or str, optional
         Voxels per spatial axis. `shard` 0 stores chunks one by one.
     levels : int, optional
@@ -160,22 +161,22 @@ def plan_resampling(
         large as the smallest, so that coarse levels tend to isotropy; all; all but z; or
         none, as there is one level.
     downsample : {"mean", "mode", "nearest", "max"}, optional
-        What a coarser level has of the voxels of a cell: their mean, the most frequent, the
-        one after the middle, or the largest. Default: mode where the method is nearest or
-        mode, max where it is max, else mean. Labels that go along have modes.
+        How coarser levels are made: the mean of the voxels of a cell, the most frequent, the
+        one after the middle, or the largest. Default: mode if the method is nearest or
+        mode, max if it is max, else mean. Labels of an image get modes.
     ome_zarr_version : {"0.5", "0.4", "0.6"}
     codec : str, default "blosc-lz4"
         ``blosc-lz4``, ``blosc-zstd``, ``zstd``, ``gzip`` or ``none``, with a
         level after a colon if wanted.
     checksum : {"none", "crc32c"}
-        Stored with each chunk (inside shards as well), so that whoever reads it notices a
+        Stored with each chunk (also inside shards), so that readers notice a
         flipped bit; four bytes each. Not for 0.4.
     memory : int or str, optional
-        Bytes for the whole run, like ``"4GiB"``; the plan keeps below. On a
-        cluster: for each worker process.
+        Peak memory of the whole run, like ``"4GiB"``. On a cluster: of each worker
+        process.
     workers : int, optional
-        Regions at the same time; default: one per core, or as
-        ``dask.config`` says; at most eight on a GPU. A cluster has its own.
+        Parallel regions; default: about one per core, or as ``dask.config`` says; at most
+        eight on a GPU. Not for clusters.
     device : {"auto", "cpu", "gpu"}
         ``auto`` takes the GPU if there is one that CuPy can use and the memory
         is enough for its driver.
@@ -184,8 +185,7 @@ def plan_resampling(
     destination : str or path-like, optional
         To warn when its disk is too small.
     resume : bool, default False
-        Take the layout over from what an interrupted run has left at
-        `destination`.
+        Keep the layout of an interrupted run at `destination`.
     client : distributed.Client, optional
         Plan for its cluster. Default: the active client, if there is one.
     storage_options : mapping, optional

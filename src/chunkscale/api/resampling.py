@@ -95,8 +95,8 @@ def resample(
 ) -> Resampled | ResampledCollection:
     """Resample an OME-Zarr image or an array of any size into a new OME-Zarr image.
 
-    The labels of an image go along. With `images` a whole collection is resampled, into one
-    like it.
+    The labels of an image are resampled, too. With `images` a whole collection is resampled into
+    one of the same kind.
 
     Parameters
     ----------
@@ -107,9 +107,9 @@ def resample(
         ``source_unit`` if wanted. Or one that says where its voxels are: an
         `xarray.DataArray` (also of spatialdata), ``ngff_zarr.NgffImage`` or
         ``NgffMultiscales``, ``SimpleITK.Image``; its channel names, units, position
-        and time step are written, and what cannot be is warned of. One in
-        memory does not count into ``memory``; a block of Dask does, but not
-        what its tasks hold besides. Arrays stay in this process, and their
+        and time step are written, with a warning for what cannot be. An array in
+        memory does not count towards ``memory``; a block of Dask does, but not
+        what else its tasks hold. Arrays stay in this process, and their
         runs cannot be resumed.
     destination : str or path-like
         Of the new image or collection: local path, or URL with s3, gs or az. A
@@ -118,23 +118,23 @@ def resample(
     images : str or sequence of str, optional
         Of a collection (a plate, a series, a folder of images): ``"all"``, or names and
         patterns like ``"B/03/0,B/04/*"``, in which ``**`` stands for any number of names. The
-        collection is mirrored at `destination`. ``"all"`` of one image is that image.
+        result is a collection of the same kind. ``"all"`` of one image is that image.
     overwrite : bool, default False
-        Replace an image at `destination`, or an unfinished one, with the labels that were made
-        with it; or a collection that this package has written, where nothing else lies in it.
+        Replace an image at `destination`, finished or not, and its labels; or a
+        collection that this package has written, if it contains nothing else.
         It is deleted after all checks have passed and before anything is written.
     resume : bool, default False
-        Continue what an interrupted run with the same parameters has left at
-        `destination`; mend it if it is finished; start if nothing is there. Of an unfinished
-        collection those images are mended that are not finished.
+        Continue an interrupted run with the same parameters, or start a new one if there is no
+        output. A finished output is read, and damaged chunks are made again; of an unfinished
+        collection only the images that are not finished.
     take_over : bool, default False
-        Also where another run seems to be writing `destination`.
+        With `resume` or `overwrite`: proceed even if another run holds the lock.
     client : distributed.Client, optional
         Work on its cluster. Default: the active client, if there is one.
     scheduler : str or path-like, optional
         Address (``tcp://host:8786``) or scheduler file of a cluster.
     resources : mapping of str to float, optional
-        What every region takes of a worker of the cluster: ``{"GPU": 1}``.
+        Dask resources required per region: ``{"GPU": 1}``.
     log : str or path-like, optional
         File that gets one line of JSON for every region.
     progress : bool or callable, optional
@@ -161,20 +161,20 @@ def resample(
     ------
     DestinationError
         If `destination` exists, or lies in the source, or holds it; with
-        `resume`, if it was begun differently.
+        `resume`, if it was started with other options.
     ChunkscaleError
         Whatever planning refuses, before anything is written.
     RegionError, CorruptChunkError, ClusterError
-        While running. The unfinished output has no multiscales metadata, so
-        no reader takes it for an image; `resume` continues it. One image of a
-        collection that fails is named at the end, when all others are done.
+        While running. The unfinished output has no multiscales metadata, so it
+        cannot be opened as an image; `resume` continues it. If an image of a
+        collection fails, it is named at the end, when all others are done.
 
     Warns
     -----
     AliasingWarning
         If an axis shrinks by more than 2 without `antialias`.
     ChunkscaleWarning
-        Of all else that the plan has to say, as of labels that cannot go along.
+        For everything else that the plan warns of.
 
     Examples
     --------

@@ -86,7 +86,7 @@ def _made_image(uri: str) -> MadeImage:
     attributes = stored_group(uri) or {}
     image = describe(attributes)
     if not isinstance(image, Multiscale):
-        raise MetadataError(f"{uri!r} is no image")
+        raise MetadataError(f"{uri!r} is not an image")
     level = image.datasets[0]
     (facts,) = array_facts([join(uri, level.path)], 2 if image.version == "0.4" else 3)
     if facts.problem:

@@ -15,7 +15,6 @@ from chunkscale.output.destination import (
     refuse_overlap,
     writable,
 )
-from chunkscale.output.labels import source_of
 from chunkscale.output.ledger import forget
 from chunkscale.output.notes import is_packed
 from chunkscale.output.places import (
@@ -26,6 +25,7 @@ from chunkscale.output.places import (
     is_blank,
     is_nobodys,
 )
+from chunkscale.output.provenance import path_hash, source_hash
 from chunkscale.output.record import is_unfinished, level_paths
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.sources.collections import CollectionSource
@@ -125,7 +125,7 @@ def foreign_below(target: str, *, take_over: bool) -> Iterator[str]:
     DestinationError
         If another run is writing one of the images.
     """
-    origin = source_of({"chunkscale": collection_record(target)})
+    origin = source_hash({"chunkscale": collection_record(target)})
     yield from _foreign_in(target, "", take_over, origin)
 
 
@@ -143,7 +143,7 @@ def _foreign_in(uri: str, prefix: str, take_over: bool, origin: str) -> Iterator
             elif not (_is_empty_folder(at) or inside == [NOTES]):
                 yield path
         elif is_made_image(found):
-            if origin and source_of(found) not in (f"{origin}/{path}", ""):
+            if origin and source_hash(found) not in (path_hash(path, origin), ""):
                 yield path  # made from something else
                 continue
             leases.check_free(at, take_over=take_over)
@@ -187,7 +187,7 @@ def discard_collection(target: str) -> None:
     Image by image, so that whoever is interrupted here finds nothing but parts of it.
     """
     record = collection_record(target) or {}
-    rest = {name: record.get(name) for name in ("kind", "source")}
+    rest = {name: record.get(name) for name in ("kind", "source", "source_hash") if name in record}
     set_attributes(target, {"chunkscale": {**rest, "state": "unfinished"}})
     for name in _entries(target):
         _discard_below(join(target, name))

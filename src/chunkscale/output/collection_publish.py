@@ -25,6 +25,7 @@ from chunkscale.output.collection import STATE_KEYS, Mirror, group_place
 from chunkscale.output.collection_ome import mirror_ome
 from chunkscale.output.collection_places import is_made_image
 from chunkscale.output.places import drop_strays
+from chunkscale.output.provenance import public_text, published
 from chunkscale.sources.collections import CollectionSource
 from chunkscale.sources.documents import documents, each
 from chunkscale.sources.folders import Tell
@@ -73,7 +74,8 @@ def publish_collection(
     for notice in (*source.notices, *told):
         say_for(mirror.version, before.setdefault, notice)
     if said := before | notices:
-        record["notices"] = [str(notice) for notice in said]
+        record["notices"] = [public_text(str(notice), source.uri) for notice in said]
+    record = published(record)
     there = group_attributes(mirror.uri).get("chunkscale")
     if there not in (mirror.record, record):
         raise RegionError(

@@ -20,6 +20,7 @@ from chunkscale.errors import (
 from chunkscale.ome.model import Multiscale
 from chunkscale.ome.read import describe
 from chunkscale.ome.versions import holds_systems
+from chunkscale.output.provenance import path_hash, source_hash
 from chunkscale.output.record import level_paths, zarr_format_of
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.documents import group_document
@@ -59,10 +60,10 @@ def own_arrays(target: str, attributes: Mapping[str, Any]) -> list[str]:
 
     Others below it, drawn by hand or made from something else, are not the output's to delete.
     """
-    origin = source_of(attributes)
+    origin = source_hash(attributes)
     found: list[str] = []
     for place, inner in _made_below(target) if origin else ():
-        if source_of(inner) == f"{origin}/{place}":
+        if source_hash(inner) == path_hash(place, origin):
             found += [f"{place}/{path}" for path in level_paths(inner)]
     return found
 
@@ -82,13 +83,6 @@ def _made_below(target: str) -> Iterator[tuple[str, dict[str, Any]]]:
         else:
             if attributes:
                 yield place, attributes
-
-
-def source_of(attributes: Mapping[str, Any]) -> str:
-    """Return where an output says that it was made from; nothing if it does not."""
-    record = attributes.get("chunkscale")
-    source = record.get("source") if isinstance(record, Mapping) else None
-    return source.replace("\\", "/").rstrip("/") if isinstance(source, str) else ""
 
 
 def list_label(plan: ResamplePlan, target: str) -> None:

@@ -233,8 +233,9 @@ def _unpublish(uri: str, arrays: Iterable[str]) -> None:
         record = group_attributes(uri).get("chunkscale")
     except (SourceNotFoundError, MetadataError):
         return  # it was no image
-    source = record.get("source") if isinstance(record, dict) else None
-    rest = {"state": "unfinished", "levels": list(arrays), "source": source}
+    stated = record if isinstance(record, dict) else {}
+    kept = {name: stated[name] for name in ("source", "source_hash") if name in stated}
+    rest = {"state": "unfinished", "levels": list(arrays), **kept}
     try:
         set_attributes(uri, {"chunkscale": rest})
     except OSError:

@@ -25,6 +25,7 @@ from chunkscale.ome.write import (
 from chunkscale.output.labels import depth_below_image
 from chunkscale.output.packed_place import BESIDE
 from chunkscale.output.places import check_links, tidy
+from chunkscale.output.provenance import public_text, published
 from chunkscale.output.record import STATE_KEYS, recipe
 from chunkscale.output.sweep import measured
 from chunkscale.output.watch import check_source
@@ -101,17 +102,17 @@ def composed(
     left = (n for n in plan.warnings if n.kind in ("lost", "asked", "converted"))
     notices = tuple(dict.fromkeys((*source.notices, *left, *notices)))
     if notices:
-        record["notices"] = [str(notice) for notice in notices]
+        record["notices"] = [public_text(str(notice), plan.source.title) for notice in notices]
     if plan.labels:
         record["labels"] = [path for path, _ in plan.labels]
     axes = axis_entries(plan.target_grid.axes)
     made = coordinates_of(source, plan.target_grid.axes, [path for path, _ in plan.labels])
     if left_out := coordinate_record(made, plan.ngff_version, axes):
         record[RECORD] = json_safe(left_out)[0]
-    published = _image_attributes(plan, kept, name, made)
+    attributes = _image_attributes(plan, kept, name, made)
     if plan.source.is_label:
-        _say_whose(published, target)
-    return {**published, "chunkscale": {**record, **state}}
+        _say_whose(attributes, target)
+    return {**attributes, "chunkscale": {**published(record), **state}}
 
 
 def rehearse(plan: ResamplePlan, target: str, source: Source) -> None:

@@ -16,6 +16,7 @@ from chunkscale.errors import DestinationError
 from chunkscale.ome.model import Multiscale
 from chunkscale.ome.read import describe
 from chunkscale.ome.said import RECORD as COORDINATES
+from chunkscale.output.provenance import published
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
 from chunkscale.text import shown
@@ -161,6 +162,11 @@ def check_same(
     """
     skipped = set(LAYOUT_KEYS) - set(asked)
     there, now = dict(found.recipe), dict(wanted)
+    if "source_hash" in there:
+        now = published(now)
+        hashes = [made.pop("source_hash", "") for made in (there, now)]
+        if hashes[0] != hashes[1] and there["source"] == now["source"]:
+            now["source"] = f"{now['source']} in another folder"
     if "regions" in skipped:
         # Those of the other levels follow from the regions.
         for made in (there, now):

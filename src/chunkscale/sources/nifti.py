@@ -172,7 +172,7 @@ def _refuse_kinds(path: str, image: Any, shape: Sequence[int]) -> None:
         )
     if len(shape) > 3 and shape[3] > 1 and int(image.header["xyzt_units"]) & 0x38 > 24:
         raise NotAnImageError(
-            f"the fourth axis of {path!r} is no time (its unit is that of a spectrum), which is "
+            f"the fourth axis of {path!r} is not time (its unit is that of a spectrum), which is "
             "not read; pass it as an array, with source_voxel_size and axes='czyx': "
             f"numpy.asarray(nibabel.load({path!r}).dataobj).T"
         )

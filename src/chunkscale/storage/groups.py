@@ -102,8 +102,8 @@ def _beside(found: Mapping[str, bytes]) -> dict[str, Any] | None:
 
 
 _ARRAY_FOR_GROUP = (
-    "{0!r} is a zarr array, not an OME-Zarr group; give the path of the group that "
-    "holds it, or if that is no image pass it as an array in Python, with source_voxel_size: "
+    "{0!r} is a zarr array, not an OME-Zarr group; give the path of the group that holds it, or "
+    "if that is not an image, pass it as an array in Python, with source_voxel_size: "
     "dask.array.from_zarr({0!r})"
 )
 

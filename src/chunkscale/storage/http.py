@@ -57,8 +57,8 @@ class Http(Store):
         name = uri.rpartition("/")[2]
         if found is not None and name in METADATA_FILES and _is_page(name, found):
             raise SourceNotFoundError(
-                f"{above(uri)!r} has no metadata: what the server sends for {name!r} is no valid "
-                "JSON of zarr (a web page?); give the URL of an OME-Zarr image"
+                f"{above(uri)!r} has no metadata: what the server sends for {name!r} is not "
+                "valid zarr metadata (a web page?); give the URL of an OME-Zarr image"
             )
         return found
 

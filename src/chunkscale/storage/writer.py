@@ -202,7 +202,7 @@ def _refuse_other(uri: str, found: bytes, planned: bytes) -> None:
     if text:
         raise DestinationError(
             f"the document {uri!r} of the output has changed since it was written ({text}); "
-            "delete that file and continue with resume=True (--resume), which writes it anew"
+            "delete that file and continue with resume=True (--resume), which writes it again"
         )
 
 
