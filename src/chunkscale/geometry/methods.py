@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from chunkscale.errors import OptionError
 
 MethodName = Literal["linear", "nearest", "cubic", "lanczos", "area", "mode", "max"]
@@ -112,11 +110,14 @@ def _sine(x: Any) -> Any:
 
 
 def _lanczos(distance: Any, scale: float) -> Any:
-    x = np.maximum(distance / scale, 1e-9)  # in the middle it is 1, and not 0 / 0
-    whole = np.rint(x)
+    # By operators alone: NumPy is not loaded for the names of methods.
+    x = distance / scale
+    x = x + (x < 1e-9) * 1e-9  # in the middle it is 1, and not 0 / 0
+    whole = (x + 0.5) // 1.0
     # Exactly zero where voxels are hit.
     wave = (1.0 - 2.0 * (whole % 2.0)) * _sine(x - whole)
-    window = _sine(np.minimum(x / 3.0, 1.0 - x / 3.0))
+    third = x / 3.0
+    window = _sine(third + (third > 0.5) * (1.0 - 2.0 * third))
     return wave * window * 3.0 / (math.pi * math.pi * x * x)
 
 
