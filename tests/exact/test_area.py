@@ -177,4 +177,4 @@ def test_the_command_line_takes_it(make_image, tmp_path, noise, capsys):
     assert "area" in text
     assert "warning" not in text
     assert main(["plan", str(source), *size, "--antialias"]) == 2
-    assert "antialias has no meaning for the method area" in capsys.readouterr().err
+    assert "antialias does not apply to the method area" in capsys.readouterr().err

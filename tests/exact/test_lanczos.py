@@ -171,4 +171,4 @@ def test_the_command_line_takes_it(make_image, tmp_path, noise, capsys):
     assert "aliasing" in capsys.readouterr().out
     labels = make_image(noise((4, 9, 9)), name="labels", attributes={"image-label": {}})
     assert main(["plan", str(labels), "--method", "lanczos", "--zoom", "2"]) == 0
-    assert "lanczos interpolation blends the ids" in capsys.readouterr().out
+    assert "lanczos interpolation mixes the ids" in capsys.readouterr().out

@@ -150,4 +150,4 @@ def test_the_command_line_takes_it(make_image, tmp_path, noise, capsys):
     text = capsys.readouterr()
     assert "warning" not in text.out + text.err
     assert main(["plan", str(source), *options, "--antialias"]) == 2
-    assert "antialias has no meaning for the method max" in capsys.readouterr().err
+    assert "antialias does not apply to the method max" in capsys.readouterr().err
