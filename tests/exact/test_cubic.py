@@ -195,4 +195,4 @@ def test_the_command_line_takes_it(make_image, tmp_path, noise, capsys):
     assert "aliasing" in text
     labels = make_image(noise((4, 9, 9)), name="labels", attributes={"image-label": {}})
     assert main(["plan", str(labels), "--method", "cubic", "--zoom", "2"]) == 0
-    assert "cubic interpolation blends the ids" in capsys.readouterr().out
+    assert "cubic interpolation mixes the ids" in capsys.readouterr().out

@@ -115,7 +115,7 @@ def test_where_nothing_shrinks_it_is_nearest_to_the_bit(noise, dtype, factor):
     assert mode(data, factor=factor).tobytes() == nearest.tobytes()
 
 
-@pytest.mark.filterwarnings("ignore:the voxels are true or false")
+@pytest.mark.filterwarnings("ignore:this is a mask")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(8, 12, 10), (7, 9, 11), (1, 5, 6)])
 def test_halving_is_the_mode_of_the_pyramid(make_image, tmp_path, noise, dtype, shape):
@@ -216,7 +216,7 @@ def test_what_is_refused_and_what_is_not_warned_of(make_image, noise, capsys):
     assert "mode" in text
     assert "warning" not in text
     assert main(["plan", str(source), "--method", "mode", "--antialias"]) == 2
-    assert "antialias has no meaning for the method mode" in capsys.readouterr().err
+    assert "antialias does not apply to the method mode" in capsys.readouterr().err
 
 
 def test_true_and_false_are_voted_for_and_that_is_said(make_image, noise):

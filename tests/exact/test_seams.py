@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::chunkscale.AliasingWarning"),
     pytest.mark.newest,
     pytest.mark.usefixtures("small_regions"),
-    pytest.mark.filterwarnings("ignore:the voxels are true or false"),
+    pytest.mark.filterwarnings("ignore:this is a mask"),
 ]
 
 

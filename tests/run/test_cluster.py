@@ -153,7 +153,7 @@ def test_the_base_counts_what_the_workers_import(client, stack):
 
 def test_options_of_two_worlds_are_refused(client, stack, tmp_path):
     """One cluster at a time, and a cluster has its own workers."""
-    with pytest.raises(chunkscale.OptionError, match="one of them"):
+    with pytest.raises(chunkscale.OptionError, match="pass only one"):
         chunkscale.resample(stack, tmp_path / "out.zarr", client=client, scheduler="tcp://x:1")
     with pytest.raises(chunkscale.OptionError, match="2 threads in 2 workers"):
         chunkscale.resample(stack, tmp_path / "out.zarr", client=client, workers=3)
