@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
 from chunkscale.geometry.selection import Crop, Indices
+from chunkscale.host.limits import usable_cores
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources import opening
 from chunkscale.sources.base import Sizes, Source, SourceOptions
@@ -79,7 +80,7 @@ def open_image(
         reach=storage_options,
         axes=axes,
         unit=source_unit,
-        io=StoreIO(threads=io_threads()),
+        io=StoreIO(threads=usable_cores().amount),
     )
     return cast(Image | FileImage, opening.open_source(normalise(path, storage_options), given))
 
@@ -88,12 +89,6 @@ def _sizes(source_voxel_size: VoxelSize | None) -> Sizes | None:
     if source_voxel_size is None:
         return None
     return partial(source_sizes, source_voxel_size)
-
-
-def io_threads() -> int:
-    from chunkscale.run.local import codec_threads
-
-    return codec_threads()
 
 
 def open_source(
@@ -116,7 +111,7 @@ def open_source(
         axes=axes,
         translation=source_translation,
         unit=source_unit,
-        io=StoreIO(threads=io_threads()),
+        io=StoreIO(threads=usable_cores().amount),
         mirrored=mirrored,
     )
     try:
@@ -196,7 +191,7 @@ def check(
     origin: object = source
     if isinstance(source, str | bytes | os.PathLike | Image):
         origin = _location(cast(PathLike | Image, source), reach)
-    io, sizes = StoreIO(threads=io_threads()), _sizes(source_voxel_size)
+    io, sizes = StoreIO(threads=usable_cores().amount), _sizes(source_voxel_size)
     return check_dataset(target, origin, io, sizes, full=full)
 
 
