@@ -167,7 +167,8 @@ def check(
         What the source was said to have; without `source`, what the image itself is said to
         have. An output of this package knows that of its source.
     full : bool
-        Whether all of it is compared with `source`, which takes as long as plain NumPy does.
+        Whether all of it is compared with `source`, which takes as long as plain NumPy does, and
+        its metadata are shown to ome-zarr.
     storage_options, source_storage_options : mapping, optional
         As in `plan_resampling`.
 
