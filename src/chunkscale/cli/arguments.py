@@ -108,7 +108,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="recompute regions of every time point and channel from what it was made from, and "
         "compare every voxel",
     )
-    verb.add_argument("--full", action="store_true", help="with --source: recompute all of it, and let ome-zarr judge its metadata")
+    verb.add_argument(
+        "--full",
+        action="store_true",
+        help="with --source: recompute all of it, and let ome-zarr judge its metadata",
+    )
     _source_size(verb, " or, without --source, of DST")
     _storage_options(verb, source=True)
     _json_option(verb)
