@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +214,40 @@ def test_importing_the_package_imports_nothing_heavy():
             [sys.executable, "-c", probe], check=True, capture_output=True, text=True
         )
         assert found.stdout.strip() == "[]"
+
+
+#: Verb -> what it does not need of a local image, and would take longer to import than all else.
+NOT_NEEDED = {
+    "info": {"chunkscale.run", "dask", "numba", "tensorstore"},
+    "plan": {"numba", "tensorstore"},
+    "resample": {"dask.array", "numba"},
+    "check": {"dask.array", "numba"},
+}
+NEVER_NEEDED = {
+    "aiohttp", "cupy", "distributed", "nibabel", "obstore", "ome_zarr", "pandas", "pydantic",
+    "tifffile", "xarray",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_no_verb_imports_what_it_does_not_need(make_image, noise, tmp_path):
+    """A small run takes as long as its imports; ome-zarr and Numba would more than double them."""
+    image, out = str(make_image(noise((6, 8, 8)), (1.0, 0.5, 0.5))), str(tmp_path / "out.zarr")
+    lines = [["info", image], ["plan", image], ["resample", image, out], ["check", out]]
+    program = f"""
+import json, sys
+from chunkscale.cli.main import main
+for line in {lines}:
+    code = main(line)
+    print(json.dumps([line[0], code, list(sys.modules)]), file=sys.stderr)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    told = [json.loads(line) for line in found.stderr.splitlines() if line.startswith("[")]
+    assert [(verb, code) for verb, code, _ in told] == [(verb, 0) for verb in NOT_NEEDED]
+    for verb, _, modules in told:
+        assert not (NOT_NEEDED[verb] | NEVER_NEEDED) & set(modules), verb
 
 
 def test_the_public_names_resolve():

@@ -29,6 +29,7 @@ from chunkscale.ome.write import (
     downscaling_metadata,
     multiscale_attributes,
 )
+from chunkscale.storage.groups import compose_multiscales
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 VERSIONS = ("0.4", "0.5")
@@ -777,30 +778,6 @@ def test_other_versions_are_not_completed() -> None:
         complete_attributes(draft(scale(1, 1)))
 
 
-@pytest.mark.filterwarnings("ignore:Call to deprecated class Scaler:DeprecationWarning")
-@pytest.mark.parametrize("version", VERSIONS)
-def test_what_ome_zarr_composes_is_completed(version: str) -> None:
-    pytest.importorskip("ome_zarr", exc_type=ImportError)
-    zarr = pytest.importorskip("zarr")
-    from ome_zarr.format import format_from_version
-    from ome_zarr.writer import write_multiscales_metadata
-
-    scratch = zarr.create_group(
-        zarr.storage.MemoryStore(), zarr_format=2 if version == "0.4" else 3
-    )
-    write_multiscales_metadata(
-        scratch,
-        datasets=dataset_entries(LEVELS),
-        axes=axis_entries(ZYX),
-        fmt=format_from_version(version),
-        name="new",
-    )
-    source = full_source(version)
-    options: dict[str, Any] = {"kind": "mean", "metadata": METADATA, "source": source}
-    result = complete_attributes(scratch.attrs.asdict(), name="new", **options)
-    assert result == make(version, **options)
-
-
 # --- writing: what others say ------------------------------------------------
 
 NICE_OMERO = {
@@ -823,6 +800,19 @@ CASES = {
         (Dataset(path="0", voxel_size=(1.0, 3, 2, 1), translation=(0.0,) * 4),),
     ),
 }
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_written_is_what_ome_zarr_writes(version: str, case: str) -> None:
+    pytest.importorskip("ome_zarr", exc_type=ImportError)
+    axes, levels = CASES[case]
+    composed = compose_multiscales(
+        version=version, axes=axis_entries(axes), datasets=dataset_entries(levels)
+    )
+    options: dict[str, Any] = {"kind": "mean", "metadata": METADATA, "source": full_source(version)}
+    result = complete_attributes(composed, name="new", **options)
+    assert result == make(version, axes=axes, levels=levels, **options)
 
 
 @pytest.fixture(params=itertools.product(VERSIONS, VERSIONS, CASES), ids="-".join)

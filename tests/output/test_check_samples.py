@@ -1,5 +1,7 @@
 """What `check` compares with a source: something of every time point and every channel."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import zarr
@@ -60,6 +62,32 @@ def test_frames_that_were_not_compared_are_told(make_image, noise, tmp_path, mon
     assert (report.notes, report.voxels_compared) == ((), int(np.prod(report_shape(out))))
     with pytest.raises(OptionError, match="give source"):
         chunkscale.check(out, full=True)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+def test_all_of_it_is_shown_to_ome_zarr(version, make_image, noise, tmp_path, monkeypatch):
+    """Another writer refuses what it would not have written; 0.6 not every ome-zarr knows."""
+    source, out, asked = make_image(noise((4, 4, 4)), (1.0, 1.0, 1.0)), tmp_path / "out.zarr", []
+    chunkscale.resample(source, out, zoom=2, levels=1, ome_zarr_version=version)
+    assert not chunkscale.check(out, source=source, full=True).notes
+
+    def refuse(error, **given):
+        asked.append(given)
+        raise error
+
+    def checked(error):
+        refusing = partial(refuse, error)
+        monkeypatch.setattr("chunkscale.verify.second_opinion.compose_multiscales", refusing)
+        return chunkscale.check(out, source=source, full=True)
+
+    report = checked(ValueError("too many axes"))
+    assert bool(report) == (version == "0.6")
+    assert all("ome-zarr refuses" in fault and "too many axes" in fault for fault in report.faults)
+    report = checked(ImportError("no ome_zarr"))
+    assert report
+    assert len(report.notes) == (version != "0.6")
+    assert chunkscale.check(out, source=source)
+    assert [given["version"] for given in asked] == [version] * 2 * (version != "0.6")
 
 
 def report_shape(path):

@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from chunkscale.api.images import io_threads
 from chunkscale.api.plans import PlannedImage
 from chunkscale.errors import ChunkscaleError, RegionError
+from chunkscale.host.limits import usable_cores
 from chunkscale.parameters import Existing
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.locations import join
@@ -65,7 +65,7 @@ class Run:
     @property
     def threads(self) -> int:
         """Those that encode and decode."""
-        return io_threads() if self.cluster is None else self.cluster.shape().codec_threads
+        return usable_cores().amount if self.cluster is None else self.cluster.shape().codec_threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

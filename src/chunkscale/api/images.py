@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
 from chunkscale.geometry.selection import Crop, Indices
+from chunkscale.host.limits import usable_cores
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.pictures.thumbnail import thumbnail
 from chunkscale.sources import opening
@@ -84,7 +85,7 @@ def open_image(
         reach=storage_options,
         axes=axes,
         unit=source_unit,
-        io=StoreIO(threads=io_threads()),
+        io=StoreIO(threads=usable_cores().amount),
     )
     return cast(Image | FileImage, opening.open_source(normalise(path, storage_options), given))
 
@@ -93,12 +94,6 @@ def _sizes(source_voxel_size: VoxelSize | None) -> Sizes | None:
     if source_voxel_size is None:
         return None
     return partial(source_sizes, source_voxel_size)
-
-
-def io_threads() -> int:
-    from chunkscale.run.local import codec_threads
-
-    return codec_threads()
 
 
 def open_source(
@@ -121,7 +116,7 @@ def open_source(
         axes=axes,
         translation=source_translation,
         unit=source_unit,
-        io=StoreIO(threads=io_threads()),
+        io=StoreIO(threads=usable_cores().amount),
         mirrored=mirrored,
     )
     try:
@@ -177,7 +172,8 @@ def check(
         As given for the run that made the image; without `source`, that of the image itself. An
         output of this package records it.
     full : bool
-        Compare the whole image with `source`, at the speed of plain NumPy.
+        Compare the whole image with `source`, at the speed of plain NumPy, and let ome-zarr judge
+        its metadata.
     storage_options, source_storage_options : mapping, optional
         As in `plan_resampling`.
 
@@ -202,7 +198,7 @@ def check(
     origin: object = source
     if isinstance(source, str | bytes | os.PathLike | Image):
         origin = _location(cast(PathLike | Image, source), reach)
-    io, sizes = StoreIO(threads=io_threads()), _sizes(source_voxel_size)
+    io, sizes = StoreIO(threads=usable_cores().amount), _sizes(source_voxel_size)
     return check_dataset(target, origin, io, sizes, full=full)
 
 

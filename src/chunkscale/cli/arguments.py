@@ -138,7 +138,11 @@ def _check(verbs: Any) -> None:
         help="what it was made from: recompute some regions of every time point and channel, and "
         "compare every voxel of them",
     )
-    verb.add_argument("--full", action="store_true", help="with --source: recompute all regions")
+    verb.add_argument(
+        "--full",
+        action="store_true",
+        help="with --source: recompute all regions, and let ome-zarr judge the metadata",
+    )
     source_size(verb, " or, without --source, of DST")
     storage_options(verb, source=True)
     json_option(verb)

@@ -73,7 +73,8 @@ def usable_cores() -> Limit:
     else:
         known = hasattr(psutil.Process, "cpu_affinity")
         here = len(psutil.Process().cpu_affinity()) if known else os.cpu_count() or 1
-    found = [Limit(here, "the cores of this machine"), *core_limits()]
+    said = getattr(os, "process_cpu_count", os.cpu_count)()  # PYTHON_CPU_COUNT, of Python 3.13
+    found = [Limit(min(here, said or here), "the cores of this machine"), *core_limits()]
     return min(found, key=lambda limit: limit.amount)
 
 

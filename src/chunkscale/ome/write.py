@@ -205,8 +205,7 @@ def complete_attributes(
     Parameters
     ----------
     composed : mapping
-        Attributes with "multiscales", as `ome_zarr` writes them for 0.4 or 0.5, and
-        `composed_systems` for 0.6.
+        Attributes with "multiscales"; of 0.6 as `composed_systems` makes them.
     name : str, optional
         Of the image; without it there is none, whatever `composed` has.
     kind : str, optional

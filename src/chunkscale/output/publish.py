@@ -8,20 +8,15 @@ from typing import Any
 import numpy as np
 
 from chunkscale._version import __version__
-from chunkscale.errors import ChunkscaleError, MetadataError, OptionError, RegionError
+from chunkscale.errors import ChunkscaleError, MetadataError, RegionError
 from chunkscale.geometry.grid import aligned_grid
 from chunkscale.ome.axes import axis_entries
 from chunkscale.ome.carry import carried, json_safe
 from chunkscale.ome.further import Coordinates, coordinate_record
 from chunkscale.ome.model import Dataset
 from chunkscale.ome.said import RECORD
-from chunkscale.ome.versions import holds_systems, ngff_namespace
-from chunkscale.ome.write import (
-    complete_attributes,
-    composed_systems,
-    dataset_entries,
-    downscaling_metadata,
-)
+from chunkscale.ome.versions import ngff_namespace
+from chunkscale.ome.write import downscaling_metadata, multiscale_attributes
 from chunkscale.output.labels import depth_below_image
 from chunkscale.output.packed_place import BESIDE
 from chunkscale.output.places import check_links, tidy
@@ -34,7 +29,7 @@ from chunkscale.plan.model import ResamplePlan
 from chunkscale.sources.base import Source
 from chunkscale.sources.coordinates import coordinates_of
 from chunkscale.storage.documents import encoded
-from chunkscale.storage.groups import compose_multiscales, set_attributes
+from chunkscale.storage.groups import set_attributes
 
 
 def publish(plan: ResamplePlan, output: Output, source: Source) -> int:
@@ -120,18 +115,11 @@ def rehearse(plan: ResamplePlan, target: str, source: Source) -> None:
 
     Raises
     ------
-    OptionError
-        If a library that it takes cannot be imported.
     MetadataError
         If what is carried over cannot be written.
     """
     try:
         encoded(composed(plan, target, source, recipe(plan, source), {}))
-    except ImportError as error:
-        raise OptionError(
-            f"ome-zarr, which composes the metadata of the output, cannot be imported ({error}); "
-            "run without -OO (PYTHONOPTIMIZE=2), which it does not support, or install it again"
-        ) from error
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, ChunkscaleError):
             raise
@@ -153,16 +141,10 @@ def _image_attributes(
         )
         for level in plan.levels
     ]
-    version, axes = plan.ngff_version, plan.target_grid.axes
-    if holds_systems(version):
-        # Not every ome-zarr that can be installed knows 0.6.
-        composed = composed_systems(axes, levels, made, version)
-    else:
-        composed = compose_multiscales(
-            version=version, axes=axis_entries(axes), datasets=dataset_entries(levels)
-        )
-    return complete_attributes(
-        composed,
+    return multiscale_attributes(
+        version=plan.ngff_version,
+        axes=plan.target_grid.axes,
+        levels=levels,
         name=name,
         kind=plan.downsample,
         metadata=downscaling_metadata(

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from chunkscale._version import __version__
 from chunkscale.errors import ClusterError, OptionError
-from chunkscale.host.limits import memory_limits
+from chunkscale.host.limits import memory_limits, usable_cores
 from chunkscale.host.memory import bystander_bytes
 from chunkscale.run.job import Job
-from chunkscale.run.local import codec_threads
 from chunkscale.run.records import Batch, Outcome
 from chunkscale.run.worker import run_batch, stop_run
 
@@ -321,7 +320,7 @@ def _facts(dask_worker: Any) -> _Facts:
     limits = [limit.amount for limit in memory_limits()]
     if limit := dask_worker.memory_manager.memory_limit:
         limits.append(limit)
-    return _Facts(__version__, codec_threads(), min(limits, default=None), bystander_bytes())
+    return _Facts(__version__, usable_cores().amount, min(limits, default=None), bystander_bytes())
 
 
 def _batch(

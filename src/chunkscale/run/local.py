@@ -60,7 +60,7 @@ class LocalScheduler:
     @property
     def threads(self) -> int:
         """Those that encode and decode: one per core that this process may use."""
-        return codec_threads(self._cores)
+        return self._cores.amount
 
     @property
     def workers(self) -> int:
@@ -114,19 +114,6 @@ def local_scheduler() -> LocalScheduler:
         return LocalScheduler(chosen, None, 1)
     size = getattr(pool, "_max_workers", None) or getattr(pool, "_processes", None)
     return LocalScheduler(chosen, pool, size or number)
-
-
-def codec_threads(cores: Limit | None = None) -> int:
-    """Return how many threads may encode and decode: one per core that this process may use.
-
-    Parameters
-    ----------
-    cores : Limit, optional
-        What `usable_cores` says, where that is known.
-    """
-    from dask.system import CPU_COUNT
-
-    return min(int(CPU_COUNT), (cores or usable_cores()).amount)
 
 
 def run_locally(job: Job, driver: Driver) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Literal
 
 from chunkscale.errors import MetadataError, SourceNotFoundError
@@ -184,28 +183,28 @@ def set_attributes(
 def compose_multiscales(
     *, version: str, axes: Sequence[Mapping[str, Any]], datasets: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return the group attributes that ome-zarr writes for a multiscale image.
+    """Return the group attributes that ome-zarr writes for a multiscale image of 0.4 or 0.5.
 
-    They are composed in memory; nothing is stored. The name is left to `complete_attributes`.
+    They are composed in memory; nothing is stored.
+
+    Raises
+    ------
+    ImportError
+        If ome-zarr cannot be imported.
+    ValueError
+        If it refuses them.
     """
-    composed: dict[str, Any] = json.loads(_composed(version, json.dumps([axes, datasets])))
-    return composed
-
-
-@lru_cache(maxsize=64)
-def _composed(version: str, axes_and_datasets: str) -> str:
-    """Compose them as a text: images that are alike have the same, and it takes a millisecond."""
     import zarr
     from zarr.storage import MemoryStore
 
     with filter_lock, warnings.catch_warnings():
         # ome-zarr 0.18 uses a class that it has deprecated itself.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Half a second and more: Dask's arrays, SciPy, pandas, pydantic.
         from ome_zarr.format import format_from_version
         from ome_zarr.writer import write_multiscales_metadata
 
     fmt = format_from_version(version)
     group = zarr.open_group(MemoryStore(), mode="w", zarr_format=fmt.zarr_format)
-    axes, datasets = json.loads(axes_and_datasets)
-    write_multiscales_metadata(group, datasets, fmt=fmt, axes=axes)
-    return json.dumps(dict(group.attrs))
+    write_multiscales_metadata(group, copy.deepcopy(datasets), fmt=fmt, axes=copy.deepcopy(axes))
+    return dict(group.attrs)

@@ -45,6 +45,7 @@ from chunkscale.storage.stores import store_of
 from chunkscale.storage.walk import read_all
 from chunkscale.verify.report import MOST_FAULTS, CheckReport
 from chunkscale.verify.samples import frame_counts, sampled_frames, samples
+from chunkscale.verify.second_opinion import second_opinion
 
 UNFINISHED = (
     "the run that wrote it did not finish; continue with resume=True (--resume), or replace it "
@@ -104,7 +105,10 @@ def check_image(
                     break
         except (MetadataError, GridError) as error:
             faults.append(f"it was not made from {original.uri or original.path!r}: {error}")
-        if not full:
+        if full:
+            refused, unasked = second_opinion(target)
+            faults, notes = [*faults, *refused], (*notes, *unasked)
+        else:
             notes = (*notes, *_unseen(target.grid))
     faults += other_sizes  # last: what is wrong with a chunk is said better by reading it
     return CheckReport(
