@@ -91,7 +91,7 @@ def main() -> None:
         for which, (lines, environ) in timed.items():
             cold = dict(environ, NUMBA_CACHE_DIR=str(Path(scratch) / f"{which}-cold"))
             cores, clock = seconds(lines["resample"], cold)
-            print(f"{'the very first':18}  {which:7}  {cores:6.2f}  {'':6}  {clock:7.2f}")
+            print(f"{'resample, compiles':18}  {which:7}  {cores:6.2f}  {'':6}  {clock:7.2f}")
 
 
 if __name__ == "__main__":

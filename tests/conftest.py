@@ -74,12 +74,6 @@ def small_regions(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def no_voxels_are_few(monkeypatch):
-    """Let small images be made by the kernels that make large ones."""
-    monkeypatch.setattr("chunkscale.compute.cpu.FEW_VOXELS", 0)
-
-
-@pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     """Let regions whose store fails be tried again at once, as often as ever."""
     monkeypatch.setattr("chunkscale.run.worker.sleep", lambda seconds: time.sleep(0.001))

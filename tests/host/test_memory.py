@@ -140,7 +140,7 @@ def test_the_base_is_what_a_process_takes_and_not_much_more(
     make_image, noise, tmp_path, promise_of
 ):
     """The first run after an installation, which compiles kernels, and the next one."""
-    source, out = make_image(noise((40, 80, 80)), (1.0, 0.2, 0.2)), tmp_path / "out.zarr"
+    source, out = make_image(noise((16, 32, 32)), (1.0, 0.2, 0.2)), tmp_path / "out.zarr"
     options = (source, "--zoom", "2", "--workers", "1", "--device", "cpu")
     promise, kernels = promise_of(*options), tmp_path / "kernels"
     for _ in range(2):

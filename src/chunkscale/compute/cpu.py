@@ -15,13 +15,6 @@ from chunkscale.kernels.backend import Backend, get_backend
 from chunkscale.plan.model import ResamplePlan
 from chunkscale.plan.regions import Region
 
-#: Voxels, read and written, that a process leaves to plain NumPy before it imports Numba, which
-#: takes half a second, and loads its kernels, which takes many where they are not compiled yet.
-#: NumPy's have the same bits, and make so many in a quarter of a second (`asv_bench/startup.py`).
-FEW_VOXELS = 2**21
-
-_voxels = 0
-
 
 class Cpu:
     """The processor: every thread computes its region in buffers of its own.
@@ -30,13 +23,11 @@ class Cpu:
     ----------
     plans : sequence of ResamplePlan
         Their kernels are loaded, or compiled, at once: compilers need memory that
-        regions are promised. Those of NumPy do the first `FEW_VOXELS` of a process.
+        regions are promised.
     """
 
     def __init__(self, plans: Sequence[ResamplePlan]) -> None:
-        global _voxels  # of many small images the later ones are worth Numba
-        _voxels += sum(plan.voxels + plan.source_grid.size for plan in plans)
-        self._backend = get_backend("cpu" if _voxels > FEW_VOXELS else "reference")
+        self._backend = get_backend("cpu")
         self._workspace = Workspace()
         for plan in {id(plan): plan for plan in plans}.values():
             _load_kernels(plan, self._backend)
