@@ -223,8 +223,9 @@ NOT_NEEDED = {
     "resample": {"dask.array"},
     "check": {"dask.array"},
 }
+#: CuPy is none of them: zarr imports it wherever it is installed.
 NEVER_NEEDED = {
-    "aiohttp", "cupy", "distributed", "nibabel", "obstore", "ome_zarr", "pandas", "pydantic",
+    "aiohttp", "distributed", "nibabel", "obstore", "ome_zarr", "pandas", "pydantic",
     "tifffile", "xarray",
 }  # fmt: skip
 
