@@ -15,7 +15,7 @@ from typing import Any, Self
 from chunkscale.errors import GridError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.units import METRES, symbol
-from chunkscale.text import number
+from chunkscale.text import escaped, number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ class VoxelGrid:
         size, place = (
             ", ".join(map(number, values)) for values in (self.voxel_size, self.translation)
         )
-        return (
+        return escaped(
             f"<VoxelGrid {self.names} {self.shape}: voxel size ({size}){f' {unit}' * bool(unit)}, "
             f"translation ({place})>"
         )
