@@ -220,3 +220,12 @@ def test_a_value_steers_no_terminal(make_image, noise):
     for value in (image.grid, plan, plan.levels[0]):
         assert "\\u001b[31mred" in repr(value)
         assert "\x1b" not in repr(value) + str(value)
+
+
+def test_no_thumbnail_is_made_of_thousands_of_chunks(tmp_path):
+    """Each is a file to be opened, however small it is."""
+    data = np.ones((512, 512), "uint8")
+    for name, chunk in (("few", (64, 64)), ("many", (8, 8))):
+        write_image(tmp_path / name, data, grid_for(data.shape), chunk=chunk)
+    assert thumbnail(chunkscale.open_image(tmp_path / "few"))
+    assert thumbnail(chunkscale.open_image(tmp_path / "many")) is None
