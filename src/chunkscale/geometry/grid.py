@@ -192,15 +192,17 @@ class VoxelGrid:
 def round_size(voxels: float) -> int:
     """Round a fractional number of voxels half up, to at least one.
 
-    Halves are recognised with a relative tolerance of 1e-9, because voxel
-    sizes are decimal numbers that binary ones only approximate.
+    Halves are recognised with a relative tolerance of 1e-9, of a tenth of a voxel at most, because
+    voxel sizes are decimal numbers that binary ones only approximate.
 
     Examples
     --------
     >>> round_size(396 * 0.202 / 1.0), round_size(0.2), round_size(2.4999999999999996)
     (80, 1, 3)
+    >>> round_size(1e9)
+    1000000000
     """
-    return max(1, math.floor(voxels + 0.5 + 1e-9 * max(1.0, voxels)))
+    return max(1, math.floor(voxels + 0.5 + min(1e-9 * max(1.0, voxels), 0.1)))
 
 
 def resized_grid(source: VoxelGrid, voxel_size: Mapping[int, float]) -> VoxelGrid:
