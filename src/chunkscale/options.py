@@ -44,11 +44,12 @@ def parse_bytes(value: int | float | str, name: str = "memory") -> int:
         raise OptionError(
             f"{name} {value!r} is not a size; give bytes, or a size like 4GiB"
         ) from error
+    text = str(value).strip()
+    if number < _LEAST_BYTES and text.replace(".", "", 1).isdigit() and float(text) > 0:
+        meant = f"{text}{'GiB' if number < _MOST_GIB else 'MiB'}"
+        raise OptionError(f"{name} {value!r} is {count(number, 'byte')}; did you mean {meant!r}?")
     if number <= 0:
         raise OptionError(f"{name} {value!r} is not positive")
-    if number < _LEAST_BYTES and str(value).strip().isdigit():
-        meant = f"{number}{'GiB' if number < _MOST_GIB else 'MiB'}"
-        raise OptionError(f"{name} {value!r} is {count(number, 'byte')}; did you mean {meant!r}?")
     return number
 
 

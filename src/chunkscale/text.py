@@ -40,8 +40,14 @@ def escaped(text: str) -> str:
     return _RAW.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-#: An argument of Python, and behind it in brackets the option of the command line.
-_ARGUMENT = re.compile(r"""\w+(?:=(?:\{[^}]*\}|'[^']*'|[^\s(){}']+))? \((--[^()]*)\)""")
+_QUOTED = r"""'[^'\n]*'|"[^"\n]*\""""
+
+#: What stands in quotes, like a path; or an argument of Python, and behind it in brackets the
+#: option of the command line.
+_ARGUMENT = re.compile(
+    rf"(?<![\w=])(?:{_QUOTED})(?!\w)"
+    rf"|\w+(?:=(?:\{{[^}}]*\}}|\[[^]]*\]|\([^()]*\)|{_QUOTED}|[^\s(){{}}']+))? \((--[^()]*)\)"
+)
 
 #: Whether messages are read by somebody who types options.
 _typed = [False]
@@ -71,9 +77,13 @@ def spoken(text: str) -> str:
     >>> spoken(text)
     "give axes='zyx'"
     """
-    if _typed[0]:
-        return _ARGUMENT.sub(r"\1", text)
-    return _ARGUMENT.sub(lambda found: found[0].partition(" (--")[0], text)
+
+    def said(found: re.Match[str]) -> str:
+        if found[1] is None:  # what is quoted is not ours
+            return found[0]
+        return found[1] if _typed[0] else found[0].partition(" (--")[0]
+
+    return _ARGUMENT.sub(said, text)
 
 
 def as_lines(texts: Iterable[str]) -> str:

@@ -183,3 +183,20 @@ def test_a_shell_gets_verbs_options_and_paths_to_complete(shell, capsys):
     script = capsys.readouterr().out
     for word in ("resample", "voxel-size", "blosc" if shell == "zsh" else "keep-z"):
         assert word in script
+
+
+def test_an_unknown_option_is_no_output(stack, capsys):
+    """What looks like one is a path only behind ``--``, as everywhere."""
+    for arguments in (["-z"], ["--voxel-size", "1", "-z"], ["--voxel-size", "1", "-z", "out.zarr"]):
+        assert "'-z'" in " ".join(refused(["plan", str(stack), *arguments], capsys))
+    for arguments in (["--voxel-size", "1", "--", "-out"], ["--voxel-size", "1", "out"]):
+        assert main(["plan", str(stack), *arguments]) == 0
+        assert f"output   {arguments[-1]} can be written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("memory", ["4.5", 4.5, "0.5"])
+def test_a_broken_number_of_bytes_lacks_its_unit(memory, stack):
+    with pytest.raises(chunkscale.OptionError, match=f"did you mean '{memory}GiB'"):
+        chunkscale.plan_resampling(stack, memory=memory)
+    with pytest.raises(chunkscale.OptionError, match=r"'0\.0' is not positive"):
+        chunkscale.plan_resampling(stack, memory="0.0")

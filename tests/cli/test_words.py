@@ -24,3 +24,21 @@ def test_messages_name_options_as_their_reader_spells_them(make_image, noise, tm
     assert main(["plan", str(stack), "--voxel-size", "1"]) == 0
     assert "warning: aliasing: " in (printed := capsys.readouterr().out)
     assert "; --antialias is softer" in printed
+
+
+def test_what_is_quoted_is_no_option(tmp_path, capsys):
+    """A folder keeps its name, whatever it is called."""
+    path = str(tmp_path / "run (--zoom 3)" / "no.zarr")
+    with pytest.raises(chunkscale.SourceNotFoundError) as error:
+        chunkscale.open_image(path)
+    assert repr(path) in str(error.value)
+    assert main(["info", path]) == 2
+    assert repr(path) in capsys.readouterr().err
+
+
+def test_options_that_are_lists_are_named_once(make_image, noise, tmp_path):
+    stack = make_image(noise((8, 8, 8)))
+    for images in (["a b", "c"], ("a",), "it's"):
+        with pytest.raises(chunkscale.OptionError) as error:
+            chunkscale.resample(stack, tmp_path / "out.zarr", images=images)
+        assert str(error.value).startswith(f"images={images!r} selects images")

@@ -20,6 +20,7 @@ from strict import schema_faults
 from chunkscale.errors import MetadataError, MultipleImagesError, NotAnImageError, OptionError
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.ome.axes import axis_entries
+from chunkscale.ome.extents import extent_faults
 from chunkscale.ome.model import Collection, Dataset, Multiscale
 from chunkscale.ome.read import describe, grid_of
 from chunkscale.ome.rules import metadata_notices, validate
@@ -935,6 +936,16 @@ def test_levels_in_another_order_are_one_fault() -> None:
 def test_a_level_shrinks_along_every_axis() -> None:
     faults = validate(make("0.4", levels=LEVELS[:2]), [(8, 4, 4), (4, 8, 3)])
     assert any("is larger along an axis" in fault for fault in faults)
+
+
+def test_a_level_without_voxels_is_a_fault() -> None:
+    """No scale would agree with its shape."""
+    image = describe(make("0.4", levels=LEVELS[:2]))
+    assert isinstance(image, Multiscale)
+    for fault in (found := list(extent_faults(image, [(4, 8, 8), (0, 0, 0)]))):
+        assert "spans 0 voxels" in fault
+        assert "would agree" not in fault
+    assert found
 
 
 # --- real files --------------------------------------------------------------

@@ -6,6 +6,7 @@ Invariants:
 - A resumed run, and whoever replaces a collection, know the source as if the path was there.
 """
 
+import json
 import shutil
 
 import pytest
@@ -51,3 +52,15 @@ def test_collections_are_published_by_name_and_replaced_by_path(tmp_path):
     with pytest.raises(DestinationError, match="not written by chunkscale"):
         chunkscale.resample(source, out, images="all", voxel_size=1, overwrite=True)
     assert run.plan.images > 1
+
+
+def test_an_output_that_has_lost_the_name_of_its_source_is_refused(make_image, noise, tmp_path):
+    source, out = make_image(noise((4, 6, 6)), name="a.zarr"), tmp_path / "out"
+    chunkscale.resample(source, out)
+    document = json.loads((out / "zarr.json").read_text())
+    record = document["attributes"]["chunkscale"]
+    del record["source"]
+    record["source_hash"] = "0" * 32
+    (out / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(DestinationError, match=r"source was None, now 'a\.zarr'"):
+        chunkscale.resample(source, out, resume=True)

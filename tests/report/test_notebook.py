@@ -211,3 +211,21 @@ def test_an_image_becomes_an_array_if_it_fits(films, monkeypatch):
     monkeypatch.setattr("chunkscale.sources.views.available_bytes", lambda: data.nbytes - 1)
     with pytest.raises(chunkscale.MemoryBudgetError, match=r"use image\.as_dask\(\)"):
         np.asarray(image)
+
+
+def test_a_value_steers_no_terminal(make_image, noise):
+    """Units are whatever the metadata say."""
+    image = chunkscale.open_image(make_image(noise((4, 8, 8)), unit="\x1b[31mred"))
+    plan = chunkscale.plan_resampling(image, voxel_size=2)
+    for value in (image.grid, plan, plan.levels[0]):
+        assert "\\u001b[31mred" in repr(value)
+        assert "\x1b" not in repr(value) + str(value)
+
+
+def test_no_thumbnail_is_made_of_thousands_of_chunks(tmp_path):
+    """Each is a file to be opened, however small it is."""
+    data = np.ones((512, 512), "uint8")
+    for name, chunk in (("few", (64, 64)), ("many", (8, 8))):
+        write_image(tmp_path / name, data, grid_for(data.shape), chunk=chunk)
+    assert thumbnail(chunkscale.open_image(tmp_path / "few"))
+    assert thumbnail(chunkscale.open_image(tmp_path / "many")) is None

@@ -53,8 +53,10 @@ def parse(parser: Parser, argv: Sequence[str] | None = None) -> argparse.Namespa
     for name in _unknown_options(verb, words, [*parser.options, *verb.options]):
         verb.error(f"unknown option {name}{_meant(name, verb.options)}")
     arguments, rest = parser.parse_known_args(words)
-    if rest and getattr(arguments, "destination", "") is None:
-        # Before Python 3.13 argparse leaves a last one that may be left out behind.
+    is_path = rest[:1] == ["--"]
+    rest = rest[is_path:]
+    if rest and (is_path or rest[0][:1] != "-") and getattr(arguments, "destination", "") is None:
+        # Not every argparse takes a last one that may be left out, behind an option or "--".
         arguments.destination = rest.pop(0)
     if rest:
         verb.error(f"unexpected argument {rest[0]!r}; a path with spaces goes in quotes")

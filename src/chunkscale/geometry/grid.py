@@ -15,7 +15,7 @@ from typing import Any, Self
 from chunkscale.errors import GridError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.units import METRES, symbol
-from chunkscale.text import number
+from chunkscale.text import escaped, number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ class VoxelGrid:
         size, place = (
             ", ".join(map(number, values)) for values in (self.voxel_size, self.translation)
         )
-        return (
+        return escaped(
             f"<VoxelGrid {self.names} {self.shape}: voxel size ({size}){f' {unit}' * bool(unit)}, "
             f"translation ({place})>"
         )
@@ -192,15 +192,17 @@ class VoxelGrid:
 def round_size(voxels: float) -> int:
     """Round a fractional number of voxels half up, to at least one.
 
-    Halves are recognised with a relative tolerance of 1e-9, because voxel
-    sizes are decimal numbers that binary ones only approximate.
+    Halves are recognised with a relative tolerance of 1e-9, of a tenth of a voxel at most, because
+    voxel sizes are decimal numbers that binary ones only approximate.
 
     Examples
     --------
     >>> round_size(396 * 0.202 / 1.0), round_size(0.2), round_size(2.4999999999999996)
     (80, 1, 3)
+    >>> round_size(1e9)
+    1000000000
     """
-    return max(1, math.floor(voxels + 0.5 + 1e-9 * max(1.0, voxels)))
+    return max(1, math.floor(voxels + 0.5 + min(1e-9 * max(1.0, voxels), 0.1)))
 
 
 def resized_grid(source: VoxelGrid, voxel_size: Mapping[int, float]) -> VoxelGrid:

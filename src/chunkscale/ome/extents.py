@@ -89,7 +89,8 @@ def _level_faults(
     (n, s), (m, r) = ((shapes[k][i], image.datasets[k].voxel_size[i]) for k in (0, level))
     passed_on = axis.kind != "space" and math.isclose(r, s, rel_tol=_FUZZ)
     if abs(m * r - n * s) > (0 if passed_on else allowed) + _FUZZ * n * s:
-        remedy = "" if passed_on else f"; a scale of {n * s / m:.6g} would agree with its shape"
+        known = m and not passed_on
+        remedy = f"; a scale of {n * s / m:.6g} would agree with its shape" if known else ""
         yield (
             f"dataset {dataset.path!r} spans {m} voxels of {r:.6g}{unit} along {axis.name!r}, "
             f"{m * r:.6g} in all, and {first.path!r} {n} of {s:.6g}, {n * s:.6g} in all: one of "

@@ -65,9 +65,11 @@ def public_text(text: str, source: str) -> str:
     --------
     >>> public_text("'/home/me/a.zarr/OME' is left out", "/home/me/a.zarr")
     "'a.zarr/OME' is left out"
+    >>> public_text("'/data/home/me/a.zarr' is another", "/home/me/a.zarr")
+    "'/data/home/me/a.zarr' is another"
     """
     folder = _plain(source).removesuffix(public_name(source)) if os.path.isabs(source) else ""
-    return text.replace(folder, "") if folder.strip("/") else text
+    return re.sub(rf"(?<![\w.-]){re.escape(folder)}", "", text) if folder.strip("/") else text
 
 
 def source_hash(attributes: Mapping[str, Any]) -> str:

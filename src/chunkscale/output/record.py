@@ -165,7 +165,7 @@ def check_same(
     if "source_hash" in there:
         now = published(now)
         hashes = [made.pop("source_hash", "") for made in (there, now)]
-        if hashes[0] != hashes[1] and there["source"] == now["source"]:
+        if hashes[0] != hashes[1] and there.get("source") == now["source"]:
             now["source"] = f"{now['source']} in another folder"
     if "regions" in skipped:
         # Those of the other levels follow from the regions.

@@ -32,6 +32,9 @@ _EDGE = 160
 #: Decoded bytes that are read for it, at most: some hundredths of a second from a disk.
 _MOST_BYTES = 2**24
 
+#: Chunks of those, at most: small ones cost their number.
+_MOST_CHUNKS = 2**10
+
 _MOST_CHANNELS = 4
 
 _PERCENTILES = (1.0, 99.8)
@@ -66,7 +69,7 @@ def _drawn(source: Source) -> bytes | None:
     unit = picture_unit(grid)
     view, levels = _view(shown, unit), stored_levels(shown, unit)
     first = levels.index(sufficient_level(levels, view))
-    level = next((each for each in levels[first:] if _bytes(each, view) <= _MOST_BYTES), None)
+    level = next((each for each in levels[first:] if _is_cheap(each, view)), None)
     if level is None:
         return None
     kind = "labels" if source.is_label else "mean"
@@ -100,11 +103,12 @@ def _view(source: Source, unit: str | None) -> View:
     )
 
 
-def _bytes(level: Stored, view: View) -> int:
+def _is_cheap(level: Stored, view: View) -> bool:
     array = level.array
     box = view_box(level.grid, level.part, view)
     voxels = decoded_voxels(box, array.chunk, array.shape)
-    return voxels * array.dtype.itemsize * decoded_share(array)
+    decoded = voxels * array.dtype.itemsize * decoded_share(array)
+    return decoded <= _MOST_BYTES and box.coarsened(array.chunk).size <= _MOST_CHUNKS
 
 
 def _png(colours: RGB) -> bytes:

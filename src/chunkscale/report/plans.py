@@ -31,7 +31,7 @@ def plan_line(plan: Facts) -> str:
     source, target = plan["source"], plan["target"]
     sizes = f"{tuple(source['shape'])} -> {tuple(target['shape'])} {source['dtype']}"
     levels = count(len(plan["levels"]), "level")
-    return f"{source['path']!r}: {sizes}, {voxel_size(target)}, {levels}"
+    return escaped(f"{source['path']!r}: {sizes}, {voxel_size(target)}, {levels}")
 
 
 def source_title(plan: Facts) -> str:
