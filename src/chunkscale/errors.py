@@ -48,7 +48,7 @@ class MultipleImagesError(MetadataError):
         self.paths = paths
 
     def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...]]]:
-        return type(self), (str(self), self.paths)
+        return type(self), (self.args[0], self.paths)
 
 
 class SourceNotFoundError(ChunkscaleError, FileNotFoundError):

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
-#: No run has less memory, so a plain number below lacks its unit: GiB up to what machines have.
-_LEAST_BYTES, _MOST_GIB = 2**20, 256
+#: No run has less memory, so a plain number below lacks its unit: GiB up to what machines have, then
+#: MiB, then KiB.
+_LEAST_BYTES, _MOST_GIB, _MOST_MIB = 2**20, 256, 2**16
 
 
 def parse_bytes(value: int | float | str, name: str = "memory") -> int:
@@ -46,7 +47,8 @@ def parse_bytes(value: int | float | str, name: str = "memory") -> int:
         ) from error
     text = str(value).strip()
     if number < _LEAST_BYTES and text.replace(".", "", 1).isdigit() and float(text) > 0:
-        meant = f"{text}{'GiB' if number < _MOST_GIB else 'MiB'}"
+        unit = "GiB" if number < _MOST_GIB else "MiB" if number < _MOST_MIB else "KiB"
+        meant = f"{text}{unit}"
         raise OptionError(f"{name} {value!r} is {count(number, 'byte')}; did you mean {meant!r}?")
     if number <= 0:
         raise OptionError(f"{name} {value!r} is not positive")

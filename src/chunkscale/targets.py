@@ -13,7 +13,7 @@ from chunkscale.errors import OptionError
 from chunkscale.geometry.grid import VoxelGrid, reshaped_grid, resized_grid
 from chunkscale.geometry.units import Length, is_finite, metres, parse_length
 from chunkscale.parameters import Shape, VoxelSize
-from chunkscale.text import by_commas
+from chunkscale.text import by_commas, shown
 
 _SIZE_HINT = (
     "give a number in the unit of the source, one with a unit like 500nm, one for each spatial "
@@ -73,7 +73,7 @@ def target_grid(
     True
     """
     if not (is_finite(zoom) and zoom > 0):
-        raise OptionError(f"zoom {zoom!r} is not a positive finite number")
+        raise OptionError(f"zoom {shown(zoom)} is not a positive finite number")
     names = {source.axes[i].name: i for i in source.spatial}
     if shape is not None:
         spelled = by_commas(shape) if isinstance(shape, str) else shape
@@ -200,7 +200,7 @@ def _parse(
             return list(map(number, value))
         return number(value)
     except ValueError as error:
-        raise OptionError(f"{name} {value!r} is not understood: {error}; {hint}") from error
+        raise OptionError(f"{name} {shown(value)} is not understood: {error}; {hint}") from error
 
 
 def _length(value: object) -> Length:

@@ -200,3 +200,9 @@ def test_a_broken_number_of_bytes_lacks_its_unit(memory, stack):
         chunkscale.plan_resampling(stack, memory=memory)
     with pytest.raises(chunkscale.OptionError, match=r"'0\.0' is not positive"):
         chunkscale.plan_resampling(stack, memory="0.0")
+
+
+def test_json_is_printed_however_quiet_a_plan_is(stack, capsys):
+    """As by a quiet run: whoever asks for both reads the one with a program."""
+    assert main(["plan", str(stack), "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["source"]["path"] == str(stack)

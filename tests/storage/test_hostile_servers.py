@@ -151,7 +151,7 @@ CHUNKS = {
     "long": (("body", bytes(2**22)), "has more than the [0-9]+ bytes"),
     "decodes to more": (("body", bytes(BOMB)), "decodes to more than the [0-9]+ bytes"),
     "cut off": (("body", b"x", 99), "cannot be reached"),
-    "circle": (("circle",), "cannot be reached"),
+    "circle": (("circle",), "cannot be reached: it leads elsewhere"),
     "silent": (("silent",), "cannot be reached"),
     "gone": (("status", 410), "HTTP status 410"),
 }

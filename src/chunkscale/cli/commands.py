@@ -123,11 +123,11 @@ def plan(arguments: argparse.Namespace) -> int:
             cluster,
         )
     place = arguments.destination
-    if arguments.quiet:
-        _print_warnings(plan.warnings)
-    elif arguments.json:
+    if arguments.json:
         told = {"path": place, "refusal": refusal and str(refusal)}
         print_json({**plan.as_dict(), **({"destination": told} if place else {})})
+    elif arguments.quiet:
+        _print_warnings(plan.warnings)
     else:
         print(plan)
         if place and refusal is None:

@@ -63,7 +63,9 @@ def clearly(uri: str, *, is_chunk: bool = False) -> Iterator[None]:
         missing, silent = status == 410 and not is_chunk, error
         # A connection that breaks off may hold another time.
         transient |= status is None
-        text = first_line(error) if status is None else f"HTTP status {status}"
+        text = f"HTTP status {status}" if status else first_line(error)
+        if isinstance(error, aiohttp.TooManyRedirects):  # which has 0 for a status
+            text = "it leads elsewhere again and again"
     else:
         return
     if missing:
