@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
-#: No run has less memory, so a plain number below lacks its unit: GiB up to what machines have, then
-#: MiB, then KiB.
+#: No run has less memory, so a plain number below lacks its unit: GiB up to what machines have,
+#: then MiB, then KiB.
 _LEAST_BYTES, _MOST_GIB, _MOST_MIB = 2**20, 256, 2**16
 
 
