@@ -53,6 +53,10 @@ def _embryo(path):
     write_image(path, data, grid_for(shape, (1, 1, 2, 0.5, 0.5)), attributes={"omero": omero})
 
 
+def _mask(path):
+    tifffile.imwrite(path, synthetic_labels((40, 200, 200), (1.0, 0.2, 0.2)).astype("uint16"))
+
+
 def _ome_tiff(path):
     told = {"axes": "ZYX", **{f"PhysicalSize{axis}": 1 for axis in "XYZ"}}
     tifffile.imwrite(path, np.zeros((5, 16, 16), "uint8"), ome=True, metadata=told)
@@ -70,6 +74,7 @@ MAKERS = {
     "plate.ome.zarr": _plate,
     "embryo.ome.zarr": _embryo,
     "scan.ome.tif": _ome_tiff,
+    "mask.tif": _mask,
     "planes": _planes,
 }
 

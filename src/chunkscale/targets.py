@@ -163,8 +163,8 @@ def source_sizes(value: VoxelSize, units: Mapping[str, str | None], ndim: int) -
             sizes[name] = length.in_unit(units[name]) if name in units else length.value
         except ValueError as error:
             raise OptionError(
-                f"source voxel size {value!r} has a unit, and the source has none that is known "
-                f"along axis {name!r}; give plain numbers, and that of an array or a file with "
+                f"source voxel size {value!r} has a unit, but the source has none along axis "
+                f"{name!r}; give plain numbers, and the unit of an array or a file as "
                 f"source_unit={length.unit!r} (--source-unit {length.unit})"
             ) from error
     return sizes

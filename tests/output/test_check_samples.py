@@ -92,3 +92,11 @@ def test_all_of_it_is_shown_to_ome_zarr(version, make_image, noise, tmp_path, mo
 
 def report_shape(path):
     return chunkscale.open_image(path).grid.shape
+
+
+def test_no_voxel_of_a_small_image_is_compared_twice(make_image, noise, tmp_path):
+    """Nor is one left out."""
+    source = make_image(noise((50, 60, 20)), (1.0, 1.0, 1.0))
+    run = chunkscale.resample(source, tmp_path / "out", voxel_size=0.8, levels=1)
+    report = chunkscale.check(run.path, source=source)
+    assert f" {run.plan.target_grid.size} voxels in " in str(report)

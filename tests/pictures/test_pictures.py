@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import plates
 import pytest
 from grids import grid_for
 
 import chunkscale
 from chunkscale.api.images import open_source
+from chunkscale.api.subjects import opened_together
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import covering_box
 from chunkscale.pictures import levels as level_choice
@@ -306,3 +308,15 @@ def test_what_is_sparse_keeps_its_shades():
     lit = panel.pixels[panel.pixels > 0]
     assert (lit == 1).mean() < 0.1
     assert len(np.unique(lit.round(3))) >= 28
+
+
+def test_one_image_of_a_plate_has_to_be_named(tmp_path):
+    """Its images are not shown together: no option would take them all."""
+    path = plates.plate(tmp_path / "plate.zarr")
+    with pytest.raises(chunkscale.MultipleImagesError) as refused:
+        opened_together(path, [], {}, None)
+    text = str(refused.value)
+    assert "all" not in text
+    first = text.rpartition("like ")[2].strip("'")
+    (source,) = opened_together(first, [], {}, None)
+    assert source.grid.ndim == 4

@@ -289,6 +289,8 @@ def test_the_command_line_takes_them(movie, tmp_path, capsys):
         ({"crop": "z=1e400um:"}, ["'1e400um:' is no"]),
         ({"crop": "z=2:9"}, ["'2:9' is outside axis z", "6 voxels, from 6 to 18 µm"]),
         ({"crop": "z=4:4"}, ["is outside axis z"]),
+        ({"crop": "z=1:5um"}, ["'1:5um' has a unit at one end alone", "like 10:50 or 5um:20um"]),
+        ({"crop": {"z": (1, "5um")}}, ["has a unit at one end alone"]),
         ({"crop": "c=0:1"}, ["spatial axes are z, y, x"]),
         ({"crop": "z=1"}, ["'1' is not an interval along z"]),
         ({"crop": "z=1.5:3"}, ["'1.5:3' is not an interval along z", "1.5 is not a whole number"]),

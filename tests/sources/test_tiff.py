@@ -363,6 +363,16 @@ def test_imagej_without_a_scale_asks_for_one(tmp_path):
             chunkscale.open_image(path)
 
 
+def test_a_spacing_that_is_given_is_not_guessed(tmp_path):
+    """ImageJ leaves out a spacing of 1: that is told, unless somebody says what it is."""
+    path = tmp_path / "scan.tif"
+    told = {"axes": "ZYX", "unit": "um"}
+    tifffile.imwrite(path, ramp(2, 8, 9), imagej=True, resolution=(4, 4), metadata=told)
+    said = ["the plane spacing is missing, which is how ImageJ writes 1; 1 is used"]
+    assert chunkscale.info(path)["warnings"] == said
+    assert chunkscale.info(path, source_voxel_size="z=0.5")["warnings"] == []
+
+
 def test_imagej_shows_channels(tmp_path):
     """Display ranges and look-up tables become windows and colours."""
     path = tmp_path / "stack.tif"

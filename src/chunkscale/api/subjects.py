@@ -8,7 +8,7 @@ from typing import Any
 from chunkscale import options
 from chunkscale.api.defaults import SHOWN_CHANNELS
 from chunkscale.api.images import open_source, selected
-from chunkscale.errors import OptionError
+from chunkscale.errors import MultipleImagesError, OptionError
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.geometry.units import symbol
@@ -19,6 +19,7 @@ from chunkscale.sources.base import Source
 from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part
 from chunkscale.storage.locations import join
+from chunkscale.text import some_names
 
 
 def opened_together(
@@ -28,8 +29,23 @@ def opened_together(
     storage_options: StorageOptions | None,
 ) -> list[Source]:
     """Open images that are shown together; what is said holds for the first alone."""
-    first = open_source(source, storage_options=storage_options, **said)
-    return [first, *(open_source(other, storage_options=storage_options) for other in others)]
+    first = _single(source, storage_options=storage_options, **said)
+    return [first, *(_single(other, storage_options=storage_options) for other in others)]
+
+
+def _single(source: Any, **options: Any) -> Source:
+    """Open one image; of several one has to be named, for they are not shown together."""
+    try:
+        return open_source(source, **options)
+    except MultipleImagesError as error:
+        if not error.paths:
+            raise
+        named = some_names(error.paths)
+        raise MultipleImagesError(
+            f"{str(source)!r} holds several images ({named}); give the path of one of them, like "
+            f"{join(str(source), error.paths[0])!r}",
+            error.paths,
+        ) from None
 
 
 def subject_of(

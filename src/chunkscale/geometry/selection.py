@@ -160,6 +160,11 @@ def _interval(name: str, given: Any, value: Crop, grid: VoxelGrid) -> tuple[int,
         ends = [end.strip() or None for end in given.split(":")]
     elif isinstance(given, Sequence):
         ends = given
+    if len({_has_unit(end) for end in ends if end is not None}) > 1:
+        raise OptionError(
+            f"crop {value!r}: {given!r} has a unit at one end alone; give both ends along {name} "
+            "in voxels or both in lengths, like 10:50 or 5um:20um"
+        )
     try:
         first, last = (None if end is None else _place(end, i, grid) for end in ends)
     except (ValueError, TypeError, OverflowError) as error:
@@ -177,6 +182,10 @@ def _interval(name: str, given: Any, value: Crop, grid: VoxelGrid) -> tuple[int,
             + "; choose an interval inside"
         )
     return start, stop
+
+
+def _has_unit(end: Any) -> bool:
+    return isinstance(end, str) and re.search("[^-+.0-9 ]", end) is not None
 
 
 def _place(end: Any, i: int, grid: VoxelGrid) -> int:

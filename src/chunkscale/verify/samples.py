@@ -62,7 +62,10 @@ def samples(grid: VoxelGrid, *, full: bool = False) -> Iterator[Box]:
 
 
 def _starts(n: int, size: int) -> list[int]:
-    last = max(0, n - size)
+    """Return where boxes along an axis begin: one after the other, if so few cover all of it."""
+    if n <= PER_AXIS * size:
+        return list(range(0, n, size))
+    last = n - size
     # An odd start would cut cells of the next level.
     positions = np.linspace(0, last, PER_AXIS).astype(int) // 2 * 2
     return sorted({*map(int, positions[:-1]), last})

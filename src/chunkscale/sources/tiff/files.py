@@ -165,7 +165,7 @@ def _image(
     _check_codec(table)
     grid, is_stated = _grid(uri, order, said, options)
     attributes, more = with_windows(said.attributes, table.dtype.newbyteorder("="))
-    notices = [*said.notices, *more, *_unused(said, order)]
+    notices = [*_still_true(said, grid), *more, *_unused(said, order)]
     if stored.samples > 1:
         text = f"its {stored.samples} samples per pixel are read as channels"
         notices.append(Notice("samples", text))
@@ -225,6 +225,13 @@ def _check_codec(table: PageTable) -> None:
         ) from error
 
 
+def _still_true(said: Said, grid: VoxelGrid) -> list[Notice]:
+    """Return what is to be told of a file, without the guess of a size that was given."""
+    sizes = {axis.name: size for axis, size in zip(grid.axes, grid.voxel_size, strict=True)}
+    is_guess = sizes.get("z") == said.sizes.get("z")
+    return [notice for notice in said.notices if notice.kind != "spacing" or is_guess]
+
+
 def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tuple[VoxelGrid, bool]:
     """Return the grid, and whether the file says all voxel sizes."""
     spatial = [name for name in order.names if name in "zyx"]
@@ -237,7 +244,7 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
     if missing:
         example = ",".join(f"{name}=1" for name in missing)
         common = next(iter(said.units[name] for name in spatial if name in said.units), None)
-        unit = f", in {common}" if common else ""
+        unit = f", in {common}" if common else ", and source_unit='um' (--source-unit um)"
         who = f" is {said.origin} and" if said.origin else ""
         raise OptionError(
             f"{uri!r}{who} does not say how large its voxels are along {', '.join(missing)}; give "
