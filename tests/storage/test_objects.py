@@ -109,6 +109,7 @@ def without_source(objects):
             attributes = json.loads(kept[name])
             record = attributes.get("attributes", attributes)["chunkscale"]
             del record["source"]
+            record.pop("source_hash", None)  # of a local source
             kept[name] = attributes
     return kept
 
