@@ -46,7 +46,8 @@ _QUOTED = r"""'[^'\n]*'|"[^"\n]*\""""
 #: option of the command line.
 _ARGUMENT = re.compile(
     rf"(?<![\w=])(?:{_QUOTED})(?!\w)"
-    rf"|\w+(?:=(?:\{{[^}}]*\}}|\[[^]]*\]|\([^()]*\)|{_QUOTED}|[^\s(){{}}']+))? \((--[^()]*)\)"
+    r"|(?<!\w)\w+"
+    rf"(?:=(?:\{{[^}}]*\}}|\[[^]]*\]|\([^()]*\)|{_QUOTED}|[^\s(){{}}']+))? \((--[^()]*)\)"
 )
 
 #: Whether messages are read by somebody who types options.
@@ -77,6 +78,8 @@ def spoken(text: str) -> str:
     >>> spoken(text)
     "give axes='zyx'"
     """
+    if " (--" not in text:  # what a damaged file has for a name may be long
+        return text
 
     def said(found: re.Match[str]) -> str:
         if found[1] is None:  # what is quoted is not ours

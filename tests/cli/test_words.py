@@ -1,9 +1,12 @@
 """What is printed: in the words of whoever reads it."""
 
+import time
+
 import pytest
 
 import chunkscale
 from chunkscale.cli.main import main
+from chunkscale.text import spoken
 
 
 def test_messages_name_options_as_their_reader_spells_them(make_image, noise, tmp_path, capsys):
@@ -42,3 +45,11 @@ def test_options_that_are_lists_are_named_once(make_image, noise, tmp_path):
         with pytest.raises(chunkscale.OptionError) as error:
             chunkscale.resample(stack, tmp_path / "out.zarr", images=images)
         assert str(error.value).startswith(f"images={images!r} selects images")
+
+
+def test_long_names_are_looked_through_once():
+    """A damaged file may have a name of a hundred thousand letters."""
+    begun = time.process_time()
+    for text in ("a" * 100_000, "a" * 100_000 + " (--x y)"):
+        spoken(f"the axis {text} is unknown; give axes='zyx' (--source-axes zyx)")
+    assert time.process_time() - begun < 1.0
