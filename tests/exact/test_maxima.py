@@ -10,9 +10,9 @@ Invariants:
 
 import numpy as np
 import pytest
-from grids import grid_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from volumes import DTYPES, overlaps, shifted_grid
 
 import chunkscale
 from chunkscale.cli.main import main
@@ -21,8 +21,6 @@ pytestmark = [
     pytest.mark.newest,
     pytest.mark.filterwarnings("ignore:only one voxel is left"),
 ]
-
-DTYPES = ["bool", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
 
 
 def largest(data, **options):
@@ -54,20 +52,13 @@ def cases(draw):
     return data, steps, offsets, count
 
 
-def overlaps(case):
-    data, steps, offsets, shape = case
-    axes = zip(data.shape, steps, offsets, shape, strict=True)
-    return all(o < n and o + s * t > 0 for n, s, o, t in axes)
-
-
 @pytest.mark.filterwarnings("ignore:only .* lies in the source")
 @settings(max_examples=150)
 @given(cases().filter(overlaps))
 def test_the_largest_voxel_of_each_cell_is_taken(case):
     """On grids that lie anywhere, of all data types."""
     data, steps, offsets, shape = case
-    shift = [o + s / 2 - 0.5 for o, s in zip(offsets, steps, strict=True)]
-    result = largest(data, like=grid_for(shape, steps, unit=None, translation=shift))
+    result = largest(data, like=shifted_grid(steps, offsets, shape))
     expected = np.empty(shape, data.dtype)
     for target in np.ndindex(*shape):
         axes = zip(steps, offsets, target, data.shape, strict=True)

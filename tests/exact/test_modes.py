@@ -15,16 +15,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from grids import grid_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from volumes import DTYPES, overlaps, shifted_grid
 
 import chunkscale
 from chunkscale.cli.main import main
 
 pytestmark = pytest.mark.newest
-
-DTYPES = ["bool", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
 
 
 def mode(data, **options):
@@ -69,18 +67,6 @@ def cases(draw):
     if data.dtype.kind == "f":
         data[random.random(shape) < draw(st.sampled_from([0, 0.3, 1]))] = np.nan
     return data, steps, offsets, targets
-
-
-def shifted_grid(steps, offsets, shape):
-    """Return a target grid whose outer edges lie so many source voxels from those of the source."""
-    translation = [o + s / 2 - 0.5 for o, s in zip(offsets, steps, strict=True)]
-    return grid_for(shape, steps, unit=None, translation=translation)
-
-
-def overlaps(case):
-    data, steps, offsets, shape = case
-    axes = zip(data.shape, steps, offsets, shape, strict=True)
-    return all(o < n and o + s * t > 0 for n, s, o, t in axes)
 
 
 @pytest.mark.filterwarnings("ignore:only .* lies in the source")

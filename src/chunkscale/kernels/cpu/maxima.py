@@ -12,11 +12,12 @@ from chunkscale.kernels.cpu.jit import entry, inlined, part
 from chunkscale.kernels.cpu.modes import again
 from chunkscale.kernels.cpu.nearest import copy
 from chunkscale.kernels.cpu.views import (
+    cells_of_float16,
     in_float32,
+    leave_one_nan,
     number_dtype,
     read_only,
     result_array,
-    to_float32,
 )
 from chunkscale.kernels.weights import AxisCells, cell_counts, check_block
 
@@ -53,27 +54,19 @@ def maximum(block: Array, factors: Factors, out: Array | None = None) -> Array:
     else:
         numbers = number_dtype(block.dtype)
         _maxima(read_only(block, numbers), out.view(numbers), factors)
-    if block.dtype.kind == "f":
-        for plane in out:
-            plane[np.isnan(plane)] = np.nan
+    leave_one_nan(out)
     return out
 
 
 def maxima(block: Array, out: Array, z: AxisCells, y: AxisCells, x: AxisCells) -> None:
     """Take the largest value of every cell of any size, as `chunkscale.kernels.reference` says."""
     if block.dtype == np.float16:
-        wide = np.empty((1, *out.shape[1:]), np.float32)
-        for first, stop, plane in zip(z.first, z.stop, out, strict=True):
-            whole = AxisCells(np.zeros(1, np.int64), np.array([stop - first]))
-            maxima(to_float32(block[first:stop]), wide, whole, y, x)
-            plane[...] = wide[0]
+        cells_of_float16(maxima, block, out, z, y, x)
         return
     numbers = number_dtype(block.dtype)
     best = np.empty(block.shape[2], numbers)
     _maxima_of_cells(read_only(block, numbers), out.view(numbers), z, y, x, best)
-    if block.dtype.kind == "f":
-        for plane in out:
-            plane[np.isnan(plane)] = np.nan
+    leave_one_nan(out)
 
 
 @inlined

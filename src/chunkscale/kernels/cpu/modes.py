@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from chunkscale.kernels.cpu.jit import entry, inlined, part
 from chunkscale.kernels.cpu.nearest import copy
-from chunkscale.kernels.cpu.views import number_dtype, read_only, to_float32
+from chunkscale.kernels.cpu.views import (
+    cells_of_float16,
+    leave_one_nan,
+    number_dtype,
+    read_only,
+)
 from chunkscale.kernels.weights import AxisCells
 
 Array = NDArray[Any]
@@ -47,19 +52,13 @@ class Counts(NamedTuple):
 def modes(block: Array, out: Array, z: AxisCells, y: AxisCells, x: AxisCells) -> None:
     """Take the most frequent value of every cell, as `chunkscale.kernels.reference` says."""
     if block.dtype == np.float16:
-        wide = np.empty((1, *out.shape[1:]), np.float32)
-        for first, stop, plane in zip(z.first, z.stop, out, strict=True):
-            whole = AxisCells(np.zeros(1, np.int64), np.array([stop - first]))
-            modes(to_float32(block[first:stop]), wide, whole, y, x)
-            plane[...] = wide[0]
+        cells_of_float16(modes, block, out, z, y, x)
         return
     numbers = number_dtype(block.dtype)
     differs = np.empty(block.shape[2], np.uint8)
     counts = _empty_counts(z.most * y.most * x.most, numbers)
     _modes(read_only(block, numbers), out.view(numbers), z, y, x, differs, counts)
-    if block.dtype.kind == "f":
-        for plane in out:
-            plane[np.isnan(plane)] = np.nan
+    leave_one_nan(out)
 
 
 def _empty_counts(voxels: int, dtype: np.dtype[Any]) -> Counts:

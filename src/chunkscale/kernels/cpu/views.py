@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.kernels.weights import check_out
+from chunkscale.kernels.weights import AxisCells, check_out
 
 Array = NDArray[Any]
 
@@ -48,6 +48,29 @@ def to_float32(block: Array) -> Array:
     """Convert float16, signalling NaN as well."""
     with np.errstate(invalid="ignore"):
         return block.astype(np.float32)
+
+
+def cells_of_float16(
+    take: Callable[..., None],
+    block: Array,
+    out: Array,
+    z: AxisCells,
+    y: AxisCells,
+    x: AxisCells,
+) -> None:
+    """Take the voxels of cells in float32, one plane of cells after another."""
+    wide = np.empty((1, *out.shape[1:]), np.float32)
+    for first, stop, plane in zip(z.first, z.stop, out, strict=True):
+        whole = AxisCells(np.zeros(1, np.int64), np.array([stop - first]))
+        take(to_float32(block[first:stop]), wide, whole, y, x)
+        plane[...] = wide[0]
+
+
+def leave_one_nan(out: Array) -> None:
+    """Write all NaN alike: there are many, and which one is taken depends on the kernel."""
+    if out.dtype.kind == "f":
+        for plane in out:
+            plane[np.isnan(plane)] = np.nan
 
 
 def to_float16(wide: Array, out: Array) -> None:
