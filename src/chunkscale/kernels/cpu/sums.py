@@ -116,7 +116,7 @@ def _sort(held: Array, block: Array, z: int, y: int, start: int, step: int) -> N
         held[i % step, i // step] = block[z, y, start + i]
 
 
-@inlined
+@part
 def _sort_by_phases(held: Array, block: Array, z: int, y: int, start: int) -> None:
     # Written out: only steps that are constants make vector code.
     if len(held) == 2:
@@ -131,7 +131,7 @@ def _sort_by_phases(held: Array, block: Array, z: int, y: int, start: int) -> No
         _sort(held, block, z, y, start, 6)
 
 
-@inlined
+@part
 def add_taps(
     total: Array, at: int, start: int, size: int, source: Array, taps: Taps, n: int
 ) -> None:
@@ -157,7 +157,7 @@ def add_taps(
             total[at, np.uint64(start + i)] += w * number(source[a, np.uint64(p + i)])
 
 
-@inlined
+@part
 def _gather(row: Array, wide: Array, first: NDArray[np.int64], weight: Array) -> None:
     """Add taps up, four at a time, without a branch for those of no weight."""
     none, taps = row.dtype.type(-0.0), len(weight)
@@ -183,7 +183,7 @@ def _gather(row: Array, wide: Array, first: NDArray[np.int64], weight: Array) ->
             row[i] += term if w[i] != 0 else none
 
 
-@inlined
+@part
 def _sum_alone(
     block: Array, z: int, y: int, first: NDArray[np.int64], weight: Array, target: int
 ) -> Any:
