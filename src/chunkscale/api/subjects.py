@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -92,8 +93,9 @@ def active_channels(source: Source, total: int) -> list[int]:
         return [0]
     listed = listed_channels(source.attributes)[:total]
     off = {i for i, entry in enumerate(listed) if entry.get("active") is False}
-    found = [i for i in range(total) if i not in off] or list(range(total))
-    return found[:SHOWN_CHANNELS]
+    shown = (i for i in range(total) if i not in off)
+    found = list(itertools.islice(shown, SHOWN_CHANNELS))
+    return found or list(range(min(total, SHOWN_CHANNELS)))
 
 
 def _first(labels: Source, image: Source, timepoint: int) -> tuple[Any, Any, None]:

@@ -140,13 +140,12 @@ def _shown(
     if len(channels) < total:
         _warn(f"{title!r} is shown with {len(channels)} of its {total} channels")
     names = channel_labels(ngff_namespace(source.attributes), grid)
-    if total > 1 and not names:
-        names = [f"channel {i}" for i in range(total)]
+    named = names or {i: f"channel {i}" for i in channels}
     over = [] if source.is_label else overlays(source, labels, storage_options)
     return Shown(
         source=source,
         title=title,
-        channels=tuple((i, names[i] if total > 1 else "") for i in channels),
+        channels=tuple((i, named[i] if total > 1 else "") for i in channels),
         labels=tuple((found, name_of(found)) for found in over),
     )
 

@@ -33,6 +33,9 @@ _COLORS = dict(pair.split("=") for pair in _NAMED.split())
 #: The samples of colour pictures, and how each is shown.
 RGB = {"red": "FF0000", "green": "00FF00", "blue": "0000FF", "alpha": "FFFFFF"}
 
+#: Channels that are told one by one: the shape of a damaged document may have any number.
+MOST_CHANNELS = 2**16
+
 _LOW, _HIGH = ("min", "start"), ("max", "end")
 
 
@@ -48,6 +51,9 @@ def mended_omero(value: object, dtype: str, count: int | None, say: Say) -> dict
     limits = _limits(dtype)
     result = dict(value)
     more = 0 if count is None else count - len(channels)
+    if more > MOST_CHANNELS:
+        say(f"channels has {len(channels)} entries, and the image has {count} channels (left out)")
+        return None
     if more:
         which = "plain ones are added" if more > 0 else "the others are left out"
         say(f"channels has {len(channels)} entries, and the image has {count} channels ({which})")
@@ -85,7 +91,7 @@ def channel_labels(ngff: Mapping[str, Any], grid: VoxelGrid) -> list[str]:
     listed, axis = listed_channels(ngff), grid.channel_axis
     count = len(listed) if axis is None else grid.shape[axis]
     labels = [as_text(entry.get("label")) for entry in listed[:count]]
-    if not any(labels):
+    if not any(labels) or count > MOST_CHANNELS:
         return []
     labels += [None] * (count - len(labels))
     return [label or f"channel {i}" for i, label in enumerate(labels)]
