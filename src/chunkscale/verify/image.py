@@ -95,11 +95,12 @@ def check_image(
     notes, hollow = ((), []) if is_counted else hollow_levels(arrays)
     faults += hollow
     chunks = 0
-    tally.opens(*_extent(target, arrays.values(), full=full, compared=source is not None))
+    compared = source is not None and not faults
+    tally.opens(*_extent(target.grid, arrays.values(), full=full, compared=compared))
     for array in arrays.values():
         for read, corrupt in read_all(array):
             chunks += read
-            seen = 0 if source is not None else read * math.prod(array.chunk)
+            seen = 0 if compared else read * math.prod(array.chunk)
             tally.step(seen, array.dtype.itemsize)
             faults += [str(error) for _, error in corrupt]
             if len(faults) >= MOST_FAULTS:
@@ -135,14 +136,14 @@ def check_image(
 
 
 def _extent(
-    target: Image, arrays: Collection[ArrayReader], *, full: bool, compared: bool
+    grid: VoxelGrid, arrays: Collection[ArrayReader], *, full: bool, compared: bool
 ) -> tuple[int, int]:
     """Return the regions that are read and compared, and the voxels that take the time."""
     reads = sum(map(count_reads, arrays))
     if not compared:
         chunks = (math.prod((*cell_counts(a.shape, a.chunk), *a.chunk)) for a in arrays)
         return reads, sum(chunks)
-    counts = [count_samples(target.level_grid(i), full=full) for i in range(len(arrays))]
+    counts = [count_samples(grid.replace(shape=array.shape), full=full) for array in arrays]
     return reads + sum(n for n, _ in counts), sum(voxels for _, voxels in counts)
 
 
