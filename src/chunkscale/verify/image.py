@@ -95,12 +95,12 @@ def check_image(
     notes, hollow = ((), []) if is_counted else hollow_levels(arrays)
     faults += hollow
     chunks = 0
-    compared = source is not None and not faults
-    tally.opens(*_extent(target.grid, arrays.values(), full=full, compared=compared))
+    compares = source is not None and not faults
+    tally.opens(*_extent(target.grid, arrays.values(), full=full, compares=compares))
     for array in arrays.values():
         for read, corrupt in read_all(array):
             chunks += read
-            seen = 0 if compared else read * math.prod(array.chunk)
+            seen = 0 if compares else read * math.prod(array.chunk)
             tally.step(seen, array.dtype.itemsize)
             faults += [str(error) for _, error in corrupt]
             if len(faults) >= MOST_FAULTS:
@@ -136,11 +136,11 @@ def check_image(
 
 
 def _extent(
-    grid: VoxelGrid, arrays: Collection[ArrayReader], *, full: bool, compared: bool
+    grid: VoxelGrid, arrays: Collection[ArrayReader], *, full: bool, compares: bool
 ) -> tuple[int, int]:
     """Return the regions that are read and compared, and the voxels that take the time."""
     reads = sum(map(count_reads, arrays))
-    if not compared:
+    if not compares:
         chunks = (math.prod((*cell_counts(a.shape, a.chunk), *a.chunk)) for a in arrays)
         return reads, sum(chunks)
     counts = [count_samples(grid.replace(shape=array.shape), full=full) for array in arrays]
