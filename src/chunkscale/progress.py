@@ -1,4 +1,4 @@
-"""How far a run is, for people: a bar in a terminal or a notebook, a line a minute in a log.
+"""How far a run or check is, for people: a bar in a terminal or notebook, lines in a log.
 
 The command line and ``progress=True`` of Python show the same.
 """
@@ -30,7 +30,7 @@ _COMPILING = ("compiling kernels (first run only)", "compiling kernels")
 
 @contextlib.contextmanager
 def reporting(
-    progress: bool | ProgressCallback | None, regions: int
+    progress: bool | ProgressCallback | None, regions: int = 0
 ) -> Iterator[ProgressCallback | None]:
     """Yield the callback of a run that shows what `progress` asks for, until the run has ended.
 
@@ -39,7 +39,7 @@ def reporting(
     progress : bool, callable or None
         True for a bar or lines; a callback as it is.
     regions : int
-        Of the whole run.
+        Of the whole run; 0 if that is not known yet.
     """
     if progress is None or progress is False:
         yield None
@@ -83,7 +83,8 @@ def _face(regions: int) -> _Face:
             # That there are no widgets here: then it is a bar of characters.
             warnings.simplefilter("ignore")
             from tqdm.auto import tqdm
-        return _Bar(tqdm, regions)
+            from tqdm.notebook import tqdm_notebook
+        return (_Widget if issubclass(tqdm, tqdm_notebook) else _Bar)(tqdm, regions)
     if sys.stderr is not None and sys.stderr.isatty():
         from tqdm import tqdm
 
@@ -92,16 +93,21 @@ def _face(regions: int) -> _Face:
 
 
 class _Bar:
-    """A bar of tqdm, in a terminal or as a widget."""
+    """A bar of tqdm."""
 
-    def __init__(self, tqdm: Any, regions: int) -> None:
+    def __init__(self, tqdm: Any, regions: int, **options: Any) -> None:
         self._regions, self._begun = regions, time.monotonic()
         self._last: Progress | None = None
         layout = _LAYOUT + _texts(None, regions)[0]
-        self._bar = tqdm(total=regions, dynamic_ncols=True, file=sys.stderr, bar_format=layout)
+        total = max(regions, 1)
+        options |= {"dynamic_ncols": True, "file": sys.stderr}
+        self._bar = tqdm(total=total, bar_format=layout, **options)
 
     def show(self, progress: Progress) -> None:
         self._last = progress
+        if progress.total_regions != self._regions:
+            self._regions = progress.total_regions
+            self._bar.reset(total=self._regions)
         self._write(_texts(progress, self._regions))
         self._bar.update(progress.regions - self._bar.n)
 
@@ -123,6 +129,24 @@ class _Bar:
         self._bar.bar_format = _LAYOUT + next((t for t in texts if len(t) <= most), texts[-1])
 
 
+class _Widget(_Bar):
+    """A bar of tqdm as a widget of a notebook."""
+
+    def __init__(self, tqdm: Any, regions: int) -> None:
+        from IPython.display import display
+
+        super().__init__(tqdm, regions, display=False)
+        self._shown = display(self._bar.container, display_id=True)
+
+    def end(self, done: bool) -> None:
+        super().end(done)
+        if self._shown is not None and self._bar.leave:
+            # A widget needs scripts wherever the notebook is looked at later, and its text is
+            # saved as it was when it was displayed.
+            text = self._bar.format_meter(**self._bar.format_dict)
+            self._shown.update({"text/plain": text}, raw=True)
+
+
 class _Lines:
     """A line a minute, where nobody looks at a terminal."""
 
@@ -134,7 +158,7 @@ class _Lines:
     def show(self, progress: Progress) -> None:
         if time.monotonic() < self._next:
             return
-        self._last = progress
+        self._last, self._regions = progress, progress.total_regions
         self._print(progress.regions, *_facts(progress))
         self._next = time.monotonic() + LINE_SECONDS
 
@@ -163,7 +187,7 @@ def _texts(
         made = 0 if progress is None else progress.regions
     *speeds, left = ["", *_speeds(progress), _left(progress)]
     when = left if elapsed is None else f"{_clock(elapsed)} elapsed"
-    counts = [f"{made}/{regions} regions", f"{made}/{regions}"]
+    counts = [f"{made}/{regions} regions", f"{made}/{regions}"] if regions else ["opening"] * 2
     rows = [(counts[0], *speeds, when), (counts[0], *speeds[:2], when), (counts[0], when)]
     rows += [(counts[1], when), (when or counts[1],)]
     return tuple(", ".join(filter(None, row)) for row in rows)

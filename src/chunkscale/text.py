@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -170,10 +171,54 @@ def by_commas(text: str) -> str:
     return re.sub(r"(?<=\d)\s*x\s*(?=\d)", ",", text)
 
 
+#: Characters of a line where tables are shown; None if it has no end.
+_columns: list[int | None] = [None]
+
+
+@contextlib.contextmanager
+def fitted(columns: int | None) -> Iterator[None]:
+    """Let tables be as wide as a terminal, which would break every line of a wider one."""
+    before, _columns[0] = _columns[0], columns
+    try:
+        yield
+    finally:
+        _columns[0] = before
+
+
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as aligned lines, the first one being the head."""
+    r"""Return rows as aligned lines, the first one being the head.
+
+    What is too wide becomes several tables, each of which begins with the first column.
+
+    Examples
+    --------
+    >>> rows = [["level", "shape", "bytes"], ["0", "8 x 8", "64"]]
+    >>> print(*table(rows), sep="\n")
+      level  shape  bytes
+      0      8 x 8  64
+    >>> with fitted(16):
+    ...     print(*table(rows), sep="\n")
+      level  shape
+      0      8 x 8
+      level  bytes
+      0      64
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for part in _parts(widths):
+        for row in rows:
+            cells = (row[i].ljust(widths[i]) for i in part)
+            lines.append("  " + "  ".join(cells).rstrip())
+    return lines
+
+
+def _parts(widths: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the columns of each table that a table of such columns becomes."""
+    most, part = _columns[0] or math.inf, [0]
+    for i in range(1, len(widths)):
+        if len(part) > 1 and sum(widths[k] + 2 for k in (*part, i)) > most:
+            yield part
+            part = [0]
+        part.append(i)
+    if widths:
+        yield part

@@ -10,6 +10,7 @@ import types
 
 import numba
 import pytest
+from tqdm import tqdm
 
 import chunkscale
 from chunkscale.cli.main import main
@@ -189,6 +190,79 @@ def test_a_notebook_without_widgets_has_a_bar_of_characters(monkeypatch, capsys)
     assert "10/10 regions, 0.0 Mvoxel/s" in capsys.readouterr().err.split("\r")[-1]
 
 
+def test_what_is_saved_of_a_widget_is_its_end(monkeypatch):
+    """Pages that show no widgets have the text of the bar: as it ended, not as it began."""
+    saved = []
+
+    class Widget(tqdm):
+        def __init__(self, *args, display, **options):
+            super().__init__(*args, **options)
+            self.container = types.SimpleNamespace(pbar=self)
+
+    def display(container, display_id):
+        saved.append(str(container.pbar))
+        return types.SimpleNamespace(update=display_again)
+
+    def display_again(data, raw):
+        saved[-1] = data["text/plain"]
+
+    fake = types.SimpleNamespace(display=display)
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setattr("tqdm.auto.tqdm", Widget)
+    monkeypatch.setattr("tqdm.notebook.tqdm_notebook", Widget)
+    with reporting(True, 10) as show:
+        show(HALF_WAY)
+    (text,) = saved
+    assert re.search(r"^100%.* 10/10 regions, .* elapsed$", text)
+
+
 def test_the_command_and_python_show_the_same_bar(stack, tmp_path, terminal):
     assert main(["resample", str(stack), str(tmp_path / "a.zarr"), "--chunk", "16"]) == 0
     assert re.search(r"^100%\|█+\| 9/9 regions, .* elapsed$", terminal.frames[-1])
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_check_counts_up_to_what_there_is(full, make_image, noise, tmp_path):
+    """Of an image with labels: nothing is counted twice, and all voxels are in the end."""
+    stack = make_image(noise((32, 64, 64)), (1.0, 1.0, 1.0))
+    for name, attributes in [("labels", {"labels": ["a"]}), ("labels/a", {"image-label": {}})]:
+        if "/" in name:
+            make_image(noise((32, 64, 64)), name=f"{stack.name}/{name}", attributes=attributes)
+    out = tmp_path / "out.zarr"
+    chunkscale.resample(stack, out, **OPTIONS, voxel_size=0.5)
+    seen = []
+    report = chunkscale.check(out, source=stack, full=full, progress=seen.append)
+    assert report
+    assert [p.regions for p in seen] == [*range(1, len(seen) + 1)]
+    assert seen[-1].regions == seen[-1].total_regions
+    assert seen[-1].voxels == seen[-1].total_voxels == report.voxels_compared
+    # How much there is was known from the start, as labels are like their image.
+    assert {p.total_regions for p in seen} == {seen[-1].total_regions}
+    seen = []
+    assert chunkscale.check(out, progress=seen.append)
+    assert seen[-1].regions == seen[-1].total_regions
+    assert seen[-1].voxels == seen[-1].total_voxels
+
+
+def test_a_check_of_many_images_knows_how_many_there_are(make_image, noise, tmp_path):
+    """A bar that is full after the first of them would say nothing."""
+    for name in "abcd":
+        make_image(noise((8, 8, 8)), (1.0, 1.0, 1.0), name=f"series/{name}.zarr")
+    seen = []
+    assert chunkscale.check(tmp_path / "series", progress=seen.append)
+    assert {p.total_regions for p in seen} == {len(seen)}
+
+
+def test_a_check_has_the_bar_of_a_run(stack, terminal, capsys):
+    """Unless it is to be quiet; then nothing is printed at all where nothing is wrong."""
+    assert main(["check", str(stack)]) == 0
+    assert re.search(r"^100%.* \d+/\d+ regions, .*elapsed$", terminal.frames[-1])
+    capsys.readouterr()
+    terminal.truncate(0)
+    assert main(["check", str(stack), "--quiet"]) == 0
+    assert not terminal.getvalue()
+    assert not capsys.readouterr().out
+    next(path for path in (stack / "0" / "c").rglob("*") if path.is_file()).write_bytes(b"x")
+    assert main(["check", str(stack), "--quiet"]) == 3
+    assert "chunk" in capsys.readouterr().out

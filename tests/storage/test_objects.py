@@ -6,7 +6,9 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
+from datetime import timedelta
 
 import clouds
 import numpy as np
@@ -404,12 +406,24 @@ def test_no_access_says_what_to_set(status, bucket, proxy, small, capsys):
         assert len(message.splitlines()) == 1
 
 
-def test_a_server_that_is_down(small, capsys):
-    """Connection refused: one line that names what could not be reached."""
-    assert main(["info", small, "--storage-option", "endpoint=http://127.0.0.1:9"]) == 2
-    message = capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("endpoint", "reason"),
+    [
+        ("http://127.0.0.1:9", "refused the connection"),
+        ("http://nowhere.invalid:9", "no host of this name"),
+    ],
+)
+def test_a_server_that_is_down(endpoint, reason, small, capsys, monkeypatch):
+    """One line that names what could not be reached, and why; without asking again and again."""
+    monkeypatch.setattr("chunkscale.storage.patience.FIRST_WAIT", timedelta(seconds=4))
+    before = time.monotonic()
+    assert main(["info", small, "--storage-option", f"endpoint={endpoint}"]) == 2
+    assert time.monotonic() - before < 4
+    (message,) = capsys.readouterr().err.splitlines()
     assert small in message
-    assert "cannot be reached" in message
+    assert endpoint in message
+    assert reason in message
+    assert message.count("cannot be reached") == 1
 
 
 def test_credentials_are_found_as_usual(bucket, proxy, small, monkeypatch, tmp_path, engine):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +31,7 @@ from chunkscale.targets import source_sizes
 paint_with(thumbnail)
 
 if TYPE_CHECKING:
+    from chunkscale.run.records import ProgressCallback
     from chunkscale.verify.report import CheckReport
 
 
@@ -154,6 +155,7 @@ def check(
     source: PathLike | Image | FileImage | ArrayLike | None = None,
     source_voxel_size: VoxelSize | None = None,
     full: bool = False,
+    progress: bool | ProgressCallback | None = None,
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
 ) -> CheckReport:
@@ -174,6 +176,8 @@ def check(
     full : bool
         Compare the whole image with `source`, at the speed of plain NumPy, and let ome-zarr judge
         its metadata.
+    progress : bool or callable, optional
+        As in `resample`; regions are those that are read, and those that are compared.
     storage_options, source_storage_options : mapping, optional
         As in `plan_resampling`.
 
@@ -183,8 +187,11 @@ def check(
         True in a boolean context if nothing is wrong; ``faults`` says what is.
     """
     from chunkscale.output.packed_place import unfinished_file
+    from chunkscale.progress import reporting
+    from chunkscale.run.records import Progress
     from chunkscale.verify.dataset import check_dataset
     from chunkscale.verify.report import CheckReport
+    from chunkscale.verify.tally import Tally
 
     if full and source is None:
         raise OptionError(
@@ -199,7 +206,14 @@ def check(
     if isinstance(source, str | bytes | os.PathLike | Image):
         origin = _location(cast(PathLike | Image, source), reach)
     io, sizes = StoreIO(threads=usable_cores().amount), _sizes(source_voxel_size)
-    return check_dataset(target, origin, io, sizes, full=full)
+    with reporting(progress) as show:
+
+        def told(tally: Tally) -> None:
+            if show is not None:
+                names = (field.name for field in fields(Progress))
+                show(Progress(**{name: getattr(tally, name) for name in names}))
+
+        return check_dataset(target, origin, io, sizes, full=full, tally=Tally(told))
 
 
 def _location(path: PathLike | Image, storage_options: StorageOptions | None) -> str:

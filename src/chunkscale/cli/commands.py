@@ -201,11 +201,12 @@ def check(arguments: argparse.Namespace) -> int:
         source=arguments.source,
         source_voxel_size=arguments.source_voxel_size,
         full=arguments.full,
+        progress=not arguments.quiet,
         **reach_options(arguments),
     )
     if arguments.json:
         print_json(report.as_dict())
-    else:
+    elif not (report and arguments.quiet):
         print(report)
     return DONE if report else FAULTS
 

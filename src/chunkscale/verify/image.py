@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,10 +42,11 @@ from chunkscale.storage.locations import join
 from chunkscale.storage.objects import chunk_sizes
 from chunkscale.storage.reader import ArrayReader
 from chunkscale.storage.stores import store_of
-from chunkscale.storage.walk import read_all
+from chunkscale.storage.walk import count_reads, read_all
 from chunkscale.verify.report import MOST_FAULTS, CheckReport
-from chunkscale.verify.samples import frame_counts, sampled_frames, samples
+from chunkscale.verify.samples import count_samples, frame_counts, sampled_frames, samples
 from chunkscale.verify.second_opinion import second_opinion
+from chunkscale.verify.tally import Tally
 
 UNFINISHED = (
     "the run that wrote it did not finish; continue with resume=True (--resume), or replace it "
@@ -60,9 +61,16 @@ def record_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def check_image(
-    uri: str, source: object, io: StoreIO, sizes: Sizes | None = None, *, full: bool = False
+    uri: str,
+    source: object,
+    io: StoreIO,
+    sizes: Sizes | None = None,
+    *,
+    full: bool = False,
+    tally: Tally | None = None,
 ) -> CheckReport:
     """Check one image; see `chunkscale.check`."""
+    tally = tally or Tally()
     attributes = group_document(uri).attributes
     record = record_of(attributes)
     if record.get("state") == "unfinished":
@@ -87,9 +95,13 @@ def check_image(
     notes, hollow = ((), []) if is_counted else hollow_levels(arrays)
     faults += hollow
     chunks = 0
+    compares = source is not None and not faults
+    tally.opens(*_extent(target.grid, arrays.values(), full=full, compares=compares))
     for array in arrays.values():
         for read, corrupt in read_all(array):
             chunks += read
+            seen = 0 if compares else read * math.prod(array.chunk)
+            tally.step(seen, array.dtype.itemsize)
             faults += [str(error) for _, error in corrupt]
             if len(faults) >= MOST_FAULTS:
                 break
@@ -100,6 +112,7 @@ def check_image(
             found = _compare(original, target, list(arrays.values()), record, full=full)
             for compared, wrong in found:
                 regions, voxels = regions + 1, voxels + compared
+                tally.step(compared, target.array.dtype.itemsize)
                 faults += wrong
                 if len(faults) >= MOST_FAULTS:
                     break
@@ -120,6 +133,18 @@ def check_image(
         regions_compared=regions,
         voxels_compared=voxels,
     )
+
+
+def _extent(
+    grid: VoxelGrid, arrays: Collection[ArrayReader], *, full: bool, compares: bool
+) -> tuple[int, int]:
+    """Return the regions that are read and compared, and the voxels that take the time."""
+    reads = sum(map(count_reads, arrays))
+    if not compares:
+        chunks = (math.prod((*cell_counts(a.shape, a.chunk), *a.chunk)) for a in arrays)
+        return reads, sum(chunks)
+    counts = [count_samples(grid.replace(shape=array.shape), full=full) for array in arrays]
+    return reads + sum(n for n, _ in counts), sum(voxels for _, voxels in counts)
 
 
 def _levels(target: Image) -> tuple[dict[str, ArrayReader], list[str]]:
