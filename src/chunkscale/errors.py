@@ -26,6 +26,39 @@ class OptionError(ChunkscaleError, ValueError):
     """An option has a value that cannot be honoured."""
 
 
+class NoUnitError(OptionError):
+    """Voxel sizes are given in a unit, and the source has none: it can be taken for the source's.
+
+    Attributes
+    ----------
+    unit : str
+    """
+
+    def __init__(self, message: str, unit: str) -> None:
+        super().__init__(message)
+        self.unit = unit
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.args[0], self.unit)
+
+
+class UnstatedError(OptionError):
+    """A file or an array does not state its axes or its voxel size, and nobody else does.
+
+    Attributes
+    ----------
+    sizes : tuple of str
+        Axes whose voxel size is missing; empty where the axes themselves are not known.
+    """
+
+    def __init__(self, message: str, sizes: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.sizes = sizes
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...]]]:
+        return type(self), (self.args[0], self.sizes)
+
+
 class MetadataError(ChunkscaleError, ValueError):
     """OME-NGFF metadata breaks a MUST of its specification."""
 

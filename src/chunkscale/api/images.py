@@ -145,7 +145,9 @@ def reopened(source: Any) -> Any:
         return replace(source, source=reopened(source.source))
     if isinstance(source, FileImage) and source.opened is not None:
         return opening.open_source(source.uri, source.opened)
-    return open_source(source.uri, source.given or None) if isinstance(source, Image) else source
+    if not isinstance(source, Image):
+        return source
+    return open_source(source.uri, source.given or None, source_unit=source.unit)
 
 
 def check(

@@ -228,7 +228,27 @@ def prepare(
     existing: Existing,
     cluster: DaskCluster | None,
 ) -> Prepared:
-    """Plan a run; refuse what cannot be done, before anything is written."""
+    """Plan a run; refuse what cannot be done, before anything is written.
+
+    Of several things that are wrong, options and source are named before the output.
+    """
+    try:
+        prepared = _prepare(source, destination, request, existing, cluster)
+    except DestinationError:
+        if request.images is None:  # to plan a collection may take minutes
+            planned_alone(source, request, cluster)
+        raise
+    prepared.check()
+    return prepared
+
+
+def _prepare(
+    source: PathLike | Source | ArrayLike,
+    destination: PathLike,
+    request: Request,
+    existing: Existing,
+    cluster: DaskCluster | None,
+) -> Prepared:
     from chunkscale.output.collection_places import checked_collection, continues
     from chunkscale.output.destination import checked_destination
     from chunkscale.output.packed_place import packed_place
@@ -278,7 +298,7 @@ def look(
     refusal: ChunkscaleError | None = None
     if destination is not None:
         try:
-            prepared = prepare(source, destination, request, existing, cluster)
+            prepared = _prepare(source, destination, request, existing, cluster)
         except (DestinationError, OptionError) as error:
             refusal = error  # if it is none of the destination, planning says it again
         else:

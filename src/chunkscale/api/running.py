@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from chunkscale.api.batches import Made, Making, Run
@@ -57,7 +57,7 @@ class Resampled:
             "levels": len(self.plan.levels),
             "regions": self.plan.region_count,
             "stored_bytes": self.stored_bytes,
-            "times": asdict(self.times),
+            "times": self.times.as_dict(),
             "labels": [label.as_dict() for label in self.labels],
         }
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from chunkscale.cli.screen import print_json, terminable
-from chunkscale.errors import OptionError
+from chunkscale.errors import Notice, OptionError
 from chunkscale.parameters import Existing
 from chunkscale.report.images import formats_text, info_text
 from chunkscale.report.plans import run_summary
@@ -188,9 +188,10 @@ def _existing(arguments: argparse.Namespace) -> Existing:
     )
 
 
-def _print_warnings(warnings: Iterable[object]) -> None:
-    for text in warnings:
-        print(f"warning: {text}", file=sys.stderr)
+def _print_warnings(warnings: Iterable[Notice]) -> None:
+    for notice in warnings:
+        if notice.kind != "asked":
+            print(f"warning: {notice}", file=sys.stderr)
 
 
 def check(arguments: argparse.Namespace) -> int:

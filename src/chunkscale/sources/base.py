@@ -4,19 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import Notice
+from chunkscale.errors import Notice, NoUnitError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.storage.engine import StoreIO
 
+_Made = TypeVar("_Made")
+
 #: Takes the spatial axes with their units and the number of all axes, and returns voxel sizes by
 #: name, in these units.
 Sizes = Callable[[Mapping[str, str | None], int], Mapping[str, float]]
+
+
+def adopting(make: Callable[[str | None], _Made], unit: str | None) -> _Made:
+    """Make something whose voxel sizes are given; where it has no unit, in the one of the sizes.
+
+    Parameters
+    ----------
+    make : callable
+        Takes the unit that axes without one are said to have.
+    unit : str, optional
+        The one that the user names.
+    """
+    try:
+        return make(unit)
+    except NoUnitError as error:
+        return make(error.unit)
 
 
 def units_of(grid: VoxelGrid) -> dict[str, str | None]:
