@@ -38,9 +38,6 @@ class NoUnitError(OptionError):
         super().__init__(message)
         self.unit = unit
 
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.args[0], self.unit)
-
 
 class UnstatedError(OptionError):
     """A file or an array does not state its axes or its voxel size, and nobody else does.
@@ -48,15 +45,20 @@ class UnstatedError(OptionError):
     Attributes
     ----------
     sizes : tuple of str
-        Axes whose voxel size is missing; empty where the axes themselves are not known.
+        Axes whose voxel size is missing.
+    axes : str
+        Names that its axes could have, where they are not known: as many as it has.
+    stated : str
+        What is known of them, with other letters for the others.
     """
 
-    def __init__(self, message: str, sizes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, message: str, *, sizes: tuple[str, ...] = (), axes: str = "", stated: str = ""
+    ) -> None:
         super().__init__(message)
         self.sizes = sizes
-
-    def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...]]]:
-        return type(self), (self.args[0], self.sizes)
+        self.axes = axes
+        self.stated = stated
 
 
 class MetadataError(ChunkscaleError, ValueError):

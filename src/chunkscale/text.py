@@ -138,7 +138,7 @@ def shown(value: object, most: int = 200) -> str:
     return text if len(text) <= most else text[:most] + "..."
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """Return a number without the noise behind its sixth digit.
 
     Examples
@@ -146,6 +146,8 @@ def number(value: float) -> str:
     >>> number(0.30000000000000004), number(1234567), number(-0.0)
     ('0.3', '1234567', '0')
     """
+    if value is None:
+        return "?"
     return rounded(value + 0.0, 6) if isinstance(value, float) else str(value)
 
 

@@ -411,7 +411,7 @@ def test_labels_of_other_time_points_are_not_paired(make_image, noise):
     assert any("so they cannot be matched" in str(n) for n in plan.warnings)
 
 
-@pytest.mark.filterwarnings("ignore:'omero' breaks the specification")
+@pytest.mark.filterwarnings("ignore:'omero' does not follow the specification")
 def test_channels_by_name_are_those_of_labels_too(make_image, noise, tmp_path):
     path = make_image(
         noise((2, *SHAPE)), (1.0, *SIZE), axes="czyx",

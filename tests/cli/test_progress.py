@@ -21,7 +21,12 @@ from chunkscale.run.records import Progress
 pytestmark = pytest.mark.usefixtures("small_regions")
 
 HALF_WAY = Progress(
-    regions=9, total_regions=10, voxels=25, total_voxels=100, nbytes=50, seconds=20.0
+    regions=9,
+    total_regions=10,
+    voxels=25 * 10**6,
+    total_voxels=10**8,
+    nbytes=5 * 10**7,
+    seconds=20.0,
 )
 
 
@@ -95,8 +100,8 @@ def test_what_is_no_callback_is_refused_before_anything_is_written(value, stack,
 
 @pytest.mark.parametrize(
     ("columns", "words"),
-    [(100, "9/10 regions, under 0.01 Mvoxel/s, under 0.01 MiB/s, 1:00 left"),
-     (60, "9/10 regions, under 0.01 Mvoxel/s, 1:00 left"),
+    [(100, "9/10 regions, 1.2 Mvoxel/s, 2.4 MiB/s, 1:00 left"),
+     (60, "9/10 regions, 1.2 Mvoxel/s, 1:00 left"),
      (40, "9/10 regions, 1:00 left"), (32, "9/10, 1:00 left"), (24, "1:00 left")],
 )  # fmt: skip
 def test_in_a_narrow_terminal_the_bar_stays_and_speeds_go(columns, words, terminal, monkeypatch):
@@ -198,7 +203,7 @@ def test_a_notebook_without_widgets_has_a_bar_of_characters(monkeypatch, capsys)
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     with reporting(True, 10) as show:
         show(HALF_WAY)
-    assert "10/10 regions, under 0.01 Mvoxel/s" in capsys.readouterr().err.split("\r")[-1]
+    assert "10/10 regions, 1.2 Mvoxel/s" in capsys.readouterr().err.split("\r")[-1]
 
 
 def test_the_command_and_python_show_the_same_bar(stack, tmp_path, terminal):

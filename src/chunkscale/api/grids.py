@@ -210,7 +210,8 @@ def _strange_size(
         yield (
             "collapse" if flat else "growth",
             f"{what}: a voxel size of {times(target.voxel_size[i] for i in source.spatial)} "
-            f"{symbol(target.axes[source.spatial[-1]].unit) or '(no unit)'} is {low} to {high} times the source's; {_other_unit(source, target, asked)}",
+            f"{symbol(target.axes[source.spatial[-1]].unit) or '(no unit)'} is {low} to {high} "
+            f"times the source's; {_other_unit(source, target, asked)}",
         )
 
 

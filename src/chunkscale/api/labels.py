@@ -24,10 +24,9 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.overlap import check_overlap, extent_text
-from chunkscale.geometry.units import METRES
 from chunkscale.parameters import Target
 from chunkscale.plan.model import ResamplePlan
-from chunkscale.sources.base import Source, units_of
+from chunkscale.sources.base import Source, as_lengths
 from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part
 from chunkscale.storage.locations import join
@@ -170,15 +169,6 @@ def _image_of(source: Source) -> Image | None:
     return source if isinstance(source, Image) else None
 
 
-def _given_lengths(image: Image) -> dict[str, Any]:
-    """Return the voxel size that an image was given, with units: its labels may have others."""
-    units = units_of(image.grid)
-    return {
-        name: f"{size!r} {units[name]}" if units[name] in METRES else size
-        for name, size in image.given.items()
-    }
-
-
 def _label_source(image: Image, path: str, request: Request, part: Mapping[str, Any]) -> Source:
     """Open labels, and take the channels and the time points of them that the image has left."""
     reach: dict[str, Any] = {"storage_options": request.storage.reach}
@@ -196,7 +186,8 @@ def _label_source(image: Image, path: str, request: Request, part: Mapping[str, 
                 "source_voxel_size applies to the image, but these labels have another grid; "
                 "resample them separately, with their own voxel size"
             )
-        label = open_source(join(image.uri, path), _given_lengths(image), **reach)
+        given = as_lengths(image.grid, image.given)
+        label = open_source(join(image.uri, path), given, **reach)
     return selected(label, *_selection(image.grid, label.grid, part))
 
 

@@ -91,6 +91,19 @@ def check_images(images: Sequence[PlannedImage], run: Run) -> None:
             check_room(image.plan, target)
 
 
+def regions_done(images: Sequence[PlannedImage], run: Run) -> int:
+    """Return how many regions of images earlier runs have noted down as finished."""
+    from chunkscale.output.destination import unfinished
+    from chunkscale.output.ledger import recorded
+
+    total = 0
+    for image in images:
+        place, count = run.place(image), image.plan.region_count
+        if found := unfinished(place):
+            total += count if found.finished else int((recorded(place, count) >= 0).sum())
+    return total
+
+
 def carry_out(
     images: Sequence[PlannedImage],
     target: str,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from chunkscale.errors import Notice, NoUnitError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.geometry.units import METRES
 from chunkscale.storage.engine import StoreIO
 
 _Made = TypeVar("_Made")
@@ -35,6 +36,12 @@ def adopting(make: Callable[[str | None], _Made], unit: str | None) -> _Made:
         return make(unit)
     except NoUnitError as error:
         return make(error.unit)
+
+
+def as_lengths(grid: VoxelGrid, sizes: Mapping[str, float]) -> dict[str, Any]:
+    """Return voxel sizes that a grid has with its units: what takes them may have others."""
+    units = units_of(grid)
+    return {n: f"{s!r} {units[n]}" if units[n] in METRES else s for n, s in sizes.items()}
 
 
 def units_of(grid: VoxelGrid) -> dict[str, str | None]:
