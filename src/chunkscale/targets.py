@@ -14,6 +14,7 @@ from chunkscale.geometry.grid import VoxelGrid, reshaped_grid, resized_grid
 from chunkscale.geometry.units import (
     METRES,
     Length,
+    in_one_unit,
     is_finite,
     metres,
     ngff_unit,
@@ -106,25 +107,11 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
     wanted = _parse("voxel size", given, _length, _SIZE_HINT, _WORDS)
     if wanted == "same":
         return present
-    units = {i: source.axes[i].unit for i in source.spatial}
-    differ = len(set(map(metres, units.values()))) > 1
-    known = set(units.values()) <= set(METRES)
     is_bare = isinstance(wanted, Length) and not wanted.unit
-    if differ and (is_bare or (isinstance(wanted, str) and not known)):
-        names_and_units = (f"{source.axes[i].name} {symbol(unit)}" for i, unit in units.items())
-        raise OptionError(
-            f"the spatial axes have different units ({', '.join(names_and_units)}), so one voxel "
-            f"size {given!r} cannot apply to all; give "
-            + ("it with a unit, like 500nm, or " if known else "")
-            + "one for each axis, like z=1,y=0.5,x=0.5"
-        )
+    if is_bare or isinstance(wanted, str):
+        _check_units(source, given, lengths=isinstance(wanted, str))
     if isinstance(wanted, str):
-        chosen, resized = min if wanted == "finest" else max, thick(source)
-        if not differ:
-            return dict.fromkeys(resized, float(chosen(present[i] for i in resized)))
-        lengths = [Length(present[i], units[i] or "") for i in resized]
-        length = chosen(lengths, key=lambda length: length.in_unit("micrometer"))
-        return {i: length.in_unit(units[i]) for i in resized}
+        return _extreme(source, min if wanted == "finest" else max)
     if isinstance(wanted, list) and len(wanted) == source.ndim > len(names):
         kept = [i for i in range(source.ndim) if i not in source.spatial]
         if any(wanted[i].unit or wanted[i].value != source.voxel_size[i] for i in kept):
@@ -143,6 +130,34 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
                 "number without a unit"
             ) from error
     return present
+
+
+def _check_units(source: VoxelGrid, given: VoxelSize, *, lengths: bool) -> None:
+    """Refuse one voxel size for axes whose units differ, but for one of `lengths` that compare."""
+    units = {source.axes[i].name: source.axes[i].unit for i in source.spatial}
+    known = set(units.values()) <= set(METRES)
+    if len(set(map(metres, units.values()))) == 1 or (lengths and known):
+        return
+    listed = ", ".join(f"{name} {symbol(unit)}".rstrip() for name, unit in units.items())
+    raise OptionError(
+        f"the spatial axes have different units ({listed}), so one voxel size {given!r} cannot "
+        f"apply to all; give {'it with a unit, like 500nm, or ' * known}one for each axis, like "
+        "z=1,y=0.5,x=0.5"
+    )
+
+
+def _extreme(source: VoxelGrid, choose: Callable[..., int]) -> dict[int, float]:
+    """Return the smallest or largest voxel size, for each axis in its own unit."""
+    resized = thick(source)
+    units = [source.axes[i].unit for i in resized]
+    alike = dict(
+        zip(resized, in_one_unit([source.voxel_size[i] for i in resized], units), strict=True)
+    )
+    chosen = choose(resized, key=lambda i: alike[i])
+    if len(set(map(metres, units))) == 1:
+        return dict.fromkeys(resized, float(source.voxel_size[chosen]))
+    length = Length(source.voxel_size[chosen], source.axes[chosen].unit or "")
+    return {i: length.in_unit(source.axes[i].unit) for i in resized}
 
 
 def thick(source: VoxelGrid) -> tuple[int, ...]:

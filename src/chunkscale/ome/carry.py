@@ -44,7 +44,8 @@ def mended(
     dtype : str
         Of its voxels.
     """
-    result, found = dict(attributes), []
+    result = dict(attributes)
+    found: list[Notice] = []
     inner = attributes.get("ome")
     holders = [result]
     if isinstance(inner, Mapping):
