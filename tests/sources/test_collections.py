@@ -252,6 +252,11 @@ def test_a_folder_lists_its_images_in_natural_order(tmp_path):
     assert len(texts) == 2
     assert "left out: not an OME-Zarr image: 'a/notes.txt' (in" in texts[0]
     assert "not searched: folders at depth 3: 'a/b/group'" in texts[1]
+    with pytest.raises(
+        chunkscale.errors.MultipleImagesError, match="\n  img10\nleft out: not an"
+    ) as e:
+        chunkscale.plan_resampling(tmp_path / "f")
+    assert list(e.value.paths) == images
 
 
 def test_a_group_that_says_nothing_is_a_folder(tmp_path):

@@ -18,7 +18,8 @@ STACK = np.zeros((5, 8, 9), "uint16")
     [
         ({}, "Qyx", [None] * 3, ["--source-axes zyx", "--source-voxel-size z=1um,y=1um,x=1um"]),
         ({"metadata": {"axes": "ZYX"}}, "zyx", [None] * 3, ["z=1um,y=1um,x=1um"]),
-        ({"ome": True, "metadata": {"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2}}, "zyx",
+        ({"ome": True, "metadata": {"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeY": 0.2}},
+         "zyx",
          [None, 0.2, 0.2], ["--source-voxel-size z=1 with their sizes, in micrometer"]),
     ],
     ids=["no axes", "no size", "no z"],

@@ -70,8 +70,8 @@ def info(
     labels = [_member(join(image.uri, name), name, {}) for name in image.labels]
     facts = {**image.as_dict(), "label_images": labels}
     if missing:
-        for error in reversed(missing):  # the names of axes last
-            _leave_open(facts, error)
+        for fault in reversed(missing):  # the names of axes last
+            _leave_open(facts, fault)
         facts["warnings"] = [*map(str, missing), *map(str, image.notices)]
     return facts
 
