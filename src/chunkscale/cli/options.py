@@ -112,8 +112,8 @@ def source_size(group: Any, of_what: str = "") -> None:
         "--source-voxel-size",
         metavar="V",
         help=f"of the source{of_what}, where its metadata are missing or wrong: 1,0.2,0.2 (z,y,x) "
-        "or z=1,y=0.2,x=0.2, in its unit or with one like 500nm, which is also taken for its own if "
-        "it states none (default: as its metadata say)",
+        "or z=1,y=0.2,x=0.2, in its unit or with one like 500nm, which is taken for its own if it "
+        "states none (default: as its metadata say)",
     )
 
 
