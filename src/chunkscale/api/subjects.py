@@ -67,6 +67,8 @@ def subject_of(
         channels = active_channels(source, total)
     elif source is not over.like:
         channels = _those_there(channels, source, total)
+        if total == 1:  # which has no colour to tell it by
+            notes += channel_labels(ngff_namespace(source.attributes), grid)
     shown = selected(source, channels, None if grid.time_axis is None else timepoint, crop)
     kept = 1 if grid.channel_axis is None else shown.grid.shape[grid.channel_axis]
     if kept < total:

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from chunkscale.geometry.units import METRES, parse_length
+from chunkscale.api.defaults import LENGTH_UNITS
 
 #: What begins with a minus and is a value: -1,0 or -2: or -1e3 or -inf.
 _NEGATIVE = re.compile(r"-(\d|\.\d|inf\b)")
 
 #: What stands behind a number, and not by itself.
-_UNITS = {*METRES, *(f"{scale}{unit}" for scale in "KMGT" for unit in ("iB", "B"))}
+_UNITS = LENGTH_UNITS | {f"{scale}{unit}" for scale in "KMGT" for unit in ("iB", "B")}
+
+_LENGTH = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?([^\W\d_]*)")
 
 
 class Parser(argparse.ArgumentParser):
@@ -128,9 +130,8 @@ def _is_part(word: str) -> bool:
     """Whether a word is numbers, lengths, or what an axis has: 1, or 5um,1um, or z=10:50."""
     for piece in filter(None, re.sub("^[a-z]=", "", word).split(",")):
         for end in filter(None, piece.split(":")):
-            try:
-                parse_length(end)
-            except ValueError:
+            found = _LENGTH.fullmatch(end)
+            if not found or (found[1] and found[1] not in _UNITS):
                 return False
     return any(character.isdigit() for character in word)
 
