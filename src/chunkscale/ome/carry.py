@@ -73,8 +73,8 @@ def mended_notice(what: str, wrong: Sequence[str]) -> tuple[Notice, ...]:
     if not wrong:
         return ()
     text = (
-        f"{what} does not follow the specification. Taken instead, and written to an output, is "
-        f"what stands in brackets: {some(wrong, _SHOWN, '; ')}"
+        f"{what} does not follow the specification. The values in brackets are used instead, and "
+        f"written to the output: {some(wrong, _SHOWN, '; ')}"
     )
     return (Notice("metadata", text),)
 
