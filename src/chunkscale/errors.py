@@ -34,7 +34,7 @@ class NoUnitError(OptionError):
     unit : str
     """
 
-    def __init__(self, message: str, unit: str) -> None:
+    def __init__(self, message: str, unit: str = "") -> None:
         super().__init__(message)
         self.unit = unit
 

@@ -206,7 +206,8 @@ def source_sizes(value: VoxelSize, units: Mapping[str, str | None], ndim: int) -
                 f"{what} {', '.join(bare)}; give the size along {', '.join(missing)} as well"
             )
         message = f"{what} {', '.join(bare)}; give plain numbers"
-        raise NoUnitError(message, ngff_unit(next(filter(None, of_bare))))
+        stated = (unit for unit in units.values() if unit in METRES)
+        raise NoUnitError(message, ngff_unit(next(stated, None) or next(filter(None, of_bare))))
     return {
         name: length.in_unit(units[name]) if name in units else length.value
         for name, length in lengths.items()

@@ -9,6 +9,7 @@ Invariants:
 """
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from hypothesis import strategies as st
 
 import chunkscale
 from chunkscale.cli.main import main
+from chunkscale.errors import NoUnitError
 from chunkscale.geometry.pyramid import halved
 from chunkscale.options import shape_option
-from chunkscale.targets import target_grid
+from chunkscale.targets import source_sizes, target_grid
 
 ZYX = tuple(chunkscale.Axis(name=name, unit="micrometer") for name in "zyx")
 STACK = chunkscale.VoxelGrid(
@@ -117,6 +119,14 @@ def test_a_unit_can_be_given_to_an_image_that_has_none(make_image, noise):
     for path, unit in ((stated, "um"), (bare, 5)):
         with pytest.raises(chunkscale.OptionError, match=r"source_unit .* applies to arrays"):
             chunkscale.open_image(path, source_unit=unit)
+
+
+def test_a_unit_of_the_source_comes_before_one_that_is_given():
+    """Axes without one take that of the others, as they do for plain numbers."""
+    units = {"z": "micrometer", "y": None, "x": None}
+    with pytest.raises(NoUnitError) as found:
+        source_sizes("1um,200nm,200nm", units, 3)
+    assert pickle.loads(pickle.dumps(found.value)).unit == "micrometer"
 
 
 def test_axes_of_several_units_of_length_have_one_finest_voxel_size():
