@@ -16,9 +16,13 @@ from typing import Any, Protocol
 from chunkscale.errors import OptionError
 from chunkscale.kernels import compiling
 from chunkscale.run.records import Progress, ProgressCallback
+from chunkscale.text import per_second
 
 #: Between two lines of a log; runs that end before have none.
 LINE_SECONDS = 60.0
+
+#: What is compiled in less is not worth a line.
+TOLD_SECONDS = 2.0
 
 #: Characters that a bar keeps: where a terminal is narrow, the speeds go first.
 BAR_WIDTH = 10
@@ -154,6 +158,7 @@ class _Lines:
         self._regions, self._begun = regions, time.monotonic()
         self._last: Progress | None = None
         self._next = self._begun + LINE_SECONDS
+        self._since, self._depth, self._compiled = self._begun, 0, 0.0
 
     def show(self, progress: Progress) -> None:
         if time.monotonic() < self._next:
@@ -163,9 +168,17 @@ class _Lines:
         self._next = time.monotonic() + LINE_SECONDS
 
     def compiling(self, begins: bool) -> None:
-        """Say nothing: that takes less than a minute."""
+        """Add up how long kernels are compiled; one may need another."""
+        now = time.monotonic()
+        if self._depth:
+            self._compiled += now - self._since
+        self._since = now
+        self._depth += 1 if begins else -1
 
     def end(self, done: bool) -> None:
+        if self._compiled >= TOLD_SECONDS:  # the times of a run begin when that is done
+            text = f"compiling kernels took {self._compiled:.0f} s (first run only)"
+            print(text, file=sys.stderr, flush=True)
         if self._last is not None and done:
             self._print(self._regions, f"{_clock(time.monotonic() - self._begun)} elapsed")
 
@@ -201,10 +214,9 @@ def _speeds(progress: Progress | None) -> list[str]:
     """Return the speeds of what this run has made: what was there before does not count."""
     if progress is None or not progress.voxels:
         return []
-    seconds = max(progress.seconds, 1e-9)
     return [
-        f"{_rounded(progress.voxels / seconds / 1e6)} Mvoxel/s",
-        f"{_rounded(progress.nbytes / seconds / 2**20)} MiB/s",
+        f"{per_second(progress.voxels / 1e6, progress.seconds)} Mvoxel/s",
+        f"{per_second(progress.nbytes / 2**20, progress.seconds)} MiB/s",
     ]
 
 
@@ -213,10 +225,6 @@ def _left(progress: Progress | None) -> str:
         return ""
     rest = progress.total_voxels - progress.voxels
     return f"{_clock(rest * progress.seconds / progress.voxels)} left"
-
-
-def _rounded(number: float) -> str:
-    return f"{number:.0f}" if number >= 10 else f"{number:.1f}"
 
 
 def _clock(seconds: float) -> str:

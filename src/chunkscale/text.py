@@ -6,6 +6,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 
 
 def human_bytes(number: float) -> str:
@@ -138,7 +139,7 @@ def shown(value: object, most: int = 200) -> str:
     return text if len(text) <= most else text[:most] + "..."
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """Return a number without the noise behind its sixth digit.
 
     Examples
@@ -146,7 +147,35 @@ def number(value: float) -> str:
     >>> number(0.30000000000000004), number(1234567), number(-0.0)
     ('0.3', '1234567', '0')
     """
-    return f"{value + 0.0:.6g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "?"
+    return rounded(value + 0.0, 6) if isinstance(value, float) else str(value)
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """Return a number with some digits; an exponent stands only where it spares many zeros.
+
+    Examples
+    --------
+    >>> rounded(1000.0), rounded(1 / 3), rounded(12345), rounded(2e-7), rounded(3e20)
+    ('1000', '0.333', '12300', '2e-07', '3e+20')
+    """
+    text = f"{value:.{digits}g}"
+    return f"{Decimal(text):f}" if "e" in text and 1e-5 <= abs(value) < 1e15 else text
+
+
+def per_second(amount: float, seconds: float) -> str:
+    """Return a speed: whole numbers from ten on, two digits below.
+
+    Examples
+    --------
+    >>> per_second(380.4, 1), per_second(3.16, 1), per_second(0.5, 8), per_second(1, 900)
+    ('380', '3.2', '0.062', 'under 0.01')
+    """
+    speed = amount / max(seconds, 1e-9)
+    if speed < 0.01:
+        return "under 0.01"
+    return f"{speed:.0f}" if speed >= 10 else rounded(speed, 2)
 
 
 def times(values: Iterable[float] | None) -> str:

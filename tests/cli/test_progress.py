@@ -22,7 +22,12 @@ from chunkscale.run.records import Progress
 pytestmark = pytest.mark.usefixtures("small_regions")
 
 HALF_WAY = Progress(
-    regions=9, total_regions=10, voxels=25, total_voxels=100, nbytes=50, seconds=20.0
+    regions=9,
+    total_regions=10,
+    voxels=25 * 10**6,
+    total_voxels=10**8,
+    nbytes=5 * 10**7,
+    seconds=20.0,
 )
 
 
@@ -96,8 +101,8 @@ def test_what_is_no_callback_is_refused_before_anything_is_written(value, stack,
 
 @pytest.mark.parametrize(
     ("columns", "words"),
-    [(100, "9/10 regions, 0.0 Mvoxel/s, 0.0 MiB/s, 1:00 left"),
-     (60, "9/10 regions, 0.0 Mvoxel/s, 1:00 left"),
+    [(100, "9/10 regions, 1.2 Mvoxel/s, 2.4 MiB/s, 1:00 left"),
+     (60, "9/10 regions, 1.2 Mvoxel/s, 1:00 left"),
      (40, "9/10 regions, 1:00 left"), (32, "9/10, 1:00 left"), (24, "1:00 left")],
 )  # fmt: skip
 def test_in_a_narrow_terminal_the_bar_stays_and_speeds_go(columns, words, terminal, monkeypatch):
@@ -182,12 +187,24 @@ def test_a_log_has_a_line_a_minute(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+def test_a_log_says_how_long_kernels_were_compiled(capsys, monkeypatch):
+    """A run's own times begin afterwards; one kernel may need another, and a short time is none."""
+    now = [0.0]
+    monkeypatch.setattr("chunkscale.progress.time.monotonic", lambda: now[0])
+    for seconds, text in ((5.0, "compiling kernels took 20 s (first run only)\n"), (0.1, "")):
+        with reporting(True, 10):
+            for begins in (True, True, False, False, True, False):
+                compiling.tell(begins)
+                now[0] += seconds
+        assert capsys.readouterr().err == text
+
+
 def test_a_notebook_without_widgets_has_a_bar_of_characters(monkeypatch, capsys):
     """Its stderr is no terminal; what tqdm warns of there ends no run."""
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     with reporting(True, 10) as show:
         show(HALF_WAY)
-    assert "10/10 regions, 0.0 Mvoxel/s" in capsys.readouterr().err.split("\r")[-1]
+    assert "10/10 regions, 1.2 Mvoxel/s" in capsys.readouterr().err.split("\r")[-1]
 
 
 def test_what_is_saved_of_a_widget_is_its_end(monkeypatch):

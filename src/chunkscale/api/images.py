@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
-from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
+from chunkscale.errors import AccessDeniedError, Notice, OptionError, SourceNotFoundError
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.host.limits import usable_cores
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
@@ -55,11 +55,11 @@ def open_image(
     source_voxel_size : float, str, mapping or sequence, optional
         Replaces the voxel size of the metadata: by axis name (``{"z": 1.0, "y": 0.2}``), or
         numbers for the spatial axes, or for all axes, like ``image.grid.voxel_size``. In the
-        image's unit or with one (``"500nm"``).
+        image's unit or with one (``"500nm"``), which is the image's if it has none.
     axes : str, optional
         Of a file that does not say them, like ``"zyx"``.
     source_unit : str, optional
-        Of the voxel size of such a file.
+        Of the voxel size of a file or an image that does not say it.
     storage_options : mapping, optional
         How to reach an object store: ``endpoint``, ``region``, ``anon``,
         ``profile`` and, on Azure, ``account``. Credentials are found in the
@@ -127,7 +127,9 @@ def open_source(
             raise
         with contextlib.suppress(SourceNotFoundError):
             if found := open_collection(normalise(source, storage_options)):
-                raise several_images(found.uri, found.kind, tuple(found.images())) from error
+                told: list[Notice] = []
+                paths = tuple(found.images(told.append))
+                raise several_images(found.uri, found.kind, paths, notices=told) from error
         raise
 
 
@@ -146,7 +148,9 @@ def reopened(source: Any) -> Any:
         return replace(source, source=reopened(source.source))
     if isinstance(source, FileImage) and source.opened is not None:
         return opening.open_source(source.uri, source.opened)
-    return open_source(source.uri, source.given or None) if isinstance(source, Image) else source
+    if not isinstance(source, Image):
+        return source
+    return open_source(source.uri, source.given or None, source_unit=source.unit)
 
 
 def check(

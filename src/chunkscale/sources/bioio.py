@@ -21,6 +21,7 @@ from chunkscale.errors import (
     Notice,
     OptionError,
     SourceNotFoundError,
+    UnstatedError,
 )
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid
@@ -248,10 +249,11 @@ def _grid(
     units_of_sizes = dict.fromkeys(spatial, unit or given_unit)
     given = {} if options.sizes is None else dict(options.sizes(units_of_sizes, len(names)))
     if missing := [n for n in spatial if not given.get(n, stated.get(n))]:
-        raise OptionError(
+        raise UnstatedError(
             f"source_voxel_size is missing: {path!r} does not say how large its voxels are along "
             f"{', '.join(missing)}; give one number or one for each spatial axis (1 where only "
-            "ratios matter)"
+            "ratios matter)",
+            sizes=tuple(missing),
         )
     if options.unit is not None and unit is not None and metres(options.unit) != metres(unit):
         raise OptionError(f"source_unit {options.unit!r} differs from the file's {unit!r}")
