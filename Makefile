@@ -29,7 +29,7 @@ mutants: $(VENV)/.tested
 
 # Every benchmark that asv tracks, once: does it run? What one run took says little.
 bench: $(VENV)/.benched
-	$(BIN)/asv machine --yes > /dev/null
+	$(BIN)/asv machine --config asv_bench/asv.conf.json --yes > /dev/null
 	$(BIN)/asv run --config asv_bench/asv.conf.json --quick --python=same --show-stderr
 
 lint: $(VENV)/.linted
