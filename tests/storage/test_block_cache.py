@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from chunkscale.sources.block_cache import BlockCache
+from chunkscale.storage.block_cache import BlockCache
 
 
 def test_who_waits_for_a_block_that_fails_makes_it_and_the_room_stays_what_it_is():
