@@ -7,7 +7,7 @@ import itertools
 import math
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chunkscale.errors import CorruptChunkError, ForkError, MemoryBudgetError, MetadataError
-from chunkscale.geometry.box import Box, tile
+from chunkscale.geometry.box import Box, cell_counts, tile, whole
 from chunkscale.host.limits import memory_limits
 from chunkscale.host.memory import available_bytes
 from chunkscale.storage.bounds import ObjectBounds, refuse_size, refuse_torn
@@ -29,8 +29,8 @@ from chunkscale.storage.files import refuse_pipes
 from chunkscale.storage.holes import Look, refuse_false_hole, refuse_other_key, refuse_other_keys
 from chunkscale.storage.kept_chunks import KeptChunks
 from chunkscale.storage.locations import join
-from chunkscale.storage.names import is_chunk_path
-from chunkscale.storage.objects import holds_chunks
+from chunkscale.storage.names import is_chunk_path, own_index
+from chunkscale.storage.objects import holds_chunks, objects
 from chunkscale.storage.stores import store_of
 from chunkscale.storage.zarr_stores import limit_fetches, regular_chunks, zarr_array
 from chunkscale.text import human_bytes, times
@@ -233,6 +233,20 @@ class ArrayReader:
     def _object(self, index: Sequence[int]) -> str:
         """Return the location of a stored object."""
         return join(self.uri, self._array.metadata.encode_chunk_key(tuple(index)))
+
+    def strays_and_gaps(self) -> tuple[list[str], Iterator[str]]:
+        """Return stored objects called like chunks that are none, and chunks that are not stored.
+
+        Both by their paths below the array.
+        """
+        counts = cell_counts(self.shape, self.shard or self.chunk)
+        there, strays = set[tuple[int, ...]](), []
+        for path, _ in objects(self.uri):
+            if is_chunk_path(path):
+                index = own_index(path, counts, self.zarr_format)
+                strays.append(path) if index is None else there.add(index)
+        encode = self._array.metadata.encode_chunk_key
+        return strays, (encode(i) for i in whole(counts).cells() if i not in there)
 
     def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the voxels of a box; missing chunks are fill value.
