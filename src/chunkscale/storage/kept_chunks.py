@@ -19,7 +19,8 @@ class KeptChunks:
     """Reads an array in boxes. Thread-safe.
 
     A chunk that several boxes touch is fetched and decoded once. Without that a run on a source of
-    whole planes in a bucket took 4.6 times as long (`python asv_bench/objects.py`).
+    whole planes in a bucket took 4.6 times as long (`python asv_bench/objects.py` reads planes in
+    parts with and without it).
 
     Parameters
     ----------
