@@ -28,11 +28,11 @@ from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.geometry.units import metres, ngff_unit
 from chunkscale.ome.display import RGB, shown_channels, with_windows
 from chunkscale.sources.base import SourceOptions
-from chunkscale.sources.block_cache import BlockCache
 from chunkscale.sources.dask_blocks import DaskBlocks
 from chunkscale.sources.file_image import FileImage, file_states
 from chunkscale.sources.formats import READ, belied, format_end, refuse_missing, way_around
 from chunkscale.sources.several import several_images
+from chunkscale.storage.block_cache import BlockCache
 from chunkscale.storage.engine import StoreIO
 from chunkscale.text import human_bytes, some_names
 

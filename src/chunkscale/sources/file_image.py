@@ -44,19 +44,22 @@ class FileState:
     size : int
     modified : int
         In nanoseconds.
+    changed : int
+        When it was put there, renamed or otherwise changed, in nanoseconds.
     """
 
     path: str
     identity: tuple[int, int]
     size: int
     modified: int
+    changed: int
 
     @classmethod
     def of(cls, path: str) -> FileState:
         """Look at a file; raises `OSError` where there is none."""
         found = os.stat(path)
         identity = (found.st_dev, found.st_ino)
-        return cls(path, identity, found.st_size, found.st_mtime_ns)
+        return cls(path, identity, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def fate(self) -> str:
         """Say what has become of the file; nothing if it is as it was."""
@@ -64,8 +67,10 @@ class FileState:
             now = FileState.of(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return f"{self.path!r} has gone"
-        # Some file systems number a file anew while it stays.
-        same = (now.size, now.modified) == (self.size, self.modified)
+        # Some file systems number a file anew while it stays, and who links one or changes its
+        # permissions leaves it in its place: one that was put there since is new in both.
+        other = now.identity != self.identity and now.changed != self.changed
+        same = (now.size, now.modified) == (self.size, self.modified) and not other
         return "" if same else f"{self.path!r} has been replaced"
 
 

@@ -56,6 +56,12 @@ def refuse_size(size: int, most: int) -> None:
         raise BadObjectError(f"it has {size} bytes and should have {most} at most")
 
 
+def refuse_torn(size: int, least: int) -> None:
+    """Raise where what is stored of a chunk or shard has fewer bytes than it must have."""
+    if size < least:
+        raise BadObjectError(f"it has {size} bytes and should have {least} or more")
+
+
 def _blosc_size(head: bytes | memoryview) -> int:
     """Return what a blosc buffer says that it decodes to."""
     return int.from_bytes(head[4:8], "little")
@@ -130,6 +136,8 @@ def _checked(name: str, config: Mapping[str, Any], content: Any, most: int) -> b
         refuse_larger(_zstd_size(held), most)
     elif name == "blosc":
         refuse_larger(_blosc_size(held[:_BLOSC_HEAD]), most)
+        # It is decoded as long as its head says, whatever its true length.
+        refuse_torn(len(held), max(_BLOSC_HEAD, int.from_bytes(held[12:16], "little")))
     elif name == "lz4":
         refuse_larger(int.from_bytes(held[:4], "little"), most)
     return None

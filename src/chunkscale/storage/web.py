@@ -27,6 +27,7 @@ from zarr.storage import FsspecStore
 from chunkscale.errors import AccessDeniedError, MetadataError
 from chunkscale.storage import patience
 from chunkscale.storage.base import Parts
+from chunkscale.storage.bounds import refuse_torn
 from chunkscale.storage.failures import (
     BadObjectError,
     ReplacedError,
@@ -285,6 +286,8 @@ class WebStore(FsspecStore):
             is_chunk=True,
             **options,
         )
+        if found is not None:
+            refuse_torn(len(found), 1)  # zarr-python takes an empty shard for a missing one
         return None if found is None else prototype.buffer.from_bytes(found)
 
     async def exists(self, key: str) -> bool:
