@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test fuzz soak mutants lint docs package clean
+.PHONY: demo test fuzz soak mutants bench lint docs package clean
 
 demo: $(VENV)/.installed
 	$(BIN)/chunkscale demo chunkscale-demo
@@ -26,6 +26,11 @@ soak: $(VENV)/.tested
 # Small mistakes in the code, and whether the tests notice them: half an hour on one core.
 mutants: $(VENV)/.tested
 	$(BIN)/python tests/campaigns/mutants.py $(WORDS)
+
+# Every benchmark that asv tracks, once: does it run? What one run took says little.
+bench: $(VENV)/.benched
+	$(BIN)/asv machine --config asv_bench/asv.conf.json --yes > /dev/null
+	$(BIN)/asv run --config asv_bench/asv.conf.json --quick --python=same --show-stderr
 
 lint: $(VENV)/.linted
 	$(BIN)/ruff check .
@@ -62,13 +67,17 @@ $(VENV)/.packaged: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[package]'
 	touch $(VENV)/.installed $@
 
+$(VENV)/.benched: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $(VENV)/.installed $@
+
 $(VENV)/.published: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[docs,package,test]'
-	touch $(VENV)/.installed $(VENV)/.tested $(VENV)/.documented $(VENV)/.packaged $@
+	$(BIN)/python -m pip install --quiet --editable '.[bench,docs,package,test]'
+	touch $(VENV)/.benched $(VENV)/.installed $(VENV)/.tested $(VENV)/.documented $(VENV)/.packaged $@
 
 $(VENV)/.linted: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $(VENV)/.installed $(VENV)/.tested $@
+	touch $(VENV)/.benched $(VENV)/.installed $(VENV)/.tested $@
 
 clean:
 	rm -rf $(VENV) chunkscale-demo dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
@@ -22,26 +23,36 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from jobs import DEFAULT_JOBS, JOBS, PEER_JOBS
+from gpu_peers import GPU_PEERS
+from jobs import DEFAULT_JOBS, JOBS, PEER_JOBS, named
+from peers import PEERS
 
 HERE = Path(__file__).resolve().parent
-PEERS = ("dask-image", "ngff-zarr", "scipy")
-GPU_PEERS = ("chunkscale-gpu", "cupy-blocks", "dask-image-cupy", "torch")
+OTHERS = {**PEERS, **GPU_PEERS}
 MIB = 2**20
 #: A RAM disk, and what must be free there: job C has a source and two outputs on it, and in memory
 #: what is written.
 RAM_DISK, ROOM = Path("/dev/shm"), 8 * 2**30
-COLUMNS = ("floor s", "s", "x floor", "least", "new/old", "core s", "peak MiB", "error")
+COLUMNS = (
+    *("floor s", "s", "Mvoxel/s", "x floor", "least", "new/old"),
+    *("core s", "peak MiB", "error", "bias"),
+)
 
 
 @dataclass(slots=True)
 class Tally:
     """What the repetitions of one contender gave."""
 
+    #: Of level 0.
+    voxels: int
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
-    error: int | None = None
+    errors: dict[str, float] = field(default_factory=dict)
+
+    def over(self, other: Tally) -> list[float]:
+        """Return these seconds divided by another's: within a turn both saw the same machine."""
+        return [a / b for a, b in zip(self.seconds, other.seconds, strict=True)]
 
 
 def main() -> None:
@@ -50,7 +61,13 @@ def main() -> None:
     if options.cores is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     for name in options.jobs:
-        print(f"{name:<12}{JOBS[name].words}")
+        print(f"{name:<12}{named(name).words}")
+    absent = {name: OTHERS[name].missing for name in options.peers if name in OTHERS}
+    for name, modules in absent.items():
+        if modules:
+            print(f"{name} is left out: {', '.join(modules)} not installed")
+    options.peers = [name for name in options.peers if not absent.get(name)]
+    measured = {}
     with tempfile.TemporaryDirectory(dir=options.workdir) as folder:
         print(
             f"\n{options.cores or os.cpu_count()} cores, {options.workers or 'default'} workers, "
@@ -58,9 +75,18 @@ def main() -> None:
         )
         print(f"\n{'job':<12}{'contender':<17}" + "".join(f"{title:>9}" for title in COLUMNS))
         for name in options.jobs:
-            _print(name, _measured(name, options, Path(folder) / name))
+            measured[name] = _measured(name, options, Path(folder) / name)
+            _print(name, measured[name])
             shutil.rmtree(Path(folder) / name)
     print(f"load average {os.getloadavg()[1]:.1f}")
+    if options.table or options.plot:
+        import summary
+
+        rows = summary.rows(measured, [name for name, modules in absent.items() if modules])
+        if options.table:
+            options.table.write_text(summary.markdown(rows))
+        if options.plot:
+            summary.plot(rows, options.plot)
 
 
 def _options() -> argparse.Namespace:
@@ -76,9 +102,16 @@ def _options() -> argparse.Namespace:
         help="the folder of another chunkscale package, which takes its turns: old beside new",
     )  # fmt: skip
     parser.add_argument(
-        "--peers", nargs="*", choices=[*PEERS, *GPU_PEERS], default=[],
-        help=f"others that take their turns in the jobs {', '.join(PEER_JOBS)}",
+        "--peers", nargs="*", choices=[*PEERS, "chunkscale-gpu", *GPU_PEERS], metavar="NAME",
+        help=f"others that take their turns in the jobs {', '.join(PEER_JOBS)}: %(choices)s "
+        "(default: those that need no GPU)",
     )  # fmt: skip
+    parser.add_argument(
+        "--volumes", type=_numbers, default=(1,), metavar="N,...",
+        help="each job with so many times its voxels, like 1,8,64: are voxels per second the same?",
+    )  # fmt: skip
+    parser.add_argument("--table", type=Path, metavar="FILE.md", help="what peers take, for docs")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="the same as a picture")
     parser.add_argument(
         "--workers", type=int,
         help="regions, blocks or tasks at once (default: chunkscale's own choice; one more than "
@@ -99,6 +132,14 @@ def _options() -> argparse.Namespace:
         )
     if options.against is not None and not (options.against / "chunkscale").is_dir():
         parser.error(f"--against {options.against} has no folder chunkscale; give its src folder")
+    options.peers = [] if options.peers is None else options.peers or [*PEERS]
+    larger = [f" x{volume}" if volume != 1 else "" for volume in options.volumes]
+    options.jobs = [name + times for name in options.jobs for times in larger]
+    for name in options.jobs:
+        try:
+            named(name)
+        except ValueError as error:
+            parser.error(str(error))
     if options.workdir is None and RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free >= ROOM:
         options.workdir = RAM_DISK
     return options
@@ -113,6 +154,10 @@ def _jobs(text: str) -> list[str]:
     return names
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
+
+
 def _measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Tally]:
     folder.mkdir()
     places = {what: str(folder / what) for what in ("source", "small", "output", "reference")}
@@ -124,7 +169,8 @@ def _measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str,
     task["touch"] = 3 * sum(level.nbytes for level in levels)
     names = ["floor", "chunkscale", *(["against"] if options.against else [])]
     names += options.peers if name in PEER_JOBS else []
-    tallies = {contender: Tally() for contender in names}
+    voxels = math.prod(task["level_shapes"][0])
+    tallies = {contender: Tally(voxels) for contender in names}
     for turn in range(options.repeat):
         # Another one begins each time: a neighbour's burst must not always hit the same.
         for contender in [*names[turn % len(names) :], *names[: turn % len(names)]]:
@@ -134,8 +180,8 @@ def _measured(name: str, options: argparse.Namespace, folder: Path) -> dict[str,
             tally.seconds.append(said["seconds"])
             tally.cpu_seconds.append(said["cpu_seconds"])
             tally.peaks.append(peak)
-            if tally.error is None and name in PEER_JOBS and contender != "floor":
-                tally.error = _process({**task, "do": "error"})["error"]
+            if not tally.errors and name in PEER_JOBS and contender != "floor":
+                tally.errors = _process({**task, "name": contender, "do": "error"})
             shutil.rmtree(places["output"])
             print(
                 f"  {name}, {contender}: {said['seconds']:.2f} s, {said['cpu_seconds']:.1f} core "
@@ -212,22 +258,22 @@ def watched(
 
 
 def _print(job: str, tallies: dict[str, Tally]) -> None:
-    floor, new = tallies["floor"].seconds, tallies["chunkscale"].seconds
+    floor, new, voxels = tallies["floor"], tallies["chunkscale"], tallies["floor"].voxels
     for name, tally in tallies.items():
         if name == "floor":
             continue  # it holds the whole result in memory; its peak says nothing
-        # Within a turn both saw the same machine.
-        ratios = [a / b for a, b in zip(tally.seconds, floor, strict=True)]
-        gains = [a / b for a, b in zip(new, tally.seconds, strict=True)]
+        ratios, seconds = tally.over(floor), statistics.median(tally.seconds)
         cells = (
-            f"{statistics.median(floor):.2f}",
-            f"{statistics.median(tally.seconds):.2f}",
+            f"{statistics.median(floor.seconds):.2f}",
+            f"{seconds:.2f}",
+            f"{voxels / seconds / 1e6:.0f}",
             f"{statistics.median(ratios):.2f}",
             f"{min(ratios):.2f}",
-            "-" if name == "chunkscale" else f"{statistics.median(gains):.2f}",
+            "-" if name == "chunkscale" else f"{statistics.median(new.over(tally)):.2f}",
             f"{statistics.median(tally.cpu_seconds):.1f}",
             f"{max(tally.peaks) / MIB:.0f}",
-            "-" if tally.error is None else str(tally.error),
+            f"{tally.errors['error']:.0f}" if tally.errors else "-",
+            f"{tally.errors['bias']:.2f}" if tally.errors else "-",
         )
         print(f"{job:<12}{name:<17}" + "".join(f"{cell:>9}" for cell in cells), flush=True)
 

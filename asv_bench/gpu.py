@@ -328,7 +328,7 @@ def peers(options: argparse.Namespace) -> None:
     dask-image takes minutes for the large case.
     """
     others = ["chunkscale-gpu", "cupy-blocks"]
-    others += ["torch"] if importlib.util.find_spec("torch") else []
+    others += ["torch-gpu"] if importlib.util.find_spec("torch") else []
     _compare(options.workdir[0], 1, others)
     if importlib.util.find_spec("dask_image"):
         _compare(options.workdir[0], 1, [*others, "dask-image-cupy"], job="C")

@@ -57,6 +57,19 @@ class Job:
         options = {**self.options, "chunk": 16, "levels": 2, "workers": 1}
         return replace(self, shape=tuple(shape), options=options)
 
+    def times(self, volume: int) -> Job:
+        """Return the same with so many times the voxels."""
+        spatial = len(self.voxel_size)
+        edge = round(volume ** (1 / spatial))
+        if edge**spatial != volume:
+            raise ValueError(
+                f"{volume} times the volume is not a whole number along each of {spatial} axes"
+            )
+        shape = [
+            n * edge if axis in "zyx" else n for n, axis in zip(self.shape, self.axes, strict=True)
+        ]
+        return replace(self, shape=tuple(shape), words=f"{self.words}, {volume} times the volume")
+
 
 JOBS = {
     "A": Job(
@@ -139,3 +152,9 @@ JOBS = {
 PEER_JOBS = ("A", "C", "G")
 #: Without being named: not 12 GB.
 DEFAULT_JOBS = tuple(name for name in JOBS if name != "G")
+
+
+def named(name: str) -> Job:
+    """Return the job of a name, like ``A``, or of ``A x8``: eight times the volume."""
+    job, _, volume = name.partition(" x")
+    return JOBS[job].times(int(volume)) if volume else JOBS[job]

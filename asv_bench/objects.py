@@ -1,10 +1,12 @@
-"""Chunk data in an object store: tensorstore's driver beside zarr-python's on obstore.
+"""Chunk data in an object store, as runs read and write it.
 
 python asv_bench/objects.py
 
-64 chunks of 512 KiB of noise, one by one and in shards of 8, written and read
-in boxes of 8 by 1 and 2 threads; S3 is a server on this host, which bounds all
-of it, as it is and with 30 ms before every answer. Medians of three, in turn.
+64 chunks of 512 KiB of noise, one by one and in shards of 8, in boxes of 8 by 1
+and 2 threads: written by tensorstore and by zarr-python on obstore, read by the
+latter. And planes, read in 16 parts with and without a cache of
+them. S3 is a server on this host, which bounds all of it, as it is and with
+30 ms before every answer. Medians of three, in turn.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import s3
 from grids import grid_for
 
-from chunkscale.geometry.box import Box
+from chunkscale.geometry.box import Box, whole
 from chunkscale.geometry.pyramid import Level
 from chunkscale.storage.engine import StoreIO
 from chunkscale.storage.groups import put_group
@@ -72,11 +74,30 @@ def measure(uri: str, data: np.ndarray, engine: str, threads: int, sharded: bool
     return written, read
 
 
+def planes(uri: str, data: np.ndarray, cache_bytes: int) -> float:
+    """Return MB/s of reading an array of whole planes in 16 parts, each of all planes."""
+    level = Level(
+        path="0", grid=grid_for(data.shape), factors=(1,) * 3, chunk=(1, EDGE, EDGE), shard=None
+    )
+    io = StoreIO(threads=2, cache_bytes=cache_bytes)
+    put_group(uri, zarr_format=3, attributes={})
+    made = create_levels(
+        uri, [level], io, dtype="uint16", codec="blosc-lz4", zarr_format=3, resumed=True
+    )
+    made[0].finish_write(made[0].start_write(whole(data.shape), data))
+    reader, edge = open_array(join(uri, "0"), io), EDGE // 4
+    begun = time.perf_counter()
+    for y, x in np.ndindex(4, 4):
+        box = Box(start=(0, y * edge, x * edge), stop=(EDGE, (y + 1) * edge, (x + 1) * edge))
+        assert (reader.read(box) == data[box.slices]).all()
+    return data.nbytes / (time.perf_counter() - begun) / 1e6
+
+
 def main() -> None:
     """Print a row for each way of storing, wait and number of threads."""
     os.environ.update(AWS_ACCESS_KEY_ID="benchmark", AWS_SECRET_ACCESS_KEY="benchmark")
     data = np.random.default_rng(0).integers(0, 60_000, (EDGE,) * 3, dtype="uint16")
-    print("stored   wait  threads   write MB/s: tensorstore  zarr   read MB/s: tensorstore  zarr")
+    print("stored   wait  threads   write MB/s: tensorstore  zarr   read MB/s")
     with s3.endpoint() as port, s3.proxy(port) as proxy:
         bucket, serial = s3.Bucket("benchmark", port), 0
         for sharded in (False, True):
@@ -89,15 +110,18 @@ def main() -> None:
                             serial += 1
                             uri = normalise(bucket.url(f"x{serial}"), {"endpoint": url})
                             found[engine].append(measure(uri, data, engine, threads, sharded))
-                    (tw, tr), (zw, zr) = (
-                        (statistics.median(column) for column in zip(*found[engine], strict=True))
+                    (tw, _), (zw, zr) = (
+                        [statistics.median(column) for column in zip(*found[engine], strict=True)]
                         for engine in ENGINES
                     )
                     print(
                         f"{'shards' if sharded else 'chunks'}  {wait * 1e3:3.0f} ms  {threads:7d}"
-                        f"  {tw:22.0f}  {zw:4.0f}  {tr:22.0f}  {zr:4.0f}",
+                        f"  {tw:22.0f}  {zw:4.0f}  {zr:10.0f}",
                         flush=True,
                     )
+        print("planes in parts, read MB/s: kept, not kept")
+        uri = normalise(bucket.url("planes"), {"endpoint": bucket.endpoint})
+        print(f"{planes(uri, data, 2**26):.0f}, {planes(uri, data, 0):.0f}")
 
 
 if __name__ == "__main__":

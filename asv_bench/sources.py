@@ -31,10 +31,10 @@ def write_source(path: str, job: Job) -> None:
         chunk_key_encoding={"name": "v2" if zarr_format == 2 else "default", "separator": "/"},
     )
     dimensions = len(job.voxel_size)
-    image = _image(job.shape[-dimensions:], job)
+    voxels = image(job.shape[-dimensions:], job)
     # Frames and channels differ, or a codec would see one of them again and again.
     for i, index in enumerate(np.ndindex(job.shape[:-dimensions])):
-        array[index] = np.roll(image, 7 * i, axis=-1)
+        array[index] = np.roll(voxels, 7 * i, axis=-1)
 
 
 def _metadata(job: Job) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _codec(job: Job) -> Any:
     return {"blosc-lz4": blosc, "zstd": ZstdCodec(level=3)}[job.codec]
 
 
-def _image(shape: Sequence[int], job: Job) -> NDArray[Any]:
+def image(shape: Sequence[int], job: Job) -> NDArray[Any]:
     """Return a stack or plane of the job's data type."""
     part = [min(n, m) for n, m in zip(shape, PARTS[len(shape)], strict=True)]
     random = np.random.default_rng(7)

@@ -55,6 +55,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         fault = server.fault(self.command, name)
         if isinstance(fault, float):
             time.sleep(fault)
+        elif fault == "endless":
+            self.send_endless()
+            return
         elif fault is not None:
             self.answer(fault, {"Content-Type": "application/xml"}, REFUSAL)
             return
@@ -84,6 +87,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
+    def send_endless(self):
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Last-Modified", "Mon, 23 Nov 2026 00:00:00 GMT")
+        self.end_headers()
+        piece = bytes(2**16)
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+
     def log_message(self, *_):
         pass
 
@@ -91,8 +105,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Proxy(http.server.ThreadingHTTPServer):
     """What stands before an endpoint.
 
-    ``faults`` maps the end of a key to what is done instead: a status, or
-    seconds to wait before the answer; ``times`` says how often. Without
+    ``faults`` maps the end of a key to what is done instead: a status,
+    seconds to wait before the answer, or "endless", an answer without end;
+    ``times`` says how often. Without
     ``lists`` the caller may not list: 403 for what is not there.
     """
 

@@ -26,6 +26,41 @@ class OptionError(ChunkscaleError, ValueError):
     """An option has a value that cannot be honoured."""
 
 
+class NoUnitError(OptionError):
+    """Voxel sizes are given in a unit, and the source has none: it can be taken for the source's.
+
+    Attributes
+    ----------
+    unit : str
+    """
+
+    def __init__(self, message: str, unit: str = "") -> None:
+        super().__init__(message)
+        self.unit = unit
+
+
+class UnstatedError(OptionError):
+    """A file or an array does not state its axes or its voxel size, and nobody else does.
+
+    Attributes
+    ----------
+    sizes : tuple of str
+        Axes whose voxel size is missing.
+    axes : str
+        Names that its axes could have, where they are not known: as many as it has.
+    stated : str
+        What is known of them, with other letters for the others.
+    """
+
+    def __init__(
+        self, message: str, *, sizes: tuple[str, ...] = (), axes: str = "", stated: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.sizes = sizes
+        self.axes = axes
+        self.stated = stated
+
+
 class MetadataError(ChunkscaleError, ValueError):
     """OME-NGFF metadata breaks a MUST of its specification."""
 

@@ -9,9 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from chunkscale.errors import OptionError
+from chunkscale.errors import NoUnitError, OptionError
 from chunkscale.geometry.grid import VoxelGrid, reshaped_grid, resized_grid
-from chunkscale.geometry.units import Length, is_finite, metres, parse_length
+from chunkscale.geometry.units import (
+    METRES,
+    Length,
+    in_one_unit,
+    is_finite,
+    metres,
+    ngff_unit,
+    parse_length,
+    symbol,
+)
 from chunkscale.parameters import Shape, VoxelSize
 from chunkscale.text import by_commas, shown
 
@@ -26,6 +35,8 @@ _SOURCE_HINT = (
 _POINT = "decimal numbers have a point, like 0.5"
 _FACTOR_HINT = "give a number, or one for each spatial axis like 5,1,1 or z=5"
 _SHAPE_HINT = "give whole numbers of voxels for each spatial axis, like 256,256,256 or z=256"
+
+_WORDS = ("finest", "coarsest", "same")
 
 #: Voxels that no index reaches.
 _ENDLESS = 2**63
@@ -93,20 +104,14 @@ def target_grid(
 def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dict[int, float]:
     """Return the voxel sizes of the spatial axes by position."""
     present = {i: source.voxel_size[i] for i in source.spatial}
-    wanted = _parse("voxel size", given, _length, _SIZE_HINT, ("finest", "coarsest", "same"))
+    wanted = _parse("voxel size", given, _length, _SIZE_HINT, _WORDS)
     if wanted == "same":
         return present
-    if isinstance(wanted, str) or (isinstance(wanted, Length) and not wanted.unit):
-        units = [source.axes[i].unit for i in source.spatial]
-        if len(set(map(metres, units))) > 1:
-            raise OptionError(
-                f"the spatial axes have different units ({', '.join(map(str, units))}), so one "
-                f"voxel size {given!r} cannot apply to all; give one for each axis, like "
-                "z=1,y=0.5,x=0.5"
-            )
+    is_bare = isinstance(wanted, Length) and not wanted.unit
+    if is_bare or isinstance(wanted, str):
+        _check_units(source, given, lengths=isinstance(wanted, str))
     if isinstance(wanted, str):
-        chosen, resized = min if wanted == "finest" else max, thick(source)
-        return dict.fromkeys(resized, float(chosen(present[i] for i in resized)))
+        return _extreme(source, min if wanted == "finest" else max)
     if isinstance(wanted, list) and len(wanted) == source.ndim > len(names):
         kept = [i for i in range(source.ndim) if i not in source.spatial]
         if any(wanted[i].unit or wanted[i].value != source.voxel_size[i] for i in kept):
@@ -127,6 +132,34 @@ def _sizes(source: VoxelGrid, given: VoxelSize, names: Mapping[str, int]) -> dic
     return present
 
 
+def _check_units(source: VoxelGrid, given: VoxelSize, *, lengths: bool) -> None:
+    """Refuse one voxel size for axes whose units differ, but for one of `lengths` that compare."""
+    units = {source.axes[i].name: source.axes[i].unit for i in source.spatial}
+    known = set(units.values()) <= set(METRES)
+    if len(set(map(metres, units.values()))) == 1 or (lengths and known):
+        return
+    listed = ", ".join(f"{name} {symbol(unit)}".rstrip() for name, unit in units.items())
+    raise OptionError(
+        f"the spatial axes have different units ({listed}), so one voxel size {given!r} cannot "
+        f"apply to all; give {'it with a unit, like 500nm, or ' * known}one for each axis, like "
+        "z=1,y=0.5,x=0.5"
+    )
+
+
+def _extreme(source: VoxelGrid, choose: Callable[..., int]) -> dict[int, float]:
+    """Return the smallest or largest voxel size, for each axis in its own unit."""
+    resized = thick(source)
+    units = [source.axes[i].unit for i in resized]
+    alike = dict(
+        zip(resized, in_one_unit([source.voxel_size[i] for i in resized], units), strict=True)
+    )
+    chosen = choose(resized, key=lambda i: alike[i])
+    if len(set(map(metres, units))) == 1:
+        return dict.fromkeys(resized, float(source.voxel_size[chosen]))
+    length = Length(source.voxel_size[chosen], source.axes[chosen].unit or "")
+    return {i: length.in_unit(source.axes[i].unit) for i in resized}
+
+
 def thick(source: VoxelGrid) -> tuple[int, ...]:
     """Return the spatial axes that have more than one voxel; all of them if none has.
 
@@ -141,6 +174,12 @@ def source_sizes(value: VoxelSize, units: Mapping[str, str | None], ndim: int) -
 
     One number for each of its `ndim` axes is taken, too, as `VoxelGrid.voxel_size` has them;
     those of time and channels say nothing of voxels.
+
+    Raises
+    ------
+    NoUnitError
+        If the sizes of all axes without a unit of length are given, in one: see `adopting`.
+    OptionError
 
     Examples
     --------
@@ -157,17 +196,36 @@ def source_sizes(value: VoxelSize, units: Mapping[str, str | None], ndim: int) -
     lengths = (
         parsed if isinstance(parsed, dict) else _by_axis("source voxel size", value, parsed, units)
     )
-    sizes = {}
-    for name, length in lengths.items():
-        try:
-            sizes[name] = length.in_unit(units[name]) if name in units else length.value
-        except ValueError as error:
+    bare = [name for name, unit in units.items() if unit not in METRES]
+    of_bare = [lengths[name].unit for name in bare if name in lengths]
+    if any(of_bare):
+        what = f"source voxel size {value!r} has a unit, but the source has none along"
+        if len(of_bare) < len(bare):
+            missing = [name for name in bare if name not in lengths]
             raise OptionError(
-                f"source voxel size {value!r} has a unit, but the source has none along axis "
-                f"{name!r}; give plain numbers, and the unit of an array or a file as "
-                f"source_unit={length.unit!r} (--source-unit {length.unit})"
-            ) from error
-    return sizes
+                f"{what} {', '.join(bare)}; give the size along {', '.join(missing)} as well"
+            )
+        message = f"{what} {', '.join(bare)}; give plain numbers"
+        stated = (unit for unit in units.values() if unit in METRES)
+        raise NoUnitError(message, ngff_unit(next(stated, None) or next(filter(None, of_bare))))
+    return {
+        name: length.in_unit(units[name]) if name in units else length.value
+        for name, length in lengths.items()
+    }
+
+
+def names_unit(value: VoxelSize) -> bool:
+    """Whether a voxel size has a unit of its own.
+
+    Examples
+    --------
+    >>> names_unit("500nm"), names_unit("z=1,y=0.5"), names_unit(0.5), names_unit({"z": "1 um"})
+    (True, False, False, True)
+    """
+    parsed = _parse("voxel size", value, _length, _SIZE_HINT, _WORDS)
+    found = parsed if isinstance(parsed, list) else [parsed]
+    lengths = parsed.values() if isinstance(parsed, dict) else found
+    return any(isinstance(length, Length) and length.unit for length in lengths)
 
 
 def _parse(
@@ -195,6 +253,8 @@ def _parse(
                 raise ValueError("an axis appears twice")
             return {axis.strip(): number(size) for axis, _, size in pairs}
         if isinstance(value, Mapping):
+            if not value:
+                raise ValueError("it names no axis")
             return {str(axis): number(size) for axis, size in value.items()}
         if isinstance(value, Sequence | np.ndarray):
             return list(map(number, value))
@@ -209,6 +269,8 @@ def _length(value: object) -> Length:
 
 def _number(value: Any) -> float:
     try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
         return float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is not a plain number") from None

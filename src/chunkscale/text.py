@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 
 
 def human_bytes(number: float) -> str:
@@ -137,7 +139,7 @@ def shown(value: object, most: int = 200) -> str:
     return text if len(text) <= most else text[:most] + "..."
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """Return a number without the noise behind its sixth digit.
 
     Examples
@@ -145,7 +147,35 @@ def number(value: float) -> str:
     >>> number(0.30000000000000004), number(1234567), number(-0.0)
     ('0.3', '1234567', '0')
     """
-    return f"{value + 0.0:.6g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "?"
+    return rounded(value + 0.0, 6) if isinstance(value, float) else str(value)
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """Return a number with some digits; an exponent stands only where it spares many zeros.
+
+    Examples
+    --------
+    >>> rounded(1000.0), rounded(1 / 3), rounded(12345), rounded(2e-7), rounded(3e20)
+    ('1000', '0.333', '12300', '2e-07', '3e+20')
+    """
+    text = f"{value:.{digits}g}"
+    return f"{Decimal(text):f}" if "e" in text and 1e-5 <= abs(value) < 1e15 else text
+
+
+def per_second(amount: float, seconds: float) -> str:
+    """Return a speed: whole numbers from ten on, two digits below.
+
+    Examples
+    --------
+    >>> per_second(380.4, 1), per_second(3.16, 1), per_second(0.5, 8), per_second(1, 900)
+    ('380', '3.2', '0.062', 'under 0.01')
+    """
+    speed = amount / max(seconds, 1e-9)
+    if speed < 0.01:
+        return "under 0.01"
+    return f"{speed:.0f}" if speed >= 10 else rounded(speed, 2)
 
 
 def times(values: Iterable[float] | None) -> str:
@@ -170,10 +200,54 @@ def by_commas(text: str) -> str:
     return re.sub(r"(?<=\d)\s*x\s*(?=\d)", ",", text)
 
 
+#: Characters of a line where tables are shown; None if it has no end.
+_columns: list[int | None] = [None]
+
+
+@contextlib.contextmanager
+def fitted(columns: int | None) -> Iterator[None]:
+    """Let tables be as wide as a terminal, which would break every line of a wider one."""
+    before, _columns[0] = _columns[0], columns
+    try:
+        yield
+    finally:
+        _columns[0] = before
+
+
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as aligned lines, the first one being the head."""
+    r"""Return rows as aligned lines, the first one being the head.
+
+    What is too wide becomes several tables, each of which begins with the first column.
+
+    Examples
+    --------
+    >>> rows = [["level", "shape", "bytes"], ["0", "8 x 8", "64"]]
+    >>> print(*table(rows), sep="\n")
+      level  shape  bytes
+      0      8 x 8  64
+    >>> with fitted(16):
+    ...     print(*table(rows), sep="\n")
+      level  shape
+      0      8 x 8
+      level  bytes
+      0      64
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for part in _parts(widths):
+        for row in rows:
+            cells = (row[i].ljust(widths[i]) for i in part)
+            lines.append("  " + "  ".join(cells).rstrip())
+    return lines
+
+
+def _parts(widths: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the columns of each table that a table of such columns becomes."""
+    most, part = _columns[0] or math.inf, [0]
+    for i in range(1, len(widths)):
+        if len(part) > 1 and sum(widths[k] + 2 for k in (*part, i)) > most:
+            yield part
+            part = [0]
+        part.append(i)
+    if widths:
+        yield part

@@ -9,6 +9,7 @@ Invariants:
 """
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from hypothesis import strategies as st
 
 import chunkscale
 from chunkscale.cli.main import main
+from chunkscale.errors import NoUnitError
+from chunkscale.geometry.pyramid import halved
 from chunkscale.options import shape_option
-from chunkscale.targets import target_grid
+from chunkscale.targets import source_sizes, target_grid
 
 ZYX = tuple(chunkscale.Axis(name=name, unit="micrometer") for name in "zyx")
 STACK = chunkscale.VoxelGrid(
@@ -82,14 +85,74 @@ def test_a_length_of_what_has_no_unit_but_is_said_one(tmp_path):
         assert grid.axes[0].unit == "micrometer"
 
 
-def test_a_length_of_a_source_without_a_unit_is_refused(make_image, noise):
-    """It would be a guess what the other numbers of the metadata mean."""
-    path = make_image(noise((4, 6, 6)), (1.0, 0.4, 0.4), unit=None)
-    for source in (path, np.zeros((4, 6, 6), "uint16")):
-        with pytest.raises(chunkscale.OptionError, match=r"'500nm' has a unit.*'nm'"):
-            chunkscale.plan_resampling(source, source_voxel_size="500nm")
+def test_a_length_of_a_source_without_a_unit_defines_its_unit(make_image, noise, tmp_path):
+    """Of OME-Zarr, files and arrays alike, opened before or not; a run and `check` keep to it."""
+    path, stored = make_image(noise((4, 6, 6)), (1.0, 0.4, 0.4), unit=None), noise((4, 6, 6))
+    tifffile.imwrite(tmp_path / "plain.tif", stored, metadata={"axes": "ZYX"}, imagej=True)
+    coordinates = pytest.importorskip("xarray").DataArray(stored, dims=list("zyx"))
+    opened = chunkscale.open_image(path)
+    part = opened.select(crop="z=1:3")
+    for source in (path, opened, part, tmp_path / "plain.tif", stored, coordinates):
+        grid = chunkscale.plan_resampling(source, source_voxel_size="5um,1,500nm").source_grid
+        assert grid.voxel_size == (5.0, 1.0, 0.5)
+        assert {axis.unit for axis in grid.axes} == {"micrometer"}
+    result = chunkscale.resample_array(coordinates, source_voxel_size="2um,1um,1um")
+    assert (result.shape, result.z.attrs["units"]) == ((8, 6, 6), "micrometer")
+    out = tmp_path / "out.zarr"
+    chunkscale.resample(path, out, source_voxel_size="2um,1um,1um")
+    assert chunkscale.resample(path, out, source_voxel_size="2µm,1µm,1µm", resume=True)
+    assert chunkscale.open_image(out).grid.axes[0].unit == "micrometer"
+    assert chunkscale.check(out, source=path)
+    with pytest.raises(chunkscale.OptionError, match="along z, y, x; give the size along y, x"):
+        chunkscale.open_image(path, source_voxel_size="z=5um")
     with pytest.raises(chunkscale.OptionError, match="q"):
         chunkscale.open_image(path, source_voxel_size="q=500nm")
+
+
+def test_a_unit_can_be_given_to_an_image_that_has_none(make_image, noise):
+    """One that states its own is not overruled."""
+    bare, stated = (
+        make_image(noise((4, 6, 6)), (1, 1, 1), name=name, unit=unit)
+        for name, unit in (("bare.zarr", None), ("stated.zarr", "meter"))
+    )
+    assert chunkscale.open_image(bare, source_unit="um").grid.axes[2].unit == "micrometer"
+    for path, unit in ((stated, "um"), (bare, 5)):
+        with pytest.raises(chunkscale.OptionError, match=r"source_unit .* applies to arrays"):
+            chunkscale.open_image(path, source_unit=unit)
+
+
+def test_a_unit_of_the_source_comes_before_one_that_is_given():
+    """Axes without one take that of the others, as they do for plain numbers."""
+    units = {"z": "micrometer", "y": None, "x": None}
+    with pytest.raises(NoUnitError) as found:
+        source_sizes("1um,200nm,200nm", units, 3)
+    assert pickle.loads(pickle.dumps(found.value)).unit == "micrometer"
+
+
+def test_axes_of_several_units_of_length_have_one_finest_voxel_size():
+    """Compared are lengths, not numbers; the pyramid halves by lengths, too."""
+    units = {"z": "micrometer", "y": "nanometer", "x": "nanometer"}
+    axes = tuple(chunkscale.Axis(name=name, unit=unit) for name, unit in units.items())
+    grid = chunkscale.VoxelGrid(axes=axes, shape=(20, 64, 64), voxel_size=(1.0, 200.0, 200.0))
+    assert target_grid(grid).voxel_size == (0.2, 200.0, 200.0)
+    assert target_grid(grid, voxel_size="coarsest").voxel_size == (1.0, 1000.0, 1000.0)
+    assert target_grid(grid, voxel_size="500nm").voxel_size == (0.5, 500.0, 500.0)
+    assert halved(target_grid(grid)) == (2, 2, 2)
+    with pytest.raises(chunkscale.OptionError, match=r"z µm, y nm, x nm.*like 500nm"):
+        target_grid(grid, voxel_size=0.5)
+    strange = grid.replace(axes=(chunkscale.Axis(name="z", unit="pixel"), *axes[1:]))
+    with pytest.raises(chunkscale.OptionError, match=r"z pixel, y nm.*'finest'.*give one for each"):
+        target_grid(strange)
+
+
+@pytest.mark.parametrize("value", [{}, True, np.True_, {"z": True}, [True, 1, 1]], ids=repr)
+@pytest.mark.parametrize("option", ["voxel_size", "factor", "shape", "source_voxel_size"])
+def test_what_is_no_number_is_refused_by_name(option, value, make_image, noise):
+    """True is not 1, and a mapping without an axis says nothing."""
+    path = make_image(noise((4, 6, 6)), (1.0, 0.4, 0.4))
+    name = option.replace("_", " ")
+    with pytest.raises(chunkscale.OptionError, match=f"{name} .* is not understood"):
+        chunkscale.plan_resampling(path, **{option: value})
 
 
 def test_a_run_remembers_a_length_of_its_source(make_image, noise, tmp_path):

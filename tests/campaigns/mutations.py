@@ -66,7 +66,9 @@ def mutate_value(rng, document):
     elif kind == 8 and isinstance(holder, list):
         rng.shuffle(holder)
     elif kind == 9 and isinstance(holder, list):
-        holder[key:key] = [copy.deepcopy(holder[key])] * rng.choice((3, 30, 1000))
+        times = rng.choice((3, 30, 1000))
+        if len(places) * times < 10**6:  # twice in one document makes hundreds of megabytes
+            holder[key:key] = [copy.deepcopy(holder[key])] * times
     elif kind == 10:
         holder[key] = rng.choice((lambda v: [v], lambda v: {"a": v}, lambda v: str(v)))(holder[key])
     elif isinstance(holder, dict):

@@ -320,6 +320,20 @@ def test_as_many_channels_are_described_as_there_are(listed, colours, tmp_path):
         chunkscale.open_image(path).select(channels="D")
 
 
+@pytest.mark.filterwarnings("ignore::chunkscale.errors.ChunkscaleWarning")
+def test_channels_without_number_are_not_described_one_by_one(colours):
+    """The shape of a damaged document may have any number: no verb counts to two billion."""
+    path = colours(channel("A"))
+    place = path / "0" / ".zarray"
+    document = json.loads(place.read_text())
+    document["shape"][0] = 2 * 10**9
+    place.write_text(json.dumps(document))
+    (said,) = notices(path, "metadata")
+    assert "channels has 1 entries, and the image has 2000000000 channels (left out)" in said
+    assert chunkscale.open_image(path).channels == []
+    assert chunkscale.plan_resampling(path, voxel_size="same")
+
+
 def test_without_an_axis_for_it_there_is_one_channel(stored):
     outer = {"omero": {"channels": [channel("A"), channel("B")]}}
     assert any("channels has 2" in text for text in notices(stored(outer=outer), "metadata"))

@@ -217,3 +217,29 @@ def test_a_shape_without_an_end_is_checked_by_what_is_stored(zarr_format, tmp_pa
     assert chunkscale.check(path).chunks_read == 8
     (path / ("0/0/0/1" if zarr_format == 2 else "0/c/0/0/1")).write_bytes(b"junk")
     assert "chunk (0, 0, 1)" in chunkscale.check(path).faults[0]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_check_names_the_chunks_that_are_missing_or_were_added(
+    version, make_image, noise, tmp_path
+):
+    """By their paths in the image, and how many; those it cannot know it counts."""
+    source, out = make_image(noise((12, 32, 32)) | 1, (2, 1, 1)), tmp_path / "out.zarr"
+    chunkscale.resample(source, out, levels=1, chunk=8, shard=None if version == "0.4" else 0,
+                        ome_zarr_version=version)  # fmt: skip
+    top = "0/c" if version == "0.5" else "0"
+
+    def said():
+        (fault,) = (f for f in chunkscale.check(out).faults if "stored chunks or shards" in f)
+        return fault.partition("; ")[2]
+
+    (out / top / "9/0").mkdir(parents=True)
+    stray = out / top / "9/0/0"
+    stray.write_bytes((out / top / "0/0/0").read_bytes())
+    assert said() == f"1 was added: '{top}/9/0/0'"
+    stray.unlink()
+    for n, name in enumerate(("0/1/2", "0/1/3", "2/1/3"), 1):
+        (out / top / name).unlink()
+        named = [f"'{top}/0/1/2'", f"'{top}/0/1/3'"][:n]
+        more = " and 1 more" if n > 2 else ""
+        assert said() == f"{n} {'is' if n == 1 else 'are'} missing: {', '.join(named)}{more}"

@@ -463,3 +463,18 @@ def test_an_interrupted_run_says_what_is_true_of_its_file(
     monkeypatch.setattr(resampling, "prepare", prepared)
     assert main(["resample", str(stack), str(out)]) == 4
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [60, 80, 300])
+def test_tables_fit_into_the_terminal(columns, stack, capsys, monkeypatch):
+    """A table of many columns becomes several, with all that it holds; in a pipe it stays whole."""
+    assert main(["plan", str(stack), "--voxel-size", "0.1234"]) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["plan", str(stack), "--voxel-size", "0.1234"]) == 0
+    fitted = capsys.readouterr().out
+    rows = [line for line in fitted.splitlines() if line.startswith("  ")]
+    assert all(len(line) <= columns for line in rows if line[2] != " ")
+    assert sorted({*fitted.split()}) == sorted({*whole.split()})
+    assert (fitted == whole) == (columns == 300)

@@ -8,6 +8,7 @@ import pytest
 import chunkscale
 from chunkscale.cli.arguments import make_parser
 from chunkscale.cli.main import main
+from chunkscale.samples import write_labels
 
 
 @pytest.fixture
@@ -57,6 +58,40 @@ def test_what_was_probably_meant_is_said_with_the_usage_of_its_verb(
     assert words in error
     verb = "" if "VERB" in usage else f" {usage.split()[0]}"
     assert last == f"All options: chunkscale{verb} --help"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["--voxel-size", "1", "um"], ["--voxel-size", "1um"]),
+        (["--voxel-size", "5", "um", "1um", "1", "um"], ["--voxel-size", "5um,1um,1um"]),
+        (["--voxel-size", "z=1,", "y=0.5,", "x=0.5"], ["--voxel-size", "z=1,y=0.5,x=0.5"]),
+        (["--factor", "5", "1", "1"], ["--factor", "5,1,1"]),
+        (["--fac=5", "1", "1"], ["--fac=5,1,1"]),
+        (["--shape", "8", "x", "8", "x", "8"], ["--shape", "8,8,8"]),
+        (["--crop", "z=1:3", "y=1:3"], ["--crop", "z=1:3,y=1:3"]),
+        (["--memory", "4", "GiB"], ["--memory", "4GiB"]),
+    ],
+    ids=" ".join,
+)
+def test_a_value_with_spaces_is_named_as_it_is_written(typed, meant, stack, tmp_path, capsys):
+    """Wherever it stands, also where its rest would take the place of DST; the remedy works."""
+    paths = [str(stack), str(tmp_path / "out.zarr")]
+    for arguments in (
+        ["resample", *paths, *typed], ["plan", paths[0], *typed], ["plan", *typed, *paths],
+        ["plan", paths[0], *typed, paths[1]],
+    ):  # fmt: skip
+        assert f"a value has no spaces; write {' '.join(meant)}" in refused(arguments, capsys)[1]
+    assert main(["plan", *paths, *meant]) == 0
+
+
+@pytest.mark.parametrize("value", ["-inf", "-1e3", "-.5"])
+def test_a_negative_number_is_a_value_and_no_option(value, make_image, noise, capsys):
+    path = str(make_image(noise((4, 6, 6), "float32"), (1.0, 0.5, 0.5)))
+    assert main(["plan", path, "--like", path, "--outside", value]) == 0
+    many = str(make_image(noise((3, 4, 6, 6)), axes="czyx", name="many.ome.zarr"))
+    assert main(["plan", many, "--channels", "-1,0"]) == 0
+    assert "only channels 2 0" in capsys.readouterr().out
 
 
 def test_without_a_word_the_help_is_printed(capsys):
@@ -136,6 +171,45 @@ def test_a_dry_run_finds_what_a_run_finds_last(stack, tmp_path, capsys):
     assert "write to a local path" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("small_regions")
+@pytest.mark.parametrize("name", ["out.zarr", "out.ozx"])
+def test_a_dry_run_says_how_much_of_a_resumed_run_is_done(name, stack, tmp_path, capsys):
+    """Of the regions of the whole run; nothing where it would start anew."""
+    out, given = tmp_path / name, {"chunk": 8, "shard": 8, "voxel_size": 0.5}
+    typed = [str(stack), str(out), "--chunk", "8", "--shard", "8", "--voxel-size", "0.5"]
+
+    def stop(progress):
+        if progress.regions == 3:
+            raise KeyboardInterrupt
+
+    assert main(["plan", *typed, "--resume"]) == 0
+    assert "resume" not in capsys.readouterr().out
+    with pytest.raises(KeyboardInterrupt):
+        chunkscale.resample(stack, out, progress=stop, workers=1, **given)
+    assert main(["resample", *typed, "--resume", "--dry-run"]) == 0
+    total = chunkscale.plan_resampling(stack, **given).region_count
+    assert f"resume   3 of {total} regions already done\n" in capsys.readouterr().out
+    assert main(["resample", *typed, "--resume", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["destination"]["regions_done"] == 3
+
+
+def test_options_are_refused_first_and_the_source_before_the_output(stack, tmp_path, capsys):
+    """Whatever is wrong with the output; and an output that is its source before the plan."""
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "notes.txt").write_text("mine")
+    missing = str(tmp_path / "missing.zarr")
+    for source, options, words in (
+        (str(stack), ["--voxel-size", "big"], "'big'"), (missing, [], "does not exist"),
+        (str(stack), [], "never overwritten"),
+    ):  # fmt: skip
+        assert main(["resample", source, str(taken), *options]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["resample", str(stack), str(stack), "--overwrite"]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, "is the source itself" in shown.err) == ("", True)
+
+
 def test_a_dry_run_refuses_what_no_run_could_do(stack, tmp_path, capsys):
     """Then there is no plan to print."""
     given = [str(stack), str(tmp_path / "out.zarr"), "--levels", "99"]
@@ -152,6 +226,7 @@ def test_a_run_as_json_is_one_value_on_stdout(stack, tmp_path, capsys):
     assert facts["path"] == str(out)
     assert facts["target"]["shape"] == [16, 16, 16]
     assert facts["times"]["regions"] == facts["regions"] == 1
+    assert "started" not in facts["times"]  # of a clock that nobody else has
 
 
 def test_a_quiet_run_says_what_it_warns_of_alone(stack, tmp_path, capsys):
@@ -168,6 +243,16 @@ def test_a_quiet_run_says_what_it_warns_of_alone(stack, tmp_path, capsys):
     assert chunkscale.check(out)
 
 
+def test_what_is_left_out_as_asked_is_no_warning(make_image, noise, tmp_path, capsys):
+    path = make_image(noise((4, 6, 6)), (1.0, 0.5, 0.5))
+    write_labels(path, "nuclei", noise((4, 6, 6)), chunkscale.open_image(path).grid)
+    for arguments in (["plan"], ["plan", "--quiet"], ["resample", "--quiet"]):
+        typed = [*arguments, str(path), str(tmp_path / "out.zarr"), "--no-labels"]
+        assert main(typed) == 0
+        shown = capsys.readouterr()
+        assert "warning" not in shown.out + shown.err
+
+
 def test_without_shtab_the_extra_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "shtab", None)
     (error,) = refused(["--print-completion", "bash"], capsys)
@@ -181,7 +266,7 @@ def test_a_shell_gets_verbs_options_and_paths_to_complete(shell, capsys):
         main(["--print-completion", shell])
     assert exit.value.code == 0
     script = capsys.readouterr().out
-    for word in ("resample", "voxel-size", "blosc" if shell == "zsh" else "keep-z"):
+    for word in ("resample", "voxel-size", "lanczos"):
         assert word in script
 
 

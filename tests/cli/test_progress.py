@@ -10,6 +10,7 @@ import types
 
 import numba
 import pytest
+from tqdm import tqdm
 
 import chunkscale
 from chunkscale.cli.main import main
@@ -21,7 +22,12 @@ from chunkscale.run.records import Progress
 pytestmark = pytest.mark.usefixtures("small_regions")
 
 HALF_WAY = Progress(
-    regions=9, total_regions=10, voxels=25, total_voxels=100, nbytes=50, seconds=20.0
+    regions=9,
+    total_regions=10,
+    voxels=25 * 10**6,
+    total_voxels=10**8,
+    nbytes=5 * 10**7,
+    seconds=20.0,
 )
 
 
@@ -95,8 +101,8 @@ def test_what_is_no_callback_is_refused_before_anything_is_written(value, stack,
 
 @pytest.mark.parametrize(
     ("columns", "words"),
-    [(100, "9/10 regions, 0.0 Mvoxel/s, 0.0 MiB/s, 1:00 left"),
-     (60, "9/10 regions, 0.0 Mvoxel/s, 1:00 left"),
+    [(100, "9/10 regions, 1.2 Mvoxel/s, 2.4 MiB/s, 1:00 left"),
+     (60, "9/10 regions, 1.2 Mvoxel/s, 1:00 left"),
      (40, "9/10 regions, 1:00 left"), (32, "9/10, 1:00 left"), (24, "1:00 left")],
 )  # fmt: skip
 def test_in_a_narrow_terminal_the_bar_stays_and_speeds_go(columns, words, terminal, monkeypatch):
@@ -181,14 +187,99 @@ def test_a_log_has_a_line_a_minute(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+def test_a_log_says_how_long_kernels_were_compiled(capsys, monkeypatch):
+    """A run's own times begin afterwards; one kernel may need another, and a short time is none."""
+    now = [0.0]
+    monkeypatch.setattr("chunkscale.progress.time.monotonic", lambda: now[0])
+    for seconds, text in ((5.0, "compiling kernels took 20 s (first run only)\n"), (0.1, "")):
+        with reporting(True, 10):
+            for begins in (True, True, False, False, True, False):
+                compiling.tell(begins)
+                now[0] += seconds
+        assert capsys.readouterr().err == text
+
+
 def test_a_notebook_without_widgets_has_a_bar_of_characters(monkeypatch, capsys):
     """Its stderr is no terminal; what tqdm warns of there ends no run."""
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     with reporting(True, 10) as show:
         show(HALF_WAY)
-    assert "10/10 regions, 0.0 Mvoxel/s" in capsys.readouterr().err.split("\r")[-1]
+    assert "10/10 regions, 1.2 Mvoxel/s" in capsys.readouterr().err.split("\r")[-1]
+
+
+def test_what_is_saved_of_a_widget_is_its_end(monkeypatch):
+    """Pages that show no widgets have the text of the bar: as it ended, not as it began."""
+    saved = []
+
+    class Widget(tqdm):
+        def __init__(self, *args, display, **options):
+            super().__init__(*args, **options)
+            self.container = types.SimpleNamespace(pbar=self)
+
+    def display(container, display_id):
+        saved.append(str(container.pbar))
+        return types.SimpleNamespace(update=display_again)
+
+    def display_again(data, raw):
+        saved[-1] = data["text/plain"]
+
+    fake = types.SimpleNamespace(display=display)
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setattr("tqdm.auto.tqdm", Widget)
+    monkeypatch.setattr("tqdm.notebook.tqdm_notebook", Widget)
+    with reporting(True, 10) as show:
+        show(HALF_WAY)
+    (text,) = saved
+    assert re.search(r"^100%.* 10/10 regions, .* elapsed$", text)
 
 
 def test_the_command_and_python_show_the_same_bar(stack, tmp_path, terminal):
     assert main(["resample", str(stack), str(tmp_path / "a.zarr"), "--chunk", "16"]) == 0
     assert re.search(r"^100%\|█+\| 9/9 regions, .* elapsed$", terminal.frames[-1])
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_check_counts_up_to_what_there_is(full, make_image, noise, tmp_path):
+    """Of an image with labels: nothing is counted twice, and all voxels are in the end."""
+    stack = make_image(noise((32, 64, 64)), (1.0, 1.0, 1.0))
+    for name, attributes in [("labels", {"labels": ["a"]}), ("labels/a", {"image-label": {}})]:
+        if "/" in name:
+            make_image(noise((32, 64, 64)), name=f"{stack.name}/{name}", attributes=attributes)
+    out = tmp_path / "out.zarr"
+    chunkscale.resample(stack, out, **OPTIONS, voxel_size=0.5)
+    seen = []
+    report = chunkscale.check(out, source=stack, full=full, progress=seen.append)
+    assert report
+    assert [p.regions for p in seen] == [*range(1, len(seen) + 1)]
+    assert seen[-1].regions == seen[-1].total_regions
+    assert seen[-1].voxels == seen[-1].total_voxels == report.voxels_compared
+    # How much there is was known from the start, as labels are like their image.
+    assert {p.total_regions for p in seen} == {seen[-1].total_regions}
+    seen = []
+    assert chunkscale.check(out, progress=seen.append)
+    assert seen[-1].regions == seen[-1].total_regions
+    assert seen[-1].voxels == seen[-1].total_voxels
+
+
+def test_a_check_of_many_images_knows_how_many_there_are(make_image, noise, tmp_path):
+    """A bar that is full after the first of them would say nothing."""
+    for name in "abcd":
+        make_image(noise((8, 8, 8)), (1.0, 1.0, 1.0), name=f"series/{name}.zarr")
+    seen = []
+    assert chunkscale.check(tmp_path / "series", progress=seen.append)
+    assert {p.total_regions for p in seen} == {len(seen)}
+
+
+def test_a_check_has_the_bar_of_a_run(stack, terminal, capsys):
+    """Unless it is to be quiet; then nothing is printed at all where nothing is wrong."""
+    assert main(["check", str(stack)]) == 0
+    assert re.search(r"^100%.* \d+/\d+ regions, .*elapsed$", terminal.frames[-1])
+    capsys.readouterr()
+    terminal.truncate(0)
+    assert main(["check", str(stack), "--quiet"]) == 0
+    assert not terminal.getvalue()
+    assert not capsys.readouterr().out
+    next(path for path in (stack / "0" / "c").rglob("*") if path.is_file()).write_bytes(b"x")
+    assert main(["check", str(stack), "--quiet"]) == 3
+    assert "chunk" in capsys.readouterr().out

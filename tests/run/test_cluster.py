@@ -1,6 +1,7 @@
 """Dask clusters: the same bytes on any of them, and clear words where one cannot be used."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -193,6 +194,42 @@ def test_resources_choose_the_workers(stack, tmp_path):
             stack, tmp_path / "out.zarr", chunk=8, client=client, resources={"GPU": 1}, log=log
         )
     assert {json.loads(line)["worker"] for line in log.read_text().splitlines()} == with_gpu
+
+
+def test_resources_that_no_worker_has(stack, tmp_path, monkeypatch):
+    """It is said what is waited for, and who stops the run is not kept waiting."""
+    monkeypatch.setattr("chunkscale.run.waiting.FIRST_SECONDS", 0.2)
+
+    def stop(message, *_, **__):
+        if "no worker of" in str(message):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(warnings, "warn", stop)
+    with local_cluster(1, processes=False) as client:
+        before = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            chunkscale.resample(stack, tmp_path / "o.zarr", client=client, resources={"GPU": 1})
+        assert time.monotonic() - before < 20
+        assert not client.run_on_scheduler(_unfinished)
+
+
+def _unfinished(dask_scheduler):
+    return list(dask_scheduler.unrunnable)
+
+
+@pytest.mark.parametrize("page", [b"<p>Dask needs bokeh>=3.1.0 for the dashboard.</p>", None, b"!"])
+def test_only_a_dashboard_that_is_there_is_named(page, client, monkeypatch):
+    """A scheduler gives a link in any case; without bokeh there is a page that asks for it."""
+
+    def answer(*_, **__):
+        if page is None:
+            raise OSError("connection refused")
+        return io.BytesIO(page)
+
+    link = str(client.dashboard_link)
+    monkeypatch.setattr("chunkscale.run.dask_cluster.urlopen", answer)
+    with connect(client) as cluster:
+        assert (link in str(cluster)) == (page == b"!")
 
 
 def test_workers_may_come_and_go(stack, tmp_path):

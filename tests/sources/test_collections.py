@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chunkscale
-from chunkscale.errors import MetadataError, OptionError, SourceNotFoundError
+from chunkscale.errors import MetadataError, MultipleImagesError, OptionError, SourceNotFoundError
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.chosen import chosen
 from chunkscale.sources.collections import open_collection
@@ -252,6 +252,9 @@ def test_a_folder_lists_its_images_in_natural_order(tmp_path):
     assert len(texts) == 2
     assert "left out: not an OME-Zarr image: 'a/notes.txt' (in" in texts[0]
     assert "not searched: folders at depth 3: 'a/b/group'" in texts[1]
+    with pytest.raises(MultipleImagesError, match=r"\n  img10\nleft out: not an") as found:
+        chunkscale.plan_resampling(tmp_path / "f")
+    assert list(found.value.paths) == images
 
 
 def test_a_group_that_says_nothing_is_a_folder(tmp_path):

@@ -38,7 +38,6 @@ from chunkscale.errors import (
 from chunkscale.geometry.box import Box
 from chunkscale.sources.ome_zarr import open_ome_zarr
 from chunkscale.storage.engine import StoreIO
-from chunkscale.storage.failures import StoreError
 
 ENGINES = ("auto", "zarr")
 SHAPE, CHUNK, SIZE = (6, 10, 12), (3, 4, 5), (2.0, 0.5, 0.5)
@@ -204,26 +203,6 @@ def test_a_warning_passes_while_another_thread_opens_an_array(tmp_path, monkeypa
     monkeypatch.setattr(zarr.Array, "from_dict", warn)
     with pytest.warns(AliasingWarning, match="of the user"):
         open_image(path)
-
-
-def test_a_store_that_is_busy_when_an_array_is_opened_is_asked_again(tmp_path):
-    """The box that was asked for fails for a while, and the array not for good."""
-    whole, busy, waits = Box(start=(0, 0, 0), stop=SHAPE), True, []
-
-    def fail(what, uri):
-        if what == "open":
-            waits.append(uri)
-        if busy:
-            raise StoreError("UNAVAILABLE", True)
-
-    array = open_ome_zarr(make(tmp_path / "in.zarr"), io=StoreIO(threads=1, faults=fail)).array
-    with pytest.raises(CorruptChunkError, match="cannot be opened: UNAVAILABLE;") as caught:
-        array.read(whole)
-    assert caught.value.transient
-    assert len(waits) == 1
-    busy = False
-    assert_array_equal(array.read(whole), DATA)
-    assert array.engine == "tensorstore"
 
 
 def test_a_v2_array_may_leave_out_its_separator(tmp_path):

@@ -449,16 +449,11 @@ def test_plain_files_ask_for_axes_and_voxel_size(tmp_path):
     tifffile.imwrite(path, data)
     with pytest.raises(OptionError, match=r"axes QYX \(5 x 16 x 17\).*axes='zyx'"):
         chunkscale.open_image(path)
-    with pytest.raises(OptionError, match=r"along z, y, x; .*source_voxel_size='z=1,y=1,x=1'"):
+    with pytest.raises(
+        OptionError, match=r"along z, y, x; .*source_voxel_size='z=1um,y=1um,x=1um'"
+    ):
         chunkscale.open_image(path, axes="zyx")
-    said = [
-        "--source-axes",
-        "QYX=zyx",
-        "--source-voxel-size",
-        "2,1,1",
-        "--source-unit",
-        "micrometer",
-    ]
+    said = ["--source-axes", "QYX=zyx", "--source-voxel-size", "z=2um,y=1um,x=1um"]
     out = str(tmp_path / "out.zarr")
     assert main(["resample", str(path), out, *said, "--voxel-size", "1"]) == 0
     assert main(["check", out, "--source", str(path)]) == 0

@@ -191,7 +191,7 @@ def test_makers_whose_sizes_are_not_certain_are_named_with_the_way_on(tmp_path):
     more = {"resolution": (40000, 20000), "resolutionunit": 3, "description": "<scn></scn>"}
     tifffile.imwrite(path, STACK[0], metadata=None, photometric="minisblack", **more)
     match = r"is a Leica SCN file, whose resolution tags say y=0.5, x=0.25 µm, and does"
-    with pytest.raises(OptionError, match=match + r".*source_voxel_size='y=1,x=1'"):
+    with pytest.raises(OptionError, match=match + r".*source_voxel_size='y=1um,x=1um'"):
         chunkscale.open_image(path)
     sizes = {"source_voxel_size": "y=0.5,x=0.25", "source_unit": "micrometer"}
     assert chunkscale.open_image(path, **sizes).voxel_size == {"y": 0.5, "x": 0.25}

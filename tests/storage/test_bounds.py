@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import json
 import lzma
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 from campaigns import images
 from numpy.testing import assert_array_equal
 
-from chunkscale.errors import CorruptChunkError
+from chunkscale.errors import CorruptChunkError, MetadataError
 from chunkscale.geometry.box import whole
 from chunkscale.storage import patience
 from chunkscale.storage.engine import StoreIO
@@ -132,3 +133,15 @@ def test_frames_of_zstd_without_a_size_are_read(tmp_path):
     first_object(tmp_path).write_bytes(frame)
     with pytest.raises(CorruptChunkError, match="decodes to more than the"):
         opened(tmp_path, "zarr").read(whole(data.shape))
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_chains_of_codecs_have_an_end(sharded, tmp_path):
+    """Each codec of a chain takes memory in every thread, so a document may not state hundreds."""
+    images.coded(tmp_path, "v3-shards" if sharded else "v3-zstd")
+    document = json.loads((tmp_path / "0" / "zarr.json").read_text())
+    held = document["codecs"][0]["configuration"] if sharded else document
+    held["codecs"] += [held["codecs"][-1]] * 15
+    (tmp_path / "0" / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(MetadataError, match="17 codecs one after another, and at most 16"):
+        opened(tmp_path, "auto")

@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from contextlib import nullcontext
+from datetime import timedelta
 from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
@@ -476,6 +477,23 @@ def mute():
     with socket.create_server(("127.0.0.1", 0), backlog=50) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
     Addresses.clear_instance_cache()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:9/a.zarr", "127.0.0.1:9 refused the connection"),
+        ("http://nowhere.invalid/a.zarr", "no host of this name"),
+    ],
+)
+def test_an_address_where_nobody_listens(url, reason, monkeypatch):
+    """One sentence that says why, without asking again and again."""
+    monkeypatch.setattr("chunkscale.storage.patience.FIRST_WAIT", timedelta(seconds=4))
+    before = time.monotonic()
+    with pytest.raises(ChunkscaleError, match=reason) as caught:
+        open_image(url)
+    assert time.monotonic() - before < 4
+    assert str(caught.value).count("cannot be reached") == 1
 
 
 def test_a_server_that_says_nothing_is_given_up(mute, monkeypatch):

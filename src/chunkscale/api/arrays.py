@@ -24,7 +24,7 @@ from chunkscale.parameters import Shape, Target, VoxelSize
 from chunkscale.plan.notices import aliasing_notices
 from chunkscale.sources.array_grids import array_grid
 from chunkscale.sources.arrays import lazy_source
-from chunkscale.sources.base import Source
+from chunkscale.sources.base import Source, adopting
 from chunkscale.sources.dask_blocks import check_chunks
 from chunkscale.sources.foreign import is_dask_array, plain_array
 from chunkscale.sources.libraries import find_placed
@@ -188,7 +188,9 @@ def _opened(
         said = None if sizes is None else partial(source_sizes, sizes)
         if said is None and not set(found.spatial) & {*found.spacing, *found.irregular}:
             said = partial(_sizes, 1.0)  # only ratios matter, as of an array without a word
-        grid, notices = placed_grid(found, sizes=said, translation=translation)
+        grid, notices = adopting(
+            lambda unit: placed_grid(found, sizes=said, translation=translation, unit=unit), None
+        )
         return _Given(
             data=plain_array(found.array, on_gpu=True),
             whole=grid,
@@ -201,7 +203,10 @@ def _opened(
     if is_dask_array(data):
         check_chunks(data)
     told = partial(_sizes, 1.0 if sizes is None else sizes)
-    grid = array_grid(data.shape, told, axes=axes, translation=translation)
+    grid = adopting(
+        lambda unit: array_grid(data.shape, told, axes=axes, translation=translation, unit=unit),
+        None,
+    )
     return _Given(data=data, whole=grid, grid=grid, wrap=lambda voxels, _: voxels)
 
 

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ class ResampledCollection:
             "label_images": self.plan.labels,
             "regions": self.plan.regions,
             "stored_bytes": self.stored_bytes,
-            "times": asdict(self.times),
+            "times": self.times.as_dict(),
             "notices": [str(notice) for notice in self.notices],
         }
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from chunkscale.geometry.methods import DOWNSAMPLING, METHODS
+from chunkscale.geometry.units import METRES
 
 #: The methods that can be asked for, and what they do.
 METHOD_WORDS = {name: method.words for name, method in METHODS.items()}
+
+#: Units of length, in all their spellings.
+LENGTH_UNITS = frozenset(METRES)
 
 #: What coarser levels can be made with, and what that does.
 DOWNSAMPLE_WORDS = dict(DOWNSAMPLING)

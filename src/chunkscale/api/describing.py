@@ -8,10 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from chunkscale.api.images import open_image
-from chunkscale.errors import ChunkscaleError, MultipleImagesError, SourceNotFoundError
+from chunkscale.errors import (
+    ChunkscaleError,
+    MultipleImagesError,
+    SourceNotFoundError,
+    UnstatedError,
+)
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
 from chunkscale.sources.collections import CollectionSource, open_collection
+from chunkscale.sources.file_image import FileImage
 from chunkscale.sources.formats import FORMATS
+from chunkscale.sources.image import Image
+from chunkscale.sources.placed import canonical
 from chunkscale.storage.locations import join
 from chunkscale.storage.stores import normalise
 
@@ -39,7 +47,8 @@ def info(
     Returns
     -------
     dict
-        Of an image its axes, shape, voxel size, levels, labels and more. Of a collection its
+        Of an image its axes, shape, voxel size, levels, labels and more; where a file states no
+        voxel size, that is None, and ``warnings`` names the option to give it. Of a collection its
         ``kind``, the paths of its ``images``, and in ``members`` the shape, the voxel size and
         the labels of the first `MOST_OPENED` of them.
     """
@@ -55,11 +64,42 @@ def info(
     if collection is not None:
         return _collection_facts(collection, said)
     try:
-        image = open_image(uri, **said)
+        image, missing = _opened(uri, said)
     except MultipleImagesError as error:  # a group that lists images which lie elsewhere
         return _listed_facts(uri, "list of images", list(error.paths), said)
     labels = [_member(join(image.uri, name), name, {}) for name in image.labels]
-    return {**image.as_dict(), "label_images": labels}
+    facts = {**image.as_dict(), "label_images": labels}
+    if missing:
+        for fault in reversed(missing):  # the names of axes last
+            _leave_open(facts, fault)
+        facts["warnings"] = [*map(str, missing), *map(str, image.notices)]
+    return facts
+
+
+def _opened(
+    uri: str, said: Mapping[str, Any]
+) -> tuple[Image | FileImage, tuple[UnstatedError, ...]]:
+    """Open an image, with anything for what it does not state; return what that is as well."""
+    try:
+        return open_image(uri, **said), ()
+    except UnstatedError as error:
+        option = "axes" if error.axes else "source_voxel_size"
+        if said[option] is not None or list(error.axes) != canonical(error.axes):
+            raise
+        value = error.axes or dict.fromkeys(error.sizes, 1)
+        image, missing = _opened(uri, {**said, option: value})
+        return image, (error, *missing)
+
+
+def _leave_open(facts: dict[str, Any], error: UnstatedError) -> None:
+    """Take out of the facts of an image what stood in for what it does not state."""
+    for i, axis in enumerate(facts["axes"]):
+        if axis["name"] in error.sizes:
+            facts["voxel_size"][i] = None
+            for level in facts["levels"]:
+                level["voxel_size"] = None
+        if error.stated and axis["name"] != error.stated[i]:
+            axis |= {"name": error.stated[i], "type": None}
 
 
 def formats() -> list[dict[str, Any]]:

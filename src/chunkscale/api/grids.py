@@ -26,8 +26,8 @@ from chunkscale.sources.coarser import at_level, level_for
 from chunkscale.sources.libraries import find_placed
 from chunkscale.sources.placed import placed_grid
 from chunkscale.sources.views import Views
-from chunkscale.targets import target_grid, thick
-from chunkscale.text import times
+from chunkscale.targets import names_unit, target_grid, thick
+from chunkscale.text import rounded, times
 
 
 def fill_value(target: Target, dtype: str) -> float | int | None:
@@ -206,11 +206,12 @@ def _strange_size(
             if flat
             else "the image grows many times along each axis"
         )
+        low, high = rounded(min(steps)), rounded(max(steps))
         yield (
             "collapse" if flat else "growth",
             f"{what}: a voxel size of {times(target.voxel_size[i] for i in source.spatial)} "
-            f"{symbol(target.axes[source.spatial[-1]].unit) or '(no unit)'} is {min(steps):.3g} to "
-            f"{max(steps):.3g} times the source's; {_other_unit(source, target)}",
+            f"{symbol(target.axes[source.spatial[-1]].unit) or '(no unit)'} is {low} to {high} "
+            f"times the source's; {_other_unit(source, target, asked)}",
         )
 
 
@@ -218,8 +219,10 @@ def _strange_size(
 _FAR = 50.0
 
 
-def _other_unit(source: VoxelGrid, target: VoxelGrid) -> str:
+def _other_unit(source: VoxelGrid, target: VoxelGrid, asked: Target) -> str:
     """Return the size that was meant if its number is of another unit, or how to give one."""
+    if asked.zoom is not None or asked.voxel_size is None or names_unit(asked.voxel_size):
+        return "check that this is intended"  # no number was typed as a size without a unit
     i = max(source.spatial, key=lambda i: source.shape[i])
     unit, size, present = source.axes[i].unit, target.voxel_size[i], source.voxel_size[i]
     for name in ("nm", "um", "mm"):

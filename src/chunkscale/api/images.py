@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import ArrayLike
 
-from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
+from chunkscale.errors import AccessDeniedError, Notice, OptionError, SourceNotFoundError
 from chunkscale.geometry.selection import Crop, Indices
 from chunkscale.host.limits import usable_cores
 from chunkscale.parameters import PathLike, StorageOptions, VoxelSize
@@ -31,6 +31,7 @@ from chunkscale.targets import source_sizes
 paint_with(thumbnail)
 
 if TYPE_CHECKING:
+    from chunkscale.run.records import ProgressCallback
     from chunkscale.verify.report import CheckReport
 
 
@@ -54,11 +55,11 @@ def open_image(
     source_voxel_size : float, str, mapping or sequence, optional
         Replaces the voxel size of the metadata: by axis name (``{"z": 1.0, "y": 0.2}``), or
         numbers for the spatial axes, or for all axes, like ``image.grid.voxel_size``. In the
-        image's unit or with one (``"500nm"``).
+        image's unit or with one (``"500nm"``), which is the image's if it has none.
     axes : str, optional
         Of a file that does not say them, like ``"zyx"``.
     source_unit : str, optional
-        Of the voxel size of such a file.
+        Of the voxel size of a file or an image that does not say it.
     storage_options : mapping, optional
         How to reach an object store: ``endpoint``, ``region``, ``anon``,
         ``profile`` and, on Azure, ``account``. Credentials are found in the
@@ -126,7 +127,9 @@ def open_source(
             raise
         with contextlib.suppress(SourceNotFoundError):
             if found := open_collection(normalise(source, storage_options)):
-                raise several_images(found.uri, found.kind, tuple(found.images())) from error
+                told: list[Notice] = []
+                paths = tuple(found.images(told.append))
+                raise several_images(found.uri, found.kind, paths, notices=told) from error
         raise
 
 
@@ -145,7 +148,9 @@ def reopened(source: Any) -> Any:
         return replace(source, source=reopened(source.source))
     if isinstance(source, FileImage) and source.opened is not None:
         return opening.open_source(source.uri, source.opened)
-    return open_source(source.uri, source.given or None) if isinstance(source, Image) else source
+    if not isinstance(source, Image):
+        return source
+    return open_source(source.uri, source.given or None, source_unit=source.unit)
 
 
 def check(
@@ -154,6 +159,7 @@ def check(
     source: PathLike | Image | FileImage | ArrayLike | None = None,
     source_voxel_size: VoxelSize | None = None,
     full: bool = False,
+    progress: bool | ProgressCallback | None = None,
     storage_options: StorageOptions | None = None,
     source_storage_options: StorageOptions | None = None,
 ) -> CheckReport:
@@ -174,6 +180,8 @@ def check(
     full : bool
         Compare the whole image with `source`, at the speed of plain NumPy, and let ome-zarr judge
         its metadata.
+    progress : bool or callable, optional
+        As in `resample`; regions are those that are read, and those that are compared.
     storage_options, source_storage_options : mapping, optional
         As in `plan_resampling`.
 
@@ -183,8 +191,11 @@ def check(
         True in a boolean context if nothing is wrong; ``faults`` says what is.
     """
     from chunkscale.output.packed_place import unfinished_file
+    from chunkscale.progress import reporting
+    from chunkscale.run.records import Progress
     from chunkscale.verify.dataset import check_dataset
     from chunkscale.verify.report import CheckReport
+    from chunkscale.verify.tally import Tally
 
     if full and source is None:
         raise OptionError(
@@ -199,7 +210,14 @@ def check(
     if isinstance(source, str | bytes | os.PathLike | Image):
         origin = _location(cast(PathLike | Image, source), reach)
     io, sizes = StoreIO(threads=usable_cores().amount), _sizes(source_voxel_size)
-    return check_dataset(target, origin, io, sizes, full=full)
+    with reporting(progress) as show:
+
+        def told(tally: Tally) -> None:
+            if show is not None:
+                names = (field.name for field in fields(Progress))
+                show(Progress(**{name: getattr(tally, name) for name in names}))
+
+        return check_dataset(target, origin, io, sizes, full=full, tally=Tally(told))
 
 
 def _location(path: PathLike | Image, storage_options: StorageOptions | None) -> str:

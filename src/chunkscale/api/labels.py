@@ -26,7 +26,7 @@ from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.geometry.overlap import check_overlap, extent_text
 from chunkscale.parameters import Target
 from chunkscale.plan.model import ResamplePlan
-from chunkscale.sources.base import Source
+from chunkscale.sources.base import Source, as_lengths
 from chunkscale.sources.image import Image
 from chunkscale.sources.parts import Part
 from chunkscale.storage.locations import join
@@ -186,7 +186,8 @@ def _label_source(image: Image, path: str, request: Request, part: Mapping[str, 
                 "source_voxel_size applies to the image, but these labels have another grid; "
                 "resample them separately, with their own voxel size"
             )
-        label = open_source(join(image.uri, path), dict(image.given), **reach)
+        given = as_lengths(image.grid, image.given)
+        label = open_source(join(image.uri, path), given, **reach)
     return selected(label, *_selection(image.grid, label.grid, part))
 
 

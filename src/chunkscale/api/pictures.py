@@ -15,6 +15,7 @@ from chunkscale.api.defaults import (
     PLANE_NAMES,
     PROJECTION_WORDS,
 )
+from chunkscale.api.overlays import Over, warn_unlabelled
 from chunkscale.api.subjects import opened_together, subject_of
 from chunkscale.errors import DestinationError, OptionError
 from chunkscale.geometry.selection import Crop, Indices
@@ -176,16 +177,13 @@ def show(
             f"titles has {count(len(titles), 'entry', '')} for {len(opened)} images; give one "
             "title for each"
         )
+    over = Over(labels=labels, like=opened[0], axes=axes, reach=storage_options)
+    chosen = channels, timepoint, crop
     subjects = [
-        subject_of(
-            found,
-            None if titles is None else titles[i],
-            (channels, timepoint, crop),
-            labels,
-            storage_options,
-        )
+        subject_of(found, None if titles is None else titles[i], chosen, over)
         for i, found in enumerate(opened)
     ]
+    warn_unlabelled(over, opened, (subject.labels for subject in subjects))
     picture = Picture(drawing.drawn(composed(subjects, look)))
     if output is not None:
         picture.save(output, overwrite=overwrite, storage_options=storage_options)

@@ -120,13 +120,13 @@ def plan_resampling(
     source_voxel_size : float, str, mapping or sequence, optional
         Replaces the voxel size of the source's metadata or coordinates; required for a plain
         array. As `voxel_size`, or one number for each axis, like ``image.grid.voxel_size``.
-        In the source's unit or with one (``"500nm"``).
+        In the source's unit or with one (``"500nm"``), which is the source's if it has none.
     axes : str, optional
         Of an array, in order; default: the last ones of ``"tczyx"``.
     source_translation : sequence of float, optional
         Of an array: position of the centre of voxel 0, for the spatial axes.
     source_unit : str, optional
-        Of an array's voxel size, like ``"micrometer"``.
+        Of the voxel size of an array, or of an image or file without a unit: ``"micrometer"``.
     channels, timepoints, crop : optional
         Take a part of the source; see `Image.select`. A crop has exactly the voxels of the
         full result.

@@ -24,7 +24,7 @@ from chunkscale.api.planned import planned_image
 from chunkscale.api.planning import planned_alone
 from chunkscale.api.plans import means_of
 from chunkscale.api.request import Request, request_of
-from chunkscale.api.running import Resampled, carry_out, check_images
+from chunkscale.api.running import Resampled, carry_out, check_images, regions_done
 from chunkscale.errors import ChunkscaleError, DestinationError, OptionError
 from chunkscale.parameters import Existing, PathLike, StorageOptions
 from chunkscale.plan.collection import CollectionPlan
@@ -211,6 +211,8 @@ class Prepared:
         Of all images.
     check : callable
         Refuses what else cannot be written; `carry_out` does so itself.
+    done : callable
+        Returns how many of these regions an interrupted run has finished; of a collection None.
     carry_out : callable
         Does it; takes `log` as `resample`, and a callback `progress`.
     """
@@ -218,6 +220,7 @@ class Prepared:
     plan: ResamplePlan | CollectionPlan
     regions: int
     check: Callable[[], None]
+    done: Callable[[], int | None]
     carry_out: Callable[..., Resampled | ResampledCollection]
 
 
@@ -228,23 +231,45 @@ def prepare(
     existing: Existing,
     cluster: DaskCluster | None,
 ) -> Prepared:
-    """Plan a run; refuse what cannot be done, before anything is written."""
+    """Plan a run; refuse what cannot be done, before anything is written.
+
+    Of several things that are wrong, options and source are named before the output.
+    """
+    try:
+        prepared = _prepare(source, destination, request, existing, cluster)
+    except DestinationError:
+        if request.images is None:  # to plan a collection may take minutes
+            planned_alone(source, request, cluster)
+        raise
+    prepared.check()
+    return prepared
+
+
+def _prepare(
+    source: PathLike | Source | ArrayLike,
+    destination: PathLike,
+    request: Request,
+    existing: Existing,
+    cluster: DaskCluster | None,
+) -> Prepared:
     from chunkscale.output.collection_places import checked_collection, continues
     from chunkscale.output.destination import checked_destination
     from chunkscale.output.packed_place import packed_place
 
     collection = collection_of(source, request)
     if place := packed_place(destination, request.layout.version, request.storage.target):
-        run = PackedRun(place=place, version=request.layout.version, existing=existing)
-        return _prepared_packed(source, run, collection, request, cluster)
+        packed = PackedRun(place=place, version=request.layout.version, existing=existing)
+        return _prepared_packed(source, packed, collection, request, cluster)
     if collection is None:
         target = checked_destination(destination, existing, request.storage.target)
         means = means_of(request.resources, cluster)
         images = planned_image(source, request, means, destination=target, resume=existing.resume)
+        run = Run(target=target, existing=existing)
         return Prepared(
             plan=images[0].plan,
             regions=sum(image.plan.region_count for image in images),
-            check=partial(check_images, images, Run(target=target, existing=existing)),
+            check=partial(check_images, images, run),
+            done=partial(regions_done, images, run),
             carry_out=partial(carry_out, images, target, existing, cluster=cluster),
         )
     target = checked_collection(destination, collection, existing, request.storage.target)
@@ -255,13 +280,33 @@ def prepare(
     return Prepared(
         plan=planned.plan,
         regions=planned.plan.regions,
-        check=_nothing_more,
+        check=_nothing,
+        done=_nothing,
         carry_out=partial(carry_out_collection, planned, target, existing, cluster=cluster),
     )
 
 
-def _nothing_more() -> None:
-    """Check no more: the images of a collection are looked at when each is begun."""
+def _nothing() -> None:
+    """Look no further: the images of a collection are looked at when each is begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What a run would do.
+
+    Parameters
+    ----------
+    plan : ResamplePlan or CollectionPlan
+    refusal : ChunkscaleError, optional
+        Why the destination cannot be written.
+    regions, done : int, optional
+        All, and those that a run which is continued has finished.
+    """
+
+    plan: ResamplePlan | CollectionPlan
+    refusal: ChunkscaleError | None = None
+    regions: int = 0
+    done: int | None = None
 
 
 def look(
@@ -270,24 +315,25 @@ def look(
     request: Request,
     existing: Existing,
     cluster: DaskCluster | None,
-) -> tuple[ResamplePlan | CollectionPlan, ChunkscaleError | None]:
-    """Return a run's plan, and why its destination, if there is one, cannot be written.
+) -> Looked:
+    """Look what a run would do, and whether its destination, if there is one, can be written.
 
     Where that can be found out before the run begins: nothing is written.
     """
     refusal: ChunkscaleError | None = None
     if destination is not None:
         try:
-            prepared = prepare(source, destination, request, existing, cluster)
+            prepared = _prepare(source, destination, request, existing, cluster)
         except (DestinationError, OptionError) as error:
             refusal = error  # if it is none of the destination, planning says it again
         else:
             try:
                 prepared.check()
             except ChunkscaleError as error:
-                refusal = error
-            return prepared.plan, refusal
-    return planned_alone(source, request, cluster), refusal
+                return Looked(plan=prepared.plan, refusal=error)
+            done = prepared.done() if existing.resume else None
+            return Looked(plan=prepared.plan, regions=prepared.regions, done=done)
+    return Looked(plan=planned_alone(source, request, cluster), refusal=refusal)
 
 
 def _prepared_packed(
@@ -331,6 +377,7 @@ def _prepared_packed(
                 plan=images[0].plan,
                 regions=sum(image.plan.region_count for image in images),
                 check=partial(run.check, images),
+                done=partial(regions_done, images, Run(target=at, existing=existing)),
                 carry_out=partial(run.carry_out, images, cluster=cluster),
             )
         means = means_of(request.resources, cluster)
@@ -339,6 +386,7 @@ def _prepared_packed(
     return Prepared(
         plan=planned.plan,
         regions=planned.plan.regions,
-        check=_nothing_more,
+        check=_nothing,
+        done=_nothing,
         carry_out=partial(run.carry_out_collection, planned, cluster=cluster),
     )

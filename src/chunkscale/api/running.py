@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from chunkscale.api.batches import Made, Making, Run
@@ -57,7 +57,7 @@ class Resampled:
             "levels": len(self.plan.levels),
             "regions": self.plan.region_count,
             "stored_bytes": self.stored_bytes,
-            "times": asdict(self.times),
+            "times": self.times.as_dict(),
             "labels": [label.as_dict() for label in self.labels],
         }
 
@@ -89,6 +89,19 @@ def check_images(images: Sequence[PlannedImage], run: Run) -> None:
         rehearse(image.plan, target, image.source)
         if not contents.exists(target):
             check_room(image.plan, target)
+
+
+def regions_done(images: Sequence[PlannedImage], run: Run) -> int:
+    """Return how many regions of images earlier runs have noted down as finished."""
+    from chunkscale.output.destination import unfinished
+    from chunkscale.output.ledger import recorded
+
+    total = 0
+    for image in images:
+        place, count = run.place(image), image.plan.region_count
+        if found := unfinished(place):
+            total += count if found.finished else int((recorded(place, count) >= 0).sum())
+    return total
 
 
 def carry_out(

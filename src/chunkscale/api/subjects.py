@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chunkscale import options
 from chunkscale.api.defaults import SHOWN_CHANNELS
 from chunkscale.api.images import open_source, selected
+from chunkscale.api.overlays import Over, name_of, overlays
 from chunkscale.errors import MultipleImagesError, OptionError
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.geometry.selection import Crop, Indices
+from chunkscale.geometry.selection import Crop, Indices, parse_indices, parts_of
 from chunkscale.geometry.units import symbol
-from chunkscale.ome.display import listed_channels
+from chunkscale.ome.display import channel_labels, listed_channels
+from chunkscale.ome.versions import ngff_namespace
 from chunkscale.parameters import StorageOptions
 from chunkscale.pictures.look import Subject
 from chunkscale.sources.base import Source
-from chunkscale.sources.image import Image
-from chunkscale.sources.parts import Part
 from chunkscale.storage.locations import join
-from chunkscale.text import some_names
+from chunkscale.text import count, some_names
 
 
 def opened_together(
@@ -52,8 +54,7 @@ def subject_of(
     source: Source,
     title: str | None,
     chosen: tuple[Indices | None, int, Crop | None],
-    labels: bool | str | Sequence[Any],
-    storage_options: StorageOptions | None,
+    over: Over,
 ) -> Subject:
     options.check_dtype(f"{name_of(source)!r}", source.array.dtype)
     channels, timepoint, crop = chosen
@@ -65,6 +66,10 @@ def subject_of(
         channels = None
     elif channels is None:
         channels = active_channels(source, total)
+    elif source is not over.like:
+        channels = _those_there(channels, source, total)
+        if total == 1:  # which has no colour to tell it by
+            notes += channel_labels(ngff_namespace(source.attributes), grid)
     shown = selected(source, channels, None if grid.time_axis is None else timepoint, crop)
     kept = 1 if grid.channel_axis is None else shown.grid.shape[grid.channel_axis]
     if kept < total:
@@ -73,8 +78,8 @@ def subject_of(
     if kept > 1 and not names:
         picked = getattr(shown, "part", {}).get("channels", range(kept))
         names = [f"channel {i}" for i in picked]
-    over = [] if source.is_label else list(overlays(source, labels, storage_options))
-    if labels is True and not over and not source.is_label:
+    drawn = [] if source.is_label else list(overlays(source, over))
+    if over.labels is True and not drawn and not source.is_label:
         notes.append("no labels")
     return Subject(
         source=shown,
@@ -82,7 +87,23 @@ def subject_of(
         facts=_facts(shown.grid),
         channels=tuple(names) if total > 1 else (),
         notes=tuple(notes),
-        labels=tuple(selected(found, *_first(found, source, timepoint)) for found in over),
+        labels=tuple(selected(found, *_first(found, source, timepoint)) for found in drawn),
+    )
+
+
+def _those_there(channels: Indices, source: Source, total: int) -> Indices:
+    """Return the channels that an image beside the first has: a part of that may have fewer."""
+    names = channel_labels(ngff_namespace(source.attributes), source.grid)
+    there: list[int] = []
+    for part in parts_of(channels):
+        with contextlib.suppress(OptionError):
+            there += parse_indices("channels", part, total, names)
+    if there:
+        return list(dict.fromkeys(there))
+    has = f"only {', '.join(names)}" if names else count(total, "channel")
+    raise OptionError(
+        f"channels {channels!r}: {name_of(source)!r} has none of them, {has}; choose by a name "
+        "that both have, leave channels out, or show it by itself"
     )
 
 
@@ -92,8 +113,9 @@ def active_channels(source: Source, total: int) -> list[int]:
         return [0]
     listed = listed_channels(source.attributes)[:total]
     off = {i for i, entry in enumerate(listed) if entry.get("active") is False}
-    found = [i for i in range(total) if i not in off] or list(range(total))
-    return found[:SHOWN_CHANNELS]
+    shown = (i for i in range(total) if i not in off)
+    found = list(itertools.islice(shown, SHOWN_CHANNELS))
+    return found or list(range(min(total, SHOWN_CHANNELS)))
 
 
 def _first(labels: Source, image: Source, timepoint: int) -> tuple[Any, Any, None]:
@@ -112,44 +134,6 @@ def _first(labels: Source, image: Source, timepoint: int) -> tuple[Any, Any, Non
             f"{name_of(image)!r} has another number; show them beside it"
         )
     return None if grid.channel_axis is None else 0, at, None
-
-
-def overlays(
-    source: Source, labels: bool | str | Sequence[Any], storage_options: StorageOptions | None
-) -> Iterator[Source]:
-    """Yield the labels that are drawn over an image: its own, by name, or others."""
-    if labels is False:
-        return
-    image: Any = source
-    while isinstance(image, Part):
-        image = image.source
-    own = image.labels if isinstance(image, Image) else ()
-    wanted: Sequence[Any] = own
-    if isinstance(labels, str):
-        wanted = [name.strip() for name in labels.split(",")]
-    elif labels is not True:
-        wanted = labels if isinstance(labels, list | tuple) else [labels]
-    for name in wanted:
-        path = f"labels/{str(name).removeprefix('labels/')}"
-        if isinstance(name, str) and path in own:
-            found = open_source(join(image.uri, path), storage_options=storage_options)
-        else:
-            found = open_source(name, storage_options=storage_options)
-        if found.array.dtype.kind not in "iub":
-            raise OptionError(
-                f"labels {name_of(found)!r} are {found.array.dtype}, not integers; show them "
-                "beside the image"
-            )
-        yield found
-
-
-def name_of(source: Source) -> str:
-    """Return what an image is called: the end of its path, from the file or store on."""
-    if not source.uri:
-        return source.name or source.path
-    parts = source.uri.rstrip("/").split("/")
-    stores = [i for i, part in enumerate(parts) if "." in part] or [len(parts) - 1]
-    return "/".join(parts[stores[-1] :])
 
 
 def _facts(grid: VoxelGrid) -> tuple[str, str]:

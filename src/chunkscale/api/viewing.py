@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from chunkscale import options
 from chunkscale.api.defaults import PICTURE_PERCENTILES
-from chunkscale.api.subjects import active_channels, name_of, opened_together, overlays
+from chunkscale.api.overlays import Over, name_of, overlays, warn_unlabelled
+from chunkscale.api.subjects import active_channels, opened_together
 from chunkscale.errors import ChunkscaleWarning, OptionError
 from chunkscale.ome.display import channel_labels
 from chunkscale.ome.versions import ngff_namespace
@@ -117,7 +118,9 @@ def view(
         raise OptionError(f"port {port!r} must be 0 to {2**16 - 1}")
     said = {"source_voxel_size": source_voxel_size, "axes": axes, "source_unit": source_unit}
     opened = opened_together(source, others, said, storage_options)
-    shown = [_shown(found, labels, storage_options) for found in opened]
+    over = Over(labels=labels, like=opened[0], axes=axes, reach=storage_options)
+    shown = [_shown(found, over) for found in opened]
+    warn_unlabelled(over, opened, (image.labels for image in shown))
     scene = scene_of(shown, PICTURE_PERCENTILES, overlay=overlay)
     served = Viewing(page.Page(scene, port))
     if browser:
@@ -125,9 +128,7 @@ def view(
     return served
 
 
-def _shown(
-    source: Source, labels: bool | str | Sequence[Any], storage_options: StorageOptions | None
-) -> Shown:
+def _shown(source: Source, over: Over) -> Shown:
     """Return what is shown of an image, and say what is not."""
     title, dtype, grid = name_of(source), source.array.dtype, source.grid
     options.check_dtype(f"{title!r}", dtype)
@@ -140,14 +141,13 @@ def _shown(
     if len(channels) < total:
         _warn(f"{title!r} is shown with {len(channels)} of its {total} channels")
     names = channel_labels(ngff_namespace(source.attributes), grid)
-    if total > 1 and not names:
-        names = [f"channel {i}" for i in range(total)]
-    over = [] if source.is_label else overlays(source, labels, storage_options)
+    named = names or {i: f"channel {i}" for i in channels}
+    drawn = [] if source.is_label else overlays(source, over)
     return Shown(
         source=source,
         title=title,
-        channels=tuple((i, names[i] if total > 1 else "") for i in channels),
-        labels=tuple((found, name_of(found)) for found in over),
+        channels=tuple((i, named[i] if total > 1 else "") for i in channels),
+        labels=tuple((found, name_of(found)) for found in drawn),
     )
 
 

@@ -146,6 +146,7 @@ def _check(verbs: Any) -> None:
     source_size(verb, " or, without --source, of DST")
     storage_options(verb, source=True)
     json_option(verb)
+    verb.add_argument("-q", "--quiet", action="store_true", help="print nothing but what is wrong")
 
 
 def _show(verbs: Any) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from chunkscale.cli.screen import print_json, terminable
-from chunkscale.errors import OptionError
+from chunkscale.errors import Notice, OptionError
 from chunkscale.parameters import Existing
 from chunkscale.report.images import formats_text, info_text
 from chunkscale.report.plans import run_summary
-from chunkscale.text import escaped
+from chunkscale.text import count, escaped
 
 if TYPE_CHECKING:
     from chunkscale.api.parameters import PlanParameters
@@ -115,23 +115,26 @@ def plan(arguments: argparse.Namespace) -> int:
 
     resources = parse_resources(arguments.resources)
     with connect(None, arguments.scheduler, resources) as cluster:
-        plan, refusal = look(
+        found = look(
             arguments.source,
             arguments.destination,
             _request(arguments),
             _existing(arguments),
             cluster,
         )
-    place = arguments.destination
+    place, refusal = arguments.destination, found.refusal
     if arguments.json:
         told = {"path": place, "refusal": refusal and str(refusal)}
-        print_json({**plan.as_dict(), **({"destination": told} if place else {})})
+        told |= {} if found.done is None else {"regions_done": found.done}
+        print_json({**found.plan.as_dict(), **({"destination": told} if place else {})})
     elif arguments.quiet:
-        _print_warnings(plan.warnings)
+        _print_warnings(found.plan.warnings)
     else:
-        print(plan)
+        print(found.plan)
         if place and refusal is None:
             print(escaped(f"output   {place} can be written"))
+        if found.done:
+            print(f"resume   {found.done} of {count(found.regions, 'region')} already done")
     if refusal is not None:
         raise refusal
     return DONE
@@ -188,9 +191,10 @@ def _existing(arguments: argparse.Namespace) -> Existing:
     )
 
 
-def _print_warnings(warnings: Iterable[object]) -> None:
-    for text in warnings:
-        print(f"warning: {text}", file=sys.stderr)
+def _print_warnings(warnings: Iterable[Notice]) -> None:
+    for notice in warnings:
+        if notice.kind != "asked":
+            print(f"warning: {notice}", file=sys.stderr)
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -201,11 +205,12 @@ def check(arguments: argparse.Namespace) -> int:
         source=arguments.source,
         source_voxel_size=arguments.source_voxel_size,
         full=arguments.full,
+        progress=not arguments.quiet,
         **reach_options(arguments),
     )
     if arguments.json:
         print_json(report.as_dict())
-    else:
+    elif not (report and arguments.quiet):
         print(report)
     return DONE if report else FAULTS
 

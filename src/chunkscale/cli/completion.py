@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,6 +43,9 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
             "shtab, which writes the script, is not installed; pip install 'chunkscale[completion]'"
         ) from error
     for action in _actions(parser):
+        if action.help not in (None, argparse.SUPPRESS):
+            # zsh and fish show it beside every word.
+            action.help = re.split(r": | \(|; ", str(action.help))[0]
         if action.metavar in _PATHS:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
         elif action.metavar == "DIR":

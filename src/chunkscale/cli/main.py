@@ -7,6 +7,7 @@ written, 3 check found faults, 4 interrupted (run again with --resume).
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -23,7 +24,7 @@ from chunkscale.errors import (
     OptionError,
     RegionError,
 )
-from chunkscale.text import as_typed, escaped
+from chunkscale.text import as_typed, escaped, fitted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Arguments without the program's name; default: those of the process.
     """
-    with tolerant_output() as lost, as_typed():
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    with tolerant_output() as lost, as_typed(), fitted(columns):
         code = _main(argv)
     return code or (FAILED if lost else code)
 

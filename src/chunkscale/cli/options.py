@@ -112,7 +112,8 @@ def source_size(group: Any, of_what: str = "") -> None:
         "--source-voxel-size",
         metavar="V",
         help=f"of the source{of_what}, where its metadata are missing or wrong: 1,0.2,0.2 (z,y,x) "
-        "or z=1,y=0.2,x=0.2, in its unit or with one like 500nm (default: as its metadata say)",
+        "or z=1,y=0.2,x=0.2, in its unit or with one like 500nm, which is taken for its own if it "
+        "states none (default: as its metadata say)",
     )
 
 
@@ -126,7 +127,7 @@ def source_said(group: Any) -> None:
     group.add_argument(
         "--source-unit",
         metavar="UNIT",
-        help="unit of the voxel size of such a file, like um or micrometer",
+        help="unit of the voxel size of a file or an image that states none, like um or micrometer",
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -49,10 +51,26 @@ def zyx(block: NDArray[Any]) -> NDArray[Any]:
     return block.reshape(spatial)
 
 
-def _frames(*blocks: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Yield views of blocks as (z, y, x), for each index of the axes before those."""
-    for index in np.ndindex(*blocks[0].shape[:-3]):
+def _frames(cells: Factors, *blocks: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield views of blocks as (z, y, x), for each index of the axes before those.
+
+    Frames of whole cells are one: see `_resample_block`.
+    """
+    data = blocks[0]
+    if data.ndim > 3 and data.shape[-3] % cells[0] == 0 and _are_contiguous(blocks):
+        yield tuple(_planes(block) for block in blocks)
+        return
+    for index in np.ndindex(*data.shape[:-3]):
         yield tuple(zyx(block[index]) for block in blocks)
+
+
+def _are_contiguous(blocks: Sequence[NDArray[Any]]) -> bool:
+    return all(block.flags.c_contiguous for block in blocks)
+
+
+def _planes(block: NDArray[Any]) -> NDArray[Any]:
+    """View frames as one (z, y, x): the planes of all of them, one after another."""
+    return block.reshape(-1, *block.shape[-2:])
 
 
 def cut(array: NDArray[Any], box: Box, part: Box) -> NDArray[Any]:
@@ -124,6 +142,67 @@ def resample_box(
     return out
 
 
+def _resample_block(
+    mapping: Sequence[AxisMapping],
+    target: Box,
+    held: tuple[Box, NDArray[Any]] | None,
+    *,
+    outside: float | None,
+    dtype: np.dtype[Any],
+    backend: Backend,
+    out: NDArray[Any],
+    means: tuple[Factors, NDArray[Any]] | None,
+) -> None:
+    """Do `resample_box`; `held` are a source box and its voxels, None where all lies outside.
+
+    All frames are made at once where that is possible: threads that come back from a kernel wait
+    for their turn at the interpreter, and with many small frames that is most of what they do.
+    """
+    frames, depth = target.shape[:-3], target.shape[-3:][0]
+    if (
+        held is not None
+        and math.prod(frames) > 1
+        and held[0].shape[:-3] == frames
+        and (outside is None or _inside(mapping, target) == target)
+        and (means is None or depth % means[0][0] == 0)
+        and _are_contiguous((held[1], out, *([] if means is None else means[1:])))
+    ):
+        source, block = held
+        z, y, x = _tables(mapping, target, source)
+        tables = _of_all_frames(z, math.prod(frames), source.shape[-3]), y, x
+        if means is None:
+            backend.resample(_planes(block), tables, _planes(out))
+        else:
+            factors, coarse = means
+            backend.resample_and_mean(
+                _planes(block), tables, factors, _planes(out), _planes(coarse)
+            )
+        return
+
+    def read(part: Box) -> NDArray[Any]:
+        assert held is not None
+        return cut(held[1], held[0], part)
+
+    resample_box(
+        mapping, target, read, outside=outside, dtype=dtype, backend=backend, out=out, means=means
+    )
+
+
+def _of_all_frames(table: AxisTable, frames: int, planes: int) -> AxisTable:
+    """Return the table along z of frames that lie one after another, each of so many planes.
+
+    Examples
+    --------
+    >>> table = AxisTable("lerp", np.array([0, 0]), np.array([0.25, 0.75]))
+    >>> both = _of_all_frames(table, 2, 3)
+    >>> both.index.tolist(), both.weight.tolist()
+    ([0, 0, 3, 3], [0.25, 0.75, 0.25, 0.75])
+    """
+    start = np.arange(frames)[:, None] * planes
+    weight = np.concatenate([table.weight] * frames)
+    return replace(table, index=(start + table.index).ravel(), weight=weight)
+
+
 def _resample_frame(
     mapping: Sequence[AxisMapping],
     target: Box,
@@ -191,7 +270,7 @@ def reduce_box(
     if out is None:
         out = backend.empty(cell_counts(data.shape, factors), data.dtype)
     cells = _cells(factors)
-    for frame, result in _frames(data, out):
+    for frame, result in _frames(cells, data, out):
         if downsample == "mean":
             backend.mean(frame, cells, result)
         elif downsample == "max":
@@ -261,13 +340,7 @@ def _slabs(
 ) -> Iterator[tuple[int, Box, NDArray[Any]]]:
     """Yield level 0 of a region, slab by slab; fill `coarse`, its level 1, on the way."""
     source = sampled_box(plan, region)
-    block = None if source is None else read(source)
-
-    def sampled(part: Box) -> NDArray[Any]:
-        assert source is not None
-        assert block is not None
-        return cut(block, source, part)
-
+    held = None if source is None else (source, read(source))
     averages = plan.downsample == "mean"
     for turn, box in enumerate(plan.slabs(region)):
         out = empty(turn % 2, box.shape)
@@ -275,10 +348,10 @@ def _slabs(
         if coarse is not None:
             ratio = plan.level_ratio(0, 1)
             means = _cells(ratio), _planes_of(coarse, region.boxes[0][1], box, ratio)
-        resample_box(
+        _resample_block(
             plan.mapping,
             box,
-            sampled,
+            held,
             outside=plan.outside,
             dtype=np.dtype(plan.dtype),
             backend=backend,

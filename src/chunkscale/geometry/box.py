@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -70,6 +71,10 @@ class Box:
             stop=tuple(b * f for b, f in zip(self.stop, factors, strict=True)),
         )
 
+    def cells(self) -> Iterator[tuple[int, ...]]:
+        """Return all positions in the box, in C order."""
+        return itertools.product(*map(range, self.start, self.stop))
+
     def __str__(self) -> str:
         inner = ", ".join(f"{a}:{b}" for a, b in zip(self.start, self.stop, strict=True))
         return f"[{inner}]"
@@ -84,6 +89,30 @@ def tile(position: Sequence[int], size: Sequence[int], shape: Sequence[int]) -> 
     """Return the box at a position among tiles of that size, cut to the shape."""
     place = Box(start=tuple(position), stop=tuple(p + 1 for p in position))
     return place.refined(size).clipped(whole(shape))
+
+
+def boxes_of(cells: Iterable[tuple[int, ...]], most: int) -> Iterator[Box]:
+    """Yield boxes that hold each of some cells once and nothing else, `most` of them each.
+
+    Examples
+    --------
+    >>> [str(box) for box in boxes_of([(0, 0), (0, 1), (1, 0), (1, 1), (2, 1)], 4)]
+    ['[0:2, 0:2]', '[2:3, 1:2]']
+    """
+    left = dict.fromkeys(sorted(cells))
+    while left:
+        first = next(iter(left))
+        box = Box(start=first, stop=tuple(i + 1 for i in first))
+        for axis in reversed(range(len(first))):
+            while True:
+                end = box.stop[axis]
+                added = between(box, axis, end, end + 1)
+                if box.size + added.size > most or not all(c in left for c in added.cells()):
+                    break
+                box = between(box, axis, box.start[axis], end + 1)
+        for cell in box.cells():
+            del left[cell]
+        yield box
 
 
 def cell_counts(shape: Sequence[int], factors: Sequence[int]) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from chunkscale.geometry.box import cell_counts
 from chunkscale.geometry.grid import VoxelGrid
 from chunkscale.geometry.mapping import AxisMapping
+from chunkscale.geometry.units import in_one_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +96,11 @@ def halved(grid: VoxelGrid, rule: PyramidRule = "auto") -> tuple[int, ...]:
         able = {i for i in able if grid.axes[i].name != "z"}
     elif rule == "auto" and able:
         # Decimal numbers that are twice as large are so within their rounding.
-        limit = min(grid.voxel_size[i] for i in able) * 2 * (1 - 1e-9)
-        able = {i for i in able if grid.voxel_size[i] < limit}
+        units = [grid.axes[i].unit for i in grid.spatial]
+        alike = in_one_unit([grid.voxel_size[i] for i in grid.spatial], units)
+        sizes = dict(zip(grid.spatial, alike, strict=True))
+        limit = min(sizes[i] for i in able) * 2 * (1 - 1e-9)
+        able = {i for i in able if sizes[i] < limit}
     return tuple(2 if i in able else 1 for i in range(grid.ndim))
 
 

@@ -45,7 +45,7 @@ def parse_indices(
     ((3, 4, 5), (0, 4, 8))
     """
     found: list[int] = []
-    for part in _parts(value):
+    for part in parts_of(value):
         found += _selected(name, value, part, count, labels)
     if not found:
         raise OptionError(f"{name} {value!r} selects nothing; {_choices(count, labels)}")
@@ -54,7 +54,8 @@ def parse_indices(
     return tuple(found)
 
 
-def _parts(value: Any) -> Iterable[Any]:
+def parts_of(value: Any) -> Iterable[Any]:
+    """Return what a selection lists, one by one."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     if isinstance(value, np.ndarray) and not value.ndim:
@@ -95,7 +96,7 @@ def _selected(
 
 def _choices(count: int, labels: Sequence[str]) -> str:
     named = f", called {', '.join(labels)}" if labels else ""
-    return f"there are {count}, 0 to {count - 1}{named}"
+    return f"there are {count}, 0 to {count - 1}{named}" if count > 1 else f"there is only 0{named}"
 
 
 def parse_crop(value: Crop, grid: VoxelGrid) -> Box:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Real
@@ -85,6 +86,19 @@ class Length:
             Fraction(repr(x)) for x in (self.value, METRES[self.unit], METRES[unit])
         )
         return float(number * ours / theirs)
+
+
+def in_one_unit(sizes: Sequence[float], units: Sequence[str | None]) -> list[float]:
+    """Return lengths in the unit of the first; as they are, where one has a unit of its own.
+
+    Examples
+    --------
+    >>> in_one_unit([1.0, 200.0], ["micrometer", "nanometer"]), in_one_unit([1.0], [None])
+    ([1.0, 0.2], [1.0])
+    """
+    if len(set(map(metres, units))) == 1 or not set(units) <= set(METRES):
+        return list(sizes)
+    return [Length(s, u or "").in_unit(units[0]) for s, u in zip(sizes, units, strict=True)]
 
 
 def is_finite(value: object) -> bool:

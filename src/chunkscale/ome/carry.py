@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chunkscale.errors import Notice
@@ -44,7 +44,8 @@ def mended(
     dtype : str
         Of its voxels.
     """
-    result, found = dict(attributes), []
+    result = dict(attributes)
+    found: list[Notice] = []
     inner = attributes.get("ome")
     holders = [result]
     if isinstance(inner, Mapping):
@@ -62,11 +63,20 @@ def mended(
                 _check_plane(value, grid, wrong)
             if value is not None:
                 holder[key] = value
-            if wrong:
-                text = f"{key!r} breaks the specification and is corrected in the output: "
-                found.append(Notice("metadata", text + some(wrong, _SHOWN, "; ")))
+            found += mended_notice(repr(key), wrong)
     result, notices = json_safe(result)
     return result, (*found, *notices)
+
+
+def mended_notice(what: str, wrong: Sequence[str]) -> tuple[Notice, ...]:
+    """Return what is said of metadata with faults, each with its remedy in brackets."""
+    if not wrong:
+        return ()
+    text = (
+        f"{what} does not follow the specification. The values in brackets are used instead, and "
+        f"written to the output: {some(wrong, _SHOWN, '; ')}"
+    )
+    return (Notice("metadata", text),)
 
 
 def json_safe(attributes: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Notice, ...]]:

@@ -33,6 +33,9 @@ _COLORS = dict(pair.split("=") for pair in _NAMED.split())
 #: The samples of colour pictures, and how each is shown.
 RGB = {"red": "FF0000", "green": "00FF00", "blue": "0000FF", "alpha": "FFFFFF"}
 
+#: Channels that are told one by one: the shape of a damaged document may have any number.
+MOST_CHANNELS = 2**16
+
 _LOW, _HIGH = ("min", "start"), ("max", "end")
 
 
@@ -48,6 +51,9 @@ def mended_omero(value: object, dtype: str, count: int | None, say: Say) -> dict
     limits = _limits(dtype)
     result = dict(value)
     more = 0 if count is None else count - len(channels)
+    if more > MOST_CHANNELS:
+        say(f"channels has {len(channels)} entries, and the image has {count} channels (left out)")
+        return None
     if more:
         which = "plain ones are added" if more > 0 else "the others are left out"
         say(f"channels has {len(channels)} entries, and the image has {count} channels ({which})")
@@ -85,7 +91,7 @@ def channel_labels(ngff: Mapping[str, Any], grid: VoxelGrid) -> list[str]:
     listed, axis = listed_channels(ngff), grid.channel_axis
     count = len(listed) if axis is None else grid.shape[axis]
     labels = [as_text(entry.get("label")) for entry in listed[:count]]
-    if not any(labels):
+    if not any(labels) or count > MOST_CHANNELS:
         return []
     labels += [None] * (count - len(labels))
     return [label or f"channel {i}" for i, label in enumerate(labels)]
@@ -154,12 +160,12 @@ def _plain_channel(limits: tuple[float, float]) -> dict[str, Any]:
 
 def _channel(value: object, where: str, limits: tuple[float, float], say: Say) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        say(f"{where} is {short(value)} (a plain channel takes its place)")
+        say(f"{where} is {short(value)} (a plain channel)")
         value = _plain_channel(limits)
     result = dict(value)
     color = _color(result.get("color")) or _WHITE
     if color != result.get("color"):
-        say(f"{where}.color is {short(result.get('color'))} ({color!r} is written)")
+        say(f"{where}.color is {short(result.get('color'))} ({color!r})")
         result["color"] = color
     result["window"] = _window(result.get("window"), f"{where}.window", limits, say)
     how = {"label": as_text, "family": as_text, "active": _flag, "inverted": _flag}
@@ -183,7 +189,7 @@ def _window(value: object, where: str, limits: tuple[float, float], say: Say) ->
             found[a], found[b] = high, low
     if all(_same(stated.get(key), n) for key, n in found.items()):
         return dict(stated)
-    say(f"{where} is {short(value)} ({found} is written)")
+    say(f"{where} is {short(value)} ({found})")
     return {**stated, **found}
 
 
@@ -199,7 +205,7 @@ def mended_label(value: object, say: Say) -> dict[str, Any]:
     """Return "image-label" as every reader takes it; that it is one is always kept."""
     if not isinstance(value, Mapping):
         if value is not None:
-            say(f"it is {short(value)} and not an object (an empty one is written)")
+            say(f"it is {short(value)} and not an object (an empty one)")
         return {}
     result = dict(value)
     for key in ("colors", "properties"):
@@ -267,7 +273,7 @@ def _label_entries(key: str, entries: Any, say: Say) -> Iterator[dict[str, Any]]
             continue
         mended = {**entry, "label-value": label}
         if not _same(stated, label):
-            say(f"{key}[{i}].label-value is {short(stated)} ({label} is written)")
+            say(f"{key}[{i}].label-value is {short(stated)} ({label})")
         if key == "colors" and (color := _label_color(mended, f"{key}[{i}].rgba", say)) is None:
             continue
         elif key == "colors":
@@ -285,7 +291,7 @@ def _label_color(entry: Mapping[str, Any], where: str, say: Say) -> list[int] | 
         if stated is not None or set(entry) > {"label-value", "rgba"}:
             say(f"{where} is {short(stated)} (left out with its label)")
     elif color != list(stated) or not all(type(n) is int for n in stated):
-        say(f"{where} is {short(stated)} ({color} is written)")
+        say(f"{where} is {short(stated)} ({color})")
     return color
 
 
@@ -301,7 +307,7 @@ def mend(holder: dict[str, Any], where: str, say: Say, **how: Callable[[object],
             say(f"{where}{key} is {short(stated)} (left out)")
         elif not _same(stated, value):
             holder[key] = value
-            say(f"{where}{key} is {short(stated)} ({value!r} is written)")
+            say(f"{where}{key} is {short(stated)} ({value!r})")
 
 
 def _same(stated: object, value: object) -> bool:

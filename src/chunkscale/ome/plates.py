@@ -11,20 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from chunkscale.errors import Notice
-from chunkscale.ome.carry import json_safe
+from chunkscale.ome.carry import json_safe, mended_notice
 from chunkscale.ome.display import as_text, mend, whole_number
 from chunkscale.ome.entries import mappings, or_empty, plain_path, short
 from chunkscale.ome.versions import ngff_namespace
 from chunkscale.ome.write import beside_unknown
-from chunkscale.text import some
 
 LAYOUT = "bioformats2raw.layout"
 
 #: The only one that there is.
 _LAYOUT_NUMBER = 3
-
-#: Faults that a notice names.
-_SHOWN = 5
 
 Say = Callable[[str], None]
 
@@ -84,7 +80,7 @@ def mirrored_well(
         acquisitions=Counter(field.get("acquisition") for field in fields.values()),
         whole=len(fields) == len({field["path"] for field in listed}),
     )
-    return result, found, (*notices, *_notices("well", wrong))
+    return result, found, (*notices, *mended_notice("well", wrong))
 
 
 def mirrored_plate(
@@ -129,23 +125,13 @@ def mirrored_plate(
     # In 0.5, too: not all readers look for it beside.
     plate["version"] = version
     inner = {"plate": plate} | layout_of(attributes)
-    notices += _notices("plate", wrong)
+    notices += mended_notice("the plate", wrong)
     return beside_unknown(attributes, version, inner), notices
 
 
 def layout_of(attributes: Mapping[str, Any]) -> dict[str, int]:
     """Return what says that the group ``OME`` belongs to a collection, where it says so."""
     return {LAYOUT: _LAYOUT_NUMBER} if LAYOUT in ngff_namespace(attributes) else {}
-
-
-def _notices(what: str, wrong: Sequence[str]) -> tuple[Notice, ...]:
-    if not wrong:
-        return ()
-    text = (
-        f"the {what} breaks the specification and is corrected in the output: "
-        f"{some(wrong, _SHOWN, '; ')}"
-    )
-    return (Notice("metadata", text),)
 
 
 def _mended(

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from chunkscale.errors import MetadataError, NotAnImageError, Notice, OptionError
 from chunkscale.geometry.grid import Axis, VoxelGrid
-from chunkscale.geometry.units import METRES, symbol
 from chunkscale.ome.axes import parse_axes, raw_axes
 from chunkscale.ome.entries import (
     COLLECTIONS,
@@ -306,35 +304,6 @@ def _refuse_flips(image: Multiscale, dataset: Dataset, shape: Sequence[int]) -> 
             "store the array reversed along it, with a positive scale and the translation of the "
             "new first voxel"
         )
-
-
-def united(image: Multiscale, given: Mapping[str, float]) -> Multiscale:
-    """Return an image with one unit for all spatial axes, where their voxel sizes are given.
-
-    Numbers that are given together are of one unit: that of the axes that have one. Where several
-    units of length are stated each number is in that of its axis.
-
-    Parameters
-    ----------
-    image : Multiscale
-    given : mapping of str to float
-        Voxel sizes by axis.
-    """
-    units = {a.unit for a in image.axes if a.kind == "space" and a.unit in METRES}
-    if len(units) != 1 or any(a.name not in given for a in image.axes if a.kind == "space"):
-        return image
-    (unit,) = units
-    axes = tuple(replace(a, unit=unit) if a.kind == "space" else a for a in image.axes)
-    return replace(image, axes=axes)
-
-
-def unit_notices(image: Multiscale, found: Multiscale) -> Iterator[Notice]:
-    """Yield what `united` has changed."""
-    names = [a.name for a, b in zip(image.axes, found.axes, strict=True) if a.unit != b.unit]
-    if names:
-        unit = next(symbol(a.unit) for a in found.axes if a.kind == "space")
-        text = f"the given voxel size is taken to be in {unit} along {', '.join(names)}, too"
-        yield Notice("unit", text)
 
 
 def number_notices(image: Multiscale, given: Mapping[str, float]) -> Iterator[Notice]:

@@ -107,7 +107,7 @@ class CollectionPlan:
             "others": self.others,
             "failures": dict(self.failures),
             "failed": self.failed,
-            "warnings": [str(notice) for notice in self.warnings],
+            "warnings": [str(n) for n in self.warnings if n.kind != "asked"],
         }
 
     def __str__(self) -> str:

@@ -375,5 +375,5 @@ class ResamplePlan:
                 "total": self.promise,
             },
             "labels": {name: plan.as_dict() for name, plan in self.labels},
-            "warnings": [str(notice) for notice in self.warnings],
+            "warnings": [str(n) for n in self.warnings if n.kind != "asked"],
         }

@@ -9,7 +9,7 @@ from chunkscale.geometry.methods import METHODS
 from chunkscale.geometry.pyramid import Level
 from chunkscale.plan import policy
 from chunkscale.plan.model import Resampling
-from chunkscale.text import human_bytes
+from chunkscale.text import human_bytes, rounded
 
 
 def find_notices(
@@ -58,7 +58,7 @@ def aliasing_notices(grid: VoxelGrid, mapping: tuple[AxisMapping, ...]) -> list[
     }
     if not skipping:
         return []
-    text = ", ".join(f"{name} by {m.step:.3g}" for name, m in skipping.items())
+    text = ", ".join(f"{name} by {rounded(m.step)}" for name, m in skipping.items())
     method = next(iter(skipping.values())).method
     return [
         Notice(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chunkscale.report.words import Facts, further, volume
-from chunkscale.text import as_lines, count, escaped, human_bytes
+from chunkscale.text import as_lines, count, escaped, human_bytes, per_second
 
 
 def run_text(run: Facts) -> str:
@@ -28,7 +28,7 @@ def made_text(run: Facts) -> str:
 def time_lines(run: Facts) -> list[str]:
     """Return how long a run took, and what for."""
     spent, labels = run["times"], run.get("labels", ())
-    seconds = max(spent["wall_seconds"], 1e-9)
+    seconds = spent["wall_seconds"]
     lines, regions = [], run["regions"] + sum(label["regions"] for label in labels)
     if spent["resumed_regions"]:
         lines.append(f"{spent['resumed_regions']} of {count(regions, 'region')} already done")
@@ -37,8 +37,8 @@ def time_lines(run: Facts) -> list[str]:
     return [
         *lines,
         f"{count(spent['regions'], 'region')} in {seconds:.2f} s: "
-        f"{spent['voxels'] / seconds / 1e6:.0f} Mvoxel/s, "
-        f"{human_bytes(spent['nbytes'] / seconds)}/s before compression",
+        f"{per_second(spent['voxels'] / 1e6, seconds)} Mvoxel/s, "
+        f"{human_bytes(spent['nbytes'] / max(seconds, 1e-9))}/s before compression",
         _shares(spent),
     ]
 

@@ -36,7 +36,7 @@ def common_unit(*grids: Facts) -> str | None:
     return units.pop() if len(units) == 1 else None
 
 
-def with_unit(value: float, axis: Facts) -> str:
+def with_unit(value: float | None, axis: Facts) -> str:
     """Return a number with the unit of its axis."""
     return f"{number(value)} {unit_of(axis)}".rstrip()
 
@@ -58,6 +58,8 @@ def voxel_size(grid: Facts) -> str:
 
 def by_axis(grid: Facts) -> str:
     """Return the voxel size with the name of each spatial axis: ``z 1 µm, y 0.2 µm``."""
+    if all(grid["voxel_size"][i] is None for i in spatial(grid)):
+        return "not stated"
     return ", ".join(
         f"{grid['axes'][i]['name']} {with_unit(grid['voxel_size'][i], grid['axes'][i])}"
         for i in spatial(grid)

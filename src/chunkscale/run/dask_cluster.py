@@ -13,7 +13,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 from chunkscale._version import __version__
 from chunkscale.errors import ClusterError, OptionError
@@ -21,6 +23,7 @@ from chunkscale.host.limits import memory_limits, usable_cores
 from chunkscale.host.memory import bystander_bytes
 from chunkscale.run.job import Job
 from chunkscale.run.records import Batch, Outcome
+from chunkscale.run.waiting import Waiting, lacking
 from chunkscale.run.worker import run_batch, stop_run
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ NO_DISTRIBUTED = "distributed is not installed; install the extra chunkscale[dis
 
 #: For this long regions that run are waited for when a run ends early.
 STOP_SECONDS = 60.0
+
+#: A dashboard that does not answer within this time is not named.
+DASHBOARD_SECONDS = 2.0
 
 #: Part of a worker's memory limit that regions may fill; Dask spills and pauses above.
 MEMORY_PART = 0.6
@@ -92,9 +98,10 @@ class DaskCluster:
         self._flying: dict[Any, Sequence[int]] = {}
         self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._batches: queue.SimpleQueue[Batch | Exception] = queue.SimpleQueue()
+        self._waiting = Waiting(self._lacking)
 
     def __str__(self) -> str:
-        dashboard = self.client.dashboard_link
+        dashboard = _dashboard(self.client.dashboard_link)
         return f"{self.address}" + (f", dashboard {dashboard}" if dashboard else "")
 
     @property
@@ -155,6 +162,7 @@ class DaskCluster:
     def start(self, job: Job) -> None:
         """Prepare for the batches of a run."""
         self._run, self._payload = job.run, pickle.dumps(job)
+        self._waiting.ends()
         # A daemon: if the scheduler is gone for good, nobody waits for it.
         threading.Thread(target=self._collect, name="chunkscale-results", daemon=True).start()
 
@@ -186,9 +194,16 @@ class DaskCluster:
             found.append(self._next(seconds))
             while True:
                 found.append(self._next(0.0))
-        if not found:
+        if found:
+            self._waiting.ends()
+        else:
             self._check_connection()
+            self._waiting.goes_on()
         return found
+
+    def _lacking(self) -> str:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        return lacking(self.address, workers, self._resources)
 
     def _next(self, seconds: float) -> Batch:
         batch = self._batches.get(timeout=seconds) if seconds else self._batches.get_nowait()
@@ -223,7 +238,14 @@ class DaskCluster:
     def _tell_to_stop(self, wait: bool) -> None:
         # At the end of a run nothing is left that it would have to wait for.
         with contextlib.suppress(Exception):  # the connection is lost, or closed in the meantime
+            if wait:
+                self._cancel_unbegun()
             self.client.run(_stop, self._run, on_error="ignore", wait=wait)
+
+    def _cancel_unbegun(self) -> None:
+        """Take back what no worker has: perhaps none ever will."""
+        begun = {key for keys in self.client.processing().values() for key in keys}
+        self.client.cancel([f for f in list(self._flying) if f.key not in begun], force=True)
 
     def _check_connection(self) -> None:
         if self.client.status not in ("running", "connecting"):
@@ -294,6 +316,19 @@ class DaskCluster:
         failure = ClusterError(f"a worker of {self.address} cannot run the task: {error!r}")
         failure.__cause__ = error
         return failure
+
+
+def _dashboard(link: str) -> str:
+    """Return the link of a dashboard that is there, or nothing.
+
+    Schedulers give a link in any case, and without bokeh a page that asks to install it.
+    """
+    try:
+        with urlopen(link, timeout=DASHBOARD_SECONDS) as answer:
+            page = answer.read(4096)
+    except (OSError, ValueError, HTTPException):
+        return ""
+    return "" if b"needs bokeh" in page else link
 
 
 def _host(address: str) -> str:

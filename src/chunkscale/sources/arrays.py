@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import Notice, OptionError
+from chunkscale.errors import Notice, OptionError, UnstatedError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid, aligned_grid
 from chunkscale.ome.carry import carried
@@ -86,7 +86,7 @@ def array_source(given: object, options: SourceOptions) -> Source | None:
     if not hasattr(given, "__array__"):
         return None
     if options.sizes is None:
-        raise OptionError(
+        raise UnstatedError(
             "source_voxel_size is missing: an array does not say how large its voxels are; give "
             "one number or one for each spatial axis (1 where only ratios matter)"
         )

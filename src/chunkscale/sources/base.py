@@ -4,19 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import Notice
+from chunkscale.errors import Notice, NoUnitError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
+from chunkscale.geometry.units import METRES
 from chunkscale.storage.engine import StoreIO
+
+_Made = TypeVar("_Made")
 
 #: Takes the spatial axes with their units and the number of all axes, and returns voxel sizes by
 #: name, in these units.
 Sizes = Callable[[Mapping[str, str | None], int], Mapping[str, float]]
+
+
+def adopting(make: Callable[[str | None], _Made], unit: str | None) -> _Made:
+    """Make something whose voxel sizes are given; where it has no unit, in the one of the sizes.
+
+    Parameters
+    ----------
+    make : callable
+        Takes the unit that axes without one are said to have.
+    unit : str, optional
+        The one that the user names.
+    """
+    try:
+        return make(unit)
+    except NoUnitError as error:
+        return make(error.unit)
+
+
+def as_lengths(grid: VoxelGrid, sizes: Mapping[str, float]) -> dict[str, Any]:
+    """Return voxel sizes that a grid has with its units: what takes them may have others."""
+    units = units_of(grid)
+    return {n: f"{s!r} {units[n]}" if units[n] in METRES else s for n, s in sizes.items()}
 
 
 def units_of(grid: VoxelGrid) -> dict[str, str | None]:

@@ -21,17 +21,18 @@ from chunkscale.errors import (
     Notice,
     OptionError,
     SourceNotFoundError,
+    UnstatedError,
 )
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import Axis, VoxelGrid
 from chunkscale.geometry.units import metres, ngff_unit
 from chunkscale.ome.display import RGB, shown_channels, with_windows
 from chunkscale.sources.base import SourceOptions
-from chunkscale.sources.block_cache import BlockCache
 from chunkscale.sources.dask_blocks import DaskBlocks
 from chunkscale.sources.file_image import FileImage, file_states
 from chunkscale.sources.formats import READ, belied, format_end, refuse_missing, way_around
 from chunkscale.sources.several import several_images
+from chunkscale.storage.block_cache import BlockCache
 from chunkscale.storage.engine import StoreIO
 from chunkscale.text import human_bytes, some_names
 
@@ -248,10 +249,11 @@ def _grid(
     units_of_sizes = dict.fromkeys(spatial, unit or given_unit)
     given = {} if options.sizes is None else dict(options.sizes(units_of_sizes, len(names)))
     if missing := [n for n in spatial if not given.get(n, stated.get(n))]:
-        raise OptionError(
+        raise UnstatedError(
             f"source_voxel_size is missing: {path!r} does not say how large its voxels are along "
             f"{', '.join(missing)}; give one number or one for each spatial axis (1 where only "
-            "ratios matter)"
+            "ratios matter)",
+            sizes=tuple(missing),
         )
     if options.unit is not None and unit is not None and metres(options.unit) != metres(unit):
         raise OptionError(f"source_unit {options.unit!r} differs from the file's {unit!r}")

@@ -71,7 +71,7 @@ def _splits(uri: str) -> Iterator[tuple[str, str | None]]:
 def file_source(given: object, options: SourceOptions) -> FileImage | None:
     """Open a file that a reader takes; an image that is open already stays as it is."""
     if isinstance(given, FileImage):
-        return given if options.sizes is None else given.with_sizes(options.sizes)
+        return given if options.sizes is None else given.with_sizes(options.sizes, options.unit)
     if not isinstance(given, str | os.PathLike):
         return None
     uri = normalise(cast(str, given), options.reach)

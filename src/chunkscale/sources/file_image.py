@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from chunkscale.errors import GridError, Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
+from chunkscale.geometry.units import METRES, ngff_unit
 from chunkscale.report.html import image_html
 from chunkscale.report.images import info_text
 from chunkscale.sources.base import Sizes, SourceOptions, Voxels, units_of
@@ -43,19 +44,22 @@ class FileState:
     size : int
     modified : int
         In nanoseconds.
+    changed : int
+        When it was put there, renamed or otherwise changed, in nanoseconds.
     """
 
     path: str
     identity: tuple[int, int]
     size: int
     modified: int
+    changed: int
 
     @classmethod
     def of(cls, path: str) -> FileState:
         """Look at a file; raises `OSError` where there is none."""
         found = os.stat(path)
         identity = (found.st_dev, found.st_ino)
-        return cls(path, identity, found.st_size, found.st_mtime_ns)
+        return cls(path, identity, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def fate(self) -> str:
         """Say what has become of the file; nothing if it is as it was."""
@@ -63,8 +67,10 @@ class FileState:
             now = FileState.of(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return f"{self.path!r} has gone"
-        # Some file systems number a file anew while it stays.
-        same = (now.size, now.modified) == (self.size, self.modified)
+        # Some file systems number a file anew while it stays, and who links one or changes its
+        # permissions leaves it in its place: one that was put there since is new in both.
+        other = now.identity != self.identity and now.changed != self.changed
+        same = (now.size, now.modified) == (self.size, self.modified) and not other
         return "" if same else f"{self.path!r} has been replaced"
 
 
@@ -149,7 +155,7 @@ class FileImage(Whole):
         if self.opened is None:
             return {}
         axes = None if self.opened.axes is None else "".join(self.opened.axes)
-        given = {"axes": axes, "unit": self.opened.unit}
+        given = {"axes": axes, "unit": self.opened.unit and ngff_unit(self.opened.unit)}
         return {option: value for option, value in given.items() if value is not None}
 
     def select(
@@ -168,18 +174,28 @@ class FileImage(Whole):
             return self
         return replace(self, array=self.array.within(io))
 
-    def with_sizes(self, sizes: Sizes) -> FileImage:
-        """Return the same image with voxel sizes that come before those of its metadata."""
-        given = given_sizes(self.uri, units_of(self.grid), self.grid.ndim, sizes)
+    def with_sizes(self, sizes: Sizes, unit: str | None = None) -> FileImage:
+        """Return the same image with voxel sizes that come before those of its metadata.
+
+        Axes that have no unit get the one that is given.
+        """
+        axes = tuple(
+            replace(axis, unit=ngff_unit(unit))
+            if unit and axis.kind == "space" and axis.unit not in METRES
+            else axis
+            for axis in self.grid.axes
+        )
+        named = self.grid.replace(axes=axes)
+        given = given_sizes(self.uri, units_of(named), named.ndim, sizes)
         spacing = tuple(
             float(given.get(axis.name, size))
             for axis, size in zip(self.grid.axes, self.grid.voxel_size, strict=True)
         )
         try:
-            grid = self.grid.replace(voxel_size=spacing)
+            grid = named.replace(voxel_size=spacing)
         except GridError as error:
             raise GridError(f"{self.uri!r}: {error}") from error
-        opened = None if self.opened is None else replace(self.opened, sizes=sizes)
+        opened = self.opened and replace(self.opened, sizes=sizes, unit=unit or self.opened.unit)
         return replace(self, grid=grid, opened=opened)
 
     def fingerprint(self) -> str:

@@ -14,9 +14,11 @@ from chunkscale.errors import (
 )
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
+from chunkscale.geometry.units import ngff_unit
 from chunkscale.ome.further import further_text
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import coarser_grid, describe, united
+from chunkscale.ome.read import coarser_grid, describe
+from chunkscale.ome.units import in_unit, united
 from chunkscale.report.html import image_html
 from chunkscale.report.images import info_text
 from chunkscale.sources.coordinates import coordinates_of
@@ -55,6 +57,8 @@ class Image(Whole):
         Paths of label images inside the group.
     given : mapping of str to float
         Voxel sizes by axis that came before those of the metadata, for level 0.
+    unit : str, optional
+        Given for the axes whose metadata have none.
     shapes : tuple of tuple of int
         Of the levels, as their documents have them; empty where they could not be told.
     notices : tuple of chunkscale.errors.Notice
@@ -72,6 +76,7 @@ class Image(Whole):
     array: ArrayReader
     labels: tuple[str, ...] = ()
     given: Mapping[str, float] = field(default_factory=dict)
+    unit: str | None = None
     shapes: tuple[tuple[int, ...], ...] = ()
     notices: tuple[Notice, ...] = ()
     read_level: int = 0
@@ -96,6 +101,11 @@ class Image(Whole):
     def opaque(self) -> bool:
         """Whether it may read from places that it does not tell."""
         return False
+
+    @property
+    def said(self) -> dict[str, str]:
+        """The unit that it was opened with, where its metadata have none."""
+        return {"unit": ngff_unit(self.unit)} if self.unit else {}
 
     @property
     def stated(self) -> tuple[float, ...] | None:
@@ -164,7 +174,7 @@ class Image(Whole):
             return True
         found = describe(attributes)
         if isinstance(found, Multiscale):
-            found = united(found, self.given)
+            found = united(in_unit(found, self.unit) if self.unit else found, self.given)
         return _geometry(found, self.path) == _geometry(self.multiscale, self.path)
 
     @property

@@ -20,8 +20,9 @@ from chunkscale.geometry.grid import refuse_far
 from chunkscale.ome.carry import mended
 from chunkscale.ome.extents import shapes_text
 from chunkscale.ome.model import Collection, Multiscale
-from chunkscale.ome.read import describe, grid_of, unit_notices, united
+from chunkscale.ome.read import describe, grid_of
 from chunkscale.ome.rules import metadata_notices
+from chunkscale.ome.units import in_unit, unit_notices, united
 from chunkscale.sources.base import Sizes, SourceOptions
 from chunkscale.sources.collections import list_images
 from chunkscale.sources.contradictions import Facts, contradictions, missing_first, ordered
@@ -44,7 +45,6 @@ def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
     for option, value in (
         ("axes", options.axes),
         ("source_translation", options.translation),
-        ("source_unit", options.unit),
     ):
         if value is not None:
             raise OptionError(
@@ -52,18 +52,20 @@ def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
                 "OME-Zarr image does, so leave it out"
             )
     if isinstance(given, Image):
-        if options.sizes is None:
+        if options.sizes is None and options.unit is None:
             return given
         uri = given.uri
     else:
         uri = normalise(cast(str, given), options.reach)  # which refuses bytes
-    return open_ome_zarr(uri, sizes=options.sizes, io=options.io, mirrored=options.mirrored)
+    reach: Any = {"io": options.io, "mirrored": options.mirrored}
+    return open_ome_zarr(uri, sizes=options.sizes, unit=options.unit, **reach)
 
 
 def open_ome_zarr(
     path: str | os.PathLike[str],
     *,
     sizes: Sizes | None = None,
+    unit: str | None = None,
     io: StoreIO,
     mirrored: bool = False,
 ) -> Image:
@@ -84,6 +86,8 @@ def open_ome_zarr(
     if document.zarr_format == 2:
         refuse_two_arrays(join(uri, found.datasets[0].path))
     array = _level_0(uri, found, levels, io)
+    if unit is not None:
+        found = in_unit(found, unit)
     units = {axis.name: axis.unit for axis in found.axes if axis.kind == "space"}
     given = {} if sizes is None else dict(sizes(units, len(found.axes)))
     stated = found
@@ -106,6 +110,7 @@ def open_ome_zarr(
         array=array,
         labels=labels,
         given=given,
+        unit=unit,
         shapes=tuple(fact.shape for fact in levels),
         notices=(
             *document.notices,

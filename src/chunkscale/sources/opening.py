@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from chunkscale.errors import OptionError
 from chunkscale.sources.arrays import array_source
-from chunkscale.sources.base import Source, SourceOptions
+from chunkscale.sources.base import Source, SourceOptions, adopting
 from chunkscale.sources.file_formats import file_source
 from chunkscale.sources.ome_zarr import ome_zarr_source
 from chunkscale.sources.parts import Part
@@ -30,6 +30,10 @@ def open_source(given: object, options: SourceOptions) -> Source:
     """
     if isinstance(given, Part):
         return replace(given, source=open_source(given.source, options))
+    return adopting(lambda unit: _opened(given, replace(options, unit=unit)), options.unit)
+
+
+def _opened(given: object, options: SourceOptions) -> Source:
     for opener in OPENERS:
         found = opener(given, options)
         if found is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from chunkscale.errors import MultipleImagesError
+from chunkscale.errors import MultipleImagesError, Notice
 from chunkscale.text import some
 
 #: Images of a collection that an error lists.
@@ -19,7 +19,11 @@ _TOGETHER = {
 
 
 def several_images(
-    uri: str, kind: str, paths: Sequence[str], titles: Mapping[str, str] | None = None
+    uri: str,
+    kind: str,
+    paths: Sequence[str],
+    titles: Mapping[str, str] | None = None,
+    notices: Iterable[Notice] = (),
 ) -> MultipleImagesError:
     """Return the error of who asks for one image and gives a collection.
 
@@ -31,11 +35,14 @@ def several_images(
     paths : sequence of str
     titles : mapping, optional
         What some of the paths are called by people.
+    notices : iterable of Notice
+        What is strange about the collection.
     """
     way = _TOGETHER.get(kind, _TOGETHER[""])
     said = titles or {}
     lines = [f"{path} ({said[path]})" if said.get(path) else path for path in paths]
     listing = some(lines, _MOST_LISTED, "\n  ") or "(none found)"
+    listing = "\n".join([listing, *map(str, notices)])
     return MultipleImagesError(
         f"{uri!r} is a collection ({kind}); give one of its images, or {way}:\n  {listing}",
         tuple(paths),

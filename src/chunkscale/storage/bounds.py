@@ -11,9 +11,9 @@ import math
 import os
 import stat
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +54,12 @@ def refuse_size(size: int, most: int) -> None:
     """Raise where what is stored of a chunk or shard has more bytes than it may have."""
     if size > most:
         raise BadObjectError(f"it has {size} bytes and should have {most} at most")
+
+
+def refuse_torn(size: int, least: int) -> None:
+    """Raise where what is stored of a chunk or shard has fewer bytes than it must have."""
+    if size < least:
+        raise BadObjectError(f"it has {size} bytes and should have {least} or more")
 
 
 def _blosc_size(head: bytes | memoryview) -> int:
@@ -130,14 +136,32 @@ def _checked(name: str, config: Mapping[str, Any], content: Any, most: int) -> b
         refuse_larger(_zstd_size(held), most)
     elif name == "blosc":
         refuse_larger(_blosc_size(held[:_BLOSC_HEAD]), most)
+        # It is decoded as long as its head says, whatever its true length.
+        refuse_torn(len(held), max(_BLOSC_HEAD, int.from_bytes(held[12:16], "little")))
     elif name == "lz4":
         refuse_larger(int.from_bytes(held[:4], "little"), most)
     return None
 
 
-def _at_once(path: str, flags: int) -> int:
-    """Open a file; a pipe is not waited for."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    """Open a file, as few calls do it as can be: each lets other threads take the interpreter.
+
+    A pipe is not waited for.
+    """
+    flags = (getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY"))
+    file = os.open(path, os.O_RDONLY | sum(flags))
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _read(file: int, count: int, start: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(file, count, start)
+    os.lseek(file, start, os.SEEK_SET)
+    return os.read(file, count)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,15 +194,14 @@ class ObjectBounds:
             with contextlib.suppress(FileNotFoundError):
                 refuse_size(os.stat(path).st_size, self.most)
             return
-        with contextlib.suppress(FileNotFoundError), open(path, "rb", 0, opener=_at_once) as file:
-            found = os.fstat(file.fileno())
+        with contextlib.suppress(FileNotFoundError), _opened(path) as file:
+            found = os.fstat(file)
             if not stat.S_ISREG(found.st_mode):
                 return  # what it is others say
             size = found.st_size
             refuse_size(size, self.most)
             for start in self._starts(file, size):
-                file.seek(start)
-                refuse_larger(_blosc_size(file.read(_BLOSC_HEAD)), self.decoded)
+                refuse_larger(_blosc_size(_read(file, _BLOSC_HEAD, start)), self.decoded)
 
     @classmethod
     def of(
@@ -200,13 +223,12 @@ class ObjectBounds:
             index_first=getattr(location, "value", location) == "start",
         )
 
-    def _starts(self, file: IO[bytes], size: int) -> list[int]:
+    def _starts(self, file: int, size: int) -> list[int]:
         """Return where the chunks of a file begin; a damaged index is left to who decodes it."""
         if not self.inner:
             return [0]
         length = 16 * self.inner
-        file.seek(0 if self.index_first else max(0, size - length - 4))
-        index = file.read(length)
+        index = _read(file, length, 0 if self.index_first else max(0, size - length - 4))
         if len(index) < length:
             return []
         starts = np.frombuffer(index, "<u8")[::2]

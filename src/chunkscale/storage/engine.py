@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from chunkscale.host.forks import fork_error, inherited
 from chunkscale.storage import patience
+from chunkscale.storage.block_cache import BlockCache
 from chunkscale.storage.failures import BUSY_CODES, StoreError, first_line
 from chunkscale.storage.stores import store_of
 
@@ -34,8 +35,6 @@ class StoreIO:
         opened with it.
     engine : {"auto", "zarr"}
         ``"zarr"`` leaves tensorstore out; `DEFAULT` unless it is given.
-    patient : bool
-        Whether a busy server is asked for a chunk again.
     faults : callable, optional
         The seam at which tests let stores fail: called with ``"read"`` or
         ``"write"`` and the array's location before each box, and with ``"open"``
@@ -46,7 +45,6 @@ class StoreIO:
     threads: int
     cache_bytes: int = 0
     engine: Literal["auto", "zarr"] = field(default_factory=lambda: DEFAULT)
-    patient: bool = True
     faults: Callable[[str, str], None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -59,13 +57,13 @@ class StoreIO:
         import tensorstore as ts
 
         cache = {"total_bytes_limit": self.cache_bytes}
-        limits = (
-            self.threads,
-            patience.ATTEMPTS if self.patient else 1,
-            patience.FIRST_WAIT,
-            patience.LONGEST_WAIT,
-        )
+        limits = self.threads, patience.ATTEMPTS, patience.FIRST_WAIT, patience.LONGEST_WAIT
         return ts.Context({"cache_pool": cache}, _shared_context(*limits))
+
+    @cached_property
+    def blocks(self) -> BlockCache:
+        """The decoded chunks of arrays that zarr-python reads, which keeps none itself."""
+        return BlockCache(self.cache_bytes)
 
 
 @cache
@@ -89,14 +87,15 @@ def _shared_context(threads: int, attempts: int, first: timedelta, longest: time
             # A killed process must not leave torn files, and does not: files are renamed
             # into place. Surviving a power cut is not worth an fsync for every chunk.
             "file_io_sync": False,
-            "http_request_retries": retries,
             "s3_request_retries": retries,
         }
     )
 
 
-def open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
+def open_tensorstore(uri: str, zarr_format: int, io: StoreIO, *, writing: bool) -> Any:
     """Open an array with tensorstore; None for places and arrays that it does not know.
+
+    What is read from afar is one of these: it would take an object of any size.
 
     Raises
     ------
@@ -105,13 +104,15 @@ def open_tensorstore(uri: str, zarr_format: int, io: StoreIO) -> Any:
     """
     import tensorstore as ts
 
+    store = store_of(uri)
     if inherited("tensorstore"):
         # It would end this process. What zarr has of a bucket's or a server's waits for threads
         # that are not here; files need none.
-        if not store_of(uri).on_disk:
+        if not store.on_disk:
             raise fork_error(f"what is opened of {uri!r}")
         return None
-    kvstore = store_of(uri).kvstore(uri) if io.engine == "auto" else None
+    wanted = io.engine == "auto" and (writing or store.on_disk)
+    kvstore = store.kvstore(uri) if wanted else None
     if kvstore is None:
         return None
     if io.faults is not None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import re
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
@@ -38,6 +39,23 @@ class StoreError(OSError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+UNREACHED = " cannot be reached: "
+
+
+def unreached(uri: str, reason: str, transient: bool, busy: bool = False) -> StoreError:
+    """Return the error that says why a location cannot be reached."""
+    return StoreError(f"{uri!r}{UNREACHED}{reason}", transient, busy)
+
+
+def no_connection(error: OSError, server: str) -> str:
+    """Return why there is no connection, and what to do; nothing where that is not known."""
+    if isinstance(error, socket.gaierror):
+        return f"no host of this name is known ({server}); check the name, and the network"
+    if error.errno == errno.ECONNREFUSED:
+        return f"{server} refused the connection; check the address, and that the server runs"
+    return ""
 
 
 #: Asking again does not help.
@@ -107,7 +125,10 @@ def clear_metadata_errors(what: str) -> Any:
     except PermissionError as error:
         raise AccessDeniedError(f"{what} may not be read: {first_line(error)}") from error
     except OSError as error:
-        raise SourceNotFoundError(f"{what} cannot be reached: {first_line(error)}") from error
+        text = first_line(error)
+        if UNREACHED not in text:  # or the store has named the document in it
+            text = f"{what}{UNREACHED}{text}"
+        raise SourceNotFoundError(text) from error
     except (ValueError, RecursionError) as error:
         raise MetadataError(
             f"the metadata of {what} is not valid JSON: {first_line(error)}"

@@ -335,16 +335,36 @@ def link_text(link: str) -> str:
 
 
 def link_above(paths: Iterable[str], top: str) -> str:
-    """Return a link among the folders of files that lie below a folder; nothing without one."""
-    seen = {top}
-    for path in paths:
-        folder = os.path.dirname(path)
-        while folder not in seen and len(folder) > len(top):
-            if os.path.islink(folder):
-                return folder
-            seen.add(folder)
-            folder = os.path.dirname(folder)
+    """Return a link among the folders of files that lie below a folder; nothing without one.
+
+    What lies in a folder that is not there yet is not looked for: each look lets other threads take
+    the interpreter, and with many of them it takes long to get it back.
+    """
+    real, missing = {top}, set[str]()
+    for folder in {os.path.dirname(path): None for path in paths}:
+        for step in _steps(folder, top):
+            if step in missing:
+                break
+            if step in real:
+                continue
+            try:
+                mode = os.lstat(step).st_mode
+            except OSError:  # what is no folder the write will say
+                missing.add(step)
+                break
+            if stat.S_ISLNK(mode):
+                return step
+            real.add(step)
     return ""
+
+
+def _steps(folder: str, top: str) -> list[str]:
+    """Return the folders on the way down from `top`, that itself left out."""
+    steps = []
+    while len(folder) > len(top):
+        steps.append(folder)
+        folder = os.path.dirname(folder)
+    return steps[::-1]
 
 
 def _linked(folder: str) -> Iterator[str]:

@@ -11,6 +11,9 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(milliseconds=250), timedelta(seconds=4)
 
 REQUEST_SECONDS = 120
 
+#: Whether a server listens is known after this time.
+CONNECT_SECONDS = 5.0
+
 #: A server that sends nothing for so long will not send anything, nor one with so few bytes a
 #: second: a chunk would take days.
 SILENT_SECONDS, LEAST_SPEED = 60, 100

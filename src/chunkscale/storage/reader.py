@@ -7,30 +7,30 @@ import itertools
 import math
 import operator
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import CorruptChunkError, MemoryBudgetError, MetadataError
-from chunkscale.geometry.box import Box, tile
+from chunkscale.errors import CorruptChunkError, ForkError, MemoryBudgetError, MetadataError
+from chunkscale.geometry.box import Box, cell_counts, tile, whole
 from chunkscale.host.limits import memory_limits
 from chunkscale.host.memory import available_bytes
-from chunkscale.storage.bounds import ObjectBounds, refuse_size
+from chunkscale.storage.bounds import ObjectBounds, refuse_size, refuse_torn
 from chunkscale.storage.codecs import codec_text
 from chunkscale.storage.diagnosis import refuse_code, refuse_misread
 from chunkscale.storage.documents import ArrayDocument, read_array, with_attributes
 from chunkscale.storage.engine import Once, StoreIO, open_tensorstore, settled
-from chunkscale.storage.failures import BadObjectError, first_line, is_denied, is_transient
+from chunkscale.storage.failures import first_line, is_denied, is_transient
 from chunkscale.storage.fate import fate, metadata_file
 from chunkscale.storage.files import refuse_pipes
 from chunkscale.storage.holes import Look, refuse_false_hole, refuse_other_key, refuse_other_keys
+from chunkscale.storage.kept_chunks import KeptChunks
 from chunkscale.storage.locations import join
-from chunkscale.storage.names import is_chunk_path
-from chunkscale.storage.objects import holds_chunks
+from chunkscale.storage.names import is_chunk_path, own_index
+from chunkscale.storage.objects import holds_chunks, objects
 from chunkscale.storage.stores import store_of
 from chunkscale.storage.zarr_stores import limit_fetches, regular_chunks, zarr_array
 from chunkscale.text import human_bytes, times
@@ -46,8 +46,7 @@ _REMEMBERED = 2**16
 
 
 def touched_objects(box: Box, unit: Sequence[int]) -> Iterable[tuple[int, ...]]:
-    objects = box.coarsened(unit)
-    return itertools.product(*map(range, objects.start, objects.stop))
+    return box.coarsened(unit).cells()
 
 
 class ArrayReader:
@@ -89,12 +88,11 @@ class ArrayReader:
         self.dtype: np.dtype[Any] = np.dtype(self._array.dtype).newbyteorder("=")
         self.chunk, self.shard = regular_chunks(uri, self._array)
         self.codec = codec_text(self._array)
-        # Whether a stored object is one blosc buffer: no shard, and blosc the last codec.
-        self._blosc = self.shard is None and "blosc" in self.codec.split("+")[-1]
         self.zarr_format = self._document.zarr_format
         self._bounds = ObjectBounds.of(self._array, self.chunk, self.shard, self.codec)
         limit_fetches(self._array, self._bounds.most)
         self._tensorstore = Once(self._opened)
+        self._kept = KeptChunks(self._array, self.chunk, io.blocks)
         self._fits = False
         self._looks, self._small = _LOOKS, set[tuple[int, ...]]()
 
@@ -107,7 +105,7 @@ class ArrayReader:
         return self._tensorstore.get()
 
     def _opened(self) -> Any:
-        found = open_tensorstore(self.uri, self.zarr_format, self.io)
+        found = open_tensorstore(self.uri, self.zarr_format, self.io, writing=not self._read_only)
         if found is None or (found.shape, found.dtype.numpy_dtype) == (self.shape, self.dtype):
             return found
         if became := self.fate():
@@ -166,21 +164,20 @@ class ArrayReader:
         same = self._file is None or file is None or any(map(operator.eq, self._file, file))
         return same and found.text == self._document.text
 
-    def _read(self, box: Box, out: NDArray[Any] | None = None, fast: Any = None) -> NDArray[Any]:
+    def _read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
         if self.io.faults is not None:
             self.io.faults("read", self.uri)
         if out is None:
             out = np.empty(box.shape, self.dtype)
         if self._fast is None:
-            self._refuse_torn_objects(box)
-            out[...] = self._array[box.slices]
+            self._refuse_false_objects(box)
+            self._kept.read(box, out)
         else:
             import tensorstore as ts
 
             self._refuse_large_objects(box)
-            with self._store.clear_answers(self.uri):
-                stored = (self._fast if fast is None else fast)[box.slices]
-                settled(ts.array(out).write(stored), partial(self._look_for_pipes, box))
+            pending = ts.array(out).write(self._fast[box.slices])
+            settled(pending, partial(self._look_for_pipes, box))
         if out.size:
             self._look_at_holes(box, out)
         return out
@@ -237,6 +234,20 @@ class ArrayReader:
         """Return the location of a stored object."""
         return join(self.uri, self._array.metadata.encode_chunk_key(tuple(index)))
 
+    def strays_and_gaps(self) -> tuple[list[str], Iterator[str]]:
+        """Return stored objects called like chunks that are none, and chunks that are not stored.
+
+        Both by their paths below the array.
+        """
+        counts = cell_counts(self.shape, self.shard or self.chunk)
+        there, strays = set[tuple[int, ...]](), []
+        for path, _ in objects(self.uri):
+            if is_chunk_path(path):
+                index = own_index(path, counts, self.zarr_format)
+                strays.append(path) if index is None else there.add(index)
+        encode = self._array.metadata.encode_chunk_key
+        return strays, (encode(i) for i in whole(counts).cells() if i not in there)
+
     def read(self, box: Box, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the voxels of a box; missing chunks are fill value.
 
@@ -254,23 +265,13 @@ class ArrayReader:
         Raises
         ------
         CorruptChunkError
-            Naming the array and the first chunk that cannot be decoded, or the array alone
-            where its store is too busy to open it.
+            Naming the array and the first chunk that cannot be decoded.
         """
         if not self._fits:
             self._refuse_huge_chunks()
         try:
-            _ = self._fast
-        except OSError as error:
-            # None of its chunks is to be looked for: that would wait for the server again.
-            raise CorruptChunkError(
-                f"array {self.uri!r} cannot be opened: {first_line(error)}; try again once the "
-                "server answers",
-                transient=is_transient(error),
-            ) from error
-        try:
             return self._read(box, out)
-        except MetadataError:
+        except (MetadataError, ForkError):
             raise
         except Exception as error:
             raise self._explained(box, error) from error
@@ -281,15 +282,9 @@ class ArrayReader:
             if self._store.on_disk
             else "try again once the server answers; a damaged chunk must be restored there"
         )
-        # To find the chunk each is asked for once: the error was waited for already.
-        fast = None
-        if self._fast is not None:
-            once = replace(self.io, patient=False, cache_bytes=0)
-            with contextlib.suppress(OSError):
-                fast = open_tensorstore(self.uri, self.zarr_format, once)
         for index in self.chunks(box):
             try:
-                self._read(self.chunk_box(index), fast=fast)
+                self._read(self.chunk_box(index))
             except Exception as cause:
                 if is_denied(cause):
                     remedy = "access was denied: check the permissions, and run again"
@@ -303,28 +298,20 @@ class ArrayReader:
             transient=True,  # for the second time each of its chunks could be read
         )
 
-    def _refuse_torn_objects(self, box: Box) -> None:
-        """Find local files that zarr-python would decode although their end is missing.
+    def _refuse_false_objects(self, box: Box) -> None:
+        """Find what is there and is no chunk, in local folders that zarr-python is to read.
 
-        It takes an empty shard for a missing one, and numcodecs decodes a blosc buffer as
-        long as its header says, whatever its true length.
+        It takes an empty shard for a missing one.
         """
         if not self._store.is_local:
             return
         indices = list(touched_objects(box, self.shard or self.chunk))
         self._refuse_false_holes(indices)
-        for index in indices:
-            try:
-                with open(self._object(index), "rb") as file:
-                    head, size = file.read(16), os.fstat(file.fileno()).st_size
-            except FileNotFoundError:
-                continue
-            wanted = 1
-            if self._blosc:
-                wanted = max(16, int.from_bytes(head[12:16], "little"))
-            refuse_size(size, self._bounds.most)
-            if size < wanted:
-                raise BadObjectError(f"its file has {size} bytes and should have {wanted} or more")
+        for path in map(self._object, indices):
+            with contextlib.suppress(FileNotFoundError):
+                size = os.stat(path).st_size
+                refuse_torn(size, 1)
+                refuse_size(size, self._bounds.most)
 
     def _refuse_huge_chunks(self) -> None:
         """Raise where no chunk can be decoded: tensorstore ends the process when it tries."""

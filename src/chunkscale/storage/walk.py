@@ -39,15 +39,26 @@ def read_all(
         yield len(chunks), faults
 
 
+def count_reads(array: ArrayReader) -> int:
+    """Return how many times `read_all` yields, at most."""
+    return math.prod(cell_counts(array.shape, _tile_size(array)))
+
+
+def _tile_size(array: ArrayReader) -> list[int]:
+    """Return the shape of boxes of whole chunks, as large as may be read at a time."""
+    size = list(array.chunk)
+    for axis in reversed(range(len(size))):
+        read = math.prod(map(min, size, array.shape)) * array.dtype.itemsize
+        size[axis] *= max(1, READ_BYTES // max(read, 1))
+    return size
+
+
 def _tiles(array: ArrayReader) -> Iterator[Box]:
-    """Cut an array into boxes of whole chunks, as large as may be read at a time.
+    """Cut an array into boxes of whole chunks.
 
     Where a shape is so large that nobody would see the end, these are the stored objects.
     """
-    shape, size = array.shape, list(array.chunk)
-    for axis in reversed(range(len(shape))):
-        read = math.prod(map(min, size, shape)) * array.dtype.itemsize
-        size[axis] *= max(1, READ_BYTES // max(read, 1))
+    shape, size = array.shape, _tile_size(array)
     counts = cell_counts(shape, size)
     if math.prod(counts) <= _MOST_TILES or not store_of(array.uri).lists:
         yield from (tile(position, size, shape) for position in np.ndindex(counts))

@@ -27,6 +27,7 @@ from zarr.storage import FsspecStore
 from chunkscale.errors import AccessDeniedError, MetadataError
 from chunkscale.storage import patience
 from chunkscale.storage.base import Parts
+from chunkscale.storage.bounds import refuse_torn
 from chunkscale.storage.failures import (
     BadObjectError,
     ReplacedError,
@@ -35,6 +36,8 @@ from chunkscale.storage.failures import (
     first_line,
     forgetting,
     is_transient,
+    no_connection,
+    unreached,
 )
 from chunkscale.storage.locations import join, query_of
 
@@ -64,6 +67,9 @@ def clearly(uri: str, *, is_chunk: bool = False) -> Iterator[None]:
         # A connection that breaks off may hold another time.
         transient |= status is None
         text = f"HTTP status {status}" if status else first_line(error)
+        closed = ""
+        if isinstance(error, aiohttp.ClientConnectorError):
+            closed = no_connection(error.os_error, f"{error.host}:{error.port}")
         if isinstance(error, aiohttp.TooManyRedirects):  # which has 0 for a status
             text = "it leads elsewhere again and again"
     else:
@@ -75,9 +81,10 @@ def clearly(uri: str, *, is_chunk: bool = False) -> Iterator[None]:
             f"access to {uri!r} was denied ({text}); if the URL has a token, check that it is "
             "still valid, and for this path"
         ) from None
-    # Who breaks off may answer at once, but who is silent was waited for.
-    busy = transient and not isinstance(silent, TimeoutError)
-    raise StoreError(f"{uri!r} cannot be reached: {text}", transient, busy=busy) from None
+    # Who breaks off may answer at once, but who is silent was waited for, and nobody who listens
+    # is an address that is wrong: regions wait for a server that is started again.
+    busy = transient and not isinstance(silent, TimeoutError) and not closed
+    raise unreached(uri, closed or text, transient, busy) from None
 
 
 def _close(session: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -279,6 +286,8 @@ class WebStore(FsspecStore):
             is_chunk=True,
             **options,
         )
+        if found is not None:
+            refuse_torn(len(found), 1)  # zarr-python takes an empty shard for a missing one
         return None if found is None else prototype.buffer.from_bytes(found)
 
     async def exists(self, key: str) -> bool:

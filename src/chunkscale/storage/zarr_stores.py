@@ -20,6 +20,9 @@ from chunkscale.storage.stores import store_of
 #: Bytes that no index reaches.
 _ENDLESS = 2**63
 
+#: Codecs of a chunk, one after another: each takes memory of its own, in every thread.
+_MOST_CODECS = 16
+
 #: Filters are the whole process': of two threads that set them at once, the one that ends last
 #: would put the other's back for good.
 filter_lock = threading.Lock()
@@ -49,11 +52,33 @@ def zarr_array(uri: str, document: ArrayDocument, *, read_only: bool = True) -> 
     place = StorePath(store_of(uri).zarr_store(uri).with_read_only(read_only))
     try:
         metadata = _metadata(document.text, read_only)
-        return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=place))
+        array = zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=place))
+        longest = _longest_chain(metadata)
     except Exception as error:  # zarr has no common base for bad array metadata
         raise MetadataError(
             f"array {uri!r} cannot be opened: {why_unopened(document, error)}"
         ) from error
+    if longest > _MOST_CODECS:
+        raise MetadataError(
+            f"array {uri!r} has {longest} codecs one after another, and at most {_MOST_CODECS} are "
+            "read; correct its metadata, or store it again with fewer"
+        )
+    return array
+
+
+def _longest_chain(metadata: Any) -> int:
+    """Return how many codecs a chunk goes through, or the index of its shard."""
+    if metadata.zarr_format == 2:
+        return len(metadata.filters or ()) + 1
+    from zarr.codecs import ShardingCodec
+
+    inner = [
+        chain
+        for codec in metadata.codecs
+        if isinstance(codec, ShardingCodec)
+        for chain in (codec.codecs, codec.index_codecs)
+    ]
+    return max(len(chain) for chain in (metadata.codecs, *inner))
 
 
 def limit_fetches(array: Any, most: int) -> None:

@@ -15,15 +15,23 @@ from chunkscale.storage.locations import join
 from chunkscale.text import some_names
 from chunkscale.verify.image import UNFINISHED, check_image, record_of
 from chunkscale.verify.report import CheckReport
+from chunkscale.verify.tally import Tally
 
 
 def check_dataset(
-    uri: str, source: object, io: StoreIO, sizes: Sizes | None = None, *, full: bool = False
+    uri: str,
+    source: object,
+    io: StoreIO,
+    sizes: Sizes | None = None,
+    *,
+    full: bool = False,
+    tally: Tally | None = None,
 ) -> CheckReport:
     """Check an image and its labels, or every image of a collection; see `chunkscale.check`."""
+    tally = tally or Tally()
     collection = open_collection(uri)
     if collection is None:
-        return _with_labels(uri, source, io, sizes, full=full)
+        return _with_labels(uri, source, io, sizes, full=full, tally=tally)
     if not (source is None or isinstance(source, str)):
         raise OptionError(
             f"{uri!r} is a collection; give the path of the collection that it was made from"
@@ -40,10 +48,12 @@ def check_dataset(
     for notice in collection.notices:
         tell(notice)
     report = CheckReport(path=uri, faults=(), images=0)
-    for name in collection.images(tell):
+    names = list(collection.images(tell))
+    tally.images = len(names)
+    for name in names:
         origin = join(source, name) if isinstance(source, str) else None
         try:
-            found = _with_labels(join(uri, name), origin, io, sizes, full=full)
+            found = _with_labels(join(uri, name), origin, io, sizes, full=full, tally=tally)
         except ChunkscaleError as error:
             found = CheckReport(path=uri, faults=(str(error),))
         report = report.beside(found, name)
@@ -57,10 +67,11 @@ def check_dataset(
 
 
 def _with_labels(
-    uri: str, source: object, io: StoreIO, sizes: Sizes | None = None, *, full: bool
+    uri: str, source: object, io: StoreIO, sizes: Sizes | None, *, full: bool, tally: Tally
 ) -> CheckReport:
-    report = check_image(uri, source, io, sizes, full=full)
     labels, _ = label_paths(uri)
+    tally.images += len(labels)
+    report = check_image(uri, source, io, sizes, full=full, tally=tally)
     made = record_of(group_document(uri).attributes).get("labels")
     lost = [path for path in made if path not in labels] if isinstance(made, list) else []
     if lost:
@@ -74,7 +85,8 @@ def _with_labels(
     for path in labels:
         origin = join(place, path) if path in theirs else None
         # What the source's labels were taken to be is in the record of ours.
-        said = _checked(join(uri, path), origin, io, sizes if source is None else None, full=full)
+        own = sizes if source is None else None
+        said = _checked(join(uri, path), origin, io, own, full=full, tally=tally)
         if source is not None and origin is None:
             note = "it was not compared: the source has no such labels"
             said = replace(said, notes=(*said.notes, note))
@@ -90,10 +102,10 @@ def _place_of(source: object) -> str:
 
 
 def _checked(
-    uri: str, source: str | None, io: StoreIO, sizes: Sizes | None, *, full: bool
+    uri: str, source: str | None, io: StoreIO, sizes: Sizes | None, *, full: bool, tally: Tally
 ) -> CheckReport:
     """Check one image; what keeps it from being opened is a fault of it."""
     try:
-        return check_image(uri, source, io, sizes, full=full)
+        return check_image(uri, source, io, sizes, full=full, tally=tally)
     except ChunkscaleError as error:
         return CheckReport(path=uri, faults=(str(error),))

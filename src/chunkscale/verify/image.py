@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,15 +42,20 @@ from chunkscale.storage.locations import join
 from chunkscale.storage.objects import chunk_sizes
 from chunkscale.storage.reader import ArrayReader
 from chunkscale.storage.stores import store_of
-from chunkscale.storage.walk import read_all
+from chunkscale.storage.walk import count_reads, read_all
+from chunkscale.text import some_names
 from chunkscale.verify.report import MOST_FAULTS, CheckReport
-from chunkscale.verify.samples import frame_counts, sampled_frames, samples
+from chunkscale.verify.samples import count_samples, frame_counts, sampled_frames, samples
 from chunkscale.verify.second_opinion import second_opinion
+from chunkscale.verify.tally import Tally
 
 UNFINISHED = (
     "the run that wrote it did not finish; continue with resume=True (--resume), or replace it "
     "with overwrite=True (--overwrite)"
 )
+
+#: Of an array with more stored objects none is named: all of them would be held.
+_MOST_NAMED = 10**6
 
 
 def record_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -60,9 +65,16 @@ def record_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def check_image(
-    uri: str, source: object, io: StoreIO, sizes: Sizes | None = None, *, full: bool = False
+    uri: str,
+    source: object,
+    io: StoreIO,
+    sizes: Sizes | None = None,
+    *,
+    full: bool = False,
+    tally: Tally | None = None,
 ) -> CheckReport:
     """Check one image; see `chunkscale.check`."""
+    tally = tally or Tally()
     attributes = group_document(uri).attributes
     record = record_of(attributes)
     if record.get("state") == "unfinished":
@@ -78,7 +90,7 @@ def check_image(
         given=target.given,
     )
     faults += [n.text for n in target.notices if n.kind == "metadata" and n.text not in faults]
-    missing, other_sizes = _object_faults(uri, target, record)
+    missing, other_sizes = _object_faults(uri, arrays, target, record)
     faults += missing
     beyond = (beyond_text(path, array) for path, array in arrays.items() if array.beyond)
     faults += [text for text in beyond if text not in faults]
@@ -87,9 +99,13 @@ def check_image(
     notes, hollow = ((), []) if is_counted else hollow_levels(arrays)
     faults += hollow
     chunks = 0
+    compares = source is not None and not faults
+    tally.opens(*_extent(target.grid, arrays.values(), full=full, compares=compares))
     for array in arrays.values():
         for read, corrupt in read_all(array):
             chunks += read
+            seen = 0 if compares else read * math.prod(array.chunk)
+            tally.step(seen, array.dtype.itemsize)
             faults += [str(error) for _, error in corrupt]
             if len(faults) >= MOST_FAULTS:
                 break
@@ -100,6 +116,7 @@ def check_image(
             found = _compare(original, target, list(arrays.values()), record, full=full)
             for compared, wrong in found:
                 regions, voxels = regions + 1, voxels + compared
+                tally.step(compared, target.array.dtype.itemsize)
                 faults += wrong
                 if len(faults) >= MOST_FAULTS:
                     break
@@ -122,6 +139,18 @@ def check_image(
     )
 
 
+def _extent(
+    grid: VoxelGrid, arrays: Collection[ArrayReader], *, full: bool, compares: bool
+) -> tuple[int, int]:
+    """Return the regions that are read and compared, and the voxels that take the time."""
+    reads = sum(map(count_reads, arrays))
+    if not compares:
+        chunks = (math.prod((*cell_counts(a.shape, a.chunk), *a.chunk)) for a in arrays)
+        return reads, sum(chunks)
+    counts = [count_samples(grid.replace(shape=array.shape), full=full) for array in arrays]
+    return reads + sum(n for n, _ in counts), sum(voxels for _, voxels in counts)
+
+
 def _levels(target: Image) -> tuple[dict[str, ArrayReader], list[str]]:
     """Open the levels, by path from the largest; return what is wrong with the others."""
     arrays, faults = {}, list[str]()
@@ -138,7 +167,7 @@ def _levels(target: Image) -> tuple[dict[str, ArrayReader], list[str]]:
 
 
 def _object_faults(
-    uri: str, target: Image, record: Mapping[str, Any]
+    uri: str, arrays: Mapping[str, ArrayReader], target: Image, record: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
     """Compare number and bytes of stored objects with what the run counted at its end.
 
@@ -160,7 +189,8 @@ def _object_faults(
         if dataset.path in counted and found != counted[dataset.path]:
             missing.append(
                 f"array {dataset.path!r} has {found} stored chunks or shards, but the run that "
-                f"wrote it left {counted[dataset.path]}; files are missing or were added"
+                f"wrote it left {counted[dataset.path]}; "
+                + _changed_objects(arrays.get(dataset.path), dataset.path, found, counted)
             )
         elif dataset.path in weighed and size != weighed[dataset.path]:
             other_sizes.append(
@@ -169,6 +199,30 @@ def _object_faults(
                 "extended"
             )
     return missing, other_sizes
+
+
+def _changed_objects(
+    array: ArrayReader | None, path: str, found: int, counted: Mapping[str, Any]
+) -> str:
+    """Say which objects of an array are missing or were added, as far as that is known.
+
+    Chunks of fill value are not stored, so that one which is missing is known only where the run
+    has left none of them out.
+    """
+    wanted = counted[path]
+    if not isinstance(wanted, int):
+        return "which is no number: the record of the image was changed"
+    names, lost = list[str](), wanted - found
+    if array is not None and max(found, wanted) <= _MOST_NAMED:
+        strays, gaps = array.strays_and_gaps()
+        if lost < 0:
+            names = strays
+        elif wanted == math.prod(cell_counts(array.shape, array.shard or array.chunk)):
+            names = list(gaps)
+    named = f": {some_names((join(path, name) for name in names), 2)}" if names else ""
+    if lost < 0:
+        return f"{-lost} {'was' if lost == -1 else 'were'} added{named}"
+    return f"{lost} {'is' if lost == 1 else 'are'} missing{named}"
 
 
 def _opened(

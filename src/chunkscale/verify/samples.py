@@ -61,6 +61,16 @@ def samples(grid: VoxelGrid, *, full: bool = False) -> Iterator[Box]:
             yield _box(grid, frame, place)
 
 
+def count_samples(grid: VoxelGrid, *, full: bool = False) -> tuple[int, int]:
+    """Return how many boxes `samples` yields, and their voxels together."""
+    if not full:
+        sizes = [box.size for box in samples(grid)]
+        return len(sizes), sum(sizes)
+    size = EDGES[len(grid.spatial)]
+    counts = [-(-grid.shape[i] // size) for i in grid.spatial]
+    return math.prod((*counts, *frame_counts(grid))), math.prod(grid.shape)
+
+
 def _starts(n: int, size: int) -> list[int]:
     """Return where boxes along an axis begin: one after the other, if so few cover all of it."""
     if n <= PER_AXIS * size:

@@ -57,13 +57,16 @@ def interpolate(
     height = max(1, min(len(y.first), STRIP_BYTES // (width * dtype.itemsize)))
     strip = width * -(-height // factors[1]) * factors[1]  # of whole cells
     planes = out.view(numbers).reshape(len(z.first), -1)
-    total = Sums(np.empty((1, strip), dtype), empty_taps(max(z.taps, y.taps), dtype))
+    # What adds up is compiled where it is needed alone: that takes half of the time.
+    adds = any(axis.weight.shape[1] > 1 for axis in (z, y, x))
+    taps = max(z.taps, y.taps)
+    total = Sums(np.empty((1, strip), dtype), empty_taps(taps, dtype)) if adds else None
     # Wide integers are slow to convert: once for each plane is enough.
     quick = block.itemsize <= 2 or block.dtype.kind == "f"
     if quick and y.is_slice and x.is_slice and width == block.shape[2]:
         source = read_only(block, numbers).reshape(len(block), -1)
         first = int(y.first[0]) * width
-        args = (source, first, planes, z, total, result, means, factors, sums)
+        args = (source, first, planes, z, strip, total, result, means, factors, sums)
         return bool(_interpolate_z(*args))
     wide = row_sums(x, block.shape[2]) if x.weight.shape[1] > 1 else None
     odd = _interpolate(
@@ -190,32 +193,20 @@ def _mix(
     offset: int,
     axis: AxisWeights,
     target: int,
-    sums: Sums,
+    sums: Any,
     like: Array,
 ) -> bool:
     """Mix `size` voxels of the ring's arrays from `offset` on, to `out[row]` from `start` on.
 
-    Source voxel ``i`` is ``ring[i % len(ring)]``; `sums` is scratch. Return whether a
-    number is infinite or NaN, unless `like` has integers.
+    Source voxel ``i`` is ``ring[i % len(ring)]``; `sums` is scratch, None where nothing is added
+    up. Return whether a number is infinite or NaN, unless `like` has integers.
     """
+    if sums is None:
+        return _mix_two(out, row, start, size, ring, offset, axis, target, like)
+    if axis.weight.shape[1] == 1:
+        return _mix_two(out, row, start, size, ring, offset, axis, target, like)
     part, total, taps = out[row, start : start + size], sums.total, sums.taps
-    number = total.dtype.type
-    index, weight, n = axis.first[target], axis.weight, len(ring)
-    a, odd = ring[index % n, offset : offset + size], False
-    if weight.shape[1] == 1:
-        w = weight[target, 0]
-        if w == 0:
-            for i in range(size):
-                part[i] = _stored(number(a[i]), out)
-                odd |= is_odd(number(a[i]), like)
-        else:
-            b = ring[(index + 1) % n, offset : offset + size]
-            for i in range(size):
-                low = number(a[i])
-                mixed = low + w * (number(b[i]) - low)
-                part[i] = _stored(mixed, out)
-                odd |= is_odd(mixed, like)
-        return odd
+    index, weight, n, odd = axis.first[target], axis.weight, len(ring), False
     for begin in range(0, size, SUMS):
         count, n_taps = min(SUMS, size - begin), 0
         for tap in range(weight.shape[1]):
@@ -233,6 +224,36 @@ def _mix(
 
 
 @part
+def _mix_two(
+    out: Array,
+    row: int,
+    start: int,
+    size: int,
+    ring: Array,
+    offset: int,
+    axis: AxisWeights,
+    target: int,
+    like: Array,
+) -> bool:
+    """Mix two arrays of the ring, or take one as it is; see `_mix`."""
+    part, number = out[row, start : start + size], axis.weight.dtype.type
+    index, w, n = axis.first[target], axis.weight[target, 0], len(ring)
+    a, odd = ring[index % n, offset : offset + size], False
+    if w == 0:
+        for i in range(size):
+            part[i] = _stored(number(a[i]), out)
+            odd |= is_odd(number(a[i]), like)
+    else:
+        b = ring[(index + 1) % n, offset : offset + size]
+        for i in range(size):
+            low = number(a[i])
+            mixed = low + w * (number(b[i]) - low)
+            part[i] = _stored(mixed, out)
+            odd |= is_odd(mixed, like)
+    return odd
+
+
+@part
 def _fill_plane(
     planes: Array,
     slot: int,
@@ -244,7 +265,7 @@ def _fill_plane(
     x: AxisWeights,
     rows: Array,
     held: NDArray[np.int64],
-    total: Sums,
+    total: Any,
     wide: Any,
 ) -> None:
     """Interpolate `height` target rows from `top` on of one source plane along x and y."""
@@ -276,7 +297,7 @@ def _interpolate(
     x: AxisWeights,
     planes: Array,
     rows: Array,
-    scratch: tuple[Sums, Any],
+    scratch: tuple[Any, Any],
     result: Array,
     coarse: Array,
     factors: Factors,
@@ -316,7 +337,8 @@ def _interpolate_z(
     first: int,
     out: Array,
     z: AxisWeights,
-    total: Sums,
+    strip: int,
+    total: Any,
     result: Array,
     coarse: Array,
     factors: Factors,
@@ -324,10 +346,10 @@ def _interpolate_z(
 ) -> bool:
     """Interpolate along z alone, as `_interpolate`; rows are those of `planes` from `first` on.
 
-    `planes` are those of the source, shape (z, y * x).
+    `planes` are those of the source, shape (z, y * x); a strip has so many voxels.
     """
     odd, (rows, width) = False, result.shape[1:]
-    strip = total.total.size // width
+    strip //= width
     for top in range(0, rows, strip):
         start, height = top * width, min(strip, rows - top)
         for k in range(z.first.size):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chunkscale.errors import OptionError
+from chunkscale.errors import OptionError, UnstatedError
 
 #: The axes of an image, in their order.
 CANONICAL = "tczyx"
@@ -139,9 +139,11 @@ def axis_names(stored: StoredAxes, asked: Sequence[str] | None, uri: str) -> lis
                 if unknown
                 else "which are not those of an image"
             )
-            raise OptionError(
+            raise UnstatedError(
                 f"{has}, {why}; give axes={example!r} (--source-axes {example}) if these are its "
-                f"axes in this order, each one of {', '.join(CANONICAL)}"
+                f"axes in this order, each one of {', '.join(CANONICAL)}",
+                axes=example,
+                stated="".join(_KNOWN.get(letter, letter) for letter in letters),
             )
         return names
     text = "".join(asked)

@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from chunkscale.errors import GridError, MetadataError, Notice, OptionError, SourceNotFoundError
+from chunkscale.errors import (
+    GridError,
+    MetadataError,
+    Notice,
+    OptionError,
+    SourceNotFoundError,
+    UnstatedError,
+)
 from chunkscale.geometry.grid import Axis, VoxelGrid, refuse_far
 from chunkscale.geometry.units import ngff_unit, symbol
 from chunkscale.ome.display import with_windows
@@ -242,13 +249,14 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
     given = given_sizes(uri, known, len(order.names), options.sizes)
     missing = [name for name in spatial if name not in given and name not in said.sizes]
     if missing:
-        example = ",".join(f"{name}=1" for name in missing)
-        common = next(iter(said.units[name] for name in spatial if name in said.units), None)
-        unit = f", in {common}" if common else ", and source_unit='um' (--source-unit um)"
+        unit = f", in {common}" if common else ""
+        # Next to numbers that have no unit one alone cannot have it.
+        example = ",".join(f"{n}=1" + "um" * (missing == spatial and not unit) for n in missing)
         who = f" is {said.origin} and" if said.origin else ""
-        raise OptionError(
+        raise UnstatedError(
             f"{uri!r}{who} does not say how large its voxels are along {', '.join(missing)}; give "
-            f"source_voxel_size={example!r} (--source-voxel-size {example}) with their sizes{unit}"
+            f"source_voxel_size={example!r} (--source-voxel-size {example}) with their sizes{unit}",
+            sizes=tuple(missing),
         )
     sizes = {**said.sizes, **given}
     units: dict[str, str | None] = {**said.units}

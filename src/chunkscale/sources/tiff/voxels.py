@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from chunkscale.errors import CorruptChunkError, RegionError
 from chunkscale.geometry.box import Box
-from chunkscale.sources.block_cache import BlockCache
 from chunkscale.sources.file_image import FileState
 from chunkscale.sources.tiff.axes import AxisOrder
 from chunkscale.sources.tiff.table import OpenFiles, PageTable
+from chunkscale.storage.block_cache import BlockCache
 from chunkscale.storage.engine import Once, StoreIO
 
 #: Bytes of rows that are read at a time where they cannot be read in their place.

@@ -6,15 +6,18 @@ import contextlib
 import functools
 import os
 import re
+import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
 from chunkscale.host.forks import fork_error, inherited
 from chunkscale.storage import failures, patience
 from chunkscale.storage.credentials import aws_access, frozen_credentials
-from chunkscale.storage.failures import StoreError, forgetting
+from chunkscale.storage.failures import forgetting, no_connection, unreached
 from chunkscale.storage.locations import Location, StoreOptions, parse_endpoint, split_url
 
 #: What a bucket is called by scheme.
@@ -59,7 +62,30 @@ def open_bucket(uri: str) -> tuple[Any, str]:
         raise fork_error(f"the bucket of {uri!r}")
     scheme, bucket, key = split_url(uri)
     environment = tuple(sorted(v for v in os.environ.items() if v[0].startswith(_VARIABLES)))
-    return opened_bucket(scheme, bucket, options_of(uri), environment), key
+    try:
+        return opened_bucket(scheme, bucket, options_of(uri), environment), key
+    except _ClosedError as error:
+        raise unreached(uri, str(error), True) from None
+
+
+class _ClosedError(Exception):
+    """Nobody listens at an endpoint."""
+
+
+def _refuse_closed(endpoint: str) -> None:
+    """Raise if nobody listens at an endpoint.
+
+    With the patience that a busy server needs obstore would try for a quarter of a minute.
+    """
+    place = urlsplit(endpoint)
+    if getproxies() or not place.hostname:
+        return  # a proxy reaches other places
+    port = place.port or (80 if place.scheme == "http" else 443)
+    try:
+        socket.create_connection((place.hostname, port), patience.CONNECT_SECONDS).close()
+    except OSError as error:
+        if reason := no_connection(error, endpoint):
+            raise _ClosedError(reason) from None
 
 
 @functools.lru_cache(maxsize=16)
@@ -86,6 +112,7 @@ def opened_bucket(
     elif scheme == "az" and options.account:
         config["account_name"] = options.account
     if endpoint:
+        _refuse_closed(endpoint)
         config["base_url" if scheme == "gs" else "endpoint"] = endpoint
     return kinds[scheme](
         bucket,
@@ -142,7 +169,7 @@ def clear_bucket_errors(uri: str) -> Iterator[None]:
     trouble = reason or next(iter(re.findall(r"HTTP error: (.*)", text)), kind)
     # A refusal that is none of the above stays one.
     refused = status.startswith(("3", "4")) and not status.startswith(("408", "409", "429"))
-    raise StoreError(f"{uri!r} cannot be reached: {trouble}", not refused) from None
+    raise unreached(uri, trouble, not refused) from None
 
 
 def clear_answers(uri: str) -> contextlib.AbstractContextManager[None]:

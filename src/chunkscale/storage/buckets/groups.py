@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from chunkscale.storage.bounds import refuse_size
+from chunkscale.storage.bounds import refuse_size, refuse_torn
 from chunkscale.storage.buckets.access import clear_bucket_errors, open_bucket
 from chunkscale.storage.locations import join
 
@@ -13,6 +13,7 @@ from chunkscale.storage.locations import join
 @cache
 def bucket_store_type() -> Any:
     """Return the type of the zarr stores of buckets, which is made when zarr is there."""
+    from zarr.abc.store import RangeByteRequest
     from zarr.storage import ObjectStore
 
     class BucketStore(ObjectStore[Any]):
@@ -22,7 +23,7 @@ def bucket_store_type() -> Any:
         """
 
         supports_listing = False
-        most: int | None = None  # bytes of an object; a longer one is not fetched
+        most: int | None = None  # bytes of an object, or of a part of it; no more is fetched
 
         def __init__(self, uri: str, *, read_only: bool = False) -> None:
             bucket, key = open_bucket(uri)
@@ -40,6 +41,8 @@ def bucket_store_type() -> Any:
             with clear_bucket_errors(join(self.uri, key)):
                 if byte_range is None and self.most is not None:
                     return await self._bounded(self.prefix + key, prototype, self.most)
+                if isinstance(byte_range, RangeByteRequest) and self.most is not None:
+                    refuse_size(byte_range.end - byte_range.start, self.most)
                 return await super().get(self.prefix + key, prototype, byte_range)
 
         async def _bounded(self, path: str, prototype: Any, most: int) -> Any:
@@ -49,6 +52,7 @@ def bucket_store_type() -> Any:
                 found = await obstore.get_async(self.store, path)
             except FileNotFoundError:
                 return None
+            refuse_torn(found.meta["size"], 1)
             refuse_size(found.meta["size"], most)
             return prototype.buffer.from_bytes(await found.bytes_async())
 

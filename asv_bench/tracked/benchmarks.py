@@ -1,4 +1,7 @@
-"""What asv tracks from commit to commit; see README.md."""
+"""What asv tracks from commit to commit; see README.md.
+
+In a folder of its own, as asv imports all that lies beside its benchmarks.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from typing import Any
 
 from chunkscale.host.memory import peak_of
 
-# These are scripts that import each other by name, and asv imports this one as part of a package.
-sys.path.insert(0, str(Path(__file__).parent))
+# The scripts import each other by name.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import contenders
 import planning
 from jobs import JOBS
