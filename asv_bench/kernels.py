@@ -1,12 +1,14 @@
 """Speed of the CPU kernels, on one thread.
 
 With asv: ``asv run --bench kernels``. On its own, ``python asv_bench/kernels.py``
-prints a table with SciPy and torch, measured in turns in the same process.
+prints a table with SciPy and torch, measured in turns in the same process;
+``python asv_bench/kernels.py shrink`` what shrinking reads, beside a copy.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
 # Before torch and NumPy start their pools.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +31,7 @@ from chunkscale.kernels.backend import Tables
 Array = NDArray[Any]
 
 SHAPE = (64, 256, 256)
+LARGE = (32, 720, 720)
 ZOOMS = {
     "(5,1,1)": (5.0, 1.0, 1.0),
     "(2,2,2)": (2.0, 2.0, 2.0),
@@ -42,8 +45,10 @@ def noise(dtype: str) -> Array:
     return np.random.default_rng(0).integers(0, 256, SHAPE).astype(dtype)
 
 
-def tables(zoom: tuple[float, ...], method: str = "linear") -> Tables:
-    """Return the tables for `SHAPE`; axes that shrink are antialiased."""
+def tables(
+    zoom: tuple[float, ...], method: str = "linear", shape: tuple[int, int, int] = SHAPE
+) -> Tables:
+    """Return the tables for a shape; axes that shrink are antialiased."""
     z, y, x = (
         axis_table(
             AxisMapping(
@@ -58,7 +63,7 @@ def tables(zoom: tuple[float, ...], method: str = "linear") -> Tables:
             0,
             round(n * factor),
         )
-        for n, factor in zip(SHAPE, zoom, strict=True)
+        for n, factor in zip(shape, zoom, strict=True)
     )
     return z, y, x
 
@@ -242,6 +247,29 @@ def print_others() -> None:
             print(f"{name:24}{dtype:10}{np.prod(SHAPE) / seconds / 1e6:12.0f}")
 
 
+def print_shrinking() -> None:
+    """Print GB/s read beside those of a copy: a larger block, and the least of ten turns."""
+    factors = [(1, 2, 2), (2, 2, 2), (1, 4, 4), (1, 5, 5)]
+    print(f"block {LARGE}, one thread, GB/s read, and the share of a copy's")
+    for dtype in DTYPES:
+        block = np.random.default_rng(0).integers(0, 200, LARGE).astype(dtype)
+        calls: dict[str, Callable[[], Any]] = {"a copy": partial(np.copyto, block.copy(), block)}
+        for factor, (name, method) in itertools.product(
+            factors, (("area", "area"), ("antialiased", "linear"))
+        ):
+            grid = tables(tuple(1 / f for f in factor), method, LARGE)
+            out = np.empty([len(t.index) for t in grid], dtype)
+            calls[f"{name} {factor}"] = partial(cpu.resample, block, grid, out)
+        seconds = dict.fromkeys(calls, np.inf)
+        for name in [*calls] * 10:
+            start = time.thread_time()
+            calls[name]()
+            seconds[name] = min(seconds[name], time.thread_time() - start)
+        for name, least in seconds.items():
+            share = seconds["a copy"] / least
+            print(f"{name:24}{dtype:10}{block.nbytes / least / 1e9:8.2f}{share:8.0%}")
+
+
 def main() -> None:
     """Print Mvoxel/s (of target or source, whichever is larger) and ratios."""
     print(f"block {SHAPE}, one thread, Mvoxel/s; (x n): chunkscale is n times as fast")
@@ -251,4 +279,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    print_shrinking() if sys.argv[1:] == ["shrink"] else main()

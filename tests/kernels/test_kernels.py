@@ -289,6 +289,29 @@ def test_rows_as_they_are_have_the_bits_of_the_reference(
     assert_same(means, coarse)
 
 
+@many
+@given(
+    st.integers(2, 7),
+    st.integers(1, 130),
+    st.sampled_from(["antialiased", "area", "antialiased cubic", "antialiased lanczos"]),
+    st.sampled_from([0.0, 0.0, 0.5, -3.0, 4.0]),
+    st.data(),
+    st.sampled_from(DTYPES),
+    seeds,
+)
+def test_whole_steps_have_the_bits_of_the_reference(
+    step: int, width: int, kind: str, offset: float, data: st.DataObject, dtype: str, seed: int
+) -> None:
+    """Rows of any length, cut anywhere, whose sums all have the same weights but at the ends."""
+    mapping = axis_mapping(width, step, kind, offset=offset)
+    start = data.draw(st.integers(0, mapping.target_size - 1))
+    stop = data.draw(st.integers(start + 1, mapping.target_size))
+    x = axis_table(mapping, start, stop)
+    z, y = picks(0, 1), axis_table(axis_mapping(9, 2.0, kind), 0, 4)
+    block = random_block(dtype, (2, 9, width), seed)
+    assert_same(cpu.resample(block, (z, y, x)), reference.resample(block, (z, y, x)))
+
+
 def test_threads_give_the_same_bits() -> None:
     block = random_block("u2", (12, 40, 41), 2)
     tables = zoom_tables(block.shape, (3, 2, 1.5))

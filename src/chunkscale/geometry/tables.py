@@ -128,13 +128,13 @@ def _table_at(mapping: AxisMapping, target: NDArray[np.float64]) -> AxisTable:
 def table_bytes(mapping: AxisMapping, targets: int) -> int:
     """Return the most that a table takes while it is made and used; nothing if it is kept.
 
-    With its copy in the compute type and which weights are not zero, and beside that the block of
-    rows that is being weighed.
+    With two copies in the compute type, which weights are not zero and which are alike, and beside
+    that the block of rows that is being weighed.
     """
     if targets * mapping.taps <= KEPT_TAPS:
         return 0
     weighed = max(KEPT_TAPS, mapping.taps) if mapping.kind == "weights" else 0
-    return targets * (18 * mapping.taps + 40) + 96 * weighed
+    return targets * (26 * mapping.taps + 40) + 96 * weighed
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,9 +133,11 @@ def kernel_scratch(
     is_half: bool = False,
 ) -> int:
     """Return the most that a kernel holds beside its input, of the shape `read`, and its result."""
-    # Some planes in the compute type, a row of the source, and all of float16.
+    # Some planes in the compute type, a row of the source and the weights of its sums, and all of
+    # float16.
     wide = 4 if itemsize <= 2 else 8
-    planes = ((taps + 2) * math.prod(target[-2:]) + 2 * read[-1]) * wide
+    made = math.prod(target[-2:]) + 2 * target[-1]
+    planes = ((taps + 2) * made + 2 * read[-1]) * wide
     # How often each value of a cell is met: four places for it, a count in each, and a list.
     counts = cell * (4 * (8 + itemsize) + 8)
     return planes + counts + is_half * 4 * (math.prod(read) + math.prod(target))

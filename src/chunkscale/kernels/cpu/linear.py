@@ -24,6 +24,7 @@ from chunkscale.kernels.cpu.cells import mean_on_the_way, sum_dtype
 from chunkscale.kernels.cpu.finite import is_odd
 from chunkscale.kernels.cpu.jit import entry, part
 from chunkscale.kernels.cpu.nearest import copy
+from chunkscale.kernels.cpu.sums import Sums, add_taps, empty_taps, row_sums, sum_rows
 from chunkscale.kernels.cpu.views import number_dtype, read_only
 from chunkscale.kernels.weights import AxisWeights, compute_dtype
 
@@ -56,16 +57,18 @@ def interpolate(
     height = max(1, min(len(y.first), STRIP_BYTES // (width * dtype.itemsize)))
     strip = width * -(-height // factors[1]) * factors[1]  # of whole cells
     planes = out.view(numbers).reshape(len(z.first), -1)
-    total = np.empty(strip, dtype)
+    # What adds up is compiled where it is needed alone: that takes half of the time.
+    adds = any(axis.weight.shape[1] > 1 for axis in (z, y, x))
+    taps = max(z.taps, y.taps)
+    total = Sums(np.empty((1, strip), dtype), empty_taps(taps, dtype)) if adds else None
     # Wide integers are slow to convert: once for each plane is enough.
     quick = block.itemsize <= 2 or block.dtype.kind == "f"
     if quick and y.is_slice and x.is_slice and width == block.shape[2]:
         source = read_only(block, numbers).reshape(len(block), -1)
         first = int(y.first[0]) * width
-        args = (source, first, planes, z, total, result, means, factors, sums)
+        args = (source, first, planes, z, strip, total, result, means, factors, sums)
         return bool(_interpolate_z(*args))
-    taps = x.weight.shape[1]
-    wide = np.zeros(block.shape[2] + taps, dtype) if taps > 1 else None
+    wide = row_sums(x, block.shape[2]) if x.weight.shape[1] > 1 else None
     odd = _interpolate(
         read_only(block, numbers),
         planes,
@@ -146,49 +149,31 @@ def _reads(axis: AxisWeights, target: int, tap: int) -> bool:
 
 
 @part
-def _sum(row: Array, wide: Array, index: NDArray[np.int64], weight: Array) -> None:
-    """Add the weighted voxels of a row up, in the order of the taps.
-
-    Four at a time, which are no loop, and without a branch for those of no weight: adding -0.0
-    changes nothing. `wide` goes on behind the row for as many voxels as there are taps.
-    """
-    none, taps = row.dtype.type(-0.0), weight.shape[1]
-    row[:] = none
-    done = 0
-    while taps - done >= 4:
-        for i in range(row.size):
-            # Unsigned indices spare Numba the check for negative ones.
-            at = np.uint64(index[i] + done)
-            a, b = weight[i, done], weight[i, done + 1]
-            c, d = weight[i, done + 2], weight[i, done + 3]
-            first, second = a * wide[at], b * wide[at + np.uint64(1)]
-            third, fourth = c * wide[at + np.uint64(2)], d * wide[at + np.uint64(3)]
-            total = row[i] + (first if a != 0 else none)
-            total += second if b != 0 else none
-            total += third if c != 0 else none
-            row[i] = total + (fourth if d != 0 else none)
-        done += 4
-    for tap in range(done, taps):
-        for i in range(row.size):
-            w = weight[i, tap]
-            term = w * wide[np.uint64(index[i] + tap)]
-            row[i] += term if w != 0 else none
-
-
-@part
 def _along_x(
-    ring: Array, slot: int, start: int, block: Array, z: int, y: int, x: AxisWeights, wide: Any
+    ring: Array,
+    slot: int,
+    start: int,
+    block: Array,
+    z: int,
+    y: int,
+    count: int,
+    x: AxisWeights,
+    wide: Any,
 ) -> None:
-    """Interpolate the source row (z, y) along x, to `ring[slot]` from `start` on.
+    """Interpolate `count` source rows from (z, y) on along x, to `start` and on of their slots.
 
-    `wide` is scratch for a row in the compute type, and as many voxels more as there are taps; None
-    where rows are mixed or copied. Either is compiled alone, which saves 10 MiB of the other.
+    They go to `ring[slot]` and those after it. `wide` is the table of sums; None where rows are
+    mixed or copied. Either is compiled alone, which saves 10 MiB of the other.
     """
+    if wide is not None:
+        sum_rows(ring, slot, start, block, z, y, count, wide)
+        return
     number, index, weight = ring.dtype.type, x.first, x.weight
-    row, source = ring[slot, start : start + index.size], block[z, y]
-    if x.is_slice:
-        copy(row, source[index[0] :])
-    elif wide is None:
+    for k in range(count):
+        row, source = ring[(slot + k) % len(ring), start : start + index.size], block[z, y + k]
+        if x.is_slice:
+            copy(row, source[index[0] :])
+            continue
         # Unsigned indices spare Numba the check for negative ones.
         for i in range(row.size):
             w = weight[i, 0]
@@ -196,9 +181,6 @@ def _along_x(
             b = number(source[np.uint64(index[i] + (w != 0))])
             mixed = a + w * (b - a)
             row[i] = a if w == 0 else mixed
-    else:
-        copy(wide[: source.size], source)
-        _sum(row, wide, index, weight)
 
 
 @part
@@ -211,45 +193,63 @@ def _mix(
     offset: int,
     axis: AxisWeights,
     target: int,
-    total: Array,
+    sums: Any,
     like: Array,
 ) -> bool:
     """Mix `size` voxels of the ring's arrays from `offset` on, to `out[row]` from `start` on.
 
-    Source voxel ``i`` is ``ring[i % len(ring)]``; `total` is scratch for sums. Return whether a
-    number is infinite or NaN, unless `like` has integers.
+    Source voxel ``i`` is ``ring[i % len(ring)]``; `sums` is scratch, None where nothing is added
+    up. Return whether a number is infinite or NaN, unless `like` has integers.
     """
-    part, number = out[row, start : start + size], total.dtype.type
-    index, weight, n = axis.first[target], axis.weight, len(ring)
-    a, odd = ring[index % n, offset : offset + size], False
-    if weight.shape[1] == 1:
-        w = weight[target, 0]
-        if w == 0:
-            for i in range(size):
-                part[i] = _stored(number(a[i]), out)
-                odd |= is_odd(number(a[i]), like)
-        else:
-            b = ring[(index + 1) % n, offset : offset + size]
-            for i in range(size):
-                low = number(a[i])
-                mixed = low + w * (number(b[i]) - low)
-                part[i] = _stored(mixed, out)
-                odd |= is_odd(mixed, like)
-        return odd
+    if sums is None:
+        return _mix_two(out, row, start, size, ring, offset, axis, target, like)
+    if axis.weight.shape[1] == 1:
+        return _mix_two(out, row, start, size, ring, offset, axis, target, like)
+    part, total, taps = out[row, start : start + size], sums.total, sums.taps
+    index, weight, n, odd = axis.first[target], axis.weight, len(ring), False
     for begin in range(0, size, SUMS):
-        end = min(begin + SUMS, size)
-        sums, some = total[begin:end], part[begin:end]
-        for i in range(sums.size):
-            sums[i] = -0.0  # the one number that never changes what is added to it
+        count, n_taps = min(SUMS, size - begin), 0
         for tap in range(weight.shape[1]):
             w = weight[target, tap]
             if w != 0:
-                b = ring[(index + tap) % n, offset + begin : offset + end]
-                for i in range(sums.size):
-                    sums[i] += w * number(b[i])
-        for i in range(sums.size):
-            some[i] = _stored(sums[i], out)
-            odd |= is_odd(sums[i], like)
+                taps.row[n_taps], taps.shift[n_taps] = (index + tap) % n, offset + begin
+                taps.weight[n_taps] = w
+                n_taps += 1
+        add_taps(total, 0, 0, count, ring, taps, n_taps)
+        for i in range(count):
+            value = total[0, np.uint64(i)]
+            part[np.uint64(begin + i)] = _stored(value, out)
+            odd |= is_odd(value, like)
+    return odd
+
+
+@part
+def _mix_two(
+    out: Array,
+    row: int,
+    start: int,
+    size: int,
+    ring: Array,
+    offset: int,
+    axis: AxisWeights,
+    target: int,
+    like: Array,
+) -> bool:
+    """Mix two arrays of the ring, or take one as it is; see `_mix`."""
+    part, number = out[row, start : start + size], axis.weight.dtype.type
+    index, w, n = axis.first[target], axis.weight[target, 0], len(ring)
+    a, odd = ring[index % n, offset : offset + size], False
+    if w == 0:
+        for i in range(size):
+            part[i] = _stored(number(a[i]), out)
+            odd |= is_odd(number(a[i]), like)
+    else:
+        b = ring[(index + 1) % n, offset : offset + size]
+        for i in range(size):
+            low = number(a[i])
+            mixed = low + w * (number(b[i]) - low)
+            part[i] = _stored(mixed, out)
+            odd |= is_odd(mixed, like)
     return odd
 
 
@@ -265,7 +265,7 @@ def _fill_plane(
     x: AxisWeights,
     rows: Array,
     held: NDArray[np.int64],
-    total: Array,
+    total: Any,
     wide: Any,
 ) -> None:
     """Interpolate `height` target rows from `top` on of one source plane along x and y."""
@@ -274,13 +274,17 @@ def _fill_plane(
     for j in range(height):
         first = y.first[top + j]
         if n == 1:
-            _along_x(planes, slot, j * width, block, source, first, x, wide)
+            _along_x(planes, slot, j * width, block, source, first, 1, x, wide)
             continue
+        begin, end = first + n, first
         for tap in range(n):
             row = first + tap
             if held[row % n] != row and _reads(y, top + j, tap):
+                begin, end = min(begin, row), row + 1
+        if begin < end:
+            for row in range(begin, end):
                 held[row % n] = row
-                _along_x(rows, row % n, 0, block, source, row, x, wide)
+            _along_x(rows, begin % n, 0, block, source, begin, end - begin, x, wide)
         _mix(planes, slot, j * width, width, rows, 0, y, top + j, total, block)
 
 
@@ -293,7 +297,7 @@ def _interpolate(
     x: AxisWeights,
     planes: Array,
     rows: Array,
-    scratch: tuple[Array, Any],
+    scratch: tuple[Any, Any],
     result: Array,
     coarse: Array,
     factors: Factors,
@@ -333,7 +337,8 @@ def _interpolate_z(
     first: int,
     out: Array,
     z: AxisWeights,
-    total: Array,
+    strip: int,
+    total: Any,
     result: Array,
     coarse: Array,
     factors: Factors,
@@ -341,10 +346,10 @@ def _interpolate_z(
 ) -> bool:
     """Interpolate along z alone, as `_interpolate`; rows are those of `planes` from `first` on.
 
-    `planes` are those of the source, shape (z, y * x).
+    `planes` are those of the source, shape (z, y * x); a strip has so many voxels.
     """
     odd, (rows, width) = False, result.shape[1:]
-    strip = total.size // width
+    strip //= width
     for top in range(0, rows, strip):
         start, height = top * width, min(strip, rows - top)
         for k in range(z.first.size):
