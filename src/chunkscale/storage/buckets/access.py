@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from chunkscale.errors import AccessDeniedError, OptionError, SourceNotFoundError
 from chunkscale.host.forks import fork_error, inherited
@@ -77,6 +76,8 @@ def _refuse_closed(endpoint: str) -> None:
 
     With the patience that a busy server needs obstore would try for a quarter of a minute.
     """
+    from urllib.request import getproxies  # brings http.client, which no other verb needs
+
     place = urlsplit(endpoint)
     if getproxies() or not place.hostname:
         return  # a proxy reaches other places
