@@ -85,6 +85,14 @@ def test_a_value_with_spaces_is_named_as_it_is_written(typed, meant, stack, tmp_
     assert main(["plan", *paths, *meant]) == 0
 
 
+def test_images_of_a_series_are_paths_behind_a_value(make_image, noise, monkeypatch, tmp_path):
+    """They are called 0, 1 and so on."""
+    make_image(noise((4, 6, 6)), (1.0, 0.5, 0.5), name="0")
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "--voxel-size", "1", "0"]) == 0
+    assert main(["plan", "--voxel-size", "1", "./0", "1"]) == 0
+
+
 @pytest.mark.parametrize("value", ["-inf", "-1e3", "-.5"])
 def test_a_negative_number_is_a_value_and_no_option(value, make_image, noise, capsys):
     path = str(make_image(noise((4, 6, 6), "float32"), (1.0, 0.5, 0.5)))

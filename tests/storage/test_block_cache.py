@@ -1,5 +1,6 @@
 """Blocks that are kept: no more than there is room for, and each made by one thread."""
 
+import contextlib
 import threading
 import time
 
@@ -62,3 +63,33 @@ def test_blocks_that_are_wanted_together_are_made_once_and_a_failure_holds_up_no
     with pytest.raises(OSError, match="injected"):
         list(cache.get_all([5, 6, 7], fail))
     check([6, 7])
+
+
+def test_who_fails_drops_nothing_that_another_has_made():
+    """Bytes that nobody could find again would count as held for the rest of a run."""
+    cache, voxels = BlockCache(12), np.zeros(8, "u1")
+    begun, waits = [threading.Event() for _ in range(2)], [threading.Event() for _ in range(2)]
+
+    def fails(turn):
+        begun[turn].set()
+        assert waits[turn].wait(10)
+        raise OSError(f"the server is gone ({turn})")
+
+    def ask(turn):
+        with contextlib.suppress(OSError):
+            cache.get("chunk", lambda: fails(turn))
+
+    first, second = (threading.Thread(target=ask, args=(turn,)) for turn in range(2))
+    first.start()
+    assert begun[0].wait(10)
+    second.start()  # it waits for what the first one makes
+    time.sleep(0.1)
+    waits[0].set()
+    assert begun[1].wait(10)
+    cache.get("chunk", lambda: voxels)
+    waits[1].set()
+    for thread in (first, second):
+        thread.join(10)
+    cache.get("chunk", lambda: pytest.fail("it was held"))
+    cache.get("other", lambda: voxels)
+    cache.get("other", lambda: pytest.fail("there is room for it"))

@@ -102,7 +102,7 @@ def _those_there(channels: Indices, source: Source, total: int) -> Indices:
         return list(dict.fromkeys(there))
     has = f"only {', '.join(names)}" if names else count(total, "channel")
     raise OptionError(
-        f"channels {channels!r}: {name_of(source)!r} has none of them, {has}; choose by a name "
+        f"channels {channels!r}: {name_of(source)!r} has none of them, but {has}; choose by a name "
         "that both have, leave channels out, or show it by itself"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -66,7 +67,10 @@ def parse(parser: Parser, argv: Sequence[str] | None = None) -> argparse.Namespa
         verb.error(f"unknown option {name}{_meant(name, verb.options)}")
     # And it would take the rest of such a value for a path.
     for whole, first in _torn_values(verb, words):
-        verb.error(f"unexpected argument {first!r}: a value has no spaces; write {whole}")
+        verb.error(
+            f"unexpected argument {first!r}: a value has no spaces; write {whole}, or ./{first} if "
+            "that is a path"
+        )
     arguments, rest = parser.parse_known_args(words)
     is_path = rest[:1] == ["--"]
     rest = rest[is_path:]
@@ -111,7 +115,8 @@ def _torn_values(verb: Parser, words: Sequence[str]) -> Iterator[tuple[str, str]
             if not _is_part(part) and not (parts and (part in _UNITS or part in (",", "x"))):
                 break
             parts.append(part)
-        if len(parts) > 1 and _is_part(parts[0]):
+        # Images of a series are called 0, 1 and so on.
+        if len(parts) > 1 and _is_part(parts[0]) and not os.path.exists(parts[1]):
             yield f"{name}{mark or ' '}{_joined(parts)}", parts[1]
 
 

@@ -73,7 +73,7 @@ def mended_notice(what: str, wrong: Sequence[str]) -> tuple[Notice, ...]:
     if not wrong:
         return ()
     text = (
-        f"{what} does not follow the specification. The values in brackets are used instead, and "
+        f"{what} does not follow the specification. In brackets is what is done instead, and "
         f"written to the output: {some(wrong, _SHOWN, '; ')}"
     )
     return (Notice("metadata", text),)

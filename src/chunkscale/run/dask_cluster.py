@@ -237,9 +237,11 @@ class DaskCluster:
 
     def _tell_to_stop(self, wait: bool) -> None:
         # At the end of a run nothing is left that it would have to wait for.
-        with contextlib.suppress(Exception):  # the connection is lost, or closed in the meantime
+        # The connection may be lost, or closed in the meantime: each is tried all the same.
+        with contextlib.suppress(Exception):
             if wait:
                 self._cancel_unbegun()
+        with contextlib.suppress(Exception):
             self.client.run(_stop, self._run, on_error="ignore", wait=wait)
 
     def _cancel_unbegun(self) -> None:
@@ -318,11 +320,14 @@ class DaskCluster:
         return failure
 
 
-def _dashboard(link: str) -> str:
+def _dashboard(link: str | None) -> str:
     """Return the link of a dashboard that is there, or nothing.
 
-    Schedulers give a link in any case, and without bokeh a page that asks to install it.
+    Schedulers give a link in any case, and without bokeh a page that asks to install it. A client
+    that is closed has none.
     """
+    if not link:
+        return ""
     try:
         with urlopen(link, timeout=DASHBOARD_SECONDS) as answer:
             page = answer.read(4096)

@@ -54,7 +54,7 @@ class BlockCache:
                 try:
                     block = make()
                 except BaseException:
-                    self._drop(key)
+                    self._drop(key, entry)
                     raise
                 self._keep(key, entry, block)
         return block
@@ -85,15 +85,15 @@ class BlockCache:
                 found[key] = entry.block
                 entry.lock.release()
         try:
+            yield from found.items()
             for key, block in make(list(mine)) if mine else ():
                 self._keep(key, mine[key], block)
                 mine.pop(key).lock.release()
-                found[key] = block
+                yield key, block
         finally:
             for key, entry in mine.items():
-                self._drop(key)
+                self._drop(key, entry)
                 entry.lock.release()
-        yield from found.items()
         for key in others:
             yield key, self.get(key, lambda: next(make([key]))[1])  # noqa: B023  (called here)
 
@@ -103,9 +103,10 @@ class BlockCache:
             self._entries[key] = entry  # the last one used is the last one dropped
         return entry
 
-    def _drop(self, key: Hashable) -> None:
+    def _drop(self, key: Hashable, entry: _Entry) -> None:
         with self._lock:
-            self._entries.pop(key, None)
+            if self._entries.get(key) is entry:  # not what another has put in its place
+                del self._entries[key]
 
     def _keep(self, key: Hashable, entry: _Entry, block: NDArray[Any]) -> None:
         with self._lock:

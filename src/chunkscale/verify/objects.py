@@ -63,7 +63,7 @@ def _changed_objects(
     """
     wanted = counted[path]
     if not isinstance(wanted, int):
-        return "which is no number: the record of the image was changed"
+        return "which is not a number: the record of the image was changed"
     names, lost = list[str](), wanted - found
     if array is not None and max(found, wanted) <= _MOST_NAMED:
         strays, gaps = array.strays_and_gaps()
@@ -71,6 +71,8 @@ def _changed_objects(
             names = strays
         elif wanted == math.prod(cell_counts(array.shape, array.shard or array.chunk)):
             names = list(gaps)
+    if len(names) != abs(lost):  # some are missing and others were added
+        names = []
     named = f": {some_names((join(path, name) for name in names), 2)}" if names else ""
     if lost < 0:
         return f"{-lost} {'was' if lost == -1 else 'were'} added{named}"

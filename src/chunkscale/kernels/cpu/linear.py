@@ -60,7 +60,8 @@ def interpolate(
     # What adds up is compiled where it is needed alone: that takes half of the time.
     adds = any(axis.weight.shape[1] > 1 for axis in (z, y, x))
     taps = max(z.taps, y.taps)
-    total = Sums(np.empty((1, strip), dtype), empty_taps(taps, dtype)) if adds else None
+    room = np.empty((1, min(SUMS, strip)), dtype)
+    total = Sums(room, empty_taps(taps, dtype)) if adds else None
     # Wide integers are slow to convert: once for each plane is enough.
     quick = block.itemsize <= 2 or block.dtype.kind == "f"
     if quick and y.is_slice and x.is_slice and width == block.shape[2]:
@@ -306,7 +307,7 @@ def _interpolate(
     """Interpolate a block, shape (z, y, x), into `out`, shape (z, y * x).
 
     `planes`, shape (taps of z, voxels of a strip), and `rows`, shape (taps of
-    y, x), are the rings; `scratch` is for sums, shape (voxels of a strip,), and that of `_along_x`.
+    y, x), are the rings; `scratch` is that of `_mix`, and that of `_along_x`.
 
     `result` is `out` with the shape (z, y, x); the means of its cells go to
     `coarse`, unless that is empty. A strip has whole cells. `sums` is as in `_mean`.

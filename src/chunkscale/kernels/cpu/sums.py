@@ -94,7 +94,8 @@ def row_sums(x: AxisWeights, size: int) -> RowSums:
     low = middle - int(np.append(alike[:middle][::-1], False).argmin())
     high = middle + int(np.append(alike[middle:], False).argmin())
     tap = np.flatnonzero(x.weight[middle])
-    if step not in PHASES or high - low < 2 or not tap.size:
+    # Few alike gain less than the others lose, which are then summed one by one.
+    if step not in PHASES or high - low < max(2, n / 2) or not tap.size:
         wide = np.zeros((1, size + len(weight)), weight.dtype)
         return RowSums(x.first, weight, 0, 0, 0, 0, empty_taps(0, weight.dtype), wide)
     row, shift = (tap - tap[0]) % step, (tap - tap[0]) // step
