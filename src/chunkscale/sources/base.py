@@ -80,7 +80,7 @@ def _kept(
     ndim: int,
 ) -> dict[str, float]:
     new = {} if sizes is None else sizes(units, ndim)
-    for name in set(given) - set(new):
+    for name in (n for n in given if n not in new):
         known = stated[name]
         if unit is not None and known in METRES and metres(known) != metres(ngff_unit(str(unit))):
             raise OptionError(
