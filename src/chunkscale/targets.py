@@ -199,13 +199,13 @@ def source_sizes(value: VoxelSize, units: Mapping[str, str | None], ndim: int) -
     bare = [name for name, unit in units.items() if unit not in METRES]
     of_bare = [lengths[name].unit for name in bare if name in lengths]
     if any(of_bare):
-        what = f"source voxel size {value!r} has a unit, but the source has none along"
+        what = f"source voxel size {value!r} has a unit, but the source has no unit of length along"
         if len(of_bare) < len(bare):
             missing = [name for name in bare if name not in lengths]
             raise OptionError(
                 f"{what} {', '.join(bare)}; give the size along {', '.join(missing)} as well"
             )
-        message = f"{what} {', '.join(bare)}; give plain numbers"
+        message = f"{what} {', '.join(bare)}; give plain numbers, or leave source_unit out"
         stated = (unit for unit in units.values() if unit in METRES)
         raise NoUnitError(message, ngff_unit(next(stated, None) or next(filter(None, of_bare))))
     return {

@@ -116,8 +116,8 @@ def test_a_unit_can_be_given_to_an_image_that_has_none(make_image, noise):
         for name, unit in (("bare.zarr", None), ("stated.zarr", "meter"))
     )
     assert chunkscale.open_image(bare, source_unit="um").grid.axes[2].unit == "micrometer"
-    for path, unit in ((stated, "um"), (bare, 5)):
-        with pytest.raises(chunkscale.OptionError, match=r"source_unit .* applies to arrays"):
+    for path, unit, text in ((stated, "um", "the image states m;"), (bare, 5, "5 is not a unit")):
+        with pytest.raises(chunkscale.OptionError, match=f"source_unit .*{text}"):
             chunkscale.open_image(path, source_unit=unit)
 
 

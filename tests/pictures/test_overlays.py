@@ -51,6 +51,27 @@ def test_a_mask_of_another_shape_has_no_place(image, tmp_path):
         list(overlays(image, Over(labels=str(path), like=image)))
 
 
+@pytest.mark.parametrize(
+    ("name", "saved", "missing"),
+    [
+        ("mask.ome.tif",
+         {"metadata": {"axes": "QYX", **{f"PhysicalSize{axis}": 1 for axis in "ZYX"}}},
+         ["axes"]),
+        ("mask.tif", {"metadata": {"axes": "ZYX"}, "imagej": True}, ["voxel size"]),
+        ("mask.tif", {}, ["axes", "voxel size"]),
+    ],
+    ids=["axes", "size", "both"],
+)  # fmt: skip
+def test_a_refused_mask_is_told_what_it_does_not_state(name, saved, missing, image, tmp_path):
+    """Its axes, its voxel size or both; not what it states."""
+    path = tmp_path / name
+    tifffile.imwrite(path, MASK[:3], photometric="minisblack", **saved)
+    with pytest.raises(chunkscale.OptionError) as error:
+        list(overlays(image, Over(labels=str(path), like=image)))
+    assert f"do not state their {' or '.join(missing)}, and" in str(error.value)
+    assert f"store them with their {' and '.join(missing)}, as" in str(error.value)
+
+
 def test_labels_that_no_image_has_are_told(image):
     """Once for all images, and not where one has some or is one."""
     asked = Over(labels=True, like=image)

@@ -386,6 +386,9 @@ def test_options_of_a_source_are_those_of_its_parts(movie):
     plan = chunkscale.plan_resampling(part, source_voxel_size="z=4,y=1,x=1")
     assert plan.source_grid.voxel_size[2:] == (4.0, 1.0, 1.0)
     assert plan.target_grid.shape[2:] == (12, 14, 12)
-    for options in ({"axes": "tczyx"}, {"source_unit": "nanometer"}):
-        with pytest.raises(OptionError, match="applies to arrays"):
+    for options, text in (
+        ({"axes": "tczyx"}, "applies to arrays"),
+        ({"source_unit": "nanometer"}, "the image states µm"),
+    ):
+        with pytest.raises(OptionError, match=text):
             chunkscale.plan_resampling(part, **options)

@@ -82,10 +82,11 @@ def _other_labels(labels: Any, asked: Over, **taken: Any) -> Source:
         return _other_labels(labels, asked, **taken, **{option: value})
     shape, wanted = ({g.axes[i].name: g.shape[i] for i in g.spatial} for g in (found.grid, grid))
     if taken and shape != wanted:
+        missing = [option.removeprefix("source_").replace("_", " ") for option in taken]
         raise OptionError(
-            f"labels {name_of(found)!r} do not state their voxel size, and have the "
+            f"labels {name_of(found)!r} do not state their {' or '.join(missing)}, and have the "
             f"shape {times(shape.values())}, not that of the image, {times(wanted.values())}; "
-            "store them with a voxel size, as OME-Zarr or OME-TIFF"
+            f"store them with their {' and '.join(missing)}, as OME-Zarr or OME-TIFF"
         )
     return found
 

@@ -6,19 +6,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from chunkscale.errors import Notice, OptionError
-from chunkscale.geometry.units import METRES, ngff_unit, symbol
+from chunkscale.geometry.units import METRES, metres, ngff_unit, symbol
 from chunkscale.ome.model import Multiscale
 
 
 def in_unit(image: Multiscale, unit: str) -> Multiscale:
     """Return an image whose spatial axes have a unit where the metadata name none of length."""
-    bare = [a for a in image.axes if a.kind == "space" and a.unit not in METRES]
-    if not bare or not (isinstance(unit, str) and unit):
+    if not isinstance(unit, str):
+        raise OptionError(f"source_unit {unit!r} is not a unit; give one like 'micrometer'")
+    named = ngff_unit(unit)
+    spatial = [a for a in image.axes if a.kind == "space"]
+    bare = [a for a in spatial if a.unit not in METRES]
+    if not bare and (others := [a for a in spatial if metres(a.unit) != metres(named)]):
         raise OptionError(
-            f"source_unit {unit!r} applies to arrays, and to images and files that do not state "
-            "it; leave it out"
+            f"source_unit {unit!r} is given, but the image states {symbol(others[0].unit)}; leave "
+            "it out"
         )
-    axes = tuple(replace(a, unit=ngff_unit(unit)) if a in bare else a for a in image.axes)
+    if not unit:
+        return image
+    axes = tuple(replace(a, unit=named) if a in bare else a for a in image.axes)
     return replace(image, axes=axes)
 
 

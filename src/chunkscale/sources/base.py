@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chunkscale.errors import Notice, NoUnitError
+from chunkscale.errors import Notice, NoUnitError, OptionError
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import VoxelGrid
-from chunkscale.geometry.units import METRES
+from chunkscale.geometry.units import METRES, metres, ngff_unit, symbol
 from chunkscale.storage.engine import StoreIO
 
 _Made = TypeVar("_Made")
@@ -30,11 +31,13 @@ def adopting(make: Callable[[str | None], _Made], unit: str | None) -> _Made:
     make : callable
         Takes the unit that axes without one are said to have.
     unit : str, optional
-        The one that the user names.
+        The one that the user names, which none that comes with the sizes replaces.
     """
     try:
         return make(unit)
     except NoUnitError as error:
+        if unit is not None:
+            raise
         return make(error.unit)
 
 
@@ -47,6 +50,45 @@ def as_lengths(grid: VoxelGrid, sizes: Mapping[str, float]) -> dict[str, Any]:
 def units_of(grid: VoxelGrid) -> dict[str, str | None]:
     """Return the spatial axes of a grid with their units."""
     return {grid.axes[i].name: grid.axes[i].unit for i in grid.spatial}
+
+
+def keeping(
+    given: Mapping[str, float], grid: VoxelGrid, sizes: Sizes | None, unit: str | None
+) -> Sizes:
+    """Return voxel sizes for an image that is open already: those that it was opened with stay.
+
+    Parameters
+    ----------
+    given : mapping of str to float
+        By axis, what it was opened with.
+    grid : VoxelGrid
+        Which it has got with them, in its units.
+    sizes : callable, optional
+        Those that are given now, which come first.
+    unit : str, optional
+        The one that is named now. Sizes in another one are not taken to be in it.
+    """
+    return partial(_kept, dict(given), units_of(grid), sizes, unit)
+
+
+def _kept(
+    given: Mapping[str, float],
+    stated: Mapping[str, str | None],
+    sizes: Sizes | None,
+    unit: str | None,
+    units: Mapping[str, str | None],
+    ndim: int,
+) -> dict[str, float]:
+    new = {} if sizes is None else sizes(units, ndim)
+    for name in (n for n in given if n not in new):
+        known = stated[name]
+        if unit is not None and known in METRES and metres(known) != metres(ngff_unit(str(unit))):
+            raise OptionError(
+                f"source_unit {unit!r} is given, but the image was opened with a voxel size in "
+                f"{symbol(known)} along {name}; leave it out, or give all sizes in your unit with "
+                "source_voxel_size (--source-voxel-size)"
+            )
+    return {**given, **new}
 
 
 class Voxels(Protocol):

@@ -69,9 +69,15 @@ def _splits(uri: str) -> Iterator[tuple[str, str | None]]:
 
 
 def file_source(given: object, options: SourceOptions) -> FileImage | None:
-    """Open a file that a reader takes; an image that is open already stays as it is."""
+    """Open a file that a reader takes; an image that is open already stays as it is.
+
+    What a unit applies to its file alone says, so where one is given that is opened again.
+    """
     if isinstance(given, FileImage):
-        return given if options.sizes is None else given.with_sizes(options.sizes, options.unit)
+        if options.unit is None:
+            return given if options.sizes is None else given.with_sizes(options.sizes)
+        options = given.options_with(options)
+        given = given.uri
     if not isinstance(given, str | os.PathLike):
         return None
     uri = normalise(cast(str, given), options.reach)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from chunkscale.errors import GridError, Notice, OptionError
 from chunkscale.geometry.grid import VoxelGrid, unusual
 from chunkscale.geometry.selection import Crop, Indices
-from chunkscale.geometry.units import METRES, ngff_unit
+from chunkscale.geometry.units import ngff_unit
 from chunkscale.report.html import image_html
 from chunkscale.report.images import info_text
-from chunkscale.sources.base import Sizes, SourceOptions, Voxels, units_of
+from chunkscale.sources.base import Sizes, SourceOptions, Voxels, keeping, units_of
 from chunkscale.sources.parts import Part, select
 from chunkscale.sources.views import Whole
 from chunkscale.storage.engine import StoreIO
@@ -174,29 +174,31 @@ class FileImage(Whole):
             return self
         return replace(self, array=self.array.within(io))
 
-    def with_sizes(self, sizes: Sizes, unit: str | None = None) -> FileImage:
-        """Return the same image with voxel sizes that come before those of its metadata.
-
-        Axes that have no unit get the one that is given.
-        """
-        axes = tuple(
-            replace(axis, unit=ngff_unit(unit))
-            if unit and axis.kind == "space" and axis.unit not in METRES
-            else axis
-            for axis in self.grid.axes
-        )
-        named = self.grid.replace(axes=axes)
-        given = given_sizes(self.uri, units_of(named), named.ndim, sizes)
+    def with_sizes(self, sizes: Sizes) -> FileImage:
+        """Return the same image with voxel sizes that come before those of its metadata."""
+        given = given_sizes(self.uri, units_of(self.grid), self.grid.ndim, sizes)
         spacing = tuple(
             float(given.get(axis.name, size))
             for axis, size in zip(self.grid.axes, self.grid.voxel_size, strict=True)
         )
         try:
-            grid = named.replace(voxel_size=spacing)
+            grid = self.grid.replace(voxel_size=spacing)
         except GridError as error:
             raise GridError(f"{self.uri!r}: {error}") from error
-        opened = self.opened and replace(self.opened, sizes=sizes, unit=unit or self.opened.unit)
+        opened = self.opened and self.options_with(replace(self.opened, sizes=sizes))
         return replace(self, grid=grid, opened=opened)
+
+    def options_with(self, options: SourceOptions) -> SourceOptions:
+        """Return what to open it with again: what is given now, and what was given before."""
+        opened = self.opened or options
+        units, ndim = units_of(self.grid), self.grid.ndim
+        given = {} if opened.sizes is None else opened.sizes(units, ndim)
+        return replace(
+            options,
+            sizes=keeping(given, self.grid, options.sizes, options.unit),
+            axes=opened.axes if options.axes is None else options.axes,
+            unit=opened.unit if options.unit is None else options.unit,
+        )
 
     def fingerprint(self) -> str:
         """Return a hash of the sizes of the files, and of when they were written."""

@@ -23,7 +23,7 @@ from chunkscale.ome.model import Collection, Multiscale
 from chunkscale.ome.read import describe, grid_of
 from chunkscale.ome.rules import metadata_notices
 from chunkscale.ome.units import in_unit, unit_notices, united
-from chunkscale.sources.base import Sizes, SourceOptions
+from chunkscale.sources.base import Sizes, SourceOptions, keeping
 from chunkscale.sources.collections import list_images
 from chunkscale.sources.contradictions import Facts, contradictions, missing_first, ordered
 from chunkscale.sources.documents import group_document
@@ -39,7 +39,7 @@ from chunkscale.storage.stores import normalise
 
 
 def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
-    """Open a path; an image that is open already stays as it is, unless sizes are given."""
+    """Open a path; an open image stays as it is, unless sizes or a unit are given."""
     if not isinstance(given, Image | str | bytes | os.PathLike):
         return None
     for option, value in (
@@ -54,6 +54,11 @@ def ome_zarr_source(given: object, options: SourceOptions) -> Image | None:
     if isinstance(given, Image):
         if options.sizes is None and options.unit is None:
             return given
+        options = replace(
+            options,
+            sizes=keeping(given.given, given.grid, options.sizes, options.unit),
+            unit=given.unit if options.unit is None else options.unit,
+        )
         uri = given.uri
     else:
         uri = normalise(cast(str, given), options.reach)  # which refuses bytes
@@ -87,7 +92,9 @@ def open_ome_zarr(
         refuse_two_arrays(join(uri, found.datasets[0].path))
     array = _level_0(uri, found, levels, io)
     if unit is not None:
-        found = in_unit(found, unit)
+        named = in_unit(found, unit)
+        unit = unit if named.axes != found.axes else None  # which the metadata say
+        found = named
     units = {axis.name: axis.unit for axis in found.axes if axis.kind == "space"}
     given = {} if sizes is None else dict(sizes(units, len(found.axes)))
     stated = found
