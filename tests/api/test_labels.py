@@ -524,3 +524,17 @@ def test_labels_are_compared_with_those_of_the_image_that_was_selected(dataset, 
     report = chunkscale.check(tmp_path / "out.zarr", source=part)
     assert report
     assert not report.notes
+
+
+def test_numbers_of_labels_are_not_mixed_where_labels_lie(make_image, noise, tmp_path):
+    """A mask in a file of its own does not say that it is one, but its place does."""
+    path = make_image(noise((6, 8, 8)), (2.0, 1.0, 1.0))
+    mask = np.repeat(np.arange(6, dtype="uint16"), 64).reshape(6, 8, 8)
+    at = path / "labels" / "cells"
+    options = {"source_voxel_size": (2.0, 1.0, 1.0), "source_unit": "micrometer", "levels": 1}
+    with pytest.raises(DestinationError, match=r"'linear' makes new numbers .* method='mode'"):
+        chunkscale.resample(mask, at, **options)
+    assert not at.exists()
+    made = chunkscale.resample(mask, at, method="mode", **options)
+    found = np.asarray(chunkscale.open_image(made.path).as_dask())
+    np.testing.assert_array_equal(found, mask.repeat(2, axis=0))

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 
 import chunkscale
@@ -216,6 +217,19 @@ def test_options_are_refused_first_and_the_source_before_the_output(stack, tmp_p
     assert main(["resample", str(stack), str(stack), "--overwrite"]) == 2
     shown = capsys.readouterr()
     assert (shown.out, "is the source itself" in shown.err) == ("", True)
+
+
+def test_a_file_that_is_source_and_output_is_not_told_to_be_removed(tmp_path, capsys):
+    """It is no OME-Zarr image that is in the way: who removes it has lost the source."""
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "cells.tif"
+    sizes = {"spacing": 2.0, "unit": "um", "axes": "ZYX"}
+    tifffile.imwrite(
+        path, np.zeros((4, 8, 8), "u2"), imagej=True, metadata=sizes, resolution=(2, 2)
+    )
+    for more in ([], ["--overwrite"]):
+        assert main(["resample", str(path), str(path), *more]) == 2
+        assert "is the source itself; choose another path" in capsys.readouterr().err
 
 
 def test_a_dry_run_refuses_what_no_run_could_do(stack, tmp_path, capsys):

@@ -175,7 +175,7 @@ def _strange_size(
     size = asked.voxel_size
     named = not counted and (size is None or (isinstance(size, str) and size.strip() in _WORDS))
     kept = all(target.voxel_size[i] == source.voxel_size[i] for i in source.spatial)
-    if named and size != "same" and kept and any(source.shape[i] > 1 for i in source.spatial):
+    if named and size != "same" and kept and all(source.shape[i] > 1 for i in source.spatial):
         yield (
             "isotropic",
             "the voxels are isotropic already, so they are only copied; give a voxel size to "

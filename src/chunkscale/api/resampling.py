@@ -33,6 +33,7 @@ from chunkscale.progress import reporting
 from chunkscale.run.connect import connect
 from chunkscale.sources.base import Source
 from chunkscale.sources.collections import CollectionSource
+from chunkscale.storage.stores import normalise
 
 if TYPE_CHECKING:
     from chunkscale.run.dask_cluster import DaskCluster
@@ -235,11 +236,16 @@ def prepare(
 
     Of several things that are wrong, options and source are named before the output.
     """
+    from chunkscale.output.destination import check_apart
+
     try:
         prepared = _prepare(source, destination, request, existing, cluster)
     except DestinationError:
         if request.images is None:  # to plan a collection may take minutes
-            planned_alone(source, request, cluster)
+            found = planned_alone(source, request, cluster).source
+            # Whoever takes it for something that is in the way may remove it.
+            if not isinstance(found, str):
+                check_apart(found, normalise(destination, request.storage.target))
         raise
     prepared.check()
     return prepared

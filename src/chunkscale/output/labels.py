@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from chunkscale.errors import (
     ChunkscaleError,
     ChunkscaleWarning,
@@ -17,6 +19,7 @@ from chunkscale.errors import (
     MetadataError,
     SourceNotFoundError,
 )
+from chunkscale.geometry.methods import find_method
 from chunkscale.ome.model import Multiscale
 from chunkscale.ome.read import describe
 from chunkscale.ome.versions import holds_systems
@@ -39,7 +42,7 @@ _DEEPEST = 4
 
 
 def check_label_place(plan: ResamplePlan, target: str) -> None:
-    """Refuse a label image of another format than the image that it would lie in."""
+    """Refuse a label image with mixed numbers, or of another format than its image."""
     group, _ = _label_place(target)
     if not group:
         return
@@ -52,6 +55,12 @@ def check_label_place(plan: ResamplePlan, target: str) -> None:
             f"the output {target!r} is a label image of {above(group)!r}, which is of OME-Zarr "
             f"{version}, and would be of {plan.ngff_version}: readers find none of another "
             f"version; use ome_zarr_version={version!r} (--ome-zarr-version {version})"
+        )
+    if find_method(plan.method).kind in ("lerp", "weights") and np.dtype(plan.dtype).kind != "f":
+        raise DestinationError(
+            f"the output {target!r} is a label image of {above(group)!r}, and method "
+            f"{plan.method!r} makes new numbers of those of two labels; use method='mode' "
+            "(--method mode), or choose a path outside of 'labels'"
         )
 
 

@@ -114,8 +114,8 @@ def _why_none(uri: str, answers: Answers) -> Exception:
     if error := answers.why_missing():
         return error
     return SourceNotFoundError(
-        f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); "
-        "give the path of an OME-Zarr image"
+        f"{uri!r} is not a zarr group (neither zarr.json nor .zgroup is there); give the path of "
+        "an OME-Zarr image, or of a file whose format is known (chunkscale formats)"
     )
 
 
