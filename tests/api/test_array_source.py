@@ -207,7 +207,7 @@ def test_what_describes_arrays_is_refused_for_images(option, noise, make_image):
     """It would be ignored."""
     path = make_image(noise((4, 6, 8)), SIZE)
     for source in (path, chunkscale.open_image(path)):
-        with pytest.raises(chunkscale.OptionError, match=f"{option} .* applies to arrays"):
+        with pytest.raises(chunkscale.OptionError, match=f"{option} .* leave it out"):
             chunkscale.plan_resampling(source, **{option: "zyx"})
 
 
