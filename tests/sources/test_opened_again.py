@@ -108,3 +108,19 @@ def test_a_unit_is_taken_if_it_is_that_of_the_metadata(make_image, capsys):
     assert str(error.value) == text
     assert main(["info", str(stated), "--source-unit", "mm"]) == 2
     assert "is given, but the image states µm" in capsys.readouterr().err
+
+
+def test_positions_of_a_file_stay_where_they_are_in_another_unit(tmp_path):
+    """1000 µm are 1 mm."""
+    path = tmp_path / "moved.ome.tif"
+    metadata = {
+        "axes": "ZYX", **{f"PhysicalSize{axis}": 1 for axis in "ZYX"},
+        "Plane": {"PositionX": [1000.0] * 5, "PositionXUnit": ["µm"] * 5},
+    }  # fmt: skip
+    tifffile.imwrite(path, STACK, metadata=metadata)
+    for said, expected in (
+        ({}, 1000.0),
+        ({"source_voxel_size": (3, 1, 1), "source_unit": "mm"}, 1.0),
+    ):
+        grid = open_source(path, **said).grid
+        assert grid.translation[-1] == expected

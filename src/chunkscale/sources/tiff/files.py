@@ -19,7 +19,7 @@ from chunkscale.errors import (
     UnstatedError,
 )
 from chunkscale.geometry.grid import Axis, VoxelGrid, refuse_far
-from chunkscale.geometry.units import ngff_unit, symbol
+from chunkscale.geometry.units import in_one_unit, ngff_unit, symbol
 from chunkscale.ome.display import with_windows
 from chunkscale.sources.base import SourceOptions
 from chunkscale.sources.file_image import FileImage, FileState, file_states, given_sizes
@@ -289,9 +289,15 @@ def _grid(uri: str, order: AxisOrder, said: Said, options: SourceOptions) -> tup
             ),
             shape=order.shape,
             voxel_size=tuple(float(sizes.get(name, 1.0)) for name in order.names),
-            translation=tuple(float(said.translation.get(name, 0.0)) for name in order.names),
+            translation=tuple(_position(said, name, units.get(name)) for name in order.names),
         )
         refuse_far(grid)
     except GridError as error:
         raise GridError(f"{uri!r}: {error}") from error
     return grid, all(name in said.sizes for name in spatial)
+
+
+def _position(said: Said, name: str, unit: str | None) -> float:
+    """Return where a file says that it lies, in the unit that an axis has."""
+    stated = float(said.translation.get(name, 0.0))
+    return in_one_unit([0.0, stated], [unit, said.units.get(name)])[1]
