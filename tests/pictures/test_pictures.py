@@ -9,11 +9,12 @@ from grids import grid_for
 
 import chunkscale
 from chunkscale.api.images import open_source
-from chunkscale.api.subjects import opened_together
+from chunkscale.api.subjects import active_channels, opened_together
 from chunkscale.geometry.box import Box
 from chunkscale.geometry.grid import covering_box
 from chunkscale.pictures import levels as level_choice
 from chunkscale.pictures import pixels
+from chunkscale.pictures.colours import source_colours
 from chunkscale.pictures.compose import composed
 from chunkscale.pictures.layout import arranged, planes_of
 from chunkscale.pictures.levels import Stored, stored_levels, sufficient_level
@@ -269,6 +270,24 @@ def test_channels_are_added_up_in_their_colours(noise):
     np.testing.assert_allclose(row[0], [1, 0, 0])
     np.testing.assert_allclose(row[3], [1, 1, 0])
     np.testing.assert_allclose(row[7], [0, 1, 0])
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_channels_have_their_colours_in_every_version(version, make_image, noise, tmp_path):
+    """Attributes hold them at two places; what is not active is left out."""
+    window = {"min": 0, "max": 65535, "start": 0, "end": 65535}
+    channels = [
+        {"color": color, "active": color != "0000FF", "window": window}
+        for color in ("FF0000", "0000FF", "00FF00")
+    ]
+    source = make_image(
+        noise((3, 4, 6, 8)), axes="czyx", attributes={"omero": {"channels": channels}}
+    )
+    run = chunkscale.resample(source, tmp_path / "out", voxel_size="same", ome_zarr_version=version)
+    image = chunkscale.open_image(run.path)
+    assert source_colours(image) == [(1, 0, 0), (0, 0, 1), (0, 1, 0)]
+    assert source_colours(image.select(channels=2)) == [(0, 1, 0)]
+    assert active_channels(image, 3) == [0, 2]
 
 
 def test_a_label_has_one_colour_in_all_pictures():

@@ -78,9 +78,9 @@ def mended_omero(value: object, dtype: str, count: int | None, say: Say) -> dict
     return result
 
 
-def listed_channels(ngff: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def listed_channels(attributes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return what "omero" says of channels, one entry for each; nothing if it has no list."""
-    omero = ngff.get("omero")
+    omero = ngff_namespace(attributes).get("omero")
     listed = omero.get("channels") if isinstance(omero, Mapping) else None
     found = listed if isinstance(listed, list) else []
     return [entry if isinstance(entry, Mapping) else {} for entry in found]
@@ -131,7 +131,7 @@ def with_windows(
 
     OME-Zarr wants a window for each channel, with four numbers.
     """
-    listed = listed_channels(attributes)
+    listed = listed_channels({"omero": attributes.get("omero")})
     windows = [entry.get("window", {}) for entry in listed]
     ours = all(isinstance(w, Mapping) and set(w) in (set(), {"start", "end"}) for w in windows)
     if not listed or not ours or listed != attributes["omero"]["channels"]:
