@@ -89,7 +89,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     patience = "chunkscale.storage.patience"
-    monkeypatch.setattr(f"{patience}.SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(f"{patience}.SILENT_SECONDS", 1.5)
     monkeypatch.setattr(f"{patience}.FIRST_WAIT", timedelta(milliseconds=5))
     monkeypatch.setattr("chunkscale.storage.documents.MOST_BYTES", 2**20)
     monkeypatch.setattr(http.server.ThreadingHTTPServer, "request_queue_size", 64)

@@ -33,7 +33,8 @@ class KeptChunks:
     def __init__(self, array: Any, chunk: Sequence[int], blocks: BlockCache) -> None:
         self._array, self._blocks = array, blocks
         self._chunk, self._shape = tuple(chunk), tuple(array.shape)
-        self._most = max(1, _AT_ONCE // (math.prod(chunk) * array.dtype.itemsize))
+        # Whoever states chunks of nothing is refused elsewhere.
+        self._most = max(1, _AT_ONCE // max(1, math.prod(chunk) * array.dtype.itemsize))
 
     def read(self, box: Box, out: NDArray[Any]) -> None:
         """Fill the array of a box."""
