@@ -170,13 +170,8 @@ def _resample_block(
         source, block = held
         z, y, x = _tables(mapping, target, source)
         tables = _of_all_frames(z, math.prod(frames), source.shape[-3]), y, x
-        if means is None:
-            backend.resample(_planes(block), tables, _planes(out))
-        else:
-            factors, coarse = means
-            backend.resample_and_mean(
-                _planes(block), tables, factors, _planes(out), _planes(coarse)
-            )
+        coarse = None if means is None else (means[0], _planes(means[1]))
+        _make(backend, _planes(block), tables, _planes(out), coarse)
         return
 
     def read(part: Box) -> NDArray[Any]:
@@ -186,6 +181,20 @@ def _resample_block(
     resample_box(
         mapping, target, read, outside=outside, dtype=dtype, backend=backend, out=out, means=means
     )
+
+
+def _make(
+    backend: Backend,
+    block: NDArray[Any],
+    tables: Tables,
+    out: NDArray[Any],
+    means: tuple[Factors, NDArray[Any]] | None,
+) -> None:
+    if means is None:
+        backend.resample(block, tables, out)
+    else:
+        factors, coarse = means
+        backend.resample_and_mean(block, tables, factors, out, coarse)
 
 
 def _of_all_frames(table: AxisTable, frames: int, planes: int) -> AxisTable:
@@ -217,11 +226,7 @@ def _resample_frame(
     if inner == target:
         source = source_box(tuple(mapping), target)
         block, tables = zyx(read(source)), _tables(mapping, target, source)
-        if means is None:
-            backend.resample(block, tables, zyx(out))
-        else:
-            factors, coarse = means
-            backend.resample_and_mean(block, tables, factors, zyx(out), coarse)
+        _make(backend, block, tables, zyx(out), means)
         return
     out[...] = dtype.type(outside)
     if min(inner.shape) > 0:
